@@ -1,0 +1,205 @@
+"""What the engine and a backend say to each other: jobs and chunks down, replies and ends up.
+
+A backend knows nothing of input, order, windows, retries or futures. It is given chunks, runs
+each in one of its workers, and tells the chunk's listener what came of it. The engine knows
+nothing of processes, pipes or executors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+__all__ = ["Backend", "Chunk", "End", "Item", "Job", "Listener", "Reply"]
+
+EndKind = Literal["done", "died", "timeout", "memory", "cancelled", "broken", "refused"]
+
+
+class Job:
+    """What all items of one map, or one single call, have in common.
+
+    Attributes:
+        key: Identifies the job in this process; never used twice.
+        header: What a worker needs once per job (function, shared arguments, settings), pickled.
+            Opaque to a backend: it hands it to `procession.worker.run` on the far side.
+        buffers: Large buffers that belong to the header (pickle protocol 5, out of band).
+        name: The function's name, for messages.
+        timeout: Seconds one item may run, or `None`.
+        memory_limit: Bytes of private memory one item may take, or `None`.
+        call: Runs one item in this process, for backends that share it (thread, serial).
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "buffers",
+        "call",
+        "header",
+        "key",
+        "memory_limit",
+        "name",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        key: int,
+        name: str,
+        header: bytes = b"",
+        buffers: Sequence[Any] = (),
+        timeout: float | None = None,
+        memory_limit: int | None = None,
+        call: Any = None,
+    ) -> None:
+        self.key = key
+        self.name = name
+        self.header = header
+        self.buffers = buffers
+        self.timeout = timeout
+        self.memory_limit = memory_limit
+        self.call = call
+
+
+class Item:
+    """One item on its way: where it stands in the input, and what is sent for it.
+
+    Attributes:
+        index: Its place in the input, from 0.
+        value: The caller's own object, for messages and outcomes.
+        blob: The value, pickled; empty on backends that share this process.
+        buffers: Large buffers that belong to the blob (pickle protocol 5, out of band).
+        attempt: 1 for the first run.
+        seconds: Spent running in attempts that failed.
+    """
+
+    __slots__ = ("attempt", "blob", "buffers", "index", "seconds", "value")
+
+    def __init__(
+        self,
+        index: int,
+        value: Any,
+        blob: bytes = b"",
+        buffers: Sequence[Any] = (),
+        attempt: int = 1,
+    ) -> None:
+        self.index = index
+        self.value = value
+        self.blob = blob
+        self.buffers = buffers
+        self.attempt = attempt
+        self.seconds = 0.0
+
+
+class Reply(NamedTuple):
+    """What came of one item.
+
+    Attributes:
+        index: The item's index.
+        ok: Whether `payload` is a result (else an exception).
+        payload: Pickled (a worker that shares no memory), or the object itself (`raw`).
+        buffers: Large buffers that belong to the payload.
+        seconds: How long the function ran.
+        raw: Whether `payload` is the object itself.
+        extras: Log records and warnings to repeat here, or `None`; see `procession.worker.relay`.
+    """
+
+    index: int
+    ok: bool
+    payload: Any
+    buffers: Sequence[Any] = ()
+    seconds: float = 0.0
+    raw: bool = False
+    extras: Any = None
+
+
+class End(NamedTuple):
+    """How a chunk ended. Said exactly once per chunk, after its last reply.
+
+    Attributes:
+        kind: One of
+
+            * ``"done"``: every item has replied.
+            * ``"died"``: the worker died while it ran item `index`; `index` is `None` if it
+              died before or between items (then no item is to blame).
+            * ``"timeout"``, ``"memory"``: the backend ended the worker, because item `index`
+              passed the job's limit.
+            * ``"cancelled"``: `Backend.cancel` was called, and nothing more will come.
+            * ``"broken"``: a whole executor went down, and nobody knows which item did it.
+            * ``"refused"``: the chunk could not be sent or started; `error` says why.
+        index: The item to blame, if it is known.
+        exitcode: The dead worker's exit code (negative: minus the signal), if known.
+        stack: Last stack and end of stderr of a dead worker, as text.
+        peak: Most private memory seen, in bytes (``"memory"``).
+        error: What broke (``"broken"``, ``"refused"``).
+        seconds: How long the item to blame had run.
+    """
+
+    kind: EndKind
+    index: int | None = None
+    exitcode: int | None = None
+    stack: str = ""
+    peak: int = 0
+    error: BaseException | None = None
+    seconds: float = 0.0
+
+
+class Listener(Protocol):
+    """Who is told what came of a chunk. Called from any thread, never under a backend's lock."""
+
+    def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
+        """Some items are done. May be called several times, or never, before `ended`."""
+        ...
+
+    def ended(self, chunk: Chunk, end: End) -> None:
+        """The chunk is over. Called exactly once."""
+        ...
+
+
+class Chunk:
+    """Items of one job that go to one worker in one message, and run there in order."""
+
+    __slots__ = ("handle", "items", "job", "listener")
+
+    def __init__(self, job: Job, items: Sequence[Item], listener: Listener) -> None:
+        self.job = job
+        self.items = items
+        self.listener = listener
+        self.handle: Any = None
+        """For the backend's own use."""
+
+
+class Backend(Protocol):
+    """Where chunks run."""
+
+    @property
+    def workers(self) -> int:
+        """How many chunks can run at once."""
+        ...
+
+    @property
+    def warm(self) -> bool:
+        """Whether at least one worker is up, so that a chunk would start at once."""
+        ...
+
+    def start(self, chunk: Chunk) -> None:
+        """Take a chunk, run it as soon as a worker is free, and tell its listener.
+
+        Never blocks for long and never raises for the chunk: what goes wrong is an `End`.
+        May call the listener before it returns.
+
+        Raises:
+            PoolClosed: The backend was closed.
+        """
+        ...
+
+    def cancel(self, chunk: Chunk) -> bool:
+        """End the chunk as soon as possible.
+
+        Returns:
+            True if nothing more comes from it but ``End("cancelled")`` (its worker is killed and
+            replaced, or it had not started); False if it runs on, or has ended.
+        """
+        ...
+
+    def close(self, *, wait: bool = True, kill: bool = False) -> None:
+        """Take no more chunks. ``kill`` ends those in flight; ``wait`` returns when all is gone."""
+        ...

@@ -1,0 +1,155 @@
+"""Every error Procession raises itself, in one tree.
+
+    ProcessionError
+    ├── OptionError(ValueError)
+    ├── NotPicklable(pickle.PicklingError)
+    ├── WorkerDied(concurrent.futures.process.BrokenProcessPool)
+    ├── TaskExited(RuntimeError)
+    ├── TimedOut(TimeoutError)
+    ├── MemoryLimitExceeded(MemoryError)
+    ├── NestedParallelism(RuntimeError)
+    ├── BackendUnavailable(ImportError)
+    └── PoolClosed(RuntimeError)
+
+An error that the user's own function raises is not in here: it arrives as itself.
+Every class pickles, with its attributes and notes.
+"""
+
+import pickle
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from procession._worker_died import WorkerDied as WorkerDied
+
+__all__ = [
+    "BackendUnavailable",
+    "MemoryLimitExceeded",
+    "NestedParallelism",
+    "NotPicklable",
+    "OptionError",
+    "ParallelWarning",
+    "PoolClosed",
+    "ProcessionError",
+    "TaskExited",
+    "TimedOut",
+    "WorkerDied",
+]
+
+Where = Literal["argument", "function", "result", "exception"]
+
+
+def _rebuild(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
+    """Make an error again without calling its constructor, whatever that asks for."""
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ProcessionError(Exception):
+    """Base of every error that Procession raises itself."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+class OptionError(ProcessionError, ValueError):
+    """Raised when an option's name or value cannot be used; names the nearest valid one."""
+
+
+class NotPicklable(ProcessionError, pickle.PicklingError):
+    """Raised when something cannot, or must not, cross to another process.
+
+    Attributes:
+        where: What was to cross: ``"argument"``, ``"function"``, ``"result"`` or ``"exception"``.
+        path: The way from the root to the culprit, in Python's own syntax.
+        culprit: The culprit's type, as ``module.Name``.
+        reason: Why it cannot cross, in one sentence.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: Where = "argument",
+        path: str = "",
+        culprit: str = "",
+        reason: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.where: Where = where
+        self.path = path
+        self.culprit = culprit
+        self.reason = reason
+
+
+class TaskExited(ProcessionError, RuntimeError):
+    """Raised when an item raised ``SystemExit`` or ``KeyboardInterrupt`` in a worker.
+
+    Attributes:
+        code: What ``SystemExit`` carried; ``None`` for ``KeyboardInterrupt``.
+    """
+
+    def __init__(self, message: str, *, code: object = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TimedOut(ProcessionError, TimeoutError):
+    """Raised when an item or call ran longer than its ``timeout`` and was ended.
+
+    Attributes:
+        seconds: The limit it ran into.
+        index: Which item of a map it was; ``None`` for a single call.
+        stack: Where the worker was when it was ended, as text; empty if not known.
+    """
+
+    def __init__(
+        self, message: str, *, seconds: float, index: int | None = None, stack: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.index = index
+        self.stack = stack
+
+
+class MemoryLimitExceeded(ProcessionError, MemoryError):
+    """Raised when an item took more private memory than its ``memory_limit`` and was ended.
+
+    Attributes:
+        limit: The limit, in bytes.
+        peak: The most private memory that was seen, in bytes.
+        index: Which item of a map it was; ``None`` for a single call.
+    """
+
+    def __init__(self, message: str, *, limit: int, peak: int, index: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.peak = peak
+        self.index = index
+
+
+class NestedParallelism(ProcessionError, RuntimeError):
+    """Raised when a decorated call is made inside a worker under ``nested="error"``."""
+
+
+class BackendUnavailable(ProcessionError, ImportError):
+    """Raised when a backend's library is not installed; the message names the pip command."""
+
+
+class PoolClosed(ProcessionError, RuntimeError):
+    """Raised when work is given to a pool that was shut down."""
+
+
+class ParallelWarning(UserWarning):
+    """A pitfall in how a function is used in parallel; points at the user's own line."""
+
+
+def __getattr__(name: str) -> Any:
+    # WorkerDied's base class costs 20 ms of imports, so it is loaded when it is named.
+    if name == "WorkerDied":
+        from procession._worker_died import WorkerDied
+
+        globals()["WorkerDied"] = WorkerDied
+        return WorkerDied
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
