@@ -1,0 +1,81 @@
+# Everything from nothing but `python3` and `make`:
+#
+#     make demo     a whole program on real input, in a fresh environment
+#     make test     all set-up, then the tests
+#
+# Another interpreter: make test PYTHON=python3.13 (the environment is made again for it).
+
+PYTHON ?= python3
+VENV   ?= .venv
+
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# The stamps carry the interpreter's version, so that another PYTHON never runs in a stale .venv.
+VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
+STAMP   := $(VENV)/.procession-$(VERSION)
+
+# Extra arguments for pytest, for example: make test ARGS="-k outcomes -x"
+ARGS ?=
+# Seconds that one soak test may take before its stacks are dumped and the run ends.
+SOAK_TIMEOUT ?= 1200
+
+.PHONY: help demo test cov lint format soak bench clean
+
+help:
+	@echo "make demo    set up .venv, then measure the standard library's code in parallel"
+	@echo "make test    set up .venv, then run the tests (ARGS=... goes to pytest)"
+	@echo "make cov     the tests, with coverage"
+	@echo "make lint    ruff, mypy --strict, pyright strict"
+	@echo "make format  let ruff rewrite the sources"
+	@echo "make soak    the long runs (bounded) that make test leaves out"
+	@echo "make bench   the benchmarks, beside joblib, mpire and pebble"
+	@echo "make clean   remove .venv, caches and build output"
+
+# pip 25.1 is the first that knows dependency groups (PEP 735).
+$(STAMP)-base: pyproject.toml
+	rm -f $(VENV)/.procession-*
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --editable .
+	@touch $@
+
+$(STAMP)-test: $(STAMP)-base
+	$(PIP) install --group test
+	@touch $@
+
+$(STAMP)-lint: $(STAMP)-test
+	$(PIP) install --group lint
+	@touch $@
+
+$(STAMP)-bench: $(STAMP)-base
+	$(PIP) install --editable '.[numpy,threads]' --group bench
+	@touch $@
+
+demo: $(STAMP)-base
+	$(BIN)/python examples/codebase_metrics.py
+
+test: $(STAMP)-test
+	$(BIN)/python -m pytest $(ARGS)
+
+cov: $(STAMP)-test
+	$(BIN)/python -m pytest --cov=procession --cov-branch --cov-report=term-missing $(ARGS)
+
+lint: $(STAMP)-lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+format: $(STAMP)-lint
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+soak: $(STAMP)-test
+	$(BIN)/python -m pytest -m soak --timeout $(SOAK_TIMEOUT) $(ARGS)
+
+bench: $(STAMP)-bench
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
