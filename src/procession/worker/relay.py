@@ -1,0 +1,240 @@
+"""What crosses beside arguments and results: log records, warnings and context variables.
+
+Going out: the caller's logger levels, warning filters and context variables, so that a function
+behaves in the worker as it would have here. Coming home: the log records and warnings it gave,
+which are then handled by the caller's own loggers and filters.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import ContextVar, copy_context
+from typing import Any, NamedTuple
+
+__all__ = ["Outgoing", "Recorder", "outgoing", "replay"]
+
+_MARK = "procession"
+_RECORDS_PER_ITEM = 10_000
+"""Log records kept per item; what is above it is counted, not kept. A guess, not measured."""
+
+
+class Outgoing(NamedTuple):
+    """What a worker takes over from the caller.
+
+    Attributes:
+        levels: Logger name → level, for the root and every logger with a level of its own;
+            `None` if the caller never imported `logging`.
+        filters: The caller's `warnings.filters`.
+        variables: Pickled pairs of context variable and value.
+    """
+
+    levels: dict[str, int] | None
+    filters: list[Any]
+    variables: tuple[bytes, ...]
+
+
+# -- the caller's side ---------------------------------------------------------------------
+
+_levels: dict[str, int] | None = None
+_crossing: dict[ContextVar[Any], bool] = {}
+
+
+def _logger_levels() -> dict[str, int] | None:
+    """The levels in force, read again only after some logger's level has changed.
+
+    `logging` empties every logger's private `_cache` whenever a level changes, so a mark left
+    in the root logger's cache tells for free whether what was read still holds.
+    """
+    global _levels
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return None
+    cache = getattr(logging.root, "_cache", None)
+    if cache is not None and _MARK in cache:
+        return _levels
+    levels = {"": logging.root.level}
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        level = getattr(logger, "level", 0)
+        if level:
+            levels[name] = level
+    _levels = levels
+    if cache is not None:
+        cache[_MARK] = True
+    return levels
+
+
+def _context_variables(pickling: Any) -> tuple[bytes, ...]:
+    """Those context variables that can cross, with their values, each pickled alone."""
+    context = copy_context()
+    if not context:
+        return ()
+    from procession.wire.pickling import dumps
+
+    crossing: list[bytes] = []
+    for variable, value in context.items():
+        known = _crossing.get(variable)
+        if known is False or variable.name.startswith("procession_"):
+            continue
+        if known is None:
+            _crossing[variable] = known = _crosses(variable)
+        if known:
+            try:
+                crossing.append(dumps((variable, value), pickling))
+            except Exception:
+                continue  # a value bound to this process stays here, as the docs say
+    return tuple(crossing)
+
+
+def _crosses(variable: ContextVar[Any]) -> bool:
+    from procession.wire.pickling import dumps
+
+    try:
+        dumps(variable)
+    except Exception:
+        return False
+    return True
+
+
+def outgoing(pickling: Any = "strict") -> Outgoing:
+    """Take what a worker needs to behave like this thread."""
+    warnings = sys.modules["warnings"]
+    return Outgoing(_logger_levels(), list(warnings.filters), _context_variables(pickling))
+
+
+def replay(extras: Any) -> None:
+    """Handle in this process the log records and warnings that came home with a result."""
+    import pickle
+
+    records, warned = pickle.loads(extras)
+    if records:
+        import logging
+
+        for fields in records:
+            record = logging.makeLogRecord(fields)
+            logger = logging.getLogger(record.name)
+            if logger.isEnabledFor(record.levelno):
+                logger.handle(record)
+    for message, category, filename, lineno in warned:
+        _warn_again(message, category, filename, lineno)
+
+
+def _warn_again(message: Warning, category: type[Warning], filename: str, lineno: int) -> None:
+    import warnings
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "__file__", None) == filename:
+            registry = module.__dict__.setdefault("__warningregistry__", {})
+            name = module.__name__
+            break
+    else:
+        registry, name = None, None
+    try:
+        warnings.warn_explicit(message, category, filename, lineno, name, registry)
+    except Warning:
+        # The filters turned to "error" after the item had started: it cannot raise there now.
+        warnings.showwarning(message, category, filename, lineno)
+
+
+# -- the worker's side ---------------------------------------------------------------------
+
+
+class Recorder:
+    """Takes over the caller's levels, filters and variables; keeps what one item logs and warns.
+
+    One per worker process. It replaces the handlers of every logger (a forked worker has its
+    parent's, and would print each record twice) and `warnings.showwarning`.
+    """
+
+    def __init__(self) -> None:
+        self._records: list[dict[str, Any]] = []
+        self._warned: list[tuple[Any, ...]] = []
+        self._levels: dict[str, int] | None = None
+        self._filters: list[Any] | None = None
+        self._handler: Any = None
+
+    def adopt(self, out: Outgoing) -> None:
+        """Behave like the caller from here on."""
+        if out.levels is not None:
+            self._adopt_levels(out.levels)
+        import warnings
+
+        if out.filters != self._filters:
+            self._filters = out.filters
+            warnings.filters[:] = out.filters  # type: ignore[index]
+            warnings._filters_mutated()  # type: ignore[attr-defined]
+        warnings.showwarning = self._show
+
+    def _adopt_levels(self, levels: dict[str, int]) -> None:
+        import logging
+
+        if self._handler is None:
+            loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+            for logger in loggers:
+                for handler in list(getattr(logger, "handlers", ())):
+                    logger.removeHandler(handler)  # type: ignore[union-attr]
+            self._handler = _Collect(self._records)
+            logging.root.addHandler(self._handler)
+        if levels != self._levels:
+            for name in self._levels or ():
+                if name not in levels:
+                    logging.getLogger(name).setLevel(logging.NOTSET)
+            for name, level in levels.items():
+                logging.getLogger(name or None).setLevel(level)
+            self._levels = levels
+
+    def _show(self, message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
+        self._warned.append((message, category, filename, lineno))
+
+    def take(self) -> bytes | None:
+        """What was logged and warned since the last time, pickled; `None` if nothing was."""
+        if not self._records and not self._warned:
+            return None
+        from procession.wire.pickling import dumps
+
+        records, warned = self._records[:], self._warned[:]
+        self._records.clear()
+        self._warned.clear()
+        try:
+            return dumps((records, warned), "by-value")
+        except Exception:
+            plain = [(UserWarning(f"{c.__name__}: {m}"), UserWarning, f, n) for m, c, f, n in warned]
+            return dumps(([_plain(fields) for fields in records], plain), "by-value")
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """A record's fields, with those that are not plain values as text."""
+    return {
+        name: value if isinstance(value, (str, int, float, type(None))) else repr(value)
+        for name, value in fields.items()
+    }
+
+
+def _Collect(records: list[dict[str, Any]]) -> Any:
+    """A logging handler that keeps records ready to be pickled; made here so that `logging` loads late."""
+    import logging
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if len(records) >= _RECORDS_PER_ITEM:
+                return
+            fields = dict(record.__dict__)
+            fields["msg"] = record.getMessage()
+            fields["args"] = None
+            if record.exc_info and not record.exc_text:
+                fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
+            fields["exc_info"] = None
+            records.append(fields)
+
+    return Collect()
+
+
+def set_variables(variables: tuple[bytes, ...]) -> None:
+    """Give the caller's context variables their values in this context."""
+    from procession.wire.pickling import loads
+
+    for pair in variables:
+        try:
+            variable, value = loads(pair)
+        except Exception:
+            continue  # its module cannot be imported here; the function cannot read it either
+        variable.set(value)

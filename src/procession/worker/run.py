@@ -1,0 +1,264 @@
+"""Running items in a worker: the same code on every backend whose workers share no memory.
+
+A worker is told of a job once (`Runner.learn`) and then runs that job's items. Each item is
+unpickled, run and answered alone, so that what fails fails alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import copy_context
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+from procession.backends.base import Reply
+from procession.errors import NestedParallelism, NotPicklable, TaskExited
+from procession.wire.pickling import Pickling, dumps, loads
+from procession.worker import state
+from procession.worker.relay import Outgoing, Recorder, set_variables
+
+__all__ = ["Header", "Runner", "Settings", "Style", "call_with", "open_header", "pack_header"]
+
+Style = Literal["value", "star", "call"]
+"""How an item is handed to the function: ``f(item, …)``, ``f(*item, …)``, or ``f(*args, **kw)``."""
+
+_JOBS_KEPT = 64
+"""Jobs a worker remembers; the least recently used is forgotten. A guess, not measured."""
+
+
+class Settings(NamedTuple):
+    """How a job's items are run."""
+
+    name: str
+    style: Style
+    pickling: Pickling
+    seed: int | None = None
+    nested: str = "serial"
+    out: Outgoing | None = None
+    exits: bool = False
+    """Whether SystemExit and KeyboardInterrupt go home as themselves (`Pool`'s futures)."""
+
+
+class Header(NamedTuple):
+    """A job as the worker sees it once the header is open."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    settings: Settings
+
+
+def pack_header(function: bytes, shared: bytes, settings: Settings) -> bytes:
+    """Put together what a worker needs once per job; `shared` is the pickled ``(args, kwargs)``."""
+    return dumps((function, shared, tuple(settings)))
+
+
+def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
+    """Load the function and the shared arguments of a job.
+
+    Raises:
+        Exception: Whatever the import of the function's module, or unpickling, raises.
+    """
+    from procession.wire.functions import load_function
+
+    function, shared, settings = loads(header)
+    args, kwargs = loads(shared, buffers)
+    out = settings[5]
+    fields = (*settings[:5], None if out is None else Outgoing(*out), *settings[6:])
+    return Header(load_function(function), args, kwargs, Settings(*fields))
+
+
+def call_with(style: Style, function: Callable[..., Any], value: Any, header: Header) -> Any:
+    """Call the function for one item."""
+    if style == "value":
+        return function(value, *header.args, **header.kwargs)
+    if style == "star":
+        return function(*value, *header.args, **header.kwargs)
+    args, kwargs = value
+    return function(*header.args, *args, **{**header.kwargs, **kwargs})
+
+
+class Runner:
+    """Runs items in a worker process; one per process."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[Any, Header | BaseException] = OrderedDict()
+        self._recorder: Recorder | None = None
+
+    def knows(self, key: Any) -> bool:
+        """Whether the job was learnt and is still remembered."""
+        return key in self._jobs
+
+    def learn(self, key: Any, header: bytes, buffers: Sequence[Any] = ()) -> None:
+        """Open a job's header. What goes wrong becomes the answer to each of its items."""
+        opened: Header | BaseException
+        try:
+            opened = open_header(header, buffers)
+        except BaseException as error:
+            opened = error
+        self._jobs[key] = opened
+        while len(self._jobs) > _JOBS_KEPT:
+            self._jobs.popitem(last=False)
+
+    def forget(self, key: Any) -> None:
+        """Drop a job and what it holds."""
+        self._jobs.pop(key, None)
+
+    def run(
+        self,
+        key: Any,
+        items: Iterable[tuple[int, int, bytes, Sequence[Any]]],
+        emit: Callable[[Reply], None],
+        started: Callable[[int], None],
+    ) -> None:
+        """Run items in order; `started` is told before, and `emit` is given the reply after, each.
+
+        Args:
+            key: A job that was learnt.
+            items: ``(index, attempt, blob, buffers)`` each.
+            emit: Takes each reply.
+            started: Takes the index of the item that is about to run.
+        """
+        self._jobs.move_to_end(key)
+        job = self._jobs[key]
+        for index, attempt, blob, buffers in items:
+            started(index)
+            if isinstance(job, BaseException):
+                emit(_job_failed(index, job))
+            else:
+                emit(self._run(job, index, attempt, blob, buffers))
+
+    def _run(
+        self, job: Header, index: int, attempt: int, blob: bytes, buffers: Sequence[Any]
+    ) -> Reply:
+        settings = job.settings
+        try:
+            value = loads(blob, buffers)
+        except BaseException as error:
+            return _failed(index, _unloadable(error, "argument", settings.name), settings)
+        task = state.CurrentTask(index, attempt, str(os.getpid()), settings.name)
+        begin = perf_counter()
+        ok, outcome = copy_context().run(self._call, job, task, value)
+        seconds = perf_counter() - begin
+        extras = self._recorder.take() if self._recorder is not None else None
+        del value
+        if not ok:
+            return _failed(index, outcome, settings, seconds, extras)
+        found: list[Any] = []
+        try:
+            payload = dumps(outcome, settings.pickling, found)
+        except BaseException as error:
+            refused = _refused_result(error, outcome, settings)
+            return _failed(index, refused, settings, seconds, extras)
+        return Reply(index, True, payload, found, seconds, False, extras)
+
+    def _call(self, job: Header, task: state.CurrentTask, value: Any) -> tuple[bool, Any]:
+        """Call the function in a context of its own; what it raises is an answer too."""
+        settings = job.settings
+        state.enter(task)
+        nested.set(settings.nested)
+        if settings.out is not None:
+            self._adopt(settings.out)
+        try:
+            if settings.seed is not None:
+                from procession.worker.seeding import seeded
+
+                with seeded(settings.seed, task.index):
+                    return True, call_with(settings.style, job.function, value, job)
+            return True, call_with(settings.style, job.function, value, job)
+        except (SystemExit, KeyboardInterrupt) as error:
+            return False, error if settings.exits else exited(error, settings.name)
+        except BaseException as error:
+            return False, error
+        finally:
+            state.enter(None)
+
+    def _adopt(self, out: Outgoing) -> None:
+        if self._recorder is None:
+            self._recorder = Recorder()
+        self._recorder.adopt(out)
+        if out.variables:
+            set_variables(out.variables)
+
+
+class _Nested:
+    """What a decorated call made inside this worker does: ``"serial"`` or ``"error"``."""
+
+    mode = "serial"
+
+    def set(self, mode: str) -> None:
+        self.mode = mode
+
+    def check(self, function: str) -> None:
+        """Refuse a nested call where the running job asks for that.
+
+        Raises:
+            NestedParallelism: Under ``nested="error"``.
+        """
+        if self.mode == "error":
+            raise NestedParallelism(
+                f"{function}() was called in parallel inside a worker, and the running function "
+                f"was decorated with nested='error'. Call {function}.local(...) here, or write "
+                "nested='serial' to let inner calls run serially in this worker."
+            )
+
+
+nested = _Nested()
+
+
+def exited(error: BaseException, function: str) -> TaskExited:
+    """What becomes of SystemExit and KeyboardInterrupt that an item raised."""
+    what = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else "KeyboardInterrupt"
+    wrapped = TaskExited(
+        f"{function}() raised {what} in a worker. An item cannot end the caller's program: return "
+        "a value that says so, or raise an exception of your own.",
+        code=error.code if isinstance(error, SystemExit) else None,
+    )
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _job_failed(index: int, error: BaseException) -> Reply:
+    from procession.wire.exceptions import dump_exception
+
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        error = exited(error, "the import of the function's module")
+    error.add_note(
+        "This happened in a worker, while it loaded the function or the arguments that go to "
+        "every item."
+    )
+    return Reply(index, False, dump_exception(error, "by-value"))
+
+
+def _failed(
+    index: int,
+    error: BaseException,
+    settings: Settings,
+    seconds: float = 0.0,
+    extras: bytes | None = None,
+) -> Reply:
+    from procession.wire.exceptions import dump_exception
+
+    payload = dump_exception(error, settings.pickling)
+    return Reply(index, False, payload, (), seconds, False, extras)
+
+
+def _unloadable(error: BaseException, where: Any, function: str) -> NotPicklable:
+    from procession.wire.explain import explain_unpicklable_there
+
+    return explain_unpicklable_there(error, where=where, function=function, root=where)
+
+
+def _refused_result(error: BaseException, result: Any, settings: Settings) -> NotPicklable:
+    from procession.wire.explain import explain
+
+    return explain(
+        error,
+        result,
+        where="result",
+        function=settings.name,
+        root="result",
+        pickling=settings.pickling,
+    )
