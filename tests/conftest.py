@@ -1,0 +1,89 @@
+"""What holds for every test: a private temporary folder, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.leaks import PATIENCE, Held, Snapshot, describe, left_behind, orphans, snapshot
+
+MARKER = "RUN_OF_PROCESSION_TESTS"
+PRIVATE = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run a temporary folder of its own, so that what is left in it is ours."""
+    original = tempfile.gettempdir()
+    private = tempfile.mkdtemp(prefix="procession-tests-")
+    config.stash[PRIVATE] = private
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", original)
+    os.environ["TMPDIR"] = private
+    os.environ[MARKER] = private
+    tempfile.tempdir = None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the private temporary folder."""
+    private = config.stash.get(PRIVATE, None)
+    if private is not None:
+        os.environ["TMPDIR"] = os.path.dirname(private)
+        tempfile.tempdir = None
+        shutil.rmtree(private, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def first_seen() -> dict[Held, str]:
+    """Everything that was new after some test, and the test that first showed it."""
+    return {}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_orphans() -> Iterator[None]:
+    """At the end of the run no process is left that some child of a test started."""
+    yield
+    deadline = time.monotonic() + PATIENCE
+    while left := orphans(f"{MARKER}={os.environ[MARKER]}"):
+        if time.monotonic() > deadline:
+            pytest.fail("outlived their parents:\n  " + "\n  ".join(left), pytrace=False)
+        time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def _remember_what_is_new(
+    request: pytest.FixtureRequest, first_seen: dict[Held, str], _nothing_left_behind: Snapshot
+) -> Iterator[None]:
+    before = snapshot()
+    yield
+    for thing in snapshot() - before:
+        first_seen.setdefault(thing, request.node.nodeid)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_left_behind(
+    request: pytest.FixtureRequest, first_seen: dict[Held, str]
+) -> Iterator[Snapshot]:
+    """After each module's pools were shut down, nothing it made may still be there."""
+    before = snapshot()
+    yield before
+    _shut_down()
+    leaked = left_behind(before)
+    if leaked:
+        lines = [
+            f"  {describe(thing)}, first seen after {first_seen.get(thing, 'the shutdown itself')}"
+            for thing in sorted(leaked)
+        ]
+        pytest.fail("left behind by this module:\n" + "\n".join(lines), pytrace=False)
+
+
+def _shut_down() -> None:
+    """End the pools that are kept warm between tests, if the library was used at all."""
+    if "procession" in sys.modules:
+        import procession
+
+        procession.shutdown()
