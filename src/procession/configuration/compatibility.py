@@ -1,0 +1,190 @@
+"""Which options go together: the backend × context table, and every rule between two options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+__all__ = [
+    "BACKENDS",
+    "CONTEXTS",
+    "SUPPORTED",
+    "UNBUILT",
+    "Conflict",
+    "backend_name",
+    "conflicts",
+    "context_name",
+]
+
+BACKENDS: Final = ("process", "loky", "stdlib", "thread", "serial")
+"""Backends that can be named."""
+
+UNBUILT: Final[tuple[str, ...]] = ("dask", "ray")
+"""Backends that have a name and no code yet. Move one to `BACKENDS` when it has."""
+
+CONTEXTS: Final = ("fork", "spawn", "forkserver", "loky")
+"""Start contexts that can be named."""
+
+_HERE = "runs in threads of this process, so there is no process to start"
+_SERIAL = "runs in this process, so there is no process to start"
+_THEIRS = "is an executor that was made with its own context"
+_NO_LOKY = (
+    "cannot use loky's start context: concurrent.futures.ProcessPoolExecutor's queues break in it "
+    "(BrokenProcessPool on 3.11, 3.12 and 3.13)"
+)
+
+SUPPORTED: Final[Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
+    {
+        "process": dict.fromkeys(CONTEXTS),
+        "loky": dict.fromkeys(CONTEXTS),
+        "stdlib": {"fork": None, "spawn": None, "forkserver": None, "loky": _NO_LOKY},
+        "thread": dict.fromkeys(CONTEXTS, _HERE),
+        "serial": dict.fromkeys(CONTEXTS, _SERIAL),
+        "executor": dict.fromkeys(CONTEXTS, _THEIRS),
+    }
+)
+"""Backend × context: `None` where it works, else why it is refused.
+
+``"executor"`` stands for any `concurrent.futures.Executor` instance. A context object counts as the
+start method that it names. Each cell was tried on Python 3.11, 3.12 and 3.13 (loky 3.7).
+"""
+
+_IN_PROCESS: Final = {
+    "thread": "runs in threads of this process, which nothing can end from outside",
+    "serial": "runs in this process, which nothing can end from outside",
+}
+
+
+class Conflict(NamedTuple):
+    """Two options that cannot both be.
+
+    Attributes:
+        option: The one to leave out.
+        other: The one that stands against it.
+        message: The rule, and what to write instead.
+        limit: Whether `option` protects from something, so that it is not dropped in silence.
+        local: Whether it is a mistake only if both were written in one place.
+    """
+
+    option: str
+    other: str
+    message: str
+    limit: bool = False
+    local: bool = False
+
+
+def backend_name(backend: object) -> str:
+    """The backend's row in `SUPPORTED`."""
+    return backend if isinstance(backend, str) else "executor"
+
+
+def context_name(context: Any) -> str:
+    """The start method a context stands for."""
+    if isinstance(context, str):
+        return context
+    # Asking the default context for its name would fix the default for the whole program.
+    return str(getattr(context, "_name", None) or context.get_start_method())
+
+
+def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Yield every rule that these options, taken together, break.
+
+    Args:
+        values: Options that were set, already validated one by one. A missing backend breaks no
+            rule.
+    """
+    backend = values.get("backend")
+    if backend is not None:
+        yield from _with_backend(backend_name(backend), values)
+        yield from _with_context(backend_name(backend), values)
+    if values.get("address") is not None and backend not in UNBUILT:
+        yield Conflict(
+            "address",
+            "backend",
+            "address is a cluster's address, and only a backend that runs on a cluster has one. "
+            f"Leave address out; the backends that exist are {_listed(BACKENDS)}.",
+        )
+    if values.get("initargs") and values.get("initializer") is None:
+        yield Conflict(
+            "initargs",
+            "initializer",
+            "initargs are the arguments of the initializer, and there is none. "
+            "Write initializer=function, or leave initargs out.",
+        )
+    if values.get("inline") is True:
+        for option in ("timeout", "memory_limit"):
+            if values.get(option) is not None:
+                yield Conflict(
+                    option,
+                    "inline",
+                    f"inline=True runs the items in this process, which {option} could only end "
+                    f"as a whole. Leave out inline=True, or leave out {option}.",
+                    limit=True,
+                )
+
+
+def _with_backend(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:
+    if name in _IN_PROCESS:
+        for option in ("timeout", "memory_limit"):
+            if values.get(option) is not None:
+                yield Conflict(
+                    option,
+                    "backend",
+                    f"{option} ends the process that an item runs in, and backend={name!r} "
+                    f"{_IN_PROCESS[name]}. Write backend='process', or leave {option} out.",
+                    limit=True,
+                )
+        for option in ("max_tasks_per_worker", "threads_per_worker"):
+            if values.get(option) is not None:
+                yield Conflict(
+                    option,
+                    "backend",
+                    f"{option} shapes a worker process, and backend={name!r} has none. "
+                    f"Write backend='process', or leave {option} out.",
+                )
+    elif name == "executor":
+        for option in (
+            "workers",
+            "initializer",
+            "max_tasks_per_worker",
+            "threads_per_worker",
+        ):
+            if values.get(option) is not None:
+                yield Conflict(
+                    option,
+                    "backend",
+                    f"{option} shapes the workers, and backend is an executor whose workers are "
+                    f"already shaped. Give it to the executor when you make it, or write "
+                    f"backend='process'.",
+                    local=option == "workers",
+                )
+
+
+def _with_context(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:
+    context = values.get("context")
+    if context is None:
+        return
+    method = context_name(context)
+    cells = SUPPORTED.get(name, {})
+    reason = cells.get(method)
+    if reason is not None:
+        works = [known for known, why in cells.items() if why is None]
+        instead = (
+            f"Write context={works[-1]!r}, or backend={method!r}."
+            if works
+            else "Leave context out, or write backend='process'."
+        )
+        yield Conflict("context", "backend", f"backend={name!r} {reason}. {instead}")
+    elif name == "stdlib" and method == "fork" and values.get("max_tasks_per_worker") is not None:
+        yield Conflict(
+            "max_tasks_per_worker",
+            "context",
+            "ProcessPoolExecutor itself refuses max_tasks_per_child under 'fork', since it would "
+            "have to fork while its threads run. Write context='forkserver' or 'spawn', or "
+            "backend='process'.",
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names[:-1])) + f" and {names[-1]!r}"

@@ -1,0 +1,141 @@
+"""Options that an operator sets from outside: ``PROCESSION_<OPTION>`` in the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from procession._warn import warn_user
+from procession.configuration.aliases import ALIASES
+from procession.configuration.parsers import OPTIONS
+from procession.configuration.validation import parse_option
+from procession.errors import OptionError
+
+__all__ = ["PREFIX", "TEXT_FORMS", "overrides", "snapshot"]
+
+PREFIX: Final = "PROCESSION_"
+
+_WORDS: Final = {
+    "1": True, "true": True, "yes": True, "on": True,
+    "0": False, "false": False, "no": False, "off": False,
+}  # fmt: skip
+
+
+def _number(text: str) -> Any:
+    return int(text)
+
+
+def _seconds(text: str) -> Any:
+    return float(text)
+
+
+def _text(text: str) -> Any:
+    return text
+
+
+def _size(text: str) -> Any:
+    return int(text) if text.isdecimal() else text
+
+
+def _count_or_auto(text: str) -> Any:
+    return text if text == "auto" else int(text)
+
+
+def _word_or_auto(text: str) -> Any:
+    return _WORDS.get(text.lower(), text)
+
+
+TEXT_FORMS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "workers": _number,
+    "backend": _text,
+    "address": _text,
+    "context": _text,
+    "chunk": _count_or_auto,
+    "window": _number,
+    "inline": _word_or_auto,
+    "timeout": _seconds,
+    "retries": _number,
+    "memory_limit": _size,
+    "pickling": _text,
+    "progress": _word_or_auto,
+    "seed": _number,
+}
+"""Options that can be written in the environment, with what turns text into their value."""
+
+_LIFTED: Final = frozenset(
+    {"workers", "address", "context", "window", "timeout", "memory_limit", "seed"}
+)
+"""Options for which ``none`` takes away what the code has set."""
+
+_NAMES: Final = tuple(PREFIX + option.upper() for option in TEXT_FORMS)
+
+
+def _fast_keys() -> tuple[Any, ...]:
+    encode: Any = getattr(os.environ, "encodekey", None)
+    return _NAMES if encode is None else tuple(map(encode, _NAMES))
+
+
+_KEYS: Final = _fast_keys()
+
+
+def snapshot() -> tuple[Any, ...]:
+    """What the variables hold now, raw; equal as long as nothing changed. Takes about 0.7 µs."""
+    # os.environ decodes on each access; its dictionary below does not.
+    try:
+        return tuple(map(os.environ._data.get, _KEYS))  # type: ignore[attr-defined]
+    except AttributeError:
+        return tuple(map(os.environ.get, _NAMES))
+
+
+def overrides() -> dict[str, Any]:
+    """Read the options that the environment sets. An empty variable sets nothing.
+
+    Raises:
+        OptionError: A variable's text is no value of its option; names the variable.
+    """
+    found: dict[str, Any] = {}
+    for name, (option, convert) in zip(_NAMES, TEXT_FORMS.items(), strict=True):
+        text = os.environ.get(name, "").strip()
+        if not text:
+            continue
+        if text.lower() == "none" and option in _LIFTED:
+            found[option] = None
+            continue
+        try:
+            value = convert(text)
+        except ValueError:
+            value = text  # The option's own parser says what is wrong with it.
+        found[option] = _parsed(option, value, name, text)
+    return found
+
+
+def _parsed(option: str, value: Any, name: str, text: str) -> Any:
+    try:
+        return parse_option(option, value, f"{name}={text}")
+    except OptionError as error:
+        raise OptionError(f"{error} It is the environment variable {name} that is wrong.") from None
+
+
+def warn_of_strangers() -> None:
+    """Warn of variables that look like an option of ours and set none."""
+    import difflib
+
+    for name in os.environ:
+        if not name.startswith(PREFIX) or name in _NAMES:
+            continue
+        option = name[len(PREFIX) :].lower()
+        if option in OPTIONS:
+            warn_user(
+                f"{name} has no effect: {option} cannot be written as text. "
+                f"Write procession.configure({option}=...) in the program."
+            )
+            continue
+        near = ALIASES.get(option) or next(
+            iter(difflib.get_close_matches(option, TEXT_FORMS, 1, 0.75)), None
+        )
+        if near is not None and near in TEXT_FORMS:
+            warn_user(
+                f"{name} has no effect: there is no option {option!r}. "
+                f"Write {PREFIX}{near.upper()}={os.environ[name]}."
+            )

@@ -1,0 +1,224 @@
+"""Where an option comes from, and which place wins.
+
+From the strongest to the weakest: ``PROCESSION_<OPTION>`` in the environment, ``f.with_options``,
+the decorator, ``with procession.options(...)``, ``procession.configure(...)``, the default.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Unpack
+
+from procession._warn import warn_user
+from procession.configuration import environment
+from procession.configuration.aliases import short
+from procession.configuration.compatibility import BACKENDS, conflicts
+from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
+from procession.configuration.validation import validate
+from procession.cpus import usable_cpus
+from procession.errors import OptionError
+
+__all__ = ["configure", "options", "resolve"]
+
+
+class _Layer(NamedTuple):
+    """One place where options are set."""
+
+    place: str
+    values: Mapping[str, Any]
+
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_configured: Mapping[str, Any] = _NOTHING
+_configured_lock = threading.Lock()
+_scoped: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
+    "procession.options", default=_NOTHING
+)
+
+
+def configure(**values: Unpack[OptionValues]) -> None:
+    """Set options for the whole program, below every decorator.
+
+    Adds to what earlier calls set. To take an option back, set it to its default
+    (``configure(timeout=None)``). Without arguments it changes nothing.
+
+    Raises:
+        OptionError: As a decorator does.
+    """
+    global _configured
+    with _configured_lock:
+        parsed = validate(values, caller="configure", over=_configured)
+        if parsed:
+            # Replaced, never changed: that it is another object is how caches notice.
+            _configured = MappingProxyType({**_configured, **parsed})
+
+
+def options(**values: Unpack[OptionValues]) -> AbstractContextManager[None]:
+    """Set options for the calls made inside a ``with`` block, below every decorator.
+
+        with procession.options(backend="serial"):
+            ...
+
+    Blocks nest, the inner one adding to the outer one. A block holds for its own thread or
+    asyncio task (and tasks started in it), not for others.
+
+    Raises:
+        OptionError: As a decorator does.
+    """
+    return _scope(validate(values, caller="options", over=_scoped.get()))
+
+
+@contextmanager
+def _scope(values: Mapping[str, Any]) -> Generator[None, None, None]:
+    token = _scoped.set(MappingProxyType({**_scoped.get(), **values}))
+    try:
+        yield
+    finally:
+        _scoped.reset(token)
+
+
+class _Entry(NamedTuple):
+    """A resolved result, and all that it was resolved from."""
+
+    changes: Mapping[str, Any]
+    decorator: Mapping[str, Any]
+    environment: tuple[Any, ...]
+    configured: Mapping[str, Any]
+    scoped: Mapping[str, Any]
+    until: float
+    resolved: Options
+
+
+_CACHE_SIZE: Final = 256
+_CACHE_SECONDS: Final = 2.0
+"""How long a result is used again: the number of usable CPUs may change."""
+
+_cache: dict[tuple[int, int], _Entry] = {}
+_last_environment: tuple[Any, ...] | None = None
+
+
+def resolve(
+    changes: Mapping[str, Any] = _NOTHING, decorator: Mapping[str, Any] = _NOTHING
+) -> Options:
+    """Give the options that hold for a function at this moment.
+
+    The result is cached by the identity of the two mappings, so neither may be changed after the
+    first call: replace it.
+
+    Args:
+        changes: What `with_options` set, validated.
+        decorator: What the decorator was given, validated.
+
+    Raises:
+        OptionError: A variable in the environment is wrong, or options from different places
+            cannot both be.
+    """
+    seen = environment.snapshot()
+    scoped = _scoped.get()
+    key = (id(changes), id(decorator))
+    entry = _cache.get(key)
+    if (
+        entry is not None
+        # The entry holds both mappings, so their ids cannot have passed to others.
+        and entry.environment == seen
+        and entry.scoped is scoped
+        and entry.configured is _configured
+        and entry.until > time.monotonic()
+    ):
+        return entry.resolved
+    configured = _configured
+    resolved = _resolve(changes, decorator, scoped, configured, seen)
+    if len(_cache) >= _CACHE_SIZE:
+        _cache.clear()
+    until = time.monotonic() + _CACHE_SECONDS
+    _cache[key] = _Entry(changes, decorator, seen, configured, scoped, until, resolved)
+    return resolved
+
+
+def _resolve(
+    changes: Mapping[str, Any],
+    decorator: Mapping[str, Any],
+    scoped: Mapping[str, Any],
+    configured: Mapping[str, Any],
+    seen: tuple[Any, ...],
+) -> Options:
+    global _last_environment
+    if seen != _last_environment:
+        environment.warn_of_strangers()
+        _last_environment = seen
+    outside = environment.overrides()
+    layers = (
+        _Layer("procession.configure()", configured),
+        _Layer("procession.options()", scoped),
+        _Layer("the decorator", decorator),
+        _Layer("with_options()", changes),
+        _Layer(environment.PREFIX, outside),
+    )
+    values: dict[str, Any] = {"backend": DEFAULT_BACKEND}
+    places = {"backend": "the default"}
+    for place, layer in layers:
+        values.update(layer)
+        places.update(dict.fromkeys(layer, place))
+    given = frozenset(places) - {name for name, place in places.items() if place == "the default"}
+    _settle(values, places)
+    on_function = {**decorator, **changes}
+    explicit = frozenset(name for name, value in on_function.items() if not _off(name, value))
+    _fill_in(values)
+    return Options(**values, explicit=explicit, given=given)
+
+
+def _off(name: str, value: Any) -> bool:
+    """Whether the value asks for nothing, as in ``timeout=None`` or ``retries=0``."""
+    return value is None or (name == "retries" and value == 0)
+
+
+def _settle(values: dict[str, Any], places: Mapping[str, str]) -> None:
+    """Refuse options from different places that cannot both be, unless an operator's did it."""
+    for conflict in list(conflicts(values)):
+        option, other = conflict.option, conflict.other
+        if conflict.local:
+            continue
+        if environment.PREFIX not in (places[option], places.get(other)):
+            raise OptionError(
+                f"{_told(option, values, places)} and {_told(other, values, places)} cannot both "
+                f"be: {conflict.message}"
+            )
+        if conflict.limit or places[option] == environment.PREFIX:
+            _warn_once(
+                f"{_told(option, values, places)} is ignored, because of "
+                f"{_told(other, values, places)}: {conflict.message}"
+            )
+        values.pop(option, None)
+
+
+def _told(option: str, values: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    """An option, its value, and where that comes from."""
+    if option not in values:
+        return f"no {option}"
+    if places[option] == environment.PREFIX:
+        return f"{environment.PREFIX}{option.upper()}={values[option]}"
+    return f"{option}={short(values[option])} (from {places[option]})"
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        warn_user(message)
+        _warned.add(message)
+
+
+def _fill_in(values: dict[str, Any]) -> None:
+    """Put the defaults in that depend on the machine."""
+    cpus = usable_cpus()
+    if values.get("workers") is None:
+        values["workers"] = cpus
+    in_workers = values["backend"] in BACKENDS and values["backend"] not in ("thread", "serial")
+    if in_workers and values.get("threads_per_worker") is None:
+        values["threads_per_worker"] = max(1, cpus // values["workers"])
