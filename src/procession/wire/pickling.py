@@ -1,0 +1,123 @@
+"""Pickles values for another process, refusing what must not cross.
+
+First the C pickler with a dispatch table of ours (see `procession.wire.tables`), which costs what
+plain pickling costs. What it cannot name for a worker (functions and classes of ``__main__``, of
+notebooks, of modules that workers cannot import) goes by value, in a second attempt, with
+cloudpickle's reducers and the same refusals (see `procession.wire.byvalue`).
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any, Literal
+
+from procession.wire.importing import unimportable_marks
+from procession.wire.tables import PLAIN, ByValue
+
+__all__ = ["LARGE", "Pickling", "dumps", "loads"]
+
+Pickling = Literal["strict", "by-value"]
+
+LARGE = 64 * 1024
+"""Buffers of this many bytes and more leave the pickle, if the caller takes them. Below, a second
+channel gains nothing (measured: break-even between 64 and 128 KB)."""
+
+_FRAME = 2 * LARGE + 4096
+"""The C pickler closes a frame at 64 KiB. What it writes beyond this size is one large payload."""
+
+_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+_plain = pickle.dumps
+
+
+class _Pickler:
+    """A C pickler that is used again and again: making one costs more than a small pickle."""
+
+    __slots__ = ("buffers", "dump", "forget", "pieces")
+
+    def __init__(self, with_buffers: bool) -> None:
+        self.pieces: list[Any] = []
+        self.buffers: list[pickle.PickleBuffer] = []
+        # Appending to a list takes large payloads as they are, without a copy.
+        sink: Any = SimpleNamespace(write=self.pieces.append)
+        keep = keep_small(self.buffers) if with_buffers else None
+        pickler = pickle.Pickler(sink, 5, buffer_callback=keep)
+        pickler.dispatch_table = PLAIN
+        self.dump: Callable[[Any], None] = pickler.dump
+        self.forget: Callable[[], None] = pickler.clear_memo
+
+
+_idle: list[_Pickler] = []
+_idle_with_buffers: list[_Pickler] = []
+
+
+def keep_small(large: list[Any]) -> Callable[[pickle.PickleBuffer], bool]:
+    """A ``buffer_callback`` that takes large buffers out of the pickle, into `large`."""
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        with memoryview(buffer) as view:
+            if view.nbytes < LARGE or not view.contiguous:
+                return True
+        large.append(buffer)
+        return False
+
+    return keep
+
+
+def dumps(obj: Any, pickling: Pickling = "strict", buffers: list[Any] | None = None) -> bytes:
+    """Pickle `obj` for a worker.
+
+    Args:
+        obj: Anything.
+        pickling: ``"strict"`` refuses lambdas and functions and classes that are defined inside
+            functions; ``"by-value"`` takes them. Both refuse what is bound to this process.
+        buffers: Takes the large buffers (protocol 5) out of the pickle; `loads` needs them again.
+
+    Raises:
+        Exception: Whatever stops it. `procession.wire.explain` finds out where it sits.
+    """
+    if type(obj) in _ATOMS:
+        return _plain(obj, 5)
+    try:
+        return _by_reference(obj, buffers)
+    except (ByValue, pickle.PicklingError, TypeError, AttributeError):
+        from procession.wire.byvalue import dumps_by_value
+
+        return dumps_by_value(obj, pickling, buffers)
+
+
+def _by_reference(obj: Any, buffers: list[Any] | None) -> bytes:
+    PLAIN.keep_in_step()
+    idle = _idle if buffers is None else _idle_with_buffers
+    try:
+        pickler = idle.pop()
+    except IndexError:
+        pickler = _Pickler(buffers is not None)
+    pickler.dump(obj)
+    pieces = pickler.pieces
+    marks = unimportable_marks()
+    for piece in pieces:
+        if type(piece) is bytes and len(piece) < _FRAME:
+            for mark in marks:
+                if mark in piece:
+                    raise ByValue
+    if buffers is not None:
+        buffers += pickler.buffers
+        pickler.buffers.clear()
+    if len(pieces) > 1:
+        return b"".join(pieces)  # and drop the pickler, whose memo has grown
+    blob: bytes = pieces[0]
+    pieces.clear()
+    pickler.forget()
+    idle.append(pickler)
+    return blob
+
+
+def loads(blob: Any, buffers: Iterable[Any] = ()) -> Any:
+    """Rebuild what `dumps` pickled.
+
+    Raises:
+        Exception: Whatever the objects' own code raises.
+    """
+    return pickle.loads(blob, buffers=buffers)

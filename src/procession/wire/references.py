@@ -1,0 +1,89 @@
+"""References to functions by name, never by name alone.
+
+A reference is (module, qualified name, steps): the name must lead to the object, or to something
+that wraps it, and `steps` says how often to unwrap. The sender checks that the walk ends at the
+very same object; the receiver walks the same way.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from procession.wire.importing import importable
+
+__all__ = ["Reference", "is_decorated", "reduce_reference", "reference_to", "resolve"]
+
+Reference = tuple[str, str, int]
+
+_MOST_STEPS = 16
+
+
+def is_decorated(obj: Any) -> bool:
+    """Whether `obj` is one of our decorated functions; needs no import of wrapt to know."""
+    return bool(getattr(type(obj), "__procession_function__", False))
+
+
+def reference_to(target: Any) -> Reference | None:
+    """A reference that leads a worker to `target`, or `None`."""
+    module = getattr(target, "__module__", None)
+    name = getattr(target, "__qualname__", None)
+    if not isinstance(name, str) or not importable(module):
+        return None
+    try:
+        found = _walk(module, name)
+    except (AttributeError, KeyError):
+        return None
+    for steps in range(_MOST_STEPS):
+        if found is target:
+            return module, name, steps
+        inner = _unwrap(found)
+        if inner is None:
+            return None
+        found = inner
+    return None
+
+
+def reduce_reference(target: Any) -> Any:
+    """`target` as ``(resolve, reference)`` for pickle, or `None`."""
+    reference = reference_to(target)
+    return None if reference is None else (resolve, reference)
+
+
+def resolve(module: str, qualname: str, steps: int = 0) -> Any:
+    """Import `module`, walk to the name, unwrap `steps` times.
+
+    Raises:
+        ImportError, AttributeError: The worker's module is not the caller's.
+    """
+    __import__(module)
+    found = _walk(module, qualname)
+    for _ in range(steps):
+        found = _unwrap(found)
+        if found is None:
+            raise AttributeError(f"{module}.{qualname} is decorated otherwise in this process")
+    return found
+
+
+def _walk(module: str, qualname: str) -> Any:
+    """The object under a name, as it stands in its class: descriptors are not bound."""
+    found: Any = sys.modules[module]
+    for part in qualname.split("."):
+        found = _raw_attribute(found, part) if isinstance(found, type) else getattr(found, part)
+    return found
+
+
+def _raw_attribute(cls: type, name: str) -> Any:
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return getattr(cls, name)
+
+
+def _unwrap(found: Any) -> Any:
+    if isinstance(found, classmethod | staticmethod) or hasattr(found, "__func__"):
+        return found.__func__
+    try:
+        return found.__wrapped__
+    except AttributeError:
+        return None

@@ -1,0 +1,146 @@
+"""Judges types for the C pickler: once per type, not once per object.
+
+The C pickler asks a dispatch table for each object that is no builtin atom or container. Ours
+judges a type when it is first seen and remembers what it found. For types that may cross that is
+a C callable which does what the pickler would do itself, so nothing is paid on the happy path.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import sys
+from collections.abc import Callable
+from operator import methodcaller
+from types import MethodType, ModuleType
+from typing import Any, NoReturn
+
+from procession.wire.importing import MAIN, find, importable
+from procession.wire.refusals import Refused, refusal_of
+
+__all__ = ["PLAIN", "ByValue", "Table", "refuse", "special_reducers"]
+
+Reduce = Callable[[Any], Any]
+
+_as_usual = methodcaller("__reduce_ex__", 5)
+_MOST_TYPES = 4096
+
+
+class ByValue(Exception):
+    """Raised while pickling by reference at something that a worker cannot import."""
+
+
+def refuse(obj: Any) -> NoReturn:
+    """Reducer of types that must not cross."""
+    refusal = refusal_of(type(obj))
+    raise Refused(f"{refusal.what if refusal else type(obj).__qualname__} cannot be pickled")
+
+
+def _by_value(obj: Any) -> NoReturn:
+    raise ByValue
+
+
+def _reduce_class(cls: type) -> str:
+    """A class with a metaclass (plain ones never come here)."""
+    if not importable(cls.__module__):
+        raise ByValue
+    return cls.__qualname__
+
+
+def _reduce_module(module: ModuleType) -> Any:
+    name = module.__name__
+    if sys.modules.get(name) is not module or not importable(name):
+        raise Refused(f"module {name!r} cannot be imported by a worker")
+    return import_module, (name,)
+
+
+def import_module(name: str) -> Any:
+    """Import and return a module (not its topmost package, as ``__import__`` would)."""
+    __import__(name)
+    return sys.modules[name]
+
+
+def _reduce_method(method: MethodType) -> Any:
+    # pickle writes getattr(instance, method.__name__): make sure that it leads back here. It does
+    # not for private (mangled) methods, and for functions bound under another name.
+    name = getattr(method.__func__, "__name__", "")
+    try:
+        same = getattr(method.__self__, name) == method
+    except Exception:
+        same = False
+    return (
+        (getattr, (method.__self__, name))
+        if same
+        else (MethodType, (method.__func__, method.__self__))
+    )
+
+
+def _reduce_cached(cached: Any) -> Any:
+    """A function under ``functools.lru_cache``."""
+    name = cached.__qualname__
+    if importable(cached.__module__) and find(cached.__module__, name) is cached:
+        return name
+    if cached.__module__ in MAIN or not importable(cached.__module__):
+        return rebuild_cached, (cached.__wrapped__, cached.cache_parameters())
+    return _as_usual(cached)
+
+
+def rebuild_cached(function: Any, parameters: dict[str, Any]) -> Any:
+    """A fresh cache around the same function."""
+    from functools import lru_cache
+
+    return lru_cache(**parameters)(function)
+
+
+def _reduce_variable(variable: Any) -> Any:
+    from procession.wire.variables import reduce_variable
+
+    return reduce_variable(variable)
+
+
+special_reducers: dict[str, Reduce] = {
+    "builtins.module": _reduce_module,
+    "builtins.method": _reduce_method,
+    "functools._lru_cache_wrapper": _reduce_cached,
+    "_contextvars.ContextVar": _reduce_variable,
+}
+
+
+class Table(dict[type, Reduce]):
+    """A dispatch table that fills itself; `extra` says more about some types."""
+
+    def __init__(self, by_value: Reduce, extra: Callable[[type], Reduce | None]) -> None:
+        super().__init__()
+        self._by_value = by_value
+        self._extra = extra
+        self._registered = 0
+
+    def keep_in_step(self) -> None:
+        """Forget everything when somebody has registered reducers with `copyreg` since."""
+        if len(copyreg.dispatch_table) != self._registered or len(self) > _MOST_TYPES:
+            self.clear()
+            self._registered = len(copyreg.dispatch_table)
+
+    def __missing__(self, cls: type) -> Reduce:
+        registered = copyreg.dispatch_table.get(cls)
+        if registered is not None:
+            return registered  # not remembered: it may be replaced
+        reduce = self[cls] = self._judge(cls)
+        return reduce
+
+    def _judge(self, cls: type) -> Reduce:
+        if issubclass(cls, type):
+            return _reduce_class
+        for base in cls.__mro__:
+            special = special_reducers.get(f"{base.__module__}.{base.__qualname__}")
+            if special is not None:
+                return special
+        if refusal_of(cls) is not None:
+            return refuse
+        extra = self._extra(cls)
+        if extra is not None:
+            return extra
+        return _as_usual if importable(cls.__module__) else self._by_value
+
+
+PLAIN = Table(_by_value, lambda cls: None)
+"""For pickling by reference."""
