@@ -1,0 +1,132 @@
+"""Decorators that run ordinary functions across processes.
+
+    from procession import parallel_map
+
+    @parallel_map
+    def measure(path: Path) -> int: ...
+
+    sizes = measure(paths)    # list[int], computed in a pool of processes
+
+Every name is loaded when it is first used, so ``import procession`` costs next to nothing.
+"""
+
+# Not imported from typing: type checkers know the name, and it saves an import.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from procession import shared as shared
+    from procession import testing as testing
+    from procession.backends.registry import shutdown as shutdown
+    from procession.configuration import Options as Options
+    from procession.configuration import configure as configure
+    from procession.configuration import options as options
+    from procession.cpus import usable_cpus as usable_cpus
+    from procession.decorators import background as background
+    from procession.decorators import isolated as isolated
+    from procession.decorators import parallel as parallel
+    from procession.decorators import parallel_chunks as parallel_chunks
+    from procession.decorators import parallel_map as parallel_map
+    from procession.errors import BackendUnavailable as BackendUnavailable
+    from procession.errors import MemoryLimitExceeded as MemoryLimitExceeded
+    from procession.errors import NestedParallelism as NestedParallelism
+    from procession.errors import NotPicklable as NotPicklable
+    from procession.errors import OptionError as OptionError
+    from procession.errors import ParallelWarning as ParallelWarning
+    from procession.errors import PoolClosed as PoolClosed
+    from procession.errors import ProcessionError as ProcessionError
+    from procession.errors import TaskExited as TaskExited
+    from procession.errors import TimedOut as TimedOut
+    from procession.errors import WorkerDied as WorkerDied
+    from procession.executor import Pool as Pool
+    from procession.futures import Future as Future
+    from procession.futures import as_completed as as_completed
+    from procession.futures import gather as gather
+    from procession.futures import wait as wait
+    from procession.outcome import Outcome as Outcome
+    from procession.tasks import current_task as current_task
+    from procession.tasks import per_worker as per_worker
+
+__all__ = [
+    "BackendUnavailable",
+    "Future",
+    "MemoryLimitExceeded",
+    "NestedParallelism",
+    "NotPicklable",
+    "OptionError",
+    "Options",
+    "Outcome",
+    "ParallelWarning",
+    "Pool",
+    "PoolClosed",
+    "ProcessionError",
+    "TaskExited",
+    "TimedOut",
+    "WorkerDied",
+    "as_completed",
+    "background",
+    "configure",
+    "current_task",
+    "gather",
+    "isolated",
+    "options",
+    "parallel",
+    "parallel_chunks",
+    "parallel_map",
+    "per_worker",
+    "shared",
+    "shutdown",
+    "testing",
+    "usable_cpus",
+    "wait",
+]
+
+_HOMES = {
+    "procession.configuration": ("Options", "configure", "options"),
+    "procession.cpus": ("usable_cpus",),
+    "procession.decorators": (
+        "background",
+        "isolated",
+        "parallel",
+        "parallel_chunks",
+        "parallel_map",
+    ),
+    "procession.errors": (
+        "BackendUnavailable",
+        "MemoryLimitExceeded",
+        "NestedParallelism",
+        "NotPicklable",
+        "OptionError",
+        "ParallelWarning",
+        "PoolClosed",
+        "ProcessionError",
+        "TaskExited",
+        "TimedOut",
+        "WorkerDied",
+    ),
+    "procession.executor": ("Pool",),
+    "procession.futures": ("Future", "as_completed", "gather", "wait"),
+    "procession.backends.registry": ("shutdown",),
+    "procession.outcome": ("Outcome",),
+    "procession.tasks": ("current_task", "per_worker"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_SUBMODULES = ("shared", "testing")
+
+
+if not TYPE_CHECKING:  # else a checker takes every misspelt name for one of ours
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name in _HOME:
+            value = getattr(import_module(_HOME[name]), name)
+        elif name in _SUBMODULES:
+            value = import_module(f"procession.{name}")
+        else:
+            raise AttributeError(f"module 'procession' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,285 @@
+"""The five decorators: each chooses what a plain call of the function does.
+
+`procession.typing` says how a type checker sees what they give; at run time it is a
+`procession.function.Function`, imported when the first function is decorated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    overload,
+)
+
+if TYPE_CHECKING:
+    from procession.configuration import OptionValues
+    from procession.typing import Background, Isolated, Parallel, ParallelChunks, ParallelMap
+
+__all__ = ["background", "isolated", "parallel", "parallel_chunks", "parallel_map"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Style = Literal["parallel", "parallel_map", "parallel_chunks", "background", "isolated"]
+_MISSING: Final[Any] = object()
+
+
+class ToParallel(Protocol):
+    """What ``parallel(**options)`` gives: a decorator."""
+
+    def __call__(self, function: Callable[P, R], /) -> Parallel[P, R]:
+        """Decorate a function."""
+        ...
+
+
+class ToParallelMap(Protocol):
+    """What ``parallel_map(**options)`` gives: a decorator."""
+
+    def __call__(self, function: Callable[P, R], /) -> ParallelMap[P, R]:
+        """Decorate a function."""
+        ...
+
+
+class ToParallelChunks(Protocol):
+    """What ``parallel_chunks(**options)`` gives: a decorator."""
+
+    def __call__(self, function: Callable[P, R], /) -> ParallelChunks[P, R]:
+        """Decorate a function."""
+        ...
+
+
+class ToBackground(Protocol):
+    """What ``background(**options)`` gives: a decorator."""
+
+    def __call__(self, function: Callable[P, R], /) -> Background[P, R]:
+        """Decorate a function."""
+        ...
+
+
+class ToIsolated(Protocol):
+    """What ``isolated(**options)`` gives: a decorator."""
+
+    def __call__(self, function: Callable[P, R], /) -> Isolated[P, R]:
+        """Decorate a function."""
+        ...
+
+
+@overload
+def parallel(function: Callable[P, R], /, **options: Unpack[OptionValues]) -> Parallel[P, R]: ...
+@overload
+def parallel(**options: Unpack[OptionValues]) -> ToParallel: ...
+def parallel(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+    """Give a function the verbs, and leave its plain call as it is.
+
+        @parallel
+        def measure(path: Path) -> int: ...
+
+        measure(path)         # as before, in this process
+        measure.map(paths)    # list[int], in the pool
+
+    A plain call runs here, in this process: existing callers see no change. ``map``, ``imap``,
+    ``submit`` and the other verbs run the function in worker processes (see
+    `procession.typing.Decorated`).
+
+    It works bare or with options, on functions, methods, classmethods and staticmethods (then it
+    stands above ``@classmethod`` or ``@staticmethod``), and as a plain call
+    ``measure_all = parallel(workers=2)(measure)`` on a function that stays as it is.
+
+    In ``__main__``, the REPL and notebooks a function is sent by value, so a script needs no
+    ``if __name__ == "__main__":`` guard.
+
+    Ending a call: leaving a lazy verb's loop (or closing its iterator) gives up what has not
+    started; `Future.cancel` ends one call; Ctrl-C ends those that the caller waits for.
+
+    Args:
+        function: The function, when the decorator is used bare.
+        **options: See `procession.Options`. ``timeout`` is in seconds per item, ``memory_limit``
+            in bytes (or ``"512MB"``) per worker.
+
+    Returns:
+        The decorated function; given options only, a decorator.
+
+    Raises:
+        OptionError: An option's name or value cannot be used.
+        TypeError: What is decorated is not a function that can be run in a worker: a class, an
+            ``async def`` or generator function (those take `isolated`), a function that is
+            decorated already, or a method with the decorators in the wrong order.
+    """
+    return _decorate("parallel", function, extra, options)
+
+
+@overload
+def parallel_map(
+    function: Callable[P, R], /, **options: Unpack[OptionValues]
+) -> ParallelMap[P, R]: ...
+@overload
+def parallel_map(**options: Unpack[OptionValues]) -> ToParallelMap: ...
+def parallel_map(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+    """Make a plain call map the function over its first argument, in the pool.
+
+        @parallel_map
+        def measure(path: Path, depth: int = 1) -> int: ...
+
+        sizes = measure(paths, depth=2)    # list[int], in the order of paths
+
+    The function is written for one item. A call takes an iterable of items instead; the other
+    arguments go to every item. The results come as a list, in order. ``measure.local(path)``
+    runs one item here; the other verbs work as on every decorated function. On a method,
+    ``self`` stays, and the first argument after it is mapped over.
+
+    The first error ends the map and arrives as itself, with a note that names the item;
+    ``measure.outcomes(paths)`` keeps the others' results. With ``inline="auto"`` items run in this
+    process while that is faster than sending them.
+
+    Where it works, what it does in ``__main__``, and how a call ends: as `parallel`.
+
+    Args:
+        function: The function, when the decorator is used bare.
+        **options: See `procession.Options`.
+
+    Returns:
+        The decorated function; given options only, a decorator.
+
+    Raises:
+        OptionError: An option's name or value cannot be used.
+        TypeError: What is decorated cannot be run in a worker; see `parallel`.
+    """
+    return _decorate("parallel_map", function, extra, options)
+
+
+@overload
+def parallel_chunks(
+    function: Callable[P, R], /, **options: Unpack[OptionValues]
+) -> ParallelChunks[P, R]: ...
+@overload
+def parallel_chunks(**options: Unpack[OptionValues]) -> ToParallelChunks: ...
+def parallel_chunks(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+    """Split the first argument, run the function on each piece in the pool, and join the results.
+
+        @parallel_chunks
+        def normalise(samples: np.ndarray) -> np.ndarray: ...
+
+        normalise(samples)    # the same call, the same type, several processes
+
+    The function keeps its signature. Its first argument is a sequence, an array, a data frame or
+    an iterable, and it must not matter to the function where that is cut. The results are joined
+    by their type (lists are chained, arrays and frames concatenated, dicts and sets merged), or
+    by ``combine``, which is given the list of them in order.
+
+    Where it works, what it does in ``__main__``, and how a call ends: as `parallel`.
+
+    Args:
+        function: The function, when the decorator is used bare.
+        **options: See `procession.Options`. ``chunk`` is the length of a piece; ``combine`` is
+            for this decorator alone.
+
+    Returns:
+        The decorated function; given options only, a decorator.
+
+    Raises:
+        OptionError: An option's name or value cannot be used.
+        TypeError: What is decorated cannot be run in a worker; see `parallel`.
+    """
+    return _decorate("parallel_chunks", function, extra, options)
+
+
+@overload
+def background(
+    function: Callable[P, R], /, **options: Unpack[OptionValues]
+) -> Background[P, R]: ...
+@overload
+def background(**options: Unpack[OptionValues]) -> ToBackground: ...
+def background(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+    """Make a plain call start in the pool and return a future at once.
+
+        @background
+        def render(scene: Scene) -> Image: ...
+
+        future = render(scene)     # Future[Image]
+        image = future.result()    # or: await future
+
+    Arguments are pickled when the call is made: what happens to them later is not seen. A call
+    never raises for its arguments or for the function; the error is in the future.
+
+    `Future.cancel` ends a call also while it runs. A program that ends waits for the futures that
+    are still running, as it would for `concurrent.futures`.
+
+    Where it works and what it does in ``__main__``: as `parallel`.
+
+    Args:
+        function: The function, when the decorator is used bare.
+        **options: See `procession.Options`.
+
+    Returns:
+        The decorated function; given options only, a decorator.
+
+    Raises:
+        OptionError: An option's name or value cannot be used.
+        TypeError: What is decorated cannot be run in a worker; see `parallel`.
+    """
+    return _decorate("background", function, extra, options)
+
+
+@overload
+def isolated(function: Callable[P, R], /, **options: Unpack[OptionValues]) -> Isolated[P, R]: ...
+@overload
+def isolated(**options: Unpack[OptionValues]) -> ToIsolated: ...
+def isolated(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+    """Run each plain call in a process of its own, used for this call alone.
+
+        @isolated(timeout=5, memory_limit="1GB")
+        def parse(data: bytes) -> Document: ...
+
+        parse(data)    # Document; a crash is a WorkerDied here, nothing more
+
+    A crash, ``os._exit``, a leak or a hang stays in that process. It is ended with the call, and
+    whatever it started goes with it.
+
+    It also takes what the other decorators refuse. On ``async def`` the call is awaitable and
+    never blocks the event loop; cancelling the task ends the process. On a generator function the
+    call gives an iterator that streams the values as they are produced, with bounded read-ahead;
+    closing it ends the process.
+
+    Where it works and what it does in ``__main__``: as `parallel`.
+
+    Args:
+        function: The function, when the decorator is used bare.
+        **options: See `procession.Options`.
+
+    Returns:
+        The decorated function; given options only, a decorator.
+
+    Raises:
+        OptionError: An option's name or value cannot be used.
+        TypeError: What is decorated is no function: a class, for example, or a function that is
+            decorated already.
+    """
+    return _decorate("isolated", function, extra, options)
+
+
+def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    from procession import decoration
+    from procession.configuration import validate
+
+    if extra:
+        raise decoration.positional_options(style, (function, *extra))
+    decorator = validate(options, caller=style)
+
+    def decorate(function: Any, /) -> Any:
+        from procession.function import Function
+
+        decoration.check(function, style)
+        return Function(function, style, decorator)
+
+    if function is not _MISSING:
+        return decorate(function)
+    decorate.__name__ = decorate.__qualname__ = style
+    return decorate

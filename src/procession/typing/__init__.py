@@ -1,0 +1,140 @@
+"""The types of decorated functions, for annotations.
+
+    from procession.typing import ParallelMap
+
+    def register(measure: ParallelMap[[Path], int]) -> None: ...
+
+Each is written over the signature of the function inside, ``[parameters], result``. These are
+protocols for type checkers; at run time every decorated function is a
+`procession.function.Function`.
+
+Every class has the same four ways to be bound, in this order: a classmethod (its first parameter
+is a class), access through the class, a method (its first parameter is the instance), and else a
+staticmethod. Type checkers do not tell decorators which of them they decorate. So a staticmethod
+whose first parameter accepts the instance too (`object`, `Any`, a type variable) looks like a
+method when it is called through an instance; call it through its class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
+
+from procession.typing.isolated import Isolated
+from procession.typing.verbs import Core, Decorated, Takes1
+
+if TYPE_CHECKING:
+    from procession.futures import Future
+
+__all__ = [
+    "Background",
+    "Core",
+    "Decorated",
+    "Isolated",
+    "Parallel",
+    "ParallelChunks",
+    "ParallelMap",
+]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class Parallel(Decorated[P, R], Protocol[P, R]):
+    """A function under `@procession.parallel`: a plain call runs here, as it always did."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here, in this process."""
+        ...
+
+    @overload
+    def __get__(
+        self: Takes1[type[S], Q, V], instance: Any, owner: type[S], /
+    ) -> Parallel[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: None, owner: Any, /) -> Self: ...
+
+    @overload
+    def __get__(self: Takes1[S, Q, V], instance: S, owner: Any, /) -> Parallel[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: Any, owner: Any, /) -> Self: ...
+
+
+class ParallelMap(Decorated[P, R], Protocol[P, R]):
+    """A function under `@procession.parallel_map`: a plain call maps over its first argument."""
+
+    @overload
+    def __call__(
+        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> list[V]:
+        """Run the function on every item, in the pool; return the results in order."""
+        ...
+
+    @overload
+    def __call__(
+        self: Takes1[object, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> list[Any]: ...
+
+    @overload
+    def __get__(
+        self: Takes1[type[S], Q, V], instance: Any, owner: type[S], /
+    ) -> ParallelMap[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: None, owner: Any, /) -> Self: ...
+
+    @overload
+    def __get__(self: Takes1[S, Q, V], instance: S, owner: Any, /) -> ParallelMap[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: Any, owner: Any, /) -> Self: ...
+
+
+class ParallelChunks(Decorated[P, R], Protocol[P, R]):
+    """A function under `@procession.parallel_chunks`: a plain call splits its first argument."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Split the first argument, run the pieces in the pool, and join them."""
+        ...
+
+    @overload
+    def __get__(
+        self: Takes1[type[S], Q, V], instance: Any, owner: type[S], /
+    ) -> ParallelChunks[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: None, owner: Any, /) -> Self: ...
+
+    @overload
+    def __get__(self: Takes1[S, Q, V], instance: S, owner: Any, /) -> ParallelChunks[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: Any, owner: Any, /) -> Self: ...
+
+
+class Background(Decorated[P, R], Protocol[P, R]):
+    """A function under `@procession.background`: a plain call starts it and returns a future."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Start the call in the pool; return its future at once."""
+        ...
+
+    @overload
+    def __get__(
+        self: Takes1[type[S], Q, V], instance: Any, owner: type[S], /
+    ) -> Background[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: None, owner: Any, /) -> Self: ...
+
+    @overload
+    def __get__(self: Takes1[S, Q, V], instance: S, owner: Any, /) -> Background[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: Any, owner: Any, /) -> Self: ...
