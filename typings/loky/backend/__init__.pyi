@@ -1,0 +1,3 @@
+from multiprocessing.context import BaseContext
+
+def get_context(method: str | None = None) -> BaseContext: ...
