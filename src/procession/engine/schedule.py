@@ -1,0 +1,163 @@
+"""How many items go into the next chunk. Pure policy: no clock, no input, no workers of its own.
+
+Three forces, in this order:
+
+* A chunk is long enough to drown what a message costs (Kruskal & Weiss 1985 ask for the same):
+  items are added up to `TARGET_SECONDS`, by the time that finished items took.
+* Towards the end of an input of known length chunks shrink, so that no worker sits on a long one
+  while the others have nothing left: at most 1/(2·workers) of what remains, as in factoring
+  (Hummel, Schonberg & Flynn 1992).
+* Nothing is believed before it was seen: the first chunks hold one item, and sizes grow with what
+  was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+__all__ = ["MAX_BYTES", "MAX_ITEMS", "TARGET_SECONDS", "Schedule"]
+
+TARGET_SECONDS: Final = 10e-3
+"""A chunk's length. A round trip takes 0.1 to 0.15 ms here, so that it costs 1 to 1.5 %; and it is
+not longer than the time after which a worker sends results it has, so that streaming loses nothing.
+"""
+
+HANDLING_SECONDS: Final = 0.1e-3
+"""What the parent spends on sending one chunk and taking its results, rounded up. Chunks shorter
+than this times the number of workers would make the parent the bottleneck."""
+
+FLOOR_SECONDS: Final = 0.3e-3
+"""Chunks do not shrink below this: two round trips, which is more than perfect balance gains."""
+
+MAX_ITEMS: Final = 1024
+"""Most items in a chunk, however short. Pickling them takes about 1 ms; more gains nothing."""
+
+MAX_BYTES: Final = 1 << 20
+"""Most bytes in a chunk of several items. A guess: far above what a message costs by itself, and
+small enough that no worker waits long for its share."""
+
+_GROWTH: Final = 2
+"""A chunk holds at most so many times the items that have been measured, …"""
+_BLIND_GROWTH: Final = 4
+"""… and if no length bounds a misjudgement, so many times the items measured at once."""
+_ROUNDS: Final = 8
+"""Estimates remember about this many chunks of each worker, so that they follow a trend."""
+_LEAST_MEMORY: Final = 64
+
+
+class Schedule:
+    """Says how many items the next chunk has, from the times of the items before.
+
+    Not safe for threads by itself: the map that owns it calls it under its own lock.
+
+    Args:
+        chunk: A fixed number of items, or ``"auto"``.
+        window: Most items between input and consumer; no chunk is larger, and automatic chunks
+            leave room for every worker to have one running and one waiting.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_chunk",
+        "_items",
+        "_largest",
+        "_last",
+        "_seconds",
+        "_seen",
+        "_window",
+        "_workers",
+    )
+
+    def __init__(self, chunk: int | Literal["auto"] = "auto", window: int | None = None) -> None:
+        self._chunk = None if chunk == "auto" else chunk
+        self._window = window
+        self._items = 0.0
+        self._seconds = 0.0
+        self._bytes = 0.0
+        self._seen = 0
+        self._largest = 0
+        self._last = 1
+        self._workers = 1
+
+    @property
+    def item_seconds(self) -> float | None:
+        """How long an item takes, by the latest ones; `None` before the first is measured."""
+        return self._seconds / self._items if self._items else None
+
+    def observe(self, items: int, seconds: float, size: int = 0) -> None:
+        """Take notice of items that are done.
+
+        Args:
+            items: How many.
+            seconds: How long the function ran for all of them together.
+            size: Bytes that were sent and came back for all of them together.
+        """
+        if items <= 0:
+            return
+        self._seen += items
+        self._largest = max(self._largest, items)
+        self._items += items
+        self._seconds += max(0.0, seconds)
+        self._bytes += max(0, size)
+        memory = max(_LEAST_MEMORY, _ROUNDS * self._workers * max(1, self._last))
+        if self._items > memory:
+            fade = memory / self._items
+            self._items = memory
+            self._seconds *= fade
+            self._bytes *= fade
+
+    def next_chunk(
+        self,
+        *,
+        remaining: int | None = None,
+        workers: int = 1,
+        in_flight: int = 0,
+        room: int | None = None,
+    ) -> int:
+        """How many items the next chunk has.
+
+        Args:
+            remaining: Items of the input that were not sent yet, as far as is known. Less than 1
+                means that the input's length was wrong, and counts as not known.
+            workers: How many chunks can run at once.
+            in_flight: Chunks that were sent and are not over.
+            room: Most items that may be taken now.
+
+        Returns:
+            At least 1; or 0 if it is better to wait until one of the chunks in flight tells how
+            long an item takes, which it never says unless every worker has one.
+        """
+        self._workers = workers = max(1, workers)
+        if self._chunk is not None:
+            size = self._chunk
+        elif not self._seen:
+            size = 0 if in_flight >= workers else 1
+        else:
+            size = self._automatic(remaining, workers)
+        for limit in (self._window, room):
+            if limit is not None:
+                size = min(size, max(1, limit))
+        self._last = size
+        return size
+
+    def _automatic(self, remaining: int | None, workers: int) -> int:
+        served = HANDLING_SECONDS * workers
+        size = self._worth(max(TARGET_SECONDS, 2 * served))
+        if remaining is not None and remaining > 0:
+            fair = -(-remaining // workers)
+            floor = min(self._worth(max(FLOOR_SECONDS, served)), fair)
+            size = min(size, max(remaining // (2 * workers), floor), _GROWTH * self._seen)
+        else:
+            size = min(size, _BLIND_GROWTH * self._largest)
+        if self._window is not None:
+            size = min(size, -(-self._window // (2 * workers)))
+        if self._bytes:
+            size = min(size, int(MAX_BYTES * self._items / self._bytes))
+        return max(1, size)
+
+    def _worth(self, seconds: float) -> int:
+        """How many items last so long."""
+        if self._seconds * MAX_ITEMS <= seconds * self._items:
+            return MAX_ITEMS
+        return max(1, math.floor(seconds * self._items / self._seconds))
