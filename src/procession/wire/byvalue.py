@@ -20,6 +20,7 @@ from cloudpickle import cloudpickle
 
 from procession.wire.importing import find, importable, resolves
 from procession.wire.pickling import Pickling, keep_small
+from procession.wire.references import reduce_reference, why_not_by_value
 from procession.wire.refusals import Refused
 from procession.wire.tables import Table
 
@@ -131,8 +132,6 @@ class ValuePickler(cloudpickle.Pickler):
 
     def reduce_function(self, function: types.FunctionType) -> Any:
         """By name if the name leads back to this function, else by value."""
-        from procession.wire.references import reduce_reference
-
         if importable(function.__module__):
             if resolves(function):
                 return NotImplemented
@@ -172,18 +171,6 @@ class ValuePickler(cloudpickle.Pickler):
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
-
-
-def why_not_by_value(obj: Any) -> str:
-    """Why a function or class does not go by value under ``"strict"``; empty if it does."""
-    kind = "class" if isinstance(obj, type) else "function"
-    if getattr(obj, "__name__", "") == "<lambda>":
-        return "it is a lambda"
-    if "<locals>" in obj.__qualname__:
-        return f"it is a {kind} defined inside a function"
-    if importable(obj.__module__):
-        return f"{obj.__module__}.{obj.__qualname__} is another {kind} now"
-    return ""
 
 
 def is_python_class(cls: type) -> bool:

@@ -12,7 +12,14 @@ from typing import Any
 
 from procession.wire.importing import importable
 
-__all__ = ["Reference", "is_decorated", "reduce_reference", "reference_to", "resolve"]
+__all__ = [
+    "Reference",
+    "is_decorated",
+    "reduce_reference",
+    "reference_to",
+    "resolve",
+    "why_not_by_value",
+]
 
 Reference = tuple[str, str, int]
 
@@ -87,3 +94,15 @@ def _unwrap(found: Any) -> Any:
         return found.__wrapped__
     except AttributeError:
         return None
+
+
+def why_not_by_value(obj: Any) -> str:
+    """Why a function or class does not go by value under ``"strict"``; empty if it does."""
+    kind = "class" if isinstance(obj, type) else "function"
+    if getattr(obj, "__name__", "") == "<lambda>":
+        return "it is a lambda"
+    if "<locals>" in obj.__qualname__:
+        return f"it is a {kind} defined inside a function"
+    if importable(obj.__module__):
+        return f"{obj.__module__}.{obj.__qualname__} is another {kind} now"
+    return ""

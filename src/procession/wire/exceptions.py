@@ -1,0 +1,299 @@
+"""Exceptions on their way home: the user's own type, its causes, and a readable traceback.
+
+An exception is taken apart into records, one for it and one for each exception that it hangs
+together with, each pickled alone and rebuilt once here before it is sent: what cannot be sent
+is replaced alone. Constructors are not called again, so any signature will do, unless the class
+says itself how it is pickled.
+"""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from typing import Any, NamedTuple
+
+from procession.errors import NotPicklable
+from procession.wire.brief import brief, type_name
+from procession.wire.pickling import Pickling, dumps, loads
+from procession.wire.tracebacks import Frame, pack_traceback, unpack_traceback
+
+__all__ = ["add_item_note", "dump_exception", "load_exception"]
+
+_MOST = 200
+"""Exceptions sent of one chain or group; the rest is cut off."""
+
+_OWN = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs_ex__")
+
+
+class _Record(NamedTuple):
+    core: bytes
+    """Pickled (class, arguments, state), or a pickled `NotPicklable` that stands in."""
+    kind: str
+    """``"plain"``, ``"own"`` (rebuilt by the class's own reduce), ``"group"``, ``"stand-in"``."""
+    summary: str
+    frames: list[Frame]
+    notes: list[str]
+    suppress: bool
+    cause: int | None
+    context: int | None
+    children: list[int]
+
+
+def dump_exception(exc: BaseException, pickling: Pickling = "strict") -> bytes:
+    """Pickle an exception with its traceback, causes, contexts, notes and members.
+
+    Never raises: what cannot be sent arrives as a `NotPicklable` that tells about it.
+    """
+    linked = _linked(exc)
+    places = {id(one): place for place, one in enumerate(linked)}
+    records = [tuple(_record(one, places, pickling)) for one in linked]
+    return pickle.dumps(records, 5)
+
+
+def _linked(exc: BaseException) -> list[BaseException]:
+    """The exception, and all that it leads to."""
+    found = [exc]
+    seen = {id(exc)}
+    for one in found:
+        for other in (one.__cause__, one.__context__, *_children(one)):
+            if other is not None and id(other) not in seen and len(found) < _MOST:
+                seen.add(id(other))
+                found.append(other)
+    return found
+
+
+def _children(exc: BaseException) -> tuple[BaseException, ...]:
+    return exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
+
+
+def _record(exc: BaseException, places: dict[int, int], pickling: Pickling) -> _Record:
+    core, kind, remarks = _core(exc, pickling)
+    notes = [str(note) for note in getattr(exc, "__notes__", None) or ()]
+    return _Record(
+        core,
+        kind,
+        _summary(exc),
+        pack_traceback(exc.__traceback__),
+        notes + remarks,
+        exc.__suppress_context__,
+        places.get(id(exc.__cause__)),
+        places.get(id(exc.__context__)),
+        [places[id(one)] for one in _children(exc) if id(one) in places],
+    )
+
+
+def _summary(exc: BaseException) -> str:
+    try:
+        text = str(exc)
+    except Exception as error:
+        text = f"<its str() raised {type(error).__name__}>"
+    return f"{type_name(type(exc))}: {text}" if text else type_name(type(exc))
+
+
+def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]]:
+    """The pickled exception proper, how to rebuild it, and remarks on what is missing."""
+    problem: Exception
+    if _has_own_reduce(type(exc)):
+        try:
+            core = dumps(exc, "by-value")
+            if type(loads(core)) is type(exc):
+                return core, "own", []
+        except Exception:
+            pass  # the class says how, and it does not work: take it apart ourselves
+    try:
+        # The class goes by value if it must: it does not matter where an error was defined.
+        head = dumps(type(exc), "by-value")
+        args, state = _args_and_state(exc)
+        remarks: list[str] = []
+        packed = _pack_all(list(args), "args", pickling, remarks)
+        attributes = _pack_all(state, "", pickling, remarks)
+        kind = "group" if isinstance(exc, BaseExceptionGroup) else "plain"
+        core = pickle.dumps((head, packed, attributes), 5)
+        if kind == "plain":
+            _rebuild(core, kind, [])
+        return core, kind, remarks
+    except Exception as error:
+        problem = error
+    return pickle.dumps(_stand_in(exc, problem), 5), "stand-in", []
+
+
+def _has_own_reduce(cls: type[BaseException]) -> bool:
+    for base in cls.__mro__:
+        if base.__module__ == "builtins":
+            return False
+        if any(name in base.__dict__ for name in _OWN):
+            return True
+    return False
+
+
+def _args_and_state(exc: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the builtin base is made from again, and the attributes."""
+    base = _builtin_base(type(exc))
+    reduced = base.__reduce__(exc)
+    args: Any = reduced[1]
+    state: dict[str, Any] = dict(exc.__dict__)
+    if len(reduced) > 2 and isinstance(reduced[2], dict):
+        state.update(reduced[2])  # such as ImportError.name, which are in no __dict__
+    for cls in type(exc).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(exc, name):
+                state[name] = getattr(exc, name)
+    state.pop("__notes__", None)
+    if isinstance(exc, BaseExceptionGroup):
+        return (exc.message,), state
+    if exc.args != args:
+        state["args"] = exc.args
+    return args, state
+
+
+def _builtin_base(cls: type) -> Any:
+    """The first base that is written in C: it keeps state that has no name."""
+    return next(base for base in cls.__mro__ if base.__module__ == "builtins")
+
+
+def _pack_all(values: Any, prefix: str, pickling: Pickling, remarks: list[str]) -> bytes:
+    """Pickle a list or dict of values; those that cannot be sent are left out, and named."""
+    try:
+        blob = dumps(values, pickling)
+        loads(blob)
+        return blob
+    except Exception:
+        pass
+    kept = values.copy()
+    pairs = list(values.items()) if isinstance(values, dict) else list(enumerate(values))
+    for key, value in pairs:
+        try:
+            loads(dumps(value, pickling))
+        except Exception as error:
+            where = f".{key}" if isinstance(values, dict) else f".{prefix}[{key}]"
+            what = f"error{where}, {_a(type(value))}, cannot be sent between processes"
+            why = f" ({error})" if str(error) else ""
+            if isinstance(values, dict) and key != "args":
+                del kept[key]
+                remarks.append(f"{what}{why}: it is missing from this copy.")
+            else:
+                kept[key] = brief(value) if key != "args" else tuple(map(brief, value))
+                remarks.append(f"{what}{why}: this copy has its repr instead.")
+    return dumps(kept, pickling)
+
+
+def _a(cls: type) -> str:
+    name = type_name(cls).removeprefix("builtins.")
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _stand_in(exc: BaseException, problem: Exception) -> NotPicklable:
+    """What arrives in place of an exception that cannot."""
+    import traceback
+
+    try:
+        remote = "".join(traceback.format_exception(exc))
+    except Exception:
+        remote = _summary(exc)
+    reason = f"It could not be pickled and rebuilt ({type(problem).__name__}: {problem})."
+    return NotPicklable(
+        f"the function raised {_summary(exc)}\n"
+        f"which cannot be sent back as it is: {type(problem).__name__}: {problem}\n"
+        f"Give {type(exc).__qualname__} a __reduce__ that works, or raise another exception from "
+        f"it. The traceback in the worker was:\n\n{remote}",
+        where="exception",
+        path="error",
+        culprit=type_name(type(exc)),
+        reason=reason,
+    )
+
+
+def load_exception(blob: bytes) -> BaseException:
+    """Rebuild what `dump_exception` pickled.
+
+    Never raises: what cannot be rebuilt becomes a `NotPicklable` that tells about it.
+    """
+    records = [_Record(*record) for record in pickle.loads(blob)]
+    made: dict[int, BaseException] = {}
+    for place in range(len(records)):
+        _make(place, records, made, ())
+    for place, record in enumerate(records):
+        _link(made[place], record, made)
+    return made[0]
+
+
+def _make(
+    place: int, records: list[_Record], made: dict[int, BaseException], above: tuple[int, ...]
+) -> BaseException:
+    """Make one exception, the members of a group before the group."""
+    if place not in made:
+        record = records[place]
+        above = (*above, place)
+        inner = [child for child in record.children if child not in above]
+        children = [_make(child, records, made, above) for child in inner]
+        try:
+            made[place] = _rebuild(record.core, record.kind, children)
+        except Exception as error:
+            made[place] = _lost(record, error)
+    return made[place]
+
+
+def _rebuild(core: bytes, kind: str, children: list[BaseException]) -> BaseException:
+    if kind in ("own", "stand-in"):
+        whole = loads(core)
+        if not isinstance(whole, BaseException):
+            raise TypeError(f"it was rebuilt as {_a(type(whole))}")
+        return whole
+    head, packed, attributes = pickle.loads(core)
+    cls, args, state = loads(head), loads(packed), loads(attributes)
+    base = _builtin_base(cls)
+    if kind == "group":
+        args = [*args, children]
+    exc: BaseException = base.__new__(cls, *args)
+    base.__init__(exc, *args)
+    for name, value in state.items():
+        try:
+            object.__setattr__(exc, name, value)  # frozen dataclasses refuse setattr
+        except AttributeError:
+            exc.__dict__[name] = value  # a property of that name, over the instance's own value
+    return exc
+
+
+def _lost(record: _Record, error: Exception) -> NotPicklable:
+    lines = "".join(f'  File "{f[0]}", line {f[4]}, in {f[2]}\n' for f in record.frames)
+    name = record.summary.partition(":")[0]
+    return NotPicklable(
+        f"the function raised {record.summary}\n"
+        f"which could be pickled in the worker but not rebuilt here: {type(error).__name__}: "
+        f"{error}\nMake {name} importable here, or give it a __reduce__ that works in both "
+        f"processes. Its traceback was (innermost last):\n{lines}".rstrip(),
+        where="exception",
+        path="error",
+        culprit=name,
+        reason=f"It could not be rebuilt here ({type(error).__name__}: {error}).",
+    )
+
+
+def _link(exc: BaseException, record: _Record, made: dict[int, BaseException]) -> None:
+    put = partial(object.__setattr__, exc)
+    put("__traceback__", unpack_traceback(record.frames))
+    put("__cause__", None if record.cause is None else made[record.cause])
+    put("__context__", None if record.context is None else made[record.context])
+    put("__suppress_context__", record.suppress)
+    for note in record.notes:
+        _add_note(exc, note)
+
+
+def _add_note(exc: BaseException, note: str) -> None:
+    notes = exc.__dict__.setdefault("__notes__", [])  # add_note fails on frozen dataclasses
+    if isinstance(notes, list) and note not in notes:
+        notes.append(note)
+
+
+def add_item_note(exc: BaseException, function: str, index: int | None, item: Any) -> None:
+    """Note on an exception which function raised it, and for what.
+
+    Args:
+        exc: The exception.
+        function: The function's name.
+        index: The item's index in the input; ``None`` for a single call.
+        item: The item, or the call's arguments; only a short repr of it is kept.
+    """
+    which = "" if index is None else f" item {index}:"
+    _add_note(exc, f"{function}() was running{which} {brief(item)}")

@@ -1,0 +1,225 @@
+"""What is sent for a function.
+
+(a) A reference, if the function's name leads to it, however it is decorated: the worker walks to
+the same object and unwraps it. (b) By value, if it lives in a module that workers cannot import
+(``__main__``, a notebook, a test under ``--import-mode=importlib``) and has a name of its own.
+(c) Otherwise (lambdas, closures, a function whose name means another one now) by value under
+``pickling="by-value"``, and refused under ``"strict"``. Never by name alone.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from procession.errors import NotPicklable
+from procession.wire.importing import refresh
+from procession.wire.pickling import Pickling, dumps, loads
+from procession.wire.references import (
+    Reference,
+    is_decorated,
+    reference_to,
+    resolve,
+    why_not_by_value,
+)
+
+__all__ = ["dump_function", "load_function", "reduce_decorated"]
+
+_KEPT = 128
+"""By-value functions that a worker keeps, so that their globals live on between calls. A guess,
+not measured; `procession.worker.run` remembers half as many jobs."""
+
+_Payload = tuple[tuple[str, ...], Reference | None, Any]
+
+_loaded: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
+_pickled: WeakKeyDictionary[FunctionType, tuple[Any, bytes]] = WeakKeyDictionary()
+
+
+def dump_function(
+    function: Callable[..., Any], decorated: Any = None, pickling: Pickling = "strict"
+) -> bytes:
+    """Pickle a function, or any callable, for workers.
+
+    Args:
+        function: What is to run there, undecorated.
+        decorated: The decorated object it belongs to, if there is one.
+        pickling: See `procession.wire.pickling.dumps`.
+
+    Raises:
+        NotPicklable: With ``where="function"``.
+    """
+    refresh()
+    raw = undecorated(function)
+    reference = _reference(raw, decorated)
+    return pickle.dumps(
+        (
+            tuple(entry or os.getcwd() for entry in sys.path),
+            reference,
+            _dump_value(raw, pickling) if reference is None else _where_defined(raw),
+        ),
+        5,
+    )
+
+
+def load_function(payload: bytes) -> Callable[..., Any]:
+    """Find or rebuild, in a worker, the undecorated function that `dump_function` pickled.
+
+    Raises:
+        NotPicklable: The name leads to another function here.
+        Exception: Whatever importing the function's module, or rebuilding it, raises.
+    """
+    path, reference, rest = pickle.loads(payload)
+    sys.path += [entry for entry in path if entry not in sys.path]
+    if reference is not None:
+        return _resolve(reference, rest)
+    function = _loaded.get(rest)
+    if function is None:
+        function = _loaded[rest] = undecorated(loads(rest))
+        while len(_loaded) > _KEPT:
+            _loaded.popitem(last=False)
+    else:
+        _loaded.move_to_end(rest)
+    return function
+
+
+def undecorated(function: Any) -> Callable[..., Any]:
+    """The function below our decorator, ``@classmethod`` and ``@staticmethod``."""
+    while is_decorated(function):
+        function = function.__wrapped__
+    inner: Callable[..., Any] = function
+    if isinstance(function, classmethod | staticmethod):
+        inner = function.__func__
+    return inner
+
+
+def _reference(raw: Any, decorated: Any) -> Reference | None:
+    """A name that leads to the decorated object, or to the function below it."""
+    if decorated is not None and undecorated(decorated) is raw:
+        reference = reference_to(decorated)
+        if reference is not None:
+            return reference
+    return reference_to(raw)
+
+
+def _where_defined(function: Any) -> tuple[Any, ...] | None:
+    """Where a function's code stands in its file: enough to notice that the file was edited."""
+    code = getattr(function, "__code__", None)
+    return None if code is None else (code.co_name, code.co_firstlineno, code.co_argcount)
+
+
+def _resolve(reference: Reference, defined: Any) -> Callable[..., Any]:
+    function = undecorated(resolve(*reference))
+    if _where_defined(function) != defined:
+        name = ".".join(reference[:2])
+        raise NotPicklable(
+            f"{reference[1]}() is not the same function in this worker: {name} was "
+            f"{_place(defined)} in the caller, and is {_place(_where_defined(function))} here. "
+            "The file was edited after the caller imported it, or its module defines the "
+            "function differently in a worker. Restart the program, or reload the module.",
+            where="function",
+            path=name,
+            culprit="builtins.function",
+            reason="The name means another function in the worker.",
+        )
+    return function
+
+
+def _place(defined: Any) -> str:
+    return "a function of no file" if defined is None else f"{defined[0]}() at line {defined[1]}"
+
+
+def _dump_value(function: Any, pickling: Pickling) -> bytes:
+    if type(function) is not FunctionType:
+        return _explaining(function, pickling, lambda: dumps(function, pickling))
+    if pickling == "strict" and why_not_by_value(function):
+        raise _nameless(function)
+    from procession.wire.byvalue import dumps_by_value
+    from procession.wire.constancy import fingerprint
+
+    mark = (pickling, fingerprint(function))
+    known = _pickled.get(function)
+    if known is not None and mark[1] is not None and known[0] == mark:
+        return known[1]
+    blob = _explaining(function, pickling, lambda: dumps_by_value(function, pickling, code=True))
+    if mark[1] is not None:
+        _pickled[function] = mark, blob
+    return blob
+
+
+def _explaining(function: Any, pickling: Pickling, dump: Callable[[], bytes]) -> bytes:
+    try:
+        return dump()
+    except Exception as error:
+        from procession.wire.explain import explain
+
+        name = getattr(function, "__qualname__", None) or type(function).__qualname__
+        short = name.rpartition("<locals>.")[2]
+        root = short if short.replace(".", "").isidentifier() else "function"
+        raise explain(
+            error, function, where="function", function=short, root=root, pickling=pickling
+        ) from error
+
+
+def _nameless(function: FunctionType) -> NotPicklable:
+    """The error for functions that strict pickling cannot name."""
+    name = function.__qualname__.rpartition("<locals>.")[2]
+    why = why_not_by_value(function)
+    code = function.__code__
+    lambda_ = function.__name__ == "<lambda>"
+    reason = (
+        "A worker finds a function by importing its module and following its name, and this one "
+        "has no name there."
+        if lambda_ or "<locals>" in function.__qualname__
+        else "A worker would follow the name and run the other one."
+    )
+    mend = (
+        'Write it as a module-level def, or pass pickling="by-value".'
+        if "another" not in why
+        else "Decorate and call what the module holds under that name now (import it again), or "
+        'pass pickling="by-value".'
+    )
+    what = "a lambda" if lambda_ else f"the function {name}"
+    call = "A lambda" if lambda_ else f"{name}()"
+    return NotPicklable(
+        f"{call} cannot be sent to a worker: {why}\n"
+        f"  {what}, line {code.co_firstlineno} of {code.co_filename}\n"
+        f"{reason} {mend}",
+        where="function",
+        path=name,
+        culprit="builtins.function",
+        reason=reason,
+    )
+
+
+def reduce_decorated(decorated: Any) -> Any:
+    """What a decorated object's ``__reduce_ex__`` returns.
+
+    Its name, if that leads to it; a ``with_options`` copy as (origin, changes); else the function,
+    the decorator's name and the options.
+    """
+    origin = getattr(decorated, "_self_origin", None)
+    if origin is not None:
+        return rebuild_copy, (origin, dict(decorated._self_changes))
+    reference = reference_to(decorated)
+    if reference is not None:
+        return resolve, reference
+    options = dict(decorated._self_given)
+    return rebuild_decorated, (decorated._self_style, options, decorated.__wrapped__)
+
+
+def rebuild_copy(origin: Any, changes: dict[str, Any]) -> Any:
+    """A ``with_options`` copy, made again."""
+    return origin.with_options(**changes)
+
+
+def rebuild_decorated(style: str, options: dict[str, Any], function: Any) -> Any:
+    """A decorated function, decorated again."""
+    from procession import decorators
+
+    return getattr(decorators, style)(function, **options)
