@@ -69,9 +69,10 @@ class Item:
         buffers: Large buffers that belong to the blob (pickle protocol 5, out of band).
         attempt: 1 for the first run.
         seconds: Spent running in attempts that failed.
+        starts: How often its worker died before it had started.
     """
 
-    __slots__ = ("attempt", "blob", "buffers", "index", "seconds", "value")
+    __slots__ = ("attempt", "blob", "buffers", "index", "seconds", "starts", "value")
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class Item:
         self.buffers = buffers
         self.attempt = attempt
         self.seconds = 0.0
+        self.starts = 0
 
 
 class Reply(NamedTuple):
@@ -157,7 +159,7 @@ class Listener(Protocol):
 class Chunk:
     """Items of one job that go to one worker in one message, and run there in order."""
 
-    __slots__ = ("handle", "items", "job", "listener")
+    __slots__ = ("handle", "home", "items", "job", "listener")
 
     def __init__(self, job: Job, items: Sequence[Item], listener: Listener) -> None:
         self.job = job
@@ -165,6 +167,8 @@ class Chunk:
         self.listener = listener
         self.handle: Any = None
         """For the backend's own use."""
+        self.home: Any = None
+        """The backend it was given to; for the engine's own use."""
 
 
 class Backend(Protocol):
@@ -197,6 +201,18 @@ class Backend(Protocol):
         Returns:
             True if nothing more comes from it but ``End("cancelled")`` (its worker is killed and
             replaced, or it had not started); False if it runs on, or has ended.
+        """
+        ...
+
+    def running(self, chunk: Chunk) -> bool:
+        """Whether a worker has begun with the chunk (as far as the backend can tell)."""
+        ...
+
+    def apart(self) -> Backend:
+        """A backend like this one with a single worker that no one else uses.
+
+        Items that may have broken an executor run there one by one, so that the guilty one is
+        found. Only asked of backends that say ``End("broken")``.
         """
         ...
 

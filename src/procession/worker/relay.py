@@ -172,7 +172,7 @@ class Recorder:
             for logger in loggers:
                 for handler in list(getattr(logger, "handlers", ())):
                     logger.removeHandler(handler)  # type: ignore[union-attr]
-            self._handler = _Collect(self._records)
+            self._handler = _collector(self._records)
             logging.root.addHandler(self._handler)
         if levels != self._levels:
             for name in self._levels or ():
@@ -197,7 +197,9 @@ class Recorder:
         try:
             return dumps((records, warned), "by-value")
         except Exception:
-            plain = [(UserWarning(f"{c.__name__}: {m}"), UserWarning, f, n) for m, c, f, n in warned]
+            plain = [
+                (UserWarning(f"{c.__name__}: {m}"), UserWarning, f, n) for m, c, f, n in warned
+            ]
             return dumps(([_plain(fields) for fields in records], plain), "by-value")
 
 
@@ -209,8 +211,8 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _Collect(records: list[dict[str, Any]]) -> Any:
-    """A logging handler that keeps records ready to be pickled; made here so that `logging` loads late."""
+def _collector(records: list[dict[str, Any]]) -> Any:
+    """A logging handler that keeps records ready to be pickled (`logging` loads only now)."""
     import logging
 
     class Collect(logging.Handler):

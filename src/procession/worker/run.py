@@ -45,13 +45,15 @@ class Header(NamedTuple):
     """A job as the worker sees it once the header is open."""
 
     function: Callable[..., Any]
+    prefix: tuple[Any, ...]
+    """The instance or class of a method; comes before the item."""
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     settings: Settings
 
 
 def pack_header(function: bytes, shared: bytes, settings: Settings) -> bytes:
-    """Put together what a worker needs once per job; `shared` is the pickled ``(args, kwargs)``."""
+    """Put a job together; `shared` is the pickled ``(prefix, args, kwargs)``."""
     return dumps((function, shared, tuple(settings)))
 
 
@@ -64,26 +66,32 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
     from procession.wire.functions import load_function
 
     function, shared, settings = loads(header)
-    args, kwargs = loads(shared, buffers)
+    prefix, args, kwargs = loads(shared, buffers)
     out = settings[5]
     fields = (*settings[:5], None if out is None else Outgoing(*out), *settings[6:])
-    return Header(load_function(function), args, kwargs, Settings(*fields))
+    return Header(load_function(function), prefix, args, kwargs, Settings(*fields))
 
 
-def call_with(style: Style, function: Callable[..., Any], value: Any, header: Header) -> Any:
+def call_with(header: Header, value: Any) -> Any:
     """Call the function for one item."""
+    style = header.settings.style
     if style == "value":
-        return function(value, *header.args, **header.kwargs)
+        return header.function(*header.prefix, value, *header.args, **header.kwargs)
     if style == "star":
-        return function(*value, *header.args, **header.kwargs)
+        return header.function(*header.prefix, *value, *header.args, **header.kwargs)
     args, kwargs = value
-    return function(*header.args, *args, **{**header.kwargs, **kwargs})
+    return header.function(*header.prefix, *args, **kwargs)
 
 
 class Runner:
-    """Runs items in a worker process; one per process."""
+    """Runs items in a worker process; one per process.
 
-    def __init__(self) -> None:
+    Args:
+        out_of_band: Whether large buffers of results travel beside the pickle.
+    """
+
+    def __init__(self, *, out_of_band: bool = True) -> None:
+        self._out_of_band = out_of_band
         self._jobs: OrderedDict[Any, Header | BaseException] = OrderedDict()
         self._recorder: Recorder | None = None
 
@@ -98,6 +106,13 @@ class Runner:
             opened = open_header(header, buffers)
         except BaseException as error:
             opened = error
+        self._keep(key, opened)
+
+    def refuse(self, key: Any, error: BaseException) -> None:
+        """Answer each item of a job with this error."""
+        self._keep(key, error)
+
+    def _keep(self, key: Any, opened: Header | BaseException) -> None:
         self._jobs[key] = opened
         while len(self._jobs) > _JOBS_KEPT:
             self._jobs.popitem(last=False)
@@ -146,13 +161,13 @@ class Runner:
         del value
         if not ok:
             return _failed(index, outcome, settings, seconds, extras)
-        found: list[Any] = []
+        found: list[Any] | None = [] if self._out_of_band else None
         try:
             payload = dumps(outcome, settings.pickling, found)
         except BaseException as error:
             refused = _refused_result(error, outcome, settings)
             return _failed(index, refused, settings, seconds, extras)
-        return Reply(index, True, payload, found, seconds, False, extras)
+        return Reply(index, True, payload, found or (), seconds, False, extras)
 
     def _call(self, job: Header, task: state.CurrentTask, value: Any) -> tuple[bool, Any]:
         """Call the function in a context of its own; what it raises is an answer too."""
@@ -166,8 +181,8 @@ class Runner:
                 from procession.worker.seeding import seeded
 
                 with seeded(settings.seed, task.index):
-                    return True, call_with(settings.style, job.function, value, job)
-            return True, call_with(settings.style, job.function, value, job)
+                    return True, call_with(job, value)
+            return True, call_with(job, value)
         except (SystemExit, KeyboardInterrupt) as error:
             return False, error if settings.exits else exited(error, settings.name)
         except BaseException as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["CurrentTask", "current_task", "in_worker", "mark_worker_process"]
 
@@ -27,7 +29,9 @@ class CurrentTask:
     function: str
 
 
-_current: ContextVar[CurrentTask | None] = ContextVar("procession_current_task", default=None)
+_current: ContextVar[CurrentTask | Callable[[], CurrentTask] | None] = ContextVar(
+    "procession_current_task", default=None
+)
 _worker_pid: int | None = None
 _latest: CurrentTask | None = None
 
@@ -39,25 +43,31 @@ def mark_worker_process() -> None:
 
 
 def in_worker() -> bool:
-    """Whether this code runs on behalf of an item, in a worker process or thread."""
+    """Whether this code runs on behalf of an item, in a worker or in the caller's own thread."""
     return _worker_pid == os.getpid() or _current.get() is not None
 
 
 def current_task() -> CurrentTask | None:
-    """The item that this worker is running; `None` outside a worker.
+    """The item that is being run; `None` outside a decorated function's calls.
 
-    Items that ``inline="auto"`` runs in the caller's own process are outside: there is no worker.
-    Threads that the function itself starts in a worker process see the item too.
+    An item that runs in the caller's own process (``inline="auto"``, ``backend="serial"``) has a
+    task too, whose worker is this process: what a function sees does not depend on where it runs.
+    Threads that the function itself starts in a worker process see the item as well.
     """
     task = _current.get()
     if task is None and _worker_pid == os.getpid():
         return _latest
-    return task
+    return task() if callable(task) else task
 
 
-def enter(task: CurrentTask | None) -> None:
-    """Make `task` the item that runs in this context."""
+def enter(task: CurrentTask | Callable[[], CurrentTask] | None) -> Token[Any]:
+    """Make `task` the item that runs in this context; a function is asked when someone looks."""
     global _latest
-    _current.set(task)
-    if _worker_pid is not None:
+    if _worker_pid is not None and not callable(task):
         _latest = task
+    return _current.set(task)
+
+
+def leave(token: Token[Any]) -> None:
+    """Undo `enter`."""
+    _current.reset(token)

@@ -1,0 +1,212 @@
+"""Any `concurrent.futures.Executor` as a backend: loky's, the standard library's, the user's own.
+
+An executor tells nothing of what its workers do, and a death takes the whole executor down. So a
+death is answered with a new executor and ``End("broken")``: the engine then runs the suspects apart
+(`apart`), where a death has only one possible cause.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from procession.backends.base import Chunk, End, Job, Reply
+from procession.errors import PoolClosed
+from procession.wire.parcel import Parcel
+from procession.worker.remote import Shipment, run_chunk
+
+__all__ = ["ExecutorBackend"]
+
+_process = uuid.uuid4().hex
+
+
+def _new_token() -> None:
+    global _process
+    _process = uuid.uuid4().hex
+
+
+os.register_at_fork(after_in_child=_new_token)
+
+
+class ExecutorBackend:
+    """Runs chunks on an executor.
+
+    Args:
+        make: Makes the executor, given the number of its workers.
+        workers: How many workers it has.
+        name: For messages, such as ``"loky"``.
+        owned: Whether the executor is ours: to be made anew when it breaks, and shut down.
+        local: Whether its workers are on this machine (large headers then go by shared memory).
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], Executor],
+        workers: int,
+        name: str,
+        *,
+        owned: bool = True,
+        local: bool = True,
+    ) -> None:
+        self._make = make
+        self._workers = workers
+        self._name = name
+        self._owned = owned
+        self._local = local
+        self._lock = threading.Lock()
+        self._executor: Executor | None = None
+        self._processes: Any = None
+        self._closed = False
+        self._warm = False
+        self._flight: dict[Chunk, Executor] = {}
+        self._parcels: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
+
+    @property
+    def workers(self) -> int:
+        """How many chunks can run at once."""
+        return self._workers
+
+    @property
+    def warm(self) -> bool:
+        """Whether a chunk has come back from this executor already."""
+        return self._warm
+
+    def start(self, chunk: Chunk) -> None:
+        """Submit a chunk.
+
+        Raises:
+            PoolClosed: The backend, or the user's executor, was shut down.
+        """
+        job = chunk.job
+        items = [(item.index, item.attempt, item.blob) for item in chunk.items]
+        shipment = Shipment((_process, job.key), self._header(job), items)
+        future, executor = self._submit(shipment)
+        chunk.handle = future
+        with self._lock:
+            self._flight[chunk] = executor
+        future.add_done_callback(lambda done: self._done(chunk, executor, done))
+
+    def _submit(self, shipment: Shipment) -> tuple[Future[Any], Executor]:
+        for _ in range(3):
+            executor = self._current()
+            try:
+                return executor.submit(run_chunk, shipment), executor
+            except BrokenExecutor:
+                if not self._owned:
+                    raise
+                self._drop(executor)
+            except RuntimeError as error:
+                self._drop(executor)
+                if not self._owned:
+                    raise PoolClosed(
+                        f"the executor given as backend= ({type(executor).__name__}) takes no "
+                        f"more work: {error}. Give one that is open, or backend='process'."
+                    ) from error
+                closed = error
+        raise PoolClosed(f"the {self._name} pool takes no more work: {closed}") from closed
+
+    def _header(self, job: Job) -> Any:
+        if not self._local:
+            return job.header
+        parcel = self._parcels.get(job)
+        if parcel is None:
+            parcel = self._parcels[job] = Parcel(job.header)
+        return parcel.ticket
+
+    def _current(self) -> Executor:
+        with self._lock:
+            if self._closed:
+                raise PoolClosed(f"the {self._name} pool was shut down")
+            if self._executor is None:
+                self._executor = self._make(self._workers)
+                self._processes = getattr(self._executor, "_processes", None)
+                self._warm = False
+            return self._executor
+
+    def _drop(self, executor: Executor) -> None:
+        """Make a new executor next time; let the broken one go in a thread that holds no lock."""
+        with self._lock:
+            if self._executor is not executor:
+                return
+            self._executor = None
+        if self._owned:
+            threading.Thread(target=executor.shutdown, kwargs={"wait": False}, daemon=True).start()
+
+    # -- what comes back ---------------------------------------------------------------------
+
+    def _done(self, chunk: Chunk, executor: Executor, future: Future[Any]) -> None:
+        """In the executor's own thread, perhaps under its lock: touch that executor no more."""
+        with self._lock:
+            alone = sum(1 for each in self._flight.values() if each is executor) == 1
+            self._flight.pop(chunk, None)
+        try:
+            replies = [Reply(*fields) for fields in future.result()]
+        except CancelledError:
+            chunk.listener.ended(chunk, End("cancelled"))
+        except BrokenExecutor as error:
+            self._drop(executor)
+            chunk.listener.ended(chunk, self._broken(chunk, alone, error))
+        except BaseException as error:
+            chunk.listener.ended(chunk, End("refused", error=error))
+        else:
+            self._warm = True
+            chunk.listener.replied(chunk, replies)
+            chunk.listener.ended(chunk, End("done"))
+
+    def _broken(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
+        if not self._owned:
+            error.add_note(
+                f"Procession cannot make a new {self._name} for you: write backend='process' for "
+                "a pool in which a death costs only the item that caused it."
+            )
+            return End("refused", error=error)
+        exitcode = _exit_code(self._processes)
+        if alone and len(chunk.items) == 1 and self._workers == 1:
+            return End("died", chunk.items[0].index, exitcode)
+        return End("broken", exitcode=exitcode, error=error)
+
+    def cancel(self, chunk: Chunk) -> bool:
+        """Take the chunk back if it has not started; an executor cannot end what runs."""
+        future = chunk.handle
+        return future is not None and future.cancel()
+
+    def running(self, chunk: Chunk) -> bool:
+        """Whether the executor says that the chunk has started."""
+        future = chunk.handle
+        return future is not None and not future.done() and future.running()
+
+    def apart(self) -> ExecutorBackend:
+        """A new executor of the same kind with one worker."""
+        return ExecutorBackend(self._make, 1, self._name, local=self._local)
+
+    def close(self, *, wait: bool = True, kill: bool = False) -> None:
+        """Shut the executor down if it is ours."""
+        with self._lock:
+            self._closed = True
+            executor, self._executor = self._executor, None
+            processes = list((self._processes or {}).values()) if kill else []
+        if executor is None or not self._owned:
+            return
+        for process in processes:
+            try:
+                process.kill()
+            except Exception:
+                continue  # it has ended by itself
+        executor.shutdown(wait=wait, cancel_futures=True) if kill else executor.shutdown(wait=wait)
+
+
+def _exit_code(processes: Any) -> int | None:
+    """The exit code of the worker that broke the executor: the one that has ended by now."""
+    for process in list((processes or {}).values()):
+        try:
+            code: int | None = process.exitcode
+        except Exception:
+            continue
+        if code not in (None, 0):
+            return code
+    return None

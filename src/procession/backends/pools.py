@@ -1,0 +1,82 @@
+"""Executors as backends: loky's and the standard library's, made to our options, and the user's."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Executor
+from typing import Any
+
+from procession.backends.executor import ExecutorBackend
+from procession.configuration import Options
+from procession.worker.remote import Setup, set_up
+from procession.worker.threads import thread_environment
+
+__all__ = ["executor_backend"]
+
+_IDLE_SECONDS = 60
+"""How long loky keeps an idle worker."""
+
+
+def executor_backend(options: Options, initializer: bytes) -> ExecutorBackend:
+    """The backend for ``backend="loky"``, ``"stdlib"`` or an executor instance."""
+    backend = options.backend
+    if backend == "loky":
+        return ExecutorBackend(
+            lambda workers: _loky(options, initializer, workers), options.workers, "loky"
+        )
+    if backend == "stdlib":
+        return ExecutorBackend(
+            lambda workers: _stdlib(options, initializer, workers), options.workers, "stdlib"
+        )
+    assert isinstance(backend, Executor)
+    workers = getattr(backend, "_max_workers", None) or options.workers
+    local = type(backend).__module__.startswith(("concurrent.", "loky.", "procession."))
+    name = type(backend).__name__
+    return ExecutorBackend(lambda _: backend, workers, name, owned=False, local=local)
+
+
+def _setup(options: Options, initializer: bytes, *, forked: bool) -> Setup:
+    return Setup(os.getpid(), options.threads_per_worker, initializer, forked)
+
+
+def _loky(options: Options, initializer: bytes, workers: int) -> Executor:
+    from loky import ProcessPoolExecutor
+
+    context: Any = options.context
+    method = context if isinstance(context, str) else getattr(context, "_name", None)
+    if isinstance(context, str) and context != "loky":
+        context = _context(context)
+    threads = options.threads_per_worker
+    env = {} if threads is None else thread_environment(threads)
+    setup = _setup(options, initializer, forked=method == "fork")
+    return ProcessPoolExecutor(
+        workers,
+        timeout=_IDLE_SECONDS,
+        context=context,
+        initializer=set_up,
+        initargs=(setup,),
+        env=env,
+    )
+
+
+def _stdlib(options: Options, initializer: bytes, workers: int) -> Executor:
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = options.context if options.context is not None else "spawn"
+    if isinstance(context, str):
+        context = _context(context)
+    setup = _setup(options, initializer, forked=context.get_start_method() == "fork")
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=context,
+        initializer=set_up,
+        initargs=(setup,),
+        max_tasks_per_child=options.max_tasks_per_worker,
+    )
+
+
+def _context(method: str) -> Any:
+    """A context whose processes do not import the caller's ``__main__``."""
+    from procession.process.starting import context_without_main
+
+    return context_without_main(method)

@@ -1,0 +1,157 @@
+"""The pools of this process: one per set of worker-shaping options, made when first needed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any, NamedTuple
+
+from procession.backends.base import Backend
+from procession.configuration import Options
+
+__all__ = ["Choice", "backend_for", "is_warm", "one_by_one", "open_backend", "shutdown"]
+
+
+class Choice(NamedTuple):
+    """Which pool a call needs.
+
+    Attributes:
+        options: Of which the worker-shaping ones count.
+        isolated: Whether each item has a process of its own.
+    """
+
+    options: Options
+    isolated: bool = False
+
+    @property
+    def out_of_band(self) -> bool:
+        """Whether large buffers may travel beside the pickle."""
+        return self.isolated or self.options.backend == "process"
+
+
+_lock = threading.RLock()
+_pools: dict[Any, Backend] = {}
+_foreign: dict[int, tuple[Any, Backend]] = {}
+_pid = os.getpid()
+
+
+def _after_fork() -> None:
+    """A child has none of its parent's pools: their workers answer the parent."""
+    global _lock, _pid
+    _lock = threading.RLock()
+    _pid = os.getpid()
+    _pools.clear()
+    _foreign.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _key(choice: Choice) -> Any:
+    options = choice.options
+    context = options.context
+    return (
+        choice.isolated,
+        options.backend,
+        options.workers,
+        context if context is None or isinstance(context, str) else id(context),
+        _initializer(options),
+        options.max_tasks_per_worker,
+        options.threads_per_worker,
+    )
+
+
+def _initializer(options: Options) -> bytes:
+    """The initializer and its arguments as they are sent, which is also what tells them apart."""
+    if options.initializer is None:
+        return b""
+    from procession.wire.explain import explain
+    from procession.wire.pickling import dumps
+
+    given = (options.initializer, options.initargs)
+    try:
+        return dumps(given, options.pickling)
+    except Exception as error:
+        raise explain(
+            error,
+            given,
+            where="argument",
+            function="initializer",
+            root="(initializer, initargs)",
+            pickling=options.pickling,
+        ) from error
+
+
+def backend_for(choice: Choice) -> Backend:
+    """The pool for these options; it is made, but its workers start when there is work.
+
+    Raises:
+        BackendUnavailable: The backend's library is not installed.
+        NotPicklable: The initializer or its arguments cannot cross.
+    """
+    executor = choice.options.backend
+    with _lock:
+        if not isinstance(executor, str) and not choice.isolated:
+            known = _foreign.get(id(executor))
+            if known is None:
+                known = _foreign[id(executor)] = (executor, open_backend(choice))
+            return known[1]
+        key = _key(choice)
+        pool = _pools.get(key)
+        if pool is None:
+            pool = _pools[key] = open_backend(choice)
+        return pool
+
+
+def is_warm(choice: Choice) -> bool:
+    """Whether a chunk for these options would start at once."""
+    with _lock:
+        if not isinstance(choice.options.backend, str):
+            return True
+        pool = _pools.get(_key(choice))
+    return pool is not None and pool.warm
+
+
+def one_by_one(choice: Choice) -> bool:
+    """Whether each message must hold one item: the backend counts or limits messages, not items."""
+    options = choice.options
+    if choice.isolated:
+        return True
+    return options.backend == "stdlib" and options.max_tasks_per_worker is not None
+
+
+def open_backend(choice: Choice) -> Backend:
+    """Make a new backend for these options."""
+    options = choice.options
+    if choice.isolated:
+        from procession.backends.process import isolated_backend
+
+        return isolated_backend(options, _initializer(options))
+    if options.backend == "thread":
+        from procession.backends.thread import ThreadBackend
+
+        return ThreadBackend(options.workers)
+    if options.backend == "process":
+        from procession.backends.process import process_backend
+
+        return process_backend(options, _initializer(options))
+    from procession.backends.pools import executor_backend
+
+    return executor_backend(options, _initializer(options))
+
+
+def shutdown(*, wait: bool = True) -> None:
+    """End all pools of this process now; the next call makes new ones.
+
+    What still runs is ended, and its caller gets `PoolClosed`. Pools end by themselves when they
+    are idle, and when the program ends: this is for those who must know that nothing is left.
+
+    Args:
+        wait: Return only when every worker has ended.
+    """
+    with _lock:
+        pools = [*_pools.values(), *(pool for _, pool in _foreign.values())]
+        _pools.clear()
+        _foreign.clear()
+    for pool in pools:
+        pool.close(wait=wait, kill=True)

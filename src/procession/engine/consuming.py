@@ -1,0 +1,340 @@
+"""Taking the results of a map: all at once, one by one, or from a coroutine."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from procession.engine.decoding import outcome_of, value_of
+from procession.engine.inline import Inline
+from procession.engine.mapping import MapRun, Settled
+from procession.engine.progress import Progress
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["AsyncMapIterator", "Collector", "FutureCollector", "MapIterator", "collect"]
+
+_PENDING: Any = object()
+
+
+class Collector:
+    """The results of a whole map by index, and the first error in input order."""
+
+    def __init__(self, run: MapRun) -> None:
+        self._run = run
+        self._values: list[Any] = []
+        self._error: BaseException | None = None
+        self._error_at: int | None = None
+        self._before: set[int] = set()
+
+    def add_values(self, start: int, values: list[Any]) -> None:
+        """Take values that were made here, one after the other from `start`."""
+        if start == len(self._values):
+            self._values.extend(values)
+        else:
+            for index, value in enumerate(values, start):
+                self._put(index, value)
+
+    def add(self, settled: Settled) -> None:
+        """Take one settled item; an error makes everything after it unimportant."""
+        index = settled.item.index
+        try:
+            self._put(index, value_of(settled, self._run.plan.rules))
+        except BaseException as error:
+            self._fail(index, error)
+
+    def _put(self, index: int, value: Any) -> None:
+        values = self._values
+        if index >= len(values):
+            values.extend([_PENDING] * (index + 1 - len(values)))
+        values[index] = value
+        self._before.discard(index)
+
+    def _fail(self, index: int, error: BaseException) -> None:
+        if self._error_at is not None and index >= self._error_at:
+            return
+        known = self._values[:index]
+        missing = {i for i, value in enumerate(known) if value is _PENDING}
+        missing.update(range(len(known), index))
+        self._error, self._error_at, self._before = error, index, missing
+        self._run.stop_after(index)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing that may still come matters."""
+        if self._error_at is not None:
+            return not self._before or self._run.closed
+        return self._run.over
+
+    def result(self) -> list[Any]:
+        """All values, in input order.
+
+        Raises:
+            BaseException: The first item's error, in input order; or what the input raised.
+        """
+        if self._error is not None:
+            self._run.cancel()
+            try:
+                raise self._error
+            finally:
+                self._error = None  # or the traceback would keep us, and we it
+        self._run.finish()
+        if self._run.source.error is not None:
+            raise self._run.source.error
+        return self._values
+
+
+def collect(run: MapRun, inline: Inline | None, progress: Progress | None) -> list[Any]:
+    """Run a map to its end in the calling thread's time and give all values.
+
+    Raises:
+        BaseException: As `Collector.result`; and KeyboardInterrupt, after everything was ended.
+    """
+    collector = Collector(run)
+    try:
+        _begin(run, inline)
+        while not collector.over:
+            if inline is not None and inline.active:
+                start, values, failed = inline.slice()
+                run.delivered_here(len(values) + (failed is not None))
+                collector.add_values(start, values)
+                done = len(values)
+                if failed is not None:
+                    collector.add(failed)
+            elif (settled := run.poll()) is not None:
+                collector.add(settled)
+                done = 1
+            else:
+                run.wait()
+                continue
+            if progress is not None:
+                progress.update(done)
+        return collector.result()
+    except BaseException:
+        run.cancel()
+        raise
+    finally:
+        _end(inline, progress)
+
+
+def _begin(run: MapRun, inline: Inline | None) -> None:
+    if inline is None or not run.here:
+        run.go()
+
+
+def _end(inline: Inline | None, progress: Progress | None) -> None:
+    if inline is not None:
+        inline.end()
+    if progress is not None:
+        progress.close()
+
+
+class MapIterator(Iterator[Any]):
+    """The results of a map, one by one; what `imap`, `imap_unordered` and `outcomes` return.
+
+    An item's error is raised where its value would have come; the iterator can be read on. When
+    it is closed, or nobody holds it any more, everything that is outstanding is cancelled at once.
+    """
+
+    def __init__(
+        self,
+        run: MapRun,
+        inline: Inline | None,
+        progress: Progress | None,
+        decode: Callable[[Settled, Any], Any] = value_of,
+    ) -> None:
+        self._run = run
+        self._inline = inline
+        self._progress = progress
+        self._decode = decode
+        self._outcomes = decode is outcome_of
+        self._values: deque[Any] = deque()
+        self._failed: deque[Settled] = deque()
+        self._began = False
+
+    def __iter__(self) -> MapIterator:
+        return self
+
+    def __next__(self) -> Any:
+        if self._values:
+            return self._values.popleft()
+        if not self._began:
+            self._began = True
+            _begin(self._run, self._inline)
+        try:
+            return self._advance()
+        except KeyboardInterrupt:
+            self.close()
+            raise
+
+    def _advance(self) -> Any:
+        run, inline = self._run, self._inline
+        while True:
+            if self._failed:
+                return self._give(self._failed.popleft())
+            settled = run.poll()
+            if settled is not None:
+                return self._give(settled)
+            if run.over:
+                self._finish()
+            if inline is not None and inline.active:
+                self._slice(inline)
+                if self._values:
+                    return self._values.popleft()
+            else:
+                run.wait()
+
+    def _slice(self, inline: Inline) -> None:
+        """Run some items here; what is next in order is given from here, the rest is settled."""
+        run = self._run
+        start, values, failed = inline.slice()
+        count = len(values) + (failed is not None)
+        if not count:
+            return
+        if self._outcomes or not run.delivers_next(start):
+            run.settle(inline.settled(start, values))
+            if failed is not None:
+                run.settle([failed])
+            return
+        run.delivered_here(count)
+        self._values.extend(values)
+        if failed is not None:
+            self._failed.append(failed)
+        if self._progress is not None:
+            self._progress.update(count)
+
+    def _give(self, settled: Settled) -> Any:
+        if self._progress is not None:
+            self._progress.update(1)
+        return self._decode(settled, self._run.plan.rules)
+
+    def _finish(self) -> None:
+        error, self._run.source.error = self._run.source.error, None
+        self.close()
+        if error is not None:
+            raise error
+        raise StopIteration
+
+    def close(self) -> None:
+        """Cancel what is outstanding, and end. Values that were not read are lost."""
+        self._values.clear()
+        self._failed.clear()
+        self._run.cancel()
+        _end(self._inline, self._progress)
+
+    def __enter__(self) -> MapIterator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._run.closed:
+            self.close()
+
+
+class AsyncMapIterator:
+    """The results of a map in a coroutine: ``async for``. What `aimap` returns.
+
+    Cancelling the task that waits, or leaving the loop and calling `aclose`, ends what is
+    outstanding; so does letting the iterator go.
+    """
+
+    def __init__(
+        self, start: Callable[[Callable[[], None]], tuple[MapRun, Progress | None]]
+    ) -> None:
+        self._start = start
+        self._progress: Progress | None = None
+        self._run: MapRun | None = None
+        self._event: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __aiter__(self) -> AsyncMapIterator:
+        return self
+
+    async def __anext__(self) -> Any:
+        import asyncio
+
+        if self._run is None:
+            self._loop = asyncio.get_running_loop()
+            self._event = asyncio.Event()
+            self._run, self._progress = self._start(_waker(self._loop, self._event))
+            await self._loop.run_in_executor(None, self._run.go)
+        assert self._event is not None
+        run = self._run
+        try:
+            while True:
+                self._event.clear()
+                settled = run.poll()
+                if settled is not None:
+                    if self._progress is not None:
+                        self._progress.update(1)
+                    return value_of(settled, run.plan.rules)
+                if run.over:
+                    break
+                await self._event.wait()
+        except asyncio.CancelledError:
+            self._close()
+            raise
+        error, run.source.error = run.source.error, None
+        self._close()
+        if error is not None:
+            raise error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Cancel what is outstanding, and end."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._run is not None:
+            self._run.cancel()
+        _end(None, self._progress)
+
+    def __del__(self) -> None:
+        if self._run is not None and not self._run.closed:
+            self._close()
+
+
+def _waker(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:
+    """A function for any thread that wakes the coroutine; it keeps no iterator alive."""
+
+    def wake() -> None:
+        try:
+            loop.call_soon_threadsafe(event.set)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    return wake
+
+
+class FutureCollector:
+    """Settles a future with all results of a map, in whichever thread the last one arrives."""
+
+    def __init__(self, finished: Callable[[Callable[[], list[Any]]], None]) -> None:
+        self._finished = finished
+        self._lock = threading.Lock()
+        self._collector: Collector | None = None
+        self._said = False
+        self.run: MapRun | None = None
+
+    def attach(self, run: MapRun) -> None:
+        """Say which map this is about, before it starts."""
+        self.run = run
+        self._collector = Collector(run)
+
+    def notify(self) -> None:
+        """Something is ready, or the map is over."""
+        run, collector = self.run, self._collector
+        assert run is not None
+        assert collector is not None
+        with self._lock:
+            while not collector.over and (settled := run.poll()) is not None:
+                collector.add(settled)
+            if not collector.over or self._said:
+                return
+            self._said = True
+        self._finished(collector.result)

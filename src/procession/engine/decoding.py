@@ -1,0 +1,71 @@
+"""From a settled item to a value, an error or an outcome, in the caller's process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from procession.backends.base import Item, Reply
+from procession.engine.blame import Rules
+from procession.engine.mapping import Settled
+from procession.outcome import Outcome
+from procession.wire.exceptions import add_item_note, load_exception
+from procession.wire.pickling import loads
+
+__all__ = ["error_of", "outcome_of", "value_of"]
+
+
+def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
+    """The exception that an item raised, as itself, with a note that names function and item."""
+    error: BaseException = reply.payload if reply.raw else load_exception(reply.payload)
+    return noted(error, item, rules)
+
+
+def noted(error: BaseException, item: Item, rules: Rules) -> BaseException:
+    """Say in a note which function and item raised; make StopIteration safe to raise in `next`."""
+    if isinstance(error, (StopIteration, StopAsyncIteration)):
+        # Raised from __next__ it would end the caller's loop silently (PEP 479's reason).
+        wrapped = RuntimeError(f"{rules.name}() raised {type(error).__name__}")
+        wrapped.__cause__ = error
+        error = wrapped
+    add_item_note(error, rules.name, None if rules.single else item.index, item.value)
+    return error
+
+
+def value_of(settled: Settled, rules: Rules) -> Any:
+    """The item's value.
+
+    Raises:
+        BaseException: What the item raised, or why it could not be run.
+    """
+    item, reply, error = settled
+    if error is not None:
+        raise error
+    assert reply is not None
+    if not reply.ok:
+        raise error_of(item, reply, rules)
+    if reply.raw:
+        return reply.payload
+    try:
+        return loads(reply.payload, reply.buffers)
+    except Exception as broken:
+        raise _unloadable(broken, item, rules) from broken
+
+
+def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
+    """The item's outcome, whatever came of it."""
+    item, reply, _ = settled
+    seconds = item.seconds + (reply.seconds if reply is not None else 0.0)
+    try:
+        value = value_of(settled, rules)
+    except BaseException as error:
+        failure = error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None)
+        return Outcome(item.index, item.value, None, failure, item.attempt, seconds)
+    return Outcome(item.index, item.value, value, None, item.attempt, seconds)
+
+
+def _unloadable(error: BaseException, item: Item, rules: Rules) -> BaseException:
+    from procession.wire.explain import explain_unpicklable_there
+
+    refusal = explain_unpicklable_there(error, where="result", function=rules.name, root="result")
+    add_item_note(refusal, rules.name, None if rules.single else item.index, item.value)
+    return refusal

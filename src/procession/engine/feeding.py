@@ -1,0 +1,46 @@
+"""Taking input that may block: a generator, a cursor, a socket. A thread of its own does it, so
+that results go on arriving while the input makes us wait for its next item."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from procession.engine.mapping import MapRun
+
+__all__ = ["Feeder"]
+
+
+class Feeder:
+    """Takes a map's input one item at a time, never more than the window lets in."""
+
+    def __init__(self, run: MapRun, taking: threading.Lock) -> None:
+        self._run = run
+        self._taking = taking
+        self._room = threading.Event()
+        context = copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(self._loop,), name="procession-feeder", daemon=True
+        )
+        self._thread.start()
+
+    def poke(self) -> None:
+        """There may be room again, or the map is over."""
+        self._room.set()
+
+    def _loop(self) -> None:
+        run = self._run
+        while run.may_take:
+            if run.wanted() <= 0:
+                self._room.wait()
+                self._room.clear()
+                continue
+            with self._taking:
+                start, values = run.take_here(1)
+            run.fed(start, values)
+            # Idle workers get the item at once. While all are busy it waits, so that chunks grow:
+            # whoever ends a chunk sends on what is pending by then.
+            if not values or run.hungry:
+                run.pump()

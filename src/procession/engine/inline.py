@@ -1,0 +1,249 @@
+"""Running items in the caller's own thread, while that is the fastest way."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from itertools import starmap
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from procession.backends.base import Item, Reply
+from procession.engine.alarm import Alarm, after
+from procession.engine.mapping import MapRun, Settled
+from procession.worker import state
+from procession.worker.run import Header, call_with, exited
+
+__all__ = ["Inline", "Slice"]
+
+_HELP_AFTER = 5e-3
+"""Seconds until the helper looks for the first time whether the pool is to be started."""
+
+_HELP_EVERY = 20e-3
+"""Seconds between its later looks."""
+
+_SLICE_SECONDS = 1e-3
+"""A slice of tiny items grows to about this long; short beside what anyone would notice."""
+
+_SLICE_ITEMS = 1024
+
+
+class Slice(NamedTuple):
+    """Items that were just run here: consecutive values, and the error that came after them."""
+
+    start: int
+    values: list[Any]
+    error: Settled | None = None
+
+
+class Inline:
+    """Runs slices of a map's input in the calling thread.
+
+    Args:
+        run: The map.
+        header: The function and the arguments that go to every item.
+        single: Run one item at a time: each is timed (`outcomes`), or the input may wait for the
+            results of earlier items (`imap` over a generator).
+        serial: There is no pool: everything runs here.
+        crossing: Pickle arguments and results all the same (`procession_strict`).
+    """
+
+    def __init__(
+        self,
+        run: MapRun,
+        header: Header,
+        *,
+        single: bool = False,
+        serial: bool = False,
+        crossing: bool = False,
+    ) -> None:
+        self._run = run
+        self._header = header
+        self._serial = serial
+        self._crossing = crossing
+        self._size = 1
+        self._single = single or header.settings.seed is not None or crossing
+        self._left: deque[tuple[int, Any]] = deque()
+        self._since: float | None = None
+        self._alarm: Alarm | None = None
+        self._checked = serial
+        self._last: list[Any] = []
+        self.seconds = 0.0
+        """How long the last slice took."""
+
+    def begin(self) -> None:
+        """Run items here from now on; unless this is serial, the helper watches."""
+        self._run.here = True
+        if not self._serial:
+            self._alarm = after(_HELP_AFTER, self._help)
+
+    def end(self) -> None:
+        """The map is over."""
+        if self._alarm is not None:
+            self._alarm.disarm()
+
+    @property
+    def active(self) -> bool:
+        """Whether the next items are to be run here."""
+        return self._run.here and (bool(self._left) or self._run.may_take)
+
+    def _help(self) -> None:
+        """In the helper thread: start and feed the pool, if that is worth it or an item hangs."""
+        run, since = self._run, self._since
+        if run.closed or run.source.ended or (run.replies and not run.here):
+            return
+        placement = run.plan.placement
+        hangs = since is not None and perf_counter() - since > _HELP_AFTER
+        if hangs or placement is None or placement.worth_starting(run.source.remaining):
+            try:
+                run.go()
+            except Exception:
+                return  # said again, to the caller, when it pumps
+        self._alarm = after(_HELP_EVERY, self._help)
+
+    # -- slices ------------------------------------------------------------------------------
+
+    def slice(self) -> Slice:
+        """Run some items here.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C. It is the caller's, never an item's.
+        """
+        start, values = self._take()
+        if not values:
+            return Slice(start, [])
+        if not self._checked:
+            refused = self._check(start, values)
+            if refused is not None:
+                return refused
+        out: list[Any] = []
+        self._last = values
+        token = state.enter(lambda: self._task(start + len(out)))
+        begin = self._since = perf_counter()
+        try:
+            if self._single:
+                out.append(self._one(start, values[0]))
+            else:
+                out.extend(self._calls(values))
+                if len(out) < len(values):
+                    raise StopIteration  # map() swallows the one that the function raised
+            error = None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:
+            error = raised
+        finally:
+            state.leave(token)
+            self._since = None
+            self.seconds = seconds = perf_counter() - begin
+        return self._done(start, values, out, error, seconds)
+
+    def _task(self, index: int) -> state.CurrentTask:
+        return state.CurrentTask(index, 1, str(os.getpid()), self._header.settings.name)
+
+    def _take(self) -> tuple[int, list[Any]]:
+        if self._left:
+            start = self._left[0][0]
+            count = 1 if self._single else min(self._size, len(self._left))
+            return start, [self._left.popleft()[1] for _ in range(count)]
+        count = 1 if self._single else self._size
+        if self._run.source.inert:
+            return self._run.take_here(count)
+        with self._run.taking:
+            return self._run.take_here(count)
+
+    def _check(self, start: int, values: list[Any]) -> Slice | None:
+        """The first item must be able to cross, wherever it runs."""
+        self._checked = True
+        begin = perf_counter()
+        try:
+            self._run.plan.pack(start, values[0])
+        except Exception as error:
+            self._put_back(start + 1, values[1:])
+            return Slice(start, [], Settled(Item(start, values[0]), None, error))
+        if self._run.plan.placement is not None:
+            self._run.plan.placement.packed(1, perf_counter() - begin)
+        return None
+
+    def _put_back(self, start: int, values: list[Any]) -> None:
+        self._left.extendleft(reversed(list(enumerate(values, start))))
+
+    def _calls(self, values: list[Any]) -> Any:
+        header = self._header
+        function: Callable[..., Any] = header.function
+        star = header.settings.style == "star"
+        if header.prefix:
+            function = partial(function, *header.prefix)
+        if header.kwargs:
+            function = partial(function, **header.kwargs)
+        if not header.args:
+            return starmap(function, values) if star else map(function, values)
+        args = header.args
+        if star:
+            return (function(*value, *args) for value in values)
+        return (function(value, *args) for value in values)
+
+    def _one(self, index: int, value: Any) -> Any:
+        header = self._header
+        if self._crossing:
+            from procession.engine.crossing import across
+
+            return across(header, index, value)
+        if header.settings.seed is None:
+            return call_with(header, value)
+        from procession.worker.seeding import preserve, seeded
+
+        with preserve() if not self._serial else nullcontext():
+            with seeded(header.settings.seed, index):
+                return call_with(header, value)
+
+    def _done(
+        self,
+        start: int,
+        values: list[Any],
+        out: list[Any],
+        error: BaseException | None,
+        seconds: float,
+    ) -> Slice:
+        run, ran = self._run, len(out)
+        failed = None
+        if error is not None:
+            self._put_back(start + ran + 1, values[ran + 1 :])
+            failed = self._failed(start + ran, values[ran], error, seconds)
+        placement = run.plan.placement
+        if placement is not None:
+            placement.ran(ran + (error is not None), seconds)
+        if not self._single:
+            self._grow(seconds, len(values))
+        if not self._serial and run.replies and not self._left:
+            if placement is None or not placement.here(run.source.remaining):
+                run.here = False
+                run.go()
+        return Slice(start, out, failed)
+
+    def settled(self, start: int, values: list[Any]) -> list[Settled]:
+        """The last slice's values as settled items; each is timed alone where it ran alone."""
+        seconds = self.seconds / max(1, len(values))
+        return [
+            Settled(Item(index, value), Reply(index, True, result, (), seconds, True))
+            for index, (value, result) in enumerate(zip(self._last, values, strict=False), start)
+        ]
+
+    def _grow(self, seconds: float, count: int) -> None:
+        """Longer slices for shorter items, by a factor of 8 at most: times may rise again."""
+        if seconds <= 0:
+            size = count * 8
+        else:
+            size = int(_SLICE_SECONDS / (seconds / count))
+        self._size = max(1, min(size, count * 8, _SLICE_ITEMS, self._run.plan.window))
+
+    def _failed(self, index: int, value: Any, error: BaseException, seconds: float) -> Settled:
+        item = Item(index, value)
+        name = self._header.settings.name
+        if isinstance(error, SystemExit):
+            error = exited(error, name)
+        reply = Reply(index, False, error, (), seconds, True)
+        return Settled(item, reply)

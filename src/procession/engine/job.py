@@ -1,0 +1,187 @@
+"""From a call and its options to what a backend needs: the job, its items, and the checks."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from contextvars import copy_context
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from procession.backends.base import Item, Job, Reply
+from procession.configuration import Options
+from procession.engine.blame import Rules
+from procession.wire.pickling import dumps
+from procession.worker import state
+from procession.worker.relay import outgoing
+from procession.worker.run import Header, Settings, Style, call_with, exited, pack_header
+
+__all__ = ["Call", "header_here", "make_job", "packer", "reply_here", "rules_of"]
+
+_keys = itertools.count(1)
+
+
+class Call(NamedTuple):
+    """What is called, and how.
+
+    Attributes:
+        function: The undecorated function.
+        decorated: The decorated object it belongs to, or `None`.
+        name: For messages and notes.
+        prefix: The instance or class of a method.
+        options: The options in force.
+        isolated: Whether each call has a process of its own.
+    """
+
+    function: Callable[..., Any]
+    decorated: Any
+    name: str
+    prefix: tuple[Any, ...]
+    options: Options
+    isolated: bool = False
+
+
+def rules_of(call: Call, *, single: bool = False) -> Rules:
+    """The options that decide about retries."""
+    options = call.options
+    return Rules(call.name, options.retries, options.retry_on, single)
+
+
+def header_here(call: Call, style: Style, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Header:
+    """The job as it is run in this process."""
+    options = call.options
+    settings = Settings(call.name, style, options.pickling, options.seed, options.nested)
+    return Header(call.function, call.prefix, args, kwargs, settings)
+
+
+def make_job(
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...] = (),
+    kwargs: dict[str, Any] | None = None,
+    *,
+    shares: bool = False,
+    out_of_band: bool = True,
+    exits: bool = False,
+) -> Job:
+    """Make the job for a map or a single call.
+
+    Args:
+        call: What is called.
+        style: How an item is handed over.
+        args: Positional arguments that go to every item.
+        kwargs: Keyword arguments that go to every item.
+        shares: Whether the workers are threads of this process: nothing is pickled then.
+        out_of_band: Whether large buffers may travel beside the pickle.
+        exits: Whether SystemExit comes home as itself.
+
+    Raises:
+        NotPicklable: The function, or an argument that goes to every item, cannot cross.
+    """
+    options = call.options
+    job = Job(next(_keys), call.name, timeout=options.timeout, memory_limit=options.memory_limit)
+    if shares:
+        header, context = header_here(call, style, args, kwargs or {}), copy_context()
+        job.call = lambda item: context.copy().run(reply_here, header, item)
+        return job
+    from procession.wire.functions import dump_function
+
+    buffers: list[Any] = []
+    function = dump_function(call.function, call.decorated, options.pickling)
+    shared = _dump_shared(call, style, args, kwargs or {}, buffers if out_of_band else None)
+    out = outgoing(options.pickling) if options.forward_logs else None
+    settings = Settings(
+        call.name, style, options.pickling, options.seed, options.nested, out, exits
+    )
+    job.header = pack_header(function, shared, settings)
+    job.buffers = buffers
+    return job
+
+
+def _dump_shared(
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    buffers: list[Any] | None,
+) -> bytes:
+    pickling = call.options.pickling
+    try:
+        return dumps((call.prefix, args, kwargs), pickling, buffers)
+    except Exception as error:
+        from procession.wire.explain import explain_call
+
+        item = () if style != "value" else (None,)
+        raise explain_call(
+            error,
+            (*call.prefix, *item, *args),
+            kwargs,
+            target=call.function,
+            function=call.name,
+            pickling=pickling,
+        ) from error
+
+
+def packer(
+    call: Call, style: Style, *, shares: bool = False, out_of_band: bool = True
+) -> Callable[[int, Any], Item]:
+    """A function that makes the item for an index and a value; it raises `NotPicklable`."""
+    if shares:
+        return Item
+    pickling = call.options.pickling
+
+    def pack(index: int, value: Any) -> Item:
+        buffers: list[Any] | None = [] if out_of_band else None
+        try:
+            blob = dumps(value, pickling, buffers)
+        except Exception as error:
+            raise _refusal(error, call, style, value) from error
+        return Item(index, value, blob, buffers or ())
+
+    return pack
+
+
+def _refusal(error: Exception, call: Call, style: Style, value: Any) -> BaseException:
+    from procession.wire.explain import explain_call
+
+    args, kwargs = (value,), {}
+    if style == "star":
+        args = tuple(value)
+    elif style == "call":
+        args, kwargs = value
+    return explain_call(
+        error,
+        (*call.prefix, *args) if style != "call" else args,
+        kwargs,
+        target=call.function,
+        function=call.name,
+        pickling=call.options.pickling,
+    )
+
+
+def reply_here(header: Header, item: Item) -> Reply:
+    """Run one item in this thread as a worker would; the reply holds the objects themselves."""
+    settings = header.settings
+    worker = f"{os.getpid()}"
+    task = state.CurrentTask(item.index, item.attempt, worker, settings.name)
+    begin = perf_counter()
+    entered = state.enter(task)
+    try:
+        value, ok = _call(header, item), True
+    except (SystemExit, KeyboardInterrupt) as error:
+        value, ok = error if settings.exits else exited(error, settings.name), False
+    except BaseException as error:
+        value, ok = error, False
+    finally:
+        state.leave(entered)
+    return Reply(item.index, ok, value, (), perf_counter() - begin, True)
+
+
+def _call(header: Header, item: Item) -> Any:
+    if header.settings.seed is None:
+        return call_with(header, item.value)
+    from procession.worker.seeding import preserve, seeded
+
+    with preserve(), seeded(header.settings.seed, item.index):
+        return call_with(header, item.value)

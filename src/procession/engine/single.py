@@ -1,0 +1,124 @@
+"""One call that runs in a worker, and the future that stands for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
+from procession.engine.blame import Rules, judge, may_retry
+from procession.engine.decoding import error_of, value_of
+from procession.engine.mapping import Settled
+from procession.futures import Future
+
+__all__ = ["SingleCall"]
+
+
+class SingleCall:
+    """Runs one item on a backend until it has a result or an error; settles a future with it."""
+
+    def __init__(self, backend: Backend, rules: Rules) -> None:
+        self.future: Future[Any] = Future()
+        self._backend = backend
+        self._apart: Backend | None = None
+        self._rules = rules
+        self._lock = threading.Lock()
+        self._chunk: Chunk | None = None
+        self._reply: Reply | None = None
+        self._cancelled = False
+
+    def start(self, job: Job, item: Item) -> None:
+        """Send the call to a worker.
+
+        Raises:
+            PoolClosed: The pool was shut down.
+        """
+        self.future._work = self
+        self._start(self._backend, job, item)
+
+    def _start(self, backend: Backend, job: Job, item: Item) -> None:
+        chunk = Chunk(job, [item], self)
+        chunk.home = backend
+        self._chunk = chunk
+        backend.start(chunk)
+
+    def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
+        """The call is done."""
+        item, reply = chunk.items[0], replies[0]
+        if reply.extras is not None:
+            from procession.worker.relay import replay
+
+            replay(reply.extras)
+        if not reply.ok and self._rules.retry_on:
+            if may_retry(item, error_of(item, reply, self._rules), self._rules):
+                item.seconds += reply.seconds
+                return  # `ended` follows, and runs it again
+        self._reply = reply
+        try:
+            value, error = value_of(Settled(item, reply), self._rules), None
+        except BaseException as raised:
+            value, error = None, raised
+        self._over(value, error)
+
+    def ended(self, chunk: Chunk, end: End) -> None:
+        """The worker is done with it, one way or another."""
+        if self._reply is not None or self._cancelled:
+            return
+        item = chunk.items[0]
+        if end.kind == "done":
+            error, apart = None, False  # it replied with an error that asks for another attempt
+        else:
+            (_, error, apart), *_ = judge(chunk, [item], end, self._rules)
+        if error is not None:
+            self._over(None, error)
+            return
+        try:
+            self._start(self._alone() if apart else self._backend, chunk.job, item)
+        except Exception as refused:
+            self._over(None, refused)
+
+    def _alone(self) -> Backend:
+        if self._apart is None:
+            self._apart = self._backend.apart()
+        return self._apart
+
+    def _over(self, value: Any, error: BaseException | None) -> None:
+        if self._apart is not None:
+            self._apart.close(wait=False)
+        self._chunk = None
+        self.future.settle(value, error)
+
+    # -- Work --------------------------------------------------------------------------------
+
+    def cancel(self) -> bool:
+        """End the call. True if it will not deliver."""
+        with self._lock:
+            chunk = self._chunk
+            if chunk is None or self._reply is not None:
+                return False
+            self._cancelled = True
+            if chunk.home.cancel(chunk):
+                return True
+            self._cancelled = False
+            return False
+
+    def cancel_queued(self) -> bool:
+        """Take the call back if no worker has begun with it (`Pool.shutdown`)."""
+        chunk = self._chunk
+        return chunk is not None and not chunk.home.running(chunk) and self.future.cancel()
+
+    def running(self) -> bool:
+        """Whether a worker has begun with it."""
+        chunk = self._chunk
+        return chunk is not None and chunk.home.running(chunk)
+
+    def attend(self, timeout: float | None) -> None:
+        """Wait in the calling thread, reading the worker's pipe where the backend can."""
+        chunk = self._chunk
+        if chunk is None:
+            return
+        attend: Callable[[Chunk, float | None], None] | None
+        attend = getattr(chunk.home, "attend", None)
+        if attend is not None:
+            attend(chunk, timeout)

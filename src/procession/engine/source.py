@@ -1,0 +1,87 @@
+"""The input of a map: taken in order, by whichever thread needs the next item."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+__all__ = ["Source"]
+
+_INERT: frozenset[type] = frozenset(
+    {
+        *(list, tuple, range, str, bytes, bytearray, dict, set, frozenset, deque),
+        *(type({}.keys()), type({}.values()), type({}.items())),
+    }
+)
+"""Containers whose iterators run no code of the user's: they never block, in any thread."""
+
+
+class Source:
+    """An iterable that is taken from once, in order, with a guess at its length.
+
+    Attributes:
+        inert: Whether taking an item runs no user code, so that any thread may do it at any time.
+        taken: How many items have been taken.
+        ended: Whether the input has no more items, or raised.
+        error: What the input raised, if it did.
+    """
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        numpy = sys.modules.get("numpy")
+        self.inert = type(items) in _INERT or (
+            numpy is not None and type(items) is numpy.ndarray and items.dtype != object
+        )
+        self._length = _length(items)
+        self._iterator: Iterator[Any] = iter(items)
+        self.taken = 0
+        self.ended = False
+        self.error: BaseException | None = None
+
+    @property
+    def length(self) -> int | None:
+        """How many items there are in all, as far as is known; never less than were taken."""
+        if self.ended:
+            return self.taken
+        if self._length is None or self._length < self.taken:
+            return None
+        return self._length
+
+    @property
+    def remaining(self) -> int | None:
+        """How many items are left to take, as far as is known."""
+        length = self.length
+        return None if length is None else length - self.taken
+
+    def take(self, count: int) -> list[Any]:
+        """Take up to `count` items. Fewer means that the input has ended, or raised.
+
+        One thread at a time. What the input raises is kept in `error`: the items before it count.
+        """
+        values: list[Any] = []
+        try:
+            values.extend(islice(self._iterator, count))
+        except Exception as error:
+            self.error = error
+            self.ended = True
+        if len(values) < count:
+            self.ended = True
+        self.taken += len(values)
+        return values
+
+    def close(self) -> None:
+        """Take nothing more, and let go of the input. Items it keeps are freed, not read."""
+        self.ended = True
+        self._iterator = iter(())
+
+
+def _length(items: Iterable[Any]) -> int | None:
+    """The length that the input claims; `None` if it claims none, or an impossible one."""
+    try:
+        hint = operator.length_hint(items, -1)
+    except Exception:
+        return None  # a broken __len__ is no reason not to map
+    return hint if hint >= 0 else None

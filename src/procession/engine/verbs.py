@@ -1,0 +1,251 @@
+"""What each verb does: choose where, make the job, start the map, and give the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from procession.backends import registry
+from procession.backends.base import Backend, Item
+from procession.engine.consuming import AsyncMapIterator, FutureCollector, MapIterator, collect
+from procession.engine.decoding import outcome_of, value_of
+from procession.engine.inline import Inline
+from procession.engine.job import Call, header_here, make_job, packer, reply_here, rules_of
+from procession.engine.mapping import MapRun, Plan, Settled
+from procession.engine.placement import Placement
+from procession.engine.progress import open_progress
+from procession.engine.schedule import Schedule
+from procession.engine.single import SingleCall
+from procession.engine.source import Source
+from procession.futures import Future
+from procession.worker.run import Style
+from procession.worker.state import in_worker
+
+__all__ = ["amap", "imap", "map_async", "map_list", "submit"]
+
+_WINDOW_PER_WORKER = 1024
+"""Items taken ahead per worker where the user sets no window; pickled bytes bound it as well
+(`mapping.BYTES_AHEAD`). Large, so that one long item at the front stops nobody. A guess."""
+
+
+class _Where:
+    """Where a call's items are going to run."""
+
+    def __init__(self, call: Call, *, blocking: bool, single: bool = False) -> None:
+        options = call.options
+        nested = in_worker() and not call.isolated
+        if nested:
+            from procession.worker.run import nested as rule
+
+            rule.check(call.name)
+        limited = options.timeout is not None or options.memory_limit is not None
+        self.serial = options.backend == "serial" or (nested and not limited)
+        self.shares = options.backend == "thread" and not call.isolated
+        self.inline = blocking and not call.isolated and options.may_inline and not nested
+        self.choice = registry.Choice(options, isolated=call.isolated or nested)
+        self.out_of_band = self.choice.out_of_band
+
+    def backend(self) -> Backend:
+        return registry.backend_for(self.choice)
+
+
+def _prepare(
+    call: Call,
+    style: Style,
+    items: Iterable[Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    blocking: bool,
+    ordered: bool,
+    one_by_one: bool = False,
+    notify: Callable[[], None] | None = None,
+) -> tuple[MapRun, Inline | None]:
+    """Make the run of a map, and the runner of items here if there is to be one."""
+    options = call.options
+    where = _Where(call, blocking=blocking)
+    from procession.engine.crossing import crossing
+
+    crosses = crossing()
+    serial = where.serial
+    source = Source(items)
+    job = make_job(
+        call,
+        style,
+        args,
+        kwargs,
+        shares=where.shares or (serial and not crosses),
+        out_of_band=where.out_of_band,
+    )
+    workers = 1 if serial else options.workers
+    placement = Placement(workers) if where.inline and not serial else None
+    window = options.window or _WINDOW_PER_WORKER * workers
+    chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
+    plan = Plan(
+        job,
+        rules_of(call),
+        packer(call, style, shares=where.shares or serial, out_of_band=where.out_of_band),
+        Schedule(chunk=chunk, window=window),
+        placement,
+        window,
+        ordered,
+    )
+    run = MapRun(plan, source, where.backend, notify)
+    if not serial and placement is None:
+        return run, None
+    header = header_here(call, style, args, kwargs)
+    single = one_by_one or (ordered and not source.inert)
+    inline = Inline(run, header, single=single, serial=serial, crossing=crosses)
+    if serial or options.inline is True or not registry.is_warm(where.choice):
+        inline.begin()
+    return run, inline
+
+
+def map_list(
+    call: Call, style: Style, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[Any]:
+    """All results in input order."""
+    run, inline = _prepare(call, style, items, args, kwargs, blocking=True, ordered=False)
+    return collect(run, inline, _progress(call, run))
+
+
+def imap(
+    call: Call,
+    items: Iterable[Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    ordered: bool = True,
+    outcomes: bool = False,
+) -> MapIterator:
+    """Results one by one, as an iterator."""
+    run, inline = _prepare(
+        call,
+        "value",
+        items,
+        args,
+        kwargs,
+        blocking=True,
+        ordered=ordered,
+        one_by_one=outcomes,
+    )
+    decode: Any = outcome_of if outcomes else value_of
+    return MapIterator(run, inline, _progress(call, run), decode)
+
+
+def amap(
+    call: Call, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> AsyncMapIterator:
+    """Results one by one, for ``async for``."""
+    where = _Where(call, blocking=False)
+    if where.serial:
+        call = call._replace(options=_threaded(call))
+
+    def start(notify: Callable[[], None]) -> tuple[MapRun, Any]:
+        run, _ = _prepare(
+            call, "value", items, args, kwargs, blocking=False, ordered=True, notify=notify
+        )
+        return run, _progress(call, run)
+
+    return AsyncMapIterator(start)
+
+
+def _threaded(call: Call) -> Any:
+    """Options for a serial run that must not block the event loop: one thread."""
+    from dataclasses import replace
+
+    return replace(call.options, backend="thread", workers=1)
+
+
+def map_async(
+    call: Call, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Future[list[Any]]:
+    """A future of all results."""
+    future: Future[list[Any]] = Future()
+    if _Where(call, blocking=False).serial:
+        return _settled(future, lambda: map_list(call, "value", items, args, kwargs))
+
+    def finished(result: Callable[[], list[Any]]) -> None:
+        _settled(future, result)
+
+    collector = FutureCollector(finished)
+    try:
+        run, _ = _prepare(
+            call,
+            "value",
+            items,
+            args,
+            kwargs,
+            blocking=False,
+            ordered=False,
+            notify=collector.notify,
+        )
+    except Exception as error:
+        future.settle(None, error)
+        return future
+    collector.attach(run)
+    future._work = _MapWork(run)
+    try:
+        run.go()
+    except Exception as error:
+        run.cancel()
+        future.settle(None, error)
+    return future
+
+
+class _MapWork:
+    """A whole map behind a future."""
+
+    def __init__(self, run: MapRun) -> None:
+        self._run = run
+
+    def cancel(self) -> bool:
+        if self._run.closed:
+            return False
+        self._run.cancel()
+        return True
+
+    def running(self) -> bool:
+        return not self._run.closed
+
+    def attend(self, timeout: float | None) -> None:
+        pass
+
+
+def _settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
+    try:
+        value = result()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        future.settle(None, error)
+    else:
+        future.settle(value)
+    return future
+
+
+def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    """A future of one call. Whatever is wrong with the call is in the future."""
+    where = _Where(call, blocking=False, single=True)
+    value = ((*call.prefix, *args), kwargs)
+    plain = call._replace(prefix=())
+    if where.serial:
+        item = Item(0, value)
+        reply = reply_here(header_here(plain, "call", (), {}), item)
+        settled = Settled(item, reply)
+        return _settled(Future(), lambda: value_of(settled, rules_of(call, single=True)))
+    single = SingleCall(where.backend(), rules_of(call, single=True))
+    try:
+        shares, out_of_band = where.shares, where.out_of_band
+        job = make_job(plain, "call", shares=shares, out_of_band=out_of_band)
+        pack = packer(plain, "call", shares=shares, out_of_band=out_of_band)
+        single.start(job, pack(0, value))
+    except Exception as error:
+        single.future.settle(None, error)
+    return single.future
+
+
+def _progress(call: Call, run: MapRun) -> Any:
+    if not call.options.progress:
+        return None
+    return open_progress(call.options.progress, call.name, run.source.length)

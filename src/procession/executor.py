@@ -1,0 +1,243 @@
+"""`Pool`: a `concurrent.futures.Executor` on Procession's workers."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from itertools import islice
+from typing import Any, NoReturn, TypeVar, Unpack
+
+from procession.backends import registry
+from procession.configuration import Options, OptionValues, resolve, validate
+from procession.engine.job import Call, make_job, packer, rules_of
+from procession.engine.single import SingleCall
+from procession.errors import OptionError, PoolClosed
+from procession.futures import Future
+
+__all__ = ["Pool"]
+
+T = TypeVar("T")
+
+_INSTEAD = {
+    "starmap": "decorate the function and call f.starmap(argtuples), or pool.map(f, xs, ys)",
+    "imap": "pool.map(f, items) is lazy already; or decorate the function and call f.imap(items)",
+    "imap_unordered": "decorate the function and call f.imap_unordered(items)",
+    "apply": "write pool.submit(f, *args).result()",
+    "apply_async": "write pool.submit(f, *args)",
+    "map_async": "decorate the function and call f.map_async(items)",
+    "starmap_async": "decorate the function and call f.submit(*args) for each",
+    "close": "write pool.shutdown(wait=False), or use the pool in a with block",
+    "terminate": "write pool.kill_workers() or pool.terminate_workers()",
+    "join": "write pool.shutdown(), or use the pool in a with block",
+    "outcomes": "decorate the function and call f.outcomes(items)",
+}
+
+
+class Pool(Executor):
+    """A `concurrent.futures.Executor` whose workers are Procession's.
+
+        with Pool(4) as pool:
+            future = pool.submit(pow, 2, 10)
+
+    Use it where a library wants an executor, or to hold workers of your own; decorated functions
+    need none. A worker that dies costs only the call it ran: the pool is not broken. Futures
+    carry what the function raised, `SystemExit` and `KeyboardInterrupt` included.
+
+    Args:
+        workers: Number of workers; default `usable_cpus()`. ``max_workers=`` is taken as well, and
+            so are ``mp_context=``, ``initializer=``, ``initargs=`` and ``max_tasks_per_child=``.
+        options: Any option of `Options`.
+
+    Raises:
+        OptionError: An option's name or value cannot be used. It is a `ValueError`.
+    """
+
+    def __init__(
+        self,
+        count: int | None = None,
+        start: Any = None,
+        initialise: Callable[..., object] | None = None,
+        arguments: tuple[Any, ...] = (),
+        /,
+        *,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        max_tasks_per_child: int | None = None,
+        **options: Unpack[OptionValues],
+    ) -> None:
+        given: dict[str, Any] = dict(options)
+        # The standard library's positional order, and its names.
+        standard = (
+            ("workers", count),
+            ("context", start),
+            ("initializer", initialise),
+            ("initargs", arguments or None),
+            ("workers", max_workers),
+            ("context", mp_context),
+            ("max_tasks_per_worker", max_tasks_per_child),
+        )
+        for name, value in standard:
+            if value is None:
+                continue
+            if name in given:
+                raise OptionError(
+                    f"Pool() was given {name} twice, {given[name]!r} and {value!r}: leave one out."
+                )
+            given[name] = value
+        self._given = validate(given, caller="Pool")
+        self._options: Options = self._resolved()
+        choice = registry.Choice(self._options)
+        self._shares = self._options.backend == "thread"
+        self._out_of_band = choice.out_of_band
+        self._backend = registry.open_backend(choice)
+        self._lock = threading.Lock()
+        self._open = True
+        self._calls: weakref.WeakSet[SingleCall] = weakref.WeakSet()
+
+    def _resolved(self) -> Options:
+        options = resolve(self._given)
+        if options.backend == "serial":
+            return replace(options, backend="thread", workers=1)
+        return options
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Start one call and return its future. Arguments are pickled now.
+
+        Raises:
+            PoolClosed: The pool was shut down. It is a `RuntimeError`.
+        """
+        with self._lock:
+            if not self._open:
+                raise PoolClosed("cannot schedule new futures after shutdown")
+            call = self._call(fn)
+            single = SingleCall(self._backend, rules_of(call, single=True))
+            self._calls.add(single)
+            try:
+                job = make_job(
+                    call, "call", exits=True, shares=self._shares, out_of_band=self._out_of_band
+                )
+                pack = packer(call, "call", shares=self._shares, out_of_band=self._out_of_band)
+                single.start(job, pack(0, (args, kwargs)))
+            except Exception as error:
+                single.future.settle(None, error)
+        return single.future
+
+    def _call(self, fn: Any) -> Call:
+        decorated = None
+        if getattr(type(fn), "__procession_function__", False):
+            call: Call = fn._call()
+            if not call.prefix:
+                decorated, fn = call.decorated, call.function
+            else:
+                fn = fn.local
+        name = getattr(fn, "__name__", None) or type(fn).__name__
+        return Call(fn, decorated, name, (), self._options)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Run a function over zipped iterables; yield the results in order.
+
+        Args:
+            fn: Takes as many arguments as there are iterables.
+            iterables: Zipped; the shortest decides.
+            timeout: Seconds until the last result must be there.
+            chunksize: Items per message.
+            buffersize: Most items taken from the iterables and not yet yielded. `None` takes
+                them all at once, as the standard library does.
+
+        Raises:
+            TimeoutError: A result was not there in time.
+            ValueError: `chunksize` or `buffersize` is less than 1.
+        """
+        if chunksize < 1:
+            raise ValueError(f"chunksize must be >= 1, and is {chunksize}.")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize must be None or >= 1, and is {buffersize}.")
+        end = None if timeout is None else time.monotonic() + timeout
+        argtuples = zip(*iterables, strict=False)
+        if chunksize == 1:
+            calls = ((fn, args) for args in argtuples)
+            return self._results(calls, end, buffersize)
+        chunks = iter(lambda: list(islice(argtuples, chunksize)), [])
+        pieces = ((_Several(fn), (chunk,)) for chunk in chunks)
+        return _flat(self._results(pieces, end, buffersize))
+
+    def _results(
+        self, calls: Iterator[tuple[Any, Any]], end: float | None, buffersize: int | None
+    ) -> Iterator[Any]:
+        futures = deque(self.submit(fn, *args) for fn, args in islice(calls, buffersize))
+        return self._yield(futures, calls, end)
+
+    def _yield(
+        self, futures: deque[Future[Any]], calls: Iterator[tuple[Any, Any]], end: float | None
+    ) -> Iterator[Any]:
+        try:
+            while futures:
+                result = futures[0].result(None if end is None else end - time.monotonic())
+                futures.popleft()
+                for fn, args in islice(calls, 1):
+                    futures.append(self.submit(fn, *args))
+                yield result
+                del result
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; the workers end when they have done what was submitted.
+
+        Args:
+            wait: Return only when the workers have ended.
+            cancel_futures: Cancel the calls that no worker has begun.
+        """
+        with self._lock:
+            self._open = False
+            calls = list(self._calls)
+        if cancel_futures:
+            for call in calls:
+                call.cancel_queued()
+        self._backend.close(wait=wait)
+
+    def terminate_workers(self) -> None:
+        """End the workers now, and the pool with them; what runs gets `PoolClosed`."""
+        self.kill_workers()
+
+    def kill_workers(self) -> None:
+        """End the workers now, and the pool with them; what runs gets `PoolClosed`."""
+        with self._lock:
+            self._open = False
+        self._backend.close(wait=True, kill=True)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in _INSTEAD:
+            raise AttributeError(f"Pool has no {name}(): {_INSTEAD[name]}.")
+        raise AttributeError(f"Pool has no attribute {name!r}")
+
+
+class _Several:
+    """Calls a function for each of several argument tuples: one message of ``chunksize`` items."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+
+    def __call__(self, argtuples: list[tuple[Any, ...]]) -> list[Any]:
+        return [self.fn(*args) for args in argtuples]
+
+
+def _flat(chunks: Iterator[list[Any]]) -> Iterator[Any]:
+    for chunk in chunks:
+        chunk.reverse()
+        while chunk:
+            yield chunk.pop()

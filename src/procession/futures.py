@@ -1,0 +1,197 @@
+"""Futures: the result of a call that runs elsewhere, and ways to wait for several."""
+
+from __future__ import annotations
+
+import concurrent.futures as cf
+from collections.abc import Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, overload
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Future", "as_completed", "gather", "wait"]
+
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+
+
+class Work(Protocol):
+    """What a future stands for, while it runs."""
+
+    def cancel(self) -> bool:
+        """End it. True if it will not deliver."""
+        ...
+
+    def running(self) -> bool:
+        """Whether a worker has begun with it."""
+        ...
+
+    def attend(self, timeout: float | None) -> None:
+        """Wait for it in the calling thread as directly as possible; may return early."""
+        ...
+
+
+class Future(cf.Future[T]):
+    """The result of a call that runs in a worker.
+
+    A `concurrent.futures.Future` in every way: `concurrent.futures.wait`, ``as_completed`` and
+    ``asyncio.wrap_future`` take it, and ``await future`` works in a coroutine.
+
+    ``asyncio.wait_for(future, seconds)`` cancels at its timeout, as it does with every awaitable:
+    the call ends and its worker is replaced. ``asyncio.wait_for(asyncio.shield(future), seconds)``
+    lets it go on.
+    """
+
+    _work: Work | None = None
+
+    def cancel(self) -> bool:
+        """End the call, also when it already runs.
+
+        In our own workers the worker is killed and replaced. On another executor, and for a bare
+        future, this has the standard meaning: only a call that has not started can be cancelled.
+
+        Returns:
+            True if the call will not deliver a result; False if it is done or cannot be ended.
+        """
+        work = self._work
+        if work is None or self.done():
+            return super().cancel()
+        if not work.cancel():
+            return False
+        cancelled = super().cancel()
+        if cancelled:
+            self.set_running_or_notify_cancel()
+        return cancelled
+
+    def running(self) -> bool:
+        """Whether the call runs now."""
+        work = self._work
+        if work is None or self.done():
+            return super().running()
+        return work.running()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the call and return what it returned.
+
+        Args:
+            timeout: Seconds to wait; `None` waits for ever. The call goes on after a timeout.
+
+        Raises:
+            TimeoutError: It was not done in time.
+            concurrent.futures.CancelledError: It was cancelled.
+            BaseException: What the call raised.
+        """
+        work = self._work
+        if work is not None:
+            work.attend(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the call and return what it raised, or `None`; else as `result`."""
+        work = self._work
+        if work is not None:
+            work.attend(timeout)
+        return super().exception(timeout)
+
+    def settle(self, value: Any, error: BaseException | None = None) -> None:
+        """Give the future its result or error, unless it was cancelled meanwhile."""
+        try:
+            if error is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(value)
+        except cf.InvalidStateError:
+            pass
+        self._work = None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        import asyncio
+
+        waiting: asyncio.Future[T] = asyncio.wrap_future(self)
+        return waiting.__await__()
+
+
+@overload
+def gather(f1: cf.Future[T1], /) -> tuple[T1]: ...
+@overload
+def gather(f1: cf.Future[T1], f2: cf.Future[T2], /) -> tuple[T1, T2]: ...
+@overload
+def gather(f1: cf.Future[T1], f2: cf.Future[T2], f3: cf.Future[T3], /) -> tuple[T1, T2, T3]: ...
+@overload
+def gather(
+    f1: cf.Future[T1], f2: cf.Future[T2], f3: cf.Future[T3], f4: cf.Future[T4], /
+) -> tuple[T1, T2, T3, T4]: ...
+@overload
+def gather(
+    f1: cf.Future[T1],
+    f2: cf.Future[T2],
+    f3: cf.Future[T3],
+    f4: cf.Future[T4],
+    f5: cf.Future[T5],
+    /,
+) -> tuple[T1, T2, T3, T4, T5]: ...
+@overload
+def gather(*futures: cf.Future[T]) -> tuple[T, ...]: ...
+def gather(*futures: cf.Future[Any]) -> tuple[Any, ...]:
+    """Wait for several futures and return their results, in the order of the arguments.
+
+    Raises:
+        BaseException: The first error in the order of the arguments. The others are left running.
+        TypeError: An argument is no future.
+    """
+    for number, future in enumerate(futures):
+        if not isinstance(future, cf.Future):  # pyright: ignore[reportUnnecessaryIsInstance]
+            hint = (
+                "write gather(*futures)" if isinstance(future, Iterable) else "pass f.submit(...)"
+            )
+            raise TypeError(
+                f"gather() takes futures; argument {number} is a {type(future).__name__}: {hint}."
+            )
+    return tuple(future.result() for future in futures)
+
+
+def as_completed(
+    futures: Iterable[cf.Future[T]], timeout: float | None = None
+) -> Iterator[Future[T]]:
+    """Yield futures as they finish, as `concurrent.futures.as_completed` does.
+
+    Args:
+        futures: The futures, possibly of different executors.
+        timeout: Seconds until the last must have finished; `None` waits for ever.
+
+    Raises:
+        TimeoutError: They had not all finished in time.
+    """
+    done: Iterator[Any] = cf.as_completed(futures, timeout)
+    return done
+
+
+class DoneAndNotDone(NamedTuple):
+    """What `wait` returns; unpacks and reads as `concurrent.futures.wait`'s result."""
+
+    done: set[Any]
+    not_done: set[Any]
+
+
+def wait(
+    futures: Iterable[cf.Future[T]],
+    timeout: float | None = None,
+    return_when: str = cf.ALL_COMPLETED,
+) -> tuple[set[Future[T]], set[Future[T]]]:
+    """Wait until futures have finished, as `concurrent.futures.wait` does.
+
+    Args:
+        futures: The futures.
+        timeout: Seconds to wait at most; `None` waits for ever.
+        return_when: ``"ALL_COMPLETED"``, ``"FIRST_COMPLETED"`` or ``"FIRST_EXCEPTION"``.
+
+    Returns:
+        The futures that are done, and those that are not; a named tuple ``(done, not_done)``.
+    """
+    done, not_done = cf.wait(futures, timeout, return_when)
+    result: Any = DoneAndNotDone(set(done), set(not_done))
+    return result  # type: ignore[no-any-return]

@@ -1,0 +1,148 @@
+"""What a function can ask while it runs: which task it is, and what its worker keeps."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Generic, TypeVar
+
+from procession.worker.state import CurrentTask, current_task, in_worker
+
+__all__ = ["CurrentTask", "PerWorker", "current_task", "per_worker"]
+
+T = TypeVar("T")
+
+_lock = threading.RLock()
+_values: dict[Any, tuple[int, Any]] = {}
+_ordinals: dict[Any, Any] = {}
+_thread_values = threading.local()
+
+
+class PerWorker(Generic[T]):
+    """A value that each worker builds once, on first use, and keeps: what `per_worker` returns.
+
+    Call the handle, or read its `value`, inside the function. It pickles by reference: the value
+    itself never crosses.
+    """
+
+    def __init__(self, factory: Callable[[], T], identity: Any) -> None:
+        self._factory = factory
+        self._identity = identity
+
+    @property
+    def value(self) -> T:
+        """This worker's value; built by the factory on first use here.
+
+        Raises:
+            BaseException: What the factory raises; it is called again the next time.
+        """
+        if in_worker() and current_task() is not None and not _worker_process():
+            return self._thread_value()
+        with _lock:
+            pid, value = _values.get(self._identity, (0, None))
+            if pid != os.getpid():
+                value = self._factory()
+                _values[self._identity] = (os.getpid(), value)
+            kept: T = value
+            return kept
+
+    def __call__(self) -> T:
+        """The same as `value`."""
+        return self.value
+
+    def get(self) -> T:
+        """The same as `value`."""
+        return self.value
+
+    def _thread_value(self) -> T:
+        """On the thread backend a worker is a thread, so each thread has a value of its own."""
+        values: dict[Any, T] = _thread_values.__dict__
+        key = repr(self._identity)
+        if key not in values:
+            values[key] = self._factory()
+        return values[key]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self._factory, self._identity)
+
+    def __repr__(self) -> str:
+        return f"per_worker({getattr(self._factory, '__qualname__', self._factory)})"
+
+
+def per_worker(factory: Callable[[], T]) -> PerWorker[T]:
+    """A handle for something that each worker builds once: a database connection, a model.
+
+        database = per_worker(connect)
+
+        @parallel_map
+        def load(row: Row) -> None:
+            database.value.insert(row)
+
+    The factory runs in the worker at the first use there; later items in that worker get the same
+    object. When the worker ends, the object's ``close()`` (or else ``__exit__``) is called if it
+    has one; not when the worker is killed. Outside workers, and for items that run inline, this
+    process has a value of its own.
+
+    Args:
+        factory: Takes no arguments and makes the value. It must be able to cross to a worker.
+
+    Raises:
+        TypeError: `factory` cannot be called.
+    """
+    if not callable(factory):
+        raise TypeError(
+            f"per_worker() takes a function that makes the value, not the value: {factory!r} "
+            "cannot be called. Write per_worker(lambda: ...), or pass the value as an argument."
+        )
+    return PerWorker(factory, _identify(factory))
+
+
+def _identify(factory: Any) -> Any:
+    """The same handle, made by the same module in another process, must have the same identity.
+
+    So a factory that has a name counts its handles, in the order in which its module makes them;
+    one without a name (a lambda, a partial) is told apart by the process and a number.
+    """
+    module = getattr(factory, "__module__", None)
+    qualname = getattr(factory, "__qualname__", None)
+    if module is None or qualname is None or module == "__main__" or "<" in qualname:
+        named: Any = os.getpid()
+    else:
+        named = (module, qualname)
+    with _lock:
+        numbers = _ordinals.setdefault(named, count())
+        return named, next(numbers)
+
+
+def _restore(factory: Callable[[], T], identity: Any) -> PerWorker[T]:
+    return PerWorker(factory, identity)
+
+
+def _worker_process() -> bool:
+    from procession.worker import state
+
+    return state._worker_pid == os.getpid()
+
+
+@atexit.register
+def _close_all() -> None:
+    """At the normal end of the process: close what can be closed, last made first."""
+    for pid, value in reversed(list(_values.values())):
+        if pid == os.getpid():
+            _close(value)
+    _values.clear()
+
+
+def _close(value: Any) -> None:
+    try:
+        if callable(getattr(value, "close", None)):
+            value.close()
+        elif callable(getattr(value, "__exit__", None)):
+            value.__exit__(None, None, None)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()

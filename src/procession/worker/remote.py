@@ -1,0 +1,105 @@
+"""What runs in the workers of an executor that is not ours: loky's, the standard library's, any."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from procession.backends.base import Reply
+from procession.worker import state
+from procession.worker.run import Runner
+
+__all__ = ["Setup", "Shipment", "run_chunk", "set_up"]
+
+
+class Setup(NamedTuple):
+    """What a worker does before its first item.
+
+    Attributes:
+        parent: The caller's process id.
+        threads: Cap for OpenMP and BLAS pools, or `None`.
+        initializer: Pickled ``(initializer, initargs)``, or empty.
+        forked: Whether the worker shares the parent's random state until it is reseeded.
+        lifeline: Where the parent's lifeline can be opened, or empty.
+    """
+
+    parent: int
+    threads: int | None = None
+    initializer: bytes = b""
+    forked: bool = False
+    lifeline: Any = None
+
+
+class Shipment(NamedTuple):
+    """One chunk on its way to an executor's worker.
+
+    Attributes:
+        key: The job, unique over all processes that may send to the same worker.
+        header: The job's header, or where to read it if it is large (see `wire.parcel`).
+        items: ``(index, attempt, blob)`` each.
+    """
+
+    key: tuple[str, int]
+    header: Any
+    items: Sequence[tuple[int, int, bytes]]
+
+
+_runner: Runner | None = None
+_setup_error: BaseException | None = None
+
+
+def set_up(setup: Setup) -> None:
+    """Prepare this process as a worker; an executor's initializer.
+
+    What the user's initializer raises is kept and becomes the answer to each item: raised here it
+    would break the whole executor and say nothing.
+    """
+    global _setup_error
+    if os.getpid() == setup.parent:
+        return
+    state.mark_worker_process()
+    if setup.lifeline is not None:
+        from procession.process.lifeline import arm
+
+        arm(setup.lifeline)
+    if setup.threads is not None:
+        from procession.worker.threads import cap_threads
+
+        cap_threads(setup.threads, numpy_is_loaded=setup.forked)
+    if setup.forked:
+        from procession.worker.seeding import reseed_after_fork
+
+        reseed_after_fork()
+    if setup.initializer:
+        from procession.wire.pickling import loads
+
+        try:
+            initializer, initargs = loads(setup.initializer)
+            initializer(*initargs)
+        except BaseException as error:
+            error.add_note("raised by the initializer of this worker")
+            _setup_error = error
+
+
+def run_chunk(shipment: Shipment) -> list[tuple[Any, ...]]:
+    """Run one chunk and return its replies, as plain tuples."""
+    global _runner
+    if _runner is None:
+        _runner = Runner(out_of_band=False)
+    key, header, items = shipment
+    if not _runner.knows(key):
+        if _setup_error is not None:
+            _runner.refuse(key, _setup_error)
+        else:
+            from procession.wire.parcel import unpack
+
+            _runner.learn(key, unpack(header))
+    replies: list[Reply] = []
+    whole = ((index, attempt, blob, ()) for index, attempt, blob in items)
+    _runner.run(key, whole, replies.append, _nobody_watches)
+    return [tuple(reply) for reply in replies]
+
+
+def _nobody_watches(index: int) -> None:
+    pass
