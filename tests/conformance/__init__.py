@@ -1,0 +1,1 @@
+"""One suite that every backend and start context runs: the same calls mean the same everywhere."""

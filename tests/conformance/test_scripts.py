@@ -1,0 +1,319 @@
+"""Programs with no name guard, in every form in which Python runs code, at every place."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.places import PROCESSES, WORKERS, Place
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+from dataclasses import dataclass
+import procession
+
+print("the body runs")
+
+@dataclass
+class Job:
+    name: str
+    size: int
+
+    @procession.parallel(OPTIONS)
+    def grow(self, by):
+        return Job(self.name, self.size + by)
+
+FACTOR = 3
+
+def helper(x):
+    return x * FACTOR
+
+@procession.parallel_map(OPTIONS)
+def work(job):
+    return Job(job.name, helper(job.size))
+
+class Special(Exception):
+    pass
+
+@procession.parallel(OPTIONS)
+def fail(x):
+    raise Special(x)
+
+jobs = [Job("a", 1), Job("b", 2)]
+print(work(jobs) == [Job("a", 3), Job("b", 6)])
+print(Job("c", 1).grow.map([1, 2]))
+print(type(work(jobs)[0]) is Job)
+(outcome,) = fail.outcomes([1])
+print(type(outcome.error) is Special)
+FACTOR = 5
+print(work(jobs)[0].size)
+"""
+
+EXPECTED = [
+    "the body runs",
+    "True",
+    "[Job(name='c', size=2), Job(name='c', size=3)]",
+    "True",
+    "True",
+    "5",
+]
+
+
+def program(place: Place | None) -> str:
+    """The program's text, for a place or for the defaults."""
+    options = "workers=2"
+    if place is not None:
+        options = f"workers={WORKERS}, backend={place.backend!r}"
+        if place.context is not None:
+            options += f", context={place.context!r}"
+    return PROGRAM.replace("OPTIONS", options)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, with the library importable."""
+    path = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **more}
+
+
+def run(*arguments: str, text: str | None = None, cwd: Path | None = None) -> list[str]:
+    """Run the interpreter; give the lines it printed. Its stderr must be empty."""
+    ran = subprocess.run(
+        [sys.executable, *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env=environment(),
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
+    return ran.stdout.splitlines()
+
+
+@pytest.mark.parametrize("place", [None, *PROCESSES], ids=lambda place: str(place or "default"))
+def test_an_unguarded_script(place: Place | None, tmp_path: Path) -> None:
+    """A file with no `if __name__ == "__main__"`: its body runs once, its classes come home."""
+    script = tmp_path / "script.py"
+    script.write_text(program(place))
+    assert run(str(script)) == EXPECTED
+
+
+@pytest.mark.parametrize("place", [None, *PROCESSES], ids=lambda place: str(place or "default"))
+def test_a_command_line_program(place: Place | None) -> None:
+    """`python -c`."""
+    assert run("-c", program(place)) == EXPECTED
+
+
+@pytest.mark.parametrize("place", [None, Place("process", "spawn"), Place("stdlib", "forkserver")])
+def test_a_program_on_standard_input(place: Place | None) -> None:
+    """`python < script`."""
+    assert run("-", text=program(place)) == EXPECTED
+
+
+@pytest.mark.parametrize("place", [None, Place("process", "spawn"), Place("stdlib", "forkserver")])
+def test_a_module_run_as_a_program(place: Place | None, tmp_path: Path) -> None:
+    """`python -m package.module`, which has relative imports."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "constants.py").write_text("FACTOR_OF_MODULE = 3\n")
+    (package / "module.py").write_text("from .constants import FACTOR_OF_MODULE\n" + program(place))
+    assert run("-m", "package.module", cwd=tmp_path) == EXPECTED
+
+
+def test_a_folder_run_as_a_program(tmp_path: Path) -> None:
+    """`python folder`, which holds a `__main__.py`."""
+    (tmp_path / "__main__.py").write_text(program(None))
+    assert run(str(tmp_path)) == EXPECTED
+
+
+def test_an_interactive_session() -> None:
+    """`python -i`, fed line by line: functions and classes are redefined as one goes."""
+    session = """
+        import procession
+        @procession.parallel_map(workers=2)
+        def f(x):
+            return x + 1
+
+        f([1, 2, 3])
+        @procession.parallel_map(workers=2)
+        def f(x):
+            return x * 10
+
+        f([1, 2, 3])
+        f.submit(4).result()
+        """
+    ran = subprocess.run(
+        [sys.executable, "-i", "-q"],
+        input=textwrap.dedent(session),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(PYTHON_BASIC_REPL="1"),
+        check=False,
+    )
+    assert ran.stdout.splitlines() == ["[2, 3, 4]", "[10, 20, 30]", "40"], ran.stderr
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("nbclient") is None or importlib.util.find_spec("ipykernel") is None,
+    reason="needs nbclient and ipykernel",
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of a notebook, run by a real kernel; a function may be redefined in a later cell."""
+    import nbclient
+    import nbformat
+
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    cells = [program(None), "FACTOR = 7", "print(work(jobs)[0].size)", "procession.shutdown()"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    printed = "".join(
+        output.text
+        for cell in notebook.cells
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stdout"
+    )
+    assert printed.splitlines() == [*EXPECTED, "7"]
+
+
+def test_code_executed_in_main() -> None:
+    """`exec` in `__main__`'s namespace, which is what consoles and notebooks do."""
+    text = f"exec({program(None)!r}, globals())"
+    assert run("-c", text) == EXPECTED
+
+
+# ------------------------------------------------------------------- operator's overrides
+
+
+OVERRIDDEN = """
+import os, procession
+
+@procession.parallel_map(workers=2, backend="loky")
+def where(x):
+    return os.getpid()
+
+print(set(where(range(4))) == {os.getpid()})
+print(where.options.backend, where.options.workers, where.options.chunk)
+"""
+
+
+def test_the_environment_overrides_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`PROCESSION_BACKEND=serial` runs any program in one process, to be debugged."""
+    monkeypatch.setenv("PROCESSION_BACKEND", "serial")
+    monkeypatch.setenv("PROCESSION_CHUNK", "3")
+    assert run("-c", OVERRIDDEN) == ["True", "serial 2 3"]
+
+
+def test_without_an_override_the_code_decides() -> None:
+    """The same program, with nothing in the environment."""
+    assert run("-c", OVERRIDDEN) == ["False", "loky 2 auto"]
+
+
+LIMITED = """
+import os, procession
+
+@procession.parallel_map(workers=2, backend="loky", timeout=60)
+def where(x):
+    return os.getpid()
+
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    print(set(where(range(4))) == {os.getpid()})
+    print(set(where(range(4))) == {os.getpid()})
+print([warning.category.__name__ for warning in caught])
+"""
+
+
+def test_an_override_that_cannot_honour_a_limit_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serial has no timeout: the program runs without it, and is told once."""
+    monkeypatch.setenv("PROCESSION_BACKEND", "serial")
+    assert run("-c", LIMITED) == ["True", "True", "['ParallelWarning']"]
+
+
+def test_a_bad_override_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that cannot be read is an error at first use, with the variable's name."""
+    monkeypatch.setenv("PROCESSION_WORKERS", "many")
+    text = """
+import procession
+
+@procession.parallel_map
+def f(x):
+    return x
+
+try:
+    f([1])
+except procession.OptionError as error:
+    print("PROCESSION_WORKERS" in str(error))
+"""
+    assert run("-c", text) == ["True"]
+
+
+# --------------------------------------------------------------------- the end of a program
+
+
+@pytest.mark.parametrize("place", [None, *PROCESSES], ids=lambda place: str(place or "default"))
+@pytest.mark.parametrize("ending", ["", "raise SystemExit(0)", "del work, Job"])
+def test_programs_end(place: Place | None, ending: str) -> None:
+    """A program that leaves its pools and iterators open ends by itself, in silence."""
+    opened = "left_open = fail.with_options(chunk=1).outcomes(range(100))\nnext(left_open)\n"
+    assert run("-c", program(place) + opened + ending) == EXPECTED
+
+
+@pytest.mark.parametrize("place", [None, *PROCESSES], ids=lambda place: str(place or "default"))
+def test_a_program_that_is_killed_leaves_no_worker(place: Place | None, tmp_path: Path) -> None:
+    """SIGKILL of the parent, with workers in C code that never gives way: all end by themselves."""
+    import psutil
+
+    options = "workers=2"
+    if place is not None:
+        options += f", backend={place.backend!r}"
+        options += f", context={place.context!r}" if place.context is not None else ""
+    text = f"""
+import os, pathlib, procession
+
+@procession.parallel({options})
+def busy(path):
+    pathlib.Path(path).write_text(str(os.getpid()))
+    sum(range(10**12))
+
+futures = [busy.submit({str(tmp_path)!r} + name) for name in ("/a", "/b")]
+print("started", flush=True)
+futures[0].result()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", text],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    ) as parent:
+        from tests.support.waiting import wait_until
+
+        marks = [tmp_path / "a", tmp_path / "b"]
+        try:
+            wait_until(lambda: all(mark.exists() and mark.read_text() for mark in marks))
+        finally:
+            family = psutil.Process(parent.pid).children(recursive=True)
+            parent.kill()
+        workers = [psutil.Process(int(mark.read_text())) for mark in marks if _alive(mark)]
+    _, alive = psutil.wait_procs({*family, *workers}, timeout=20)
+    for process in alive:
+        process.kill()
+    assert not alive, f"still there: {alive}"
+
+
+def _alive(mark: Path) -> bool:
+    import psutil
+
+    return psutil.pid_exists(int(mark.read_text()))

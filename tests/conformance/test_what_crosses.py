@@ -1,0 +1,184 @@
+"""What crosses beside arguments and results: context, logs, warnings, seeds, per-worker values."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.conformance import crossing as c
+from tests.conformance import functions as f
+from tests.conformance.places import PLACES, Place, at
+
+
+def test_context_variables(place: Place) -> None:
+    """A context variable has its caller's value in the worker."""
+    token = c.variable.set("of the caller")
+    try:
+        assert at(place, c.read_variable).map([1, 2]) == ["of the caller"] * 2
+        assert at(place, c.read_variable).submit(0).result() == "of the caller"
+    finally:
+        c.variable.reset(token)
+    assert at(place, c.read_variable).map([1]) == ["default"]
+
+
+def test_context_variables_do_not_leak_between_items(place: Place) -> None:
+    """What one item sets another does not see."""
+    assert at(place, c.set_variable).map(["a", "b", "c"]) == ["default"] * 3
+
+
+def test_log_records_come_home(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """A record logged in a worker is handled here, once, with its arguments and level."""
+    with caplog.at_level(logging.INFO, logger="tests.conformance"):
+        assert at(place, c.log).map([1, 2, 3]) == [1, 2, 3]
+    messages = [record.getMessage() for record in caplog.records if record.name == c.logger.name]
+    assert Counter(messages) == Counter(["item 1", "item 2", "item 3"])
+
+
+def test_log_levels_are_the_caller_s(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """What the caller would not log, the worker does not send."""
+    with caplog.at_level(logging.ERROR, logger="tests.conformance"):
+        at(place, c.log).map([1, 2, 3])
+    assert not [record for record in caplog.records if record.name == c.logger.name]
+
+
+def test_log_records_before_an_error_come_home(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An item that logs and then fails: both arrive."""
+    with caplog.at_level(logging.INFO, logger="tests.conformance"):
+        future = at(place, c.log_and_fail).submit(1)
+        assert isinstance(future.exception(), ValueError)
+    assert "about to fail" in caplog.text
+
+
+def test_warnings_come_home(place: Place) -> None:
+    """A warning raised in a worker is raised here, with its category, file and line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert at(place, c.warn).map([1]) == [1]
+    ours = [warning for warning in caught if issubclass(warning.category, c.OurWarning)]
+    assert [str(warning.message) for warning in ours] == ["about 1"]
+    assert ours[0].filename == c.__file__
+
+
+def test_forwarding_can_be_switched_off(processes: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """`forward_logs=False` keeps logs, warnings and context where they are."""
+    token = c.variable.set("of the caller")
+    try:
+        with caplog.at_level(logging.INFO, logger="tests.conformance"):
+            at(processes, c.log, forward_logs=False).map([1])
+        assert at(processes, c.read_variable, forward_logs=False).map([1]) == ["default"]
+    finally:
+        c.variable.reset(token)
+    assert not [record for record in caplog.records if record.name == c.logger.name]
+
+
+def test_current_task(place: Place) -> None:
+    """In a worker an item knows its index, its function and its attempt; outside there is none."""
+    import procession
+
+    assert procession.current_task() is None
+    tasks = at(place, c.describe_task).map(["a", "b", "c"])
+    assert [task["index"] for task in tasks] == [0, 1, 2]
+    assert {task["attempt"] for task in tasks} == {1}
+    assert all("describe_task" in task["function"] for task in tasks)
+    assert procession.current_task() is None
+
+
+def test_current_task_knows_the_attempt(place: Place) -> None:
+    """On a retry the attempt counts up."""
+    function = at(place, c.attempt_until, retries=2, retry_on=ValueError)
+    assert function.map([1, 2, 3]) == [1, 2, 3]
+
+
+def test_per_worker_values(place: Place) -> None:
+    """A per-worker value is built once in each worker, and is the same for later items there."""
+    pairs = at(place, c.use_connection, chunk=1).map(range(20))
+    by_worker: dict[int, set[int]] = {}
+    for pid, connection in pairs:
+        by_worker.setdefault(pid, set()).add(connection)
+    if place.has_processes:
+        assert all(len(connections) == 1 for connections in by_worker.values())
+    assert at(place, c.use_connection).map([]) == []
+
+
+def test_per_worker_handle_as_an_argument(processes: Place) -> None:
+    """The handle is sent by reference, and means the same value."""
+    pids = at(processes, c.use_handle).map([c.connection] * 4)
+    assert set(pids) <= {pid for pid, _ in at(processes, c.use_connection, chunk=1).map(range(20))}
+
+
+def test_the_seed_gives_the_same_numbers_everywhere() -> None:
+    """Same seed, same numbers: whatever the place, the chunk and the number of workers."""
+    results = [
+        at(place, c.random_numbers, seed=7, chunk=chunk).map(range(6))
+        for place, chunk in zip(PLACES, [1, 2, 3, 4, 6, 1, 2, 3, 4, 6, 1], strict=True)
+    ]
+    assert all(result == results[0] for result in results)
+    assert len({number for number, _ in results[0]}) == 6
+    other = at(PLACES[0], c.random_numbers, seed=8).map(range(6))
+    assert other != results[0]
+
+
+def test_without_a_seed_no_two_items_draw_the_same(processes: Place) -> None:
+    """Forked workers do not share a stream, of neither `random` nor numpy."""
+    pairs = at(processes, c.random_numbers, chunk=1).map(range(12))
+    assert len({number for number, _ in pairs}) == 12
+    assert len({number for _, number in pairs}) == 12
+
+
+def test_the_caller_s_random_state_is_left_alone(place: Place) -> None:
+    """A seeded map does not reseed the caller."""
+    import random
+
+    random.seed(1)
+    expected = random.random()
+    random.seed(1)
+    at(place, c.random_numbers, seed=7).map(range(3))
+    assert random.random() == expected
+
+
+def test_an_initializer_runs_once_per_worker(processes: Place) -> None:
+    """Before a worker's first item, and not again."""
+    function = at(processes, c.count_initializations, initializer=c.initialize, initargs=(5,))
+    counts = function.map(range(20))
+    assert set(counts) == {(1, 5)}
+
+
+def test_an_initializer_that_fails(processes: Place) -> None:
+    """The error names the initializer; nothing hangs."""
+    function = at(processes, c.count_initializations, initializer=c.fail_to_initialize)
+    outcomes = list(function.outcomes(range(3)))
+    assert len(outcomes) == 3
+    assert not any(outcome.ok for outcome in outcomes)
+    assert "cannot initialize" in repr(outcomes[0].error) + repr(outcomes[0].error.__cause__)  # type: ignore[union-attr]
+
+
+def test_workers_are_replaced_after_so_many_tasks(processes: Place) -> None:
+    """`max_tasks_per_worker` bounds how many items one process sees."""
+    options: dict[str, Any] = {"max_tasks_per_worker": 3, "chunk": 1}
+    if processes == ("stdlib", "fork"):
+        pytest.skip("refused by ProcessPoolExecutor; see test_places")
+    pids = Counter(at(processes, f.process_id, **options).map(range(12)))
+    assert max(pids.values()) <= 3
+    assert len(pids) >= 4
+
+
+def test_threads_of_numeric_libraries_are_capped(processes: Place) -> None:
+    """`threads_per_worker` is in force before numpy is imported there."""
+    if processes.context == "fork":
+        pytest.skip("under fork numpy may be there already; threadpoolctl does it then")
+    settings = at(processes, c.thread_settings, threads_per_worker=1).map([1])
+    assert settings == [("1", "1")]
+
+
+def test_the_caller_s_environment_is_left_alone(processes: Place) -> None:
+    """Capping threads in workers changes nothing here."""
+    before = dict(os.environ)
+    at(processes, c.thread_settings, threads_per_worker=1).map([1])
+    assert dict(os.environ) == before
