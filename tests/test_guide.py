@@ -46,7 +46,7 @@ def add(x: int, y: int) -> int:
 @parallel(workers=2)
 def power(base: int, exponent: int = 2) -> int:
     """A worker with a default."""
-    return base**exponent
+    return int(base**exponent)
 
 
 @parallel(workers=2)

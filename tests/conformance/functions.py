@@ -47,7 +47,7 @@ def alone(x: int) -> tuple[int, int]:
 @parallel
 def power(base: int, exponent: int = 2, *, offset: int = 0) -> int:
     """A function with a default and a keyword-only argument."""
-    return base**exponent + offset
+    return int(base**exponent) + offset
 
 
 @parallel

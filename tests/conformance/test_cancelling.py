@@ -15,6 +15,7 @@ from tests.conformance import functions as f
 from tests.conformance.places import WORKERS, Place, at
 from tests.support.waiting import wait_for_file
 
+SQUARES = [number * number for number in range(20)]
 OURS = [Place("process", context) for context in ("fork", "spawn", "forkserver", "loky")]
 
 
@@ -212,11 +213,11 @@ def test_aimap_from_two_tasks(place: Place) -> None:
     async def run(function: object, count: int) -> list[int]:
         return [value async for value in function.aimap(range(count))]  # type: ignore[attr-defined]
 
-    async def main() -> list[list[int]]:
+    async def main() -> tuple[list[int], list[int]]:
         function = at(place, f.square)
         return await asyncio.gather(run(function, 10), run(function, 20))
 
-    assert asyncio.run(main()) == [[n * n for n in range(10)], [n * n for n in range(20)]]
+    assert asyncio.run(main()) == (SQUARES[:10], SQUARES)
 
 
 # ------------------------------------------------------------------------------------- shutdown

@@ -29,6 +29,7 @@ def outcome_of(place: Place, how: str, **options: Any) -> Any:
     assert [o.value if o.ok else None for o in outcomes] == LOCAL_EXPECTED
     bad = outcomes[2]
     assert bad.item == 2
+    assert bad.error is not None
     with pytest.raises(type(bad.error)):
         _ = bad.value
     assert at(place, f.square).map([1, 2]) == [1, 4], "the next call works"
@@ -120,7 +121,7 @@ def test_stop_iteration_does_not_shorten_a_map(place: Place) -> None:
     function = at(place, f.misbehave)
     with pytest.raises((StopIteration, RuntimeError)):
         function.map(range(5), "StopIteration")
-    taken = []
+    taken: list[int] = []
     with pytest.raises(RuntimeError):
         taken.extend(function.imap(range(5), "StopIteration"))
     assert taken == [0, 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -163,16 +162,12 @@ def test_an_interactive_session() -> None:
     assert ran.stdout.splitlines() == ["[2, 3, 4]", "[10, 20, 30]", "40"], ran.stderr
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("nbclient") is None or importlib.util.find_spec("ipykernel") is None,
-    reason="needs nbclient and ipykernel",
-)
 @pytest.mark.filterwarnings("ignore")
 def test_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of a notebook, run by a real kernel; a function may be redefined in a later cell."""
-    import nbclient
-    import nbformat
-
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     cells = [program(None), "FACTOR = 7", "print(work(jobs)[0].size)", "procession.shutdown()"]
@@ -316,4 +311,4 @@ futures[0].result()
 def _alive(mark: Path) -> bool:
     import psutil
 
-    return psutil.pid_exists(int(mark.read_text()))
+    return bool(psutil.pid_exists(int(mark.read_text())))

@@ -215,7 +215,7 @@ def test_any_iterable_is_an_input(items: Any) -> None:
 
 def test_none_is_a_result_like_any_other(place: Place) -> None:
     """`None`, falsy values and exceptions as *values* come through."""
-    values = [None, 0, "", [], False, ...]
+    values: list[Any] = [None, 0, "", [], False, ...]
     assert at(place, f.echo).map(values) == values
     (error,) = at(place, f.echo).map([ValueError("a value")])
     assert isinstance(error, ValueError)
@@ -307,7 +307,7 @@ def test_an_input_that_fails(place: Place) -> None:
     with pytest.raises(LookupError, match="the input broke"):
         at(place, f.square).map(broken())
     results = at(place, f.square).imap(broken())
-    taken = []
+    taken: list[int] = []
     with pytest.raises(LookupError, match="the input broke"):
         taken.extend(results)
     assert taken == [1, 4]
