@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
-from procession.typing.verbs import Core, Takes, Takes1, Takes2, Takes3, Takes4
+from procession.typing.verbs import Core, Takes, Takes1, Takes2, Takes3, Takes4, Takes5
 
 if TYPE_CHECKING:
     from procession.futures import Future
@@ -26,6 +26,7 @@ T = TypeVar("T")
 T2 = TypeVar("T2")
 T3 = TypeVar("T3")
 T4 = TypeVar("T4")
+T5 = TypeVar("T5")
 V = TypeVar("V")
 
 
@@ -82,22 +83,22 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def starmap(
-        self: Takes[..., Coroutine[Any, Any, V]],
-        argtuples: Iterable[list[Any]],
+        self: Takes1[T, Q, Coroutine[Any, Any, V]],
+        argtuples: Iterable[tuple[T]],
         /,
-        *args: Any,
-        **kwargs: Any,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
     ) -> list[V]:
         """Run the function on every tuple of arguments; return the results in order."""
         ...
 
     @overload
     def starmap(
-        self: Takes1[T, Q, Coroutine[Any, Any, V]],
-        argtuples: Iterable[tuple[T]],
+        self: Takes[..., Coroutine[Any, Any, V]],
+        argtuples: Iterable[list[Any]],
         /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
+        *args: Any,
+        **kwargs: Any,
     ) -> list[V]: ...
 
     @overload
@@ -129,12 +130,21 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def starmap(
-        self: Takes[..., V], argtuples: Iterable[list[Any]], /, *args: Any, **kwargs: Any
+        self: Takes5[T, T2, T3, T4, T5, Coroutine[Any, Any, V]],
+        argtuples: Iterable[tuple[T, T2, T3, T4, T5, *tuple[Any, ...]]],
+        /,
+        *args: Any,
+        **kwargs: Any,
     ) -> list[V]: ...
 
     @overload
     def starmap(
         self: Takes1[T, Q, V], argtuples: Iterable[tuple[T]], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> list[V]: ...
+
+    @overload
+    def starmap(
+        self: Takes[..., V], argtuples: Iterable[list[Any]], /, *args: Any, **kwargs: Any
     ) -> list[V]: ...
 
     @overload
@@ -162,6 +172,15 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
         /,
         *args: Q.args,
         **kwargs: Q.kwargs,
+    ) -> list[V]: ...
+
+    @overload
+    def starmap(
+        self: Takes5[T, T2, T3, T4, T5, V],
+        argtuples: Iterable[tuple[T, T2, T3, T4, T5, *tuple[Any, ...]]],
+        /,
+        *args: Any,
+        **kwargs: Any,
     ) -> list[V]: ...
 
     @overload

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from procession.futures import Future
     from procession.outcome import Outcome
 
-__all__ = ["Core", "Decorated", "Takes", "Takes1", "Takes2", "Takes3", "Takes4"]
+__all__ = ["Core", "Decorated", "Takes", "Takes1", "Takes2", "Takes3", "Takes4", "Takes5"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -44,10 +44,12 @@ T = TypeVar("T")
 T2 = TypeVar("T2")
 T3 = TypeVar("T3")
 T4 = TypeVar("T4")
+T5 = TypeVar("T5")
 T_contra = TypeVar("T_contra", contravariant=True)
 T2_contra = TypeVar("T2_contra", contravariant=True)
 T3_contra = TypeVar("T3_contra", contravariant=True)
 T4_contra = TypeVar("T4_contra", contravariant=True)
+T5_contra = TypeVar("T5_contra", contravariant=True)
 
 
 class Takes(Protocol[P, R_co]):
@@ -93,6 +95,17 @@ class Takes4(Protocol[T_contra, T2_contra, T3_contra, T4_contra, P, R_co]):
     def local(
         self,
     ) -> Callable[Concatenate[T_contra, T2_contra, T3_contra, T4_contra, P], R_co]:
+        """The undecorated call."""
+        ...
+
+
+class Takes5(Protocol[T_contra, T2_contra, T3_contra, T4_contra, T5_contra, R_co]):
+    """A decorated function that takes five arguments first, and perhaps more."""
+
+    @property
+    def local(
+        self,
+    ) -> Callable[Concatenate[T_contra, T2_contra, T3_contra, T4_contra, T5_contra, ...], R_co]:
         """The undecorated call."""
         ...
 
@@ -160,18 +173,18 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def starmap(
-        self: Takes[..., V], argtuples: Iterable[list[Any]], /, *args: Any, **kwargs: Any
+        self: Takes1[T, Q, V], argtuples: Iterable[tuple[T]], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> list[V]:
         """Run the function on every tuple of arguments, in the pool; return the results in order.
 
-        Keyword arguments go to every call. Tuples are checked element by element (up to four);
+        Keyword arguments go to every call. Tuples are checked element by element (the first five);
         lists, whose length a type checker cannot know, are not.
         """
         ...
 
     @overload
     def starmap(
-        self: Takes1[T, Q, V], argtuples: Iterable[tuple[T]], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes[..., V], argtuples: Iterable[list[Any]], /, *args: Any, **kwargs: Any
     ) -> list[V]: ...
 
     @overload
@@ -199,6 +212,15 @@ class Decorated(Core[P, R], Protocol[P, R]):
         /,
         *args: Q.args,
         **kwargs: Q.kwargs,
+    ) -> list[V]: ...
+
+    @overload
+    def starmap(
+        self: Takes5[T, T2, T3, T4, T5, V],
+        argtuples: Iterable[tuple[T, T2, T3, T4, T5, *tuple[Any, ...]]],
+        /,
+        *args: Any,
+        **kwargs: Any,
     ) -> list[V]: ...
 
     @overload
