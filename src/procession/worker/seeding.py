@@ -1,0 +1,227 @@
+"""Random numbers that depend on (seed, index) alone, and streams that no two workers share.
+
+`random` and numpy's global generator are seeded before each item and put back after it, so an
+item draws the same numbers in any chunk, worker or backend, and leaves no trace. Generators that
+user code makes itself (``numpy.random.default_rng``, ``random.Random``) are not touched.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections.abc import Sequence
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
+from types import ModuleType, TracebackType
+from typing import Any, Final
+
+__all__ = ["item_seed", "preserve", "reseed_after_fork", "seeded"]
+
+_MTRAND: Final = "numpy.random.mtrand"
+"""The module that holds numpy's global generator."""
+
+
+def item_seed(seed: int, index: int) -> int:
+    """A 256-bit number for one item, the same on every machine and Python version.
+
+    A cryptographic hash (BLAKE2b, RFC 7693) rather than ``seed + index``: with sums, item 1 of
+    seed 0 is item 0 of seed 1, and neighbouring seeds give correlated Mersenne Twister streams
+    (Matsumoto et al. 2007, "Common defects in initialization of pseudorandom number generators").
+    """
+    from hashlib import blake2b
+
+    digest = blake2b(f"procession:{seed}:{index}".encode(), digest_size=32).digest()
+    return int.from_bytes(digest, "little")
+
+
+class seeded:
+    """A context in which the global generators are seeded for one item; they are put back after.
+
+    `random` takes the lower half of the item's number and numpy the upper one: both are Mersenne
+    Twisters, and would draw the same numbers from the same half. Takes about 50 µs.
+
+    Args:
+        seed: The ``seed`` option.
+        index: The item's index.
+    """
+
+    __slots__ = ("_number", "_numpy", "_outer", "_random")
+
+    def __init__(self, seed: int, index: int) -> None:
+        self._number = item_seed(seed, index)
+
+    def __enter__(self) -> None:
+        self._random = random.getstate()
+        self._outer = _hook.words
+        random.seed(self._number & (1 << 128) - 1)
+        words = [self._number >> shift & 0xFFFFFFFF for shift in (128, 160, 192, 224)]
+        _hook.begin(words)
+        module = _mtrand()
+        self._numpy = None if module is None else _Exchange(module, words)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _hook.end(self._outer)
+        random.setstate(self._random)
+        if self._numpy is not None:
+            self._numpy.undo()
+        elif (module := _mtrand()) is not None:
+            module.seed(None)  # The item imported it, so nobody drew from it before.
+
+
+class preserve:
+    """A context around `seeded` for an item that runs in the caller's own process.
+
+    It adds what a worker does without: numpy's spare normal deviate is kept as well, and no other
+    seeded item runs meanwhile. The generators belong to the whole process, so seeded items that
+    share one (the thread backend, inline maps in several threads) run one after another.
+    """
+
+    __slots__ = ("_module", "_state")
+
+    def __enter__(self) -> None:
+        _one_at_a_time.acquire()
+        self._module = _mtrand()
+        self._state = None if self._module is None else self._module.get_state(legacy=False)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._module is not None:
+                self._module.set_state(self._state)
+        finally:
+            _one_at_a_time.release()
+
+
+_one_at_a_time = threading.RLock()
+
+
+def reseed_after_fork() -> None:
+    """Give a forked worker streams of its own, from the system's entropy.
+
+    Python reseeds `random` in a forked child by itself; numpy does not (numpy issue 9650), so that
+    all workers would draw the same numbers.
+    """
+    random.seed()
+    module = _mtrand()
+    if module is None:
+        return
+    generator = module.get_bit_generator()
+    if type(generator).__name__ == "MT19937":
+        module.seed(None)
+    else:  # Numpy reseeds its default kind only; another kind is replaced.
+        module.set_bit_generator(type(generator)())
+
+
+def _mtrand() -> Any:
+    """Numpy's module, if it was imported; it is not imported to find out."""
+    module = sys.modules.get(_MTRAND)
+    # While another thread is still importing it, it has no generator yet.
+    return module if hasattr(module, "get_bit_generator") else None
+
+
+class _Exchange:
+    """Another generator in the place of numpy's global one.
+
+    Saving and restoring the state of the generator itself takes 120 µs, exchanging it 1 µs.
+    """
+
+    __slots__ = ("_kept", "_module", "_ours")
+
+    spare: list[Any] = []
+
+    def __init__(self, module: Any, words: list[int]) -> None:
+        self._module = module
+        self._kept = module.get_bit_generator()
+        self._ours = self.spare.pop() if self.spare else _new_generator()
+        module.set_bit_generator(self._ours)
+        module.seed(words)
+
+    def undo(self) -> None:
+        """Put the one that was there before back in its place."""
+        self._module.set_bit_generator(self._kept)
+        self.spare.append(self._ours)
+
+
+def _new_generator() -> Any:
+    from numpy.random import MT19937
+
+    return MT19937(0)
+
+
+class _Hook:
+    """Seeds numpy's global generator when an item is the first to import it.
+
+    Without it, that item's numbers would depend on whether its worker had numpy already.
+    """
+
+    def __init__(self) -> None:
+        self.words: list[int] | None = None
+
+    def begin(self, words: list[int]) -> None:
+        """An item runs that is to draw from these words."""
+        self.words = words
+        if _MTRAND not in sys.modules and self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def end(self, outer: list[int] | None) -> None:
+        """The item is over."""
+        self.words = outer
+        if outer is None and self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Find numpy's module as everybody does, and seed it once it is executed."""
+        if name != _MTRAND:
+            return None
+        for finder in sys.meta_path:
+            if finder is self:
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _SeedingLoader(spec.loader, self)
+                return spec
+        return None
+
+
+class _SeedingLoader(Loader):
+    """Another loader, which seeds the module at the end."""
+
+    def __init__(self, loader: Any, hook: _Hook) -> None:
+        self._loader = loader
+        self._hook = hook
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the loader does."""
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """As the loader does; then seed."""
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        if self._hook.words is not None:
+            module.seed(self._hook.words)
+
+
+_hook = _Hook()
