@@ -53,7 +53,7 @@ def check(function: Any, style: str) -> None:
     if not callable(inner):
         raise positional_options(style, (inner,))
     what = kind(inner)
-    if style != "isolated" and what != "function":
+    if what == "async generator" or (style != "isolated" and what != "function"):
         raise TypeError(_not_a_plain_function(inner, what, style))
 
 
@@ -158,11 +158,12 @@ def _twice(outer: Any, inner: Any, style: str) -> str:
 def _not_a_plain_function(function: Any, what: Kind, style: str) -> str:
     name = _name(_code_holder(function))
     if what == "coroutine":
+        call = f"{name}(…)" if style == "background" else f"{name}.submit(…)"
         return (
             f"{name}() is an `async def` function, and @{style} runs ordinary ones: a coroutine "
             f"cannot be sent to a worker. Write `def {name}` (with asyncio.run inside, if it must "
-            f"await), and `await {name}.submit(…)` where you call it; or write @isolated, which "
-            f"takes `async def` and gives an awaitable."
+            f"await), and `await {call}` where you call it; or write @isolated, which takes "
+            f"`async def` and gives an awaitable."
         )
     if what == "generator":
         return (
@@ -171,9 +172,9 @@ def _not_a_plain_function(function: Any, what: Kind, style: str) -> str:
             f"write @isolated, which takes generator functions and streams their values."
         )
     return (
-        f"{name}() is an async generator function, and @{style} runs functions that return. "
-        f"Write a plain `def` that returns a list; or write it as a generator (`def` with "
-        f"`yield`) under @isolated, which streams its values."
+        f"{name}() is an async generator function, and no decorator takes those. Write it as a "
+        f"generator (`def` with `yield`) under @isolated, which streams its values; or as a `def` "
+        f"that returns a list."
     )
 
 

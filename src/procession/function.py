@@ -30,6 +30,10 @@ class _Verbs:
         """Who is called, with which options, as of now."""
         raise NotImplementedError
 
+    def _check_order(self) -> None:
+        """Refuse to run if ``@classmethod`` or ``@staticmethod`` stands above our decorator."""
+        raise NotImplementedError
+
     @property
     def local(self) -> Callable[..., Any]:
         """The undecorated function: called, it runs here."""
@@ -116,6 +120,7 @@ class _Verbs:
 
     def _plain(self, style: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A plain call, as the decorator chose it."""
+        self._check_order()
         if style == "parallel":
             return self.local(*args, **kwargs)
         if style == "background":
@@ -137,17 +142,25 @@ class BoundFunction(_Verbs, wrapt.BoundFunctionWrapper):  # type: ignore[misc]
     """A decorated method bound to its instance or class."""
 
     def _call(self) -> Call:
+        self._check_order()
         owner: Function = self._self_parent
         wrapped = self.__wrapped__
         if isinstance(wrapped, types.MethodType):
             return owner._call_of(wrapped.__func__, (wrapped.__self__,))
         return owner._call_of(wrapped, ())
 
+    def _check_order(self) -> None:
+        # Up to Python 3.12, a classmethod above us binds us to the class as if to an instance.
+        if isinstance(self._self_instance, type):
+            self._self_parent._check_order()
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """A plain call, as the decorator chose it."""
         return self._plain(self._self_parent._self_style, args, kwargs)
 
     def with_options(self, **options: Any) -> Any:
         """A copy with these options, bound alike."""
+        self._check_order()
         copy = self._self_parent.with_options(**options)
         wrapped = self.__wrapped__
         bound = getattr(wrapped, "__self__", None)
@@ -188,12 +201,21 @@ class Function(_Verbs, wrapt.FunctionWrapper):  # type: ignore[misc]
         self._self_decorator = decorator
         self._self_changes = changes
         self._self_origin = origin
+        self._self_in_order = False
 
     def _call(self) -> Call:
+        self._check_order()
         wrapped = self.__wrapped__
         if isinstance(wrapped, (staticmethod, classmethod)):
             wrapped = wrapped.__func__
         return self._call_of(wrapped, ())
+
+    def _check_order(self) -> None:
+        if not self._self_in_order:
+            from procession.decoration import check_order
+
+            check_order(self if self._self_origin is None else self._self_origin, self._self_style)
+            self._self_in_order = True
 
     def _call_of(self, function: Callable[..., Any], prefix: tuple[Any, ...]) -> Call:
         """The call of the raw function with an instance or class before its other arguments."""
@@ -207,6 +229,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):  # type: ignore[misc]
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """A plain call, as the decorator chose it."""
         return self._plain(self._self_style, args, kwargs)
 
     def with_options(self, **options: Any) -> Function:
