@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from operator import methodcaller
 from typing import Any
 from uuid import uuid4
@@ -18,10 +18,10 @@ from weakref import WeakKeyDictionary
 
 from cloudpickle import cloudpickle
 
+from procession.wire.code import Code
 from procession.wire.importing import find, importable, resolves
 from procession.wire.pickling import Pickling, keep_small
-from procession.wire.references import reduce_reference, why_not_by_value
-from procession.wire.refusals import Refused
+from procession.wire.references import resolve
 from procession.wire.tables import Table
 
 __all__ = ["ValuePickler", "dumps_by_value"]
@@ -33,8 +33,6 @@ _owners: WeakKeyDictionary[type, _Owner] = WeakKeyDictionary()
 """Classes that were defined in another process, and in which."""
 
 _named: dict[tuple[str, str], Any] = {}
-_PLAIN_CONTAINERS = (list, tuple, set, frozenset, dict)
-_DEEPEST = 3
 
 
 def _me() -> _Owner:
@@ -57,7 +55,7 @@ def dumps_by_value(
     VALUE.keep_in_step()
     pickler = ValuePickler(sink, callback, strict=pickling == "strict")
     if code:
-        pickler.accept([obj])
+        pickler.code.accept([obj])
     pickler.dump(obj)
     if buffers is not None:
         buffers += large
@@ -116,8 +114,7 @@ class ValuePickler(cloudpickle.Pickler):
         self, file: Any, buffer_callback: Callable[[Any], Any] | None, *, strict: bool
     ) -> None:
         super().__init__(file, 5, buffer_callback)
-        self.strict = strict
-        self.code: set[int] = set()
+        self.code = Code(strict)
 
     def reducer_override(self, obj: Any) -> Any:
         """Asked by the C pickler for every object that is no builtin atom or container."""
@@ -132,77 +129,18 @@ class ValuePickler(cloudpickle.Pickler):
 
     def reduce_function(self, function: types.FunctionType) -> Any:
         """By name if the name leads back to this function, else by value."""
-        if importable(function.__module__):
-            if resolves(function):
-                return NotImplemented
-            reference = reduce_reference(function)
-            if reference is not None:
-                return reference
-        self.check(function)
-        self.accept([function.__closure__, function.__defaults__, function.__kwdefaults__])
-        self.accept(used_globals(function).values())
-        self.accept([function.__dict__])
-        return self._dynamic_function_reduce(function)
+        reference = self.code.reference(function)
+        if reference is None:
+            return self._dynamic_function_reduce(function)
+        return (resolve, reference) if reference[2] else NotImplemented
 
     def reduce_class(self, cls: type) -> Any:
         """By name if the name leads back to this class, else by value."""
-        if cls in cloudpickle._BUILTIN_TYPE_NAMES or cls in _SINGLETONS:
-            return cloudpickle._class_reduce(cls)
-        if importable(cls.__module__) and (resolves(cls) or not is_python_class(cls)):
-            return NotImplemented
-        self.check(cls)
-        self.accept([cls.__bases__, type(cls), cls.__dict__])
-        make, args, *rest = cloudpickle._dynamic_class_reduce(cls)
-        return _make_class, (_owners.get(cls) or _me(), make, args), rest[0], None, None, _set_class
-
-    def check(self, obj: Any) -> None:
-        """Refuse what has no name of its own, unless it belongs to code that goes by value."""
-        if self.strict and id(obj) not in self.code and why_not_by_value(obj):
-            raise Refused(f"{obj.__qualname__}: {why_not_by_value(obj)}")
-
-    def accept(self, values: Iterable[Any], depth: int = 0) -> None:
-        """Note functions and classes that are part of code which goes by value."""
-        for value in values:
-            if isinstance(value, types.FunctionType | type):
-                self.code.add(id(value))
-            elif depth < _DEEPEST:
-                self.accept(parts_of_code(value), depth + 1)
-
-
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
-_SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
-
-
-def is_python_class(cls: type) -> bool:
-    """Whether a class was made by a class statement, not in C."""
-    return bool(cls.__flags__ & _HEAP_TYPE)
-
-
-def used_globals(function: types.FunctionType) -> dict[str, Any]:
-    """The globals that a function's code names, with the functions nested in it."""
-    names = cloudpickle._extract_code_globals(function.__code__)
-    space = function.__globals__
-    return {name: space[name] for name in names if name in space}
-
-
-def parts_of_code(value: Any) -> Iterable[Any]:
-    """What a wrapper, a cell or a plain container of functions holds."""
-    if isinstance(value, types.CellType):
-        try:
-            return [value.cell_contents]
-        except ValueError:
-            return []
-    if isinstance(value, dict | types.MappingProxyType):
-        return list(value.values())
-    if type(value) in _PLAIN_CONTAINERS:
-        return list(value)
-    if isinstance(value, property):
-        return [value.fget, value.fset, value.fdel]
-    found = [getattr(value, name, None) for name in ("__func__", "func", "default_factory")]
-    wrapped = getattr(type(value), "__wrapped__", None) or getattr(value, "__dict__", {})
-    if isinstance(wrapped, dict):
-        found += wrapped.values()
-    return [part for part in found if part is not None]
+        if self.code.is_named(cls):
+            by_name = importable(cls.__module__) and resolves(cls)
+            return NotImplemented if by_name else cloudpickle._class_reduce(cls)
+        make, args, state, *_ = cloudpickle._dynamic_class_reduce(cls)
+        return _make_class, (_owners.get(cls) or _me(), make, args), state, None, None, _set_class
 
 
 def _make_class(owner: _Owner, make: Callable[..., type], args: tuple[Any, ...]) -> type:

@@ -67,7 +67,7 @@ def _is_fixed_class(value: Any) -> bool:
 
 
 def _add_function(function: FunctionType, parts: list[Any], waiting: list[Any]) -> None:
-    from procession.wire.byvalue import used_globals
+    from procession.wire.code import used_globals
 
     if function.__dict__ and set(function.__dict__) != {"__wrapped__"}:
         raise _Changeable

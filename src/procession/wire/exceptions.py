@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from procession.errors import NotPicklable
 from procession.wire.brief import brief, type_name
 from procession.wire.pickling import Pickling, dumps, loads
+from procession.wire.refusals import Refused
 from procession.wire.tracebacks import Frame, pack_traceback, unpack_traceback
 
 __all__ = ["add_item_note", "dump_exception", "load_exception"]
@@ -168,7 +169,7 @@ def _pack_all(values: Any, prefix: str, pickling: Pickling, remarks: list[str]) 
         except Exception as error:
             where = f".{key}" if isinstance(values, dict) else f".{prefix}[{key}]"
             what = f"error{where}, {_a(type(value))}, cannot be sent between processes"
-            why = f" ({error})" if str(error) else ""
+            why = f" ({error})" if str(error) and not isinstance(error, Refused) else ""
             if isinstance(values, dict) and key != "args":
                 del kept[key]
                 remarks.append(f"{what}{why}: it is missing from this copy.")

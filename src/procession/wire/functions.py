@@ -28,6 +28,7 @@ from procession.wire.references import (
     resolve,
     why_not_by_value,
 )
+from procession.wire.refusals import Refusal
 
 __all__ = ["dump_function", "load_function", "reduce_decorated"]
 
@@ -78,13 +79,15 @@ def load_function(payload: bytes) -> Callable[..., Any]:
     sys.path += [entry for entry in path if entry not in sys.path]
     if reference is not None:
         return _resolve(reference, rest)
-    function = _loaded.get(rest)
-    if function is None:
-        function = _loaded[rest] = undecorated(loads(rest))
+    known = _loaded.get(rest)
+    if known is not None:
+        _loaded.move_to_end(rest)
+        return known
+    function = undecorated(loads(rest))
+    if isinstance(function, FunctionType):  # other callables have a state, which must be fresh
+        _loaded[rest] = function
         while len(_loaded) > _KEPT:
             _loaded.popitem(last=False)
-    else:
-        _loaded.move_to_end(rest)
     return function
 
 
@@ -137,8 +140,9 @@ def _place(defined: Any) -> str:
 def _dump_value(function: Any, pickling: Pickling) -> bytes:
     if type(function) is not FunctionType:
         return _explaining(function, pickling, lambda: dumps(function, pickling))
-    if pickling == "strict" and why_not_by_value(function):
-        raise _nameless(function)
+    refusal = why_not_by_value(function) if pickling == "strict" else None
+    if refusal is not None:
+        raise _nameless(function, refusal)
     from procession.wire.byvalue import dumps_by_value
     from procession.wire.constancy import fingerprint
 
@@ -166,34 +170,20 @@ def _explaining(function: Any, pickling: Pickling, dump: Callable[[], bytes]) ->
         ) from error
 
 
-def _nameless(function: FunctionType) -> NotPicklable:
-    """The error for functions that strict pickling cannot name."""
-    name = function.__qualname__.rpartition("<locals>.")[2]
-    why = why_not_by_value(function)
+def _nameless(function: FunctionType, refusal: Refusal) -> NotPicklable:
+    """The error for a function that strict pickling cannot name."""
     code = function.__code__
-    lambda_ = function.__name__ == "<lambda>"
-    reason = (
-        "A worker finds a function by importing its module and following its name, and this one "
-        "has no name there."
-        if lambda_ or "<locals>" in function.__qualname__
-        else "A worker would follow the name and run the other one."
-    )
-    mend = (
-        'Write it as a module-level def, or pass pickling="by-value".'
-        if "another" not in why
-        else "Decorate and call what the module holds under that name now (import it again), or "
-        'pass pickling="by-value".'
-    )
-    what = "a lambda" if lambda_ else f"the function {name}"
-    call = "A lambda" if lambda_ else f"{name}()"
+    name = function.__qualname__.rpartition("<locals>.")[2]
+    call = "A lambda" if function.__name__ == "<lambda>" else f"{name}()"
+    what = refusal.what.removeprefix("the function ")
     return NotPicklable(
-        f"{call} cannot be sent to a worker: {why}\n"
-        f"  {what}, line {code.co_firstlineno} of {code.co_filename}\n"
-        f"{reason} {mend}",
+        f"{call} cannot be sent to a worker: it is {what}\n"
+        f"  {name}  →  builtins.function (line {code.co_firstlineno} of {code.co_filename})\n"
+        f"{refusal.reason} {refusal.mend}",
         where="function",
         path=name,
         culprit="builtins.function",
-        reason=reason,
+        reason=refusal.reason,
     )
 
 

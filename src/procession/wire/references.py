@@ -11,11 +11,11 @@ import sys
 from typing import Any
 
 from procession.wire.importing import importable
+from procession.wire.refusals import Refusal
 
 __all__ = [
     "Reference",
     "is_decorated",
-    "reduce_reference",
     "reference_to",
     "resolve",
     "why_not_by_value",
@@ -49,12 +49,6 @@ def reference_to(target: Any) -> Reference | None:
             return None
         found = inner
     return None
-
-
-def reduce_reference(target: Any) -> Any:
-    """`target` as ``(resolve, reference)`` for pickle, or `None`."""
-    reference = reference_to(target)
-    return None if reference is None else (resolve, reference)
 
 
 def resolve(module: str, qualname: str, steps: int = 0) -> Any:
@@ -96,13 +90,26 @@ def _unwrap(found: Any) -> Any:
         return None
 
 
-def why_not_by_value(obj: Any) -> str:
-    """Why a function or class does not go by value under ``"strict"``; empty if it does."""
+def why_not_by_value(obj: Any) -> Refusal | None:
+    """Why a function or class does not go by value under ``"strict"``; `None` if it does."""
     kind = "class" if isinstance(obj, type) else "function"
+    name = obj.__qualname__
     if getattr(obj, "__name__", "") == "<lambda>":
-        return "it is a lambda"
-    if "<locals>" in obj.__qualname__:
-        return f"it is a {kind} defined inside a function"
+        return Refusal("a lambda", _NAMELESS, _MEND % "def")
+    if "<locals>" in name:
+        name = name.rpartition("<locals>.")[2]
+        what = f"the {kind} {name}, which is defined inside a function"
+        return Refusal(what, _NAMELESS, _MEND % ("class" if kind == "class" else "def"))
     if importable(obj.__module__):
-        return f"{obj.__module__}.{obj.__qualname__} is another {kind} now"
-    return ""
+        full = f"{obj.__module__}.{name}"
+        return Refusal(
+            f"the {kind} {name}, which is not what {full} is now",
+            f"A worker would follow the name {full} and find another object: it was defined anew, "
+            "replaced, or its module was reloaded.",
+            f'Use what {full} is now (import it again), or pass pickling="by-value".',
+        )
+    return None
+
+
+_NAMELESS = "A worker finds code by importing its module and following its name, and this has none."
+_MEND = 'Write it as a module-level %s, or pass pickling="by-value".'

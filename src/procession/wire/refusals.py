@@ -13,10 +13,6 @@ from typing import Any, NamedTuple
 __all__ = ["Refusal", "Refused", "refusal_of"]
 
 
-class Refused(Exception):
-    """Raised while pickling at an object that must not cross."""
-
-
 class Refusal(NamedTuple):
     """Why a type cannot cross.
 
@@ -29,6 +25,17 @@ class Refusal(NamedTuple):
     what: str
     reason: str
     mend: str
+
+
+class Refused(Exception):
+    """Raised while pickling at an object that must not cross."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+    def __str__(self) -> str:
+        return f"{self.refusal.what} cannot be pickled: {self.refusal.reason}"
 
 
 _LOCK = "belongs to the process that made it."

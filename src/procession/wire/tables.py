@@ -15,7 +15,7 @@ from types import MethodType, ModuleType
 from typing import Any, NoReturn
 
 from procession.wire.importing import MAIN, find, importable
-from procession.wire.refusals import Refused, refusal_of
+from procession.wire.refusals import Refusal, Refused, refusal_of
 
 __all__ = ["PLAIN", "ByValue", "Table", "refuse", "special_reducers"]
 
@@ -32,7 +32,7 @@ class ByValue(Exception):
 def refuse(obj: Any) -> NoReturn:
     """Reducer of types that must not cross."""
     refusal = refusal_of(type(obj))
-    raise Refused(f"{refusal.what if refusal else type(obj).__qualname__} cannot be pickled")
+    raise Refused(refusal or Refusal(f"a {type(obj).__qualname__}", "It must not cross.", ""))
 
 
 def _by_value(obj: Any) -> NoReturn:
@@ -49,7 +49,13 @@ def _reduce_class(cls: type) -> str:
 def _reduce_module(module: ModuleType) -> Any:
     name = module.__name__
     if sys.modules.get(name) is not module or not importable(name):
-        raise Refused(f"module {name!r} cannot be imported by a worker")
+        raise Refused(
+            Refusal(
+                f"the module {name}",
+                "A worker cannot import this module by its name.",
+                "Import what you need of it inside the function{or_leave_out}.",
+            )
+        )
     return import_module, (name,)
 
 

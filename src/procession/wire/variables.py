@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from procession.wire.importing import MAIN, importable
-from procession.wire.refusals import Refused
+from procession.wire.refusals import Refusal, Refused
 
 __all__ = ["named_variable", "reduce_variable"]
 
@@ -31,7 +31,13 @@ def reduce_variable(variable: ContextVar[Any]) -> Any:
     if place is None or _at(*place) is not variable:
         place = _search(variable)
         if place is None:
-            raise Refused(f"context variable {variable.name!r} is held by no module")
+            raise Refused(
+                Refusal(
+                    f"the context variable {variable.name!r}",
+                    "A context variable travels by name, and no module holds this one under one.",
+                    "Make it at the top level of a module, or pass its value{or_leave_out}.",
+                )
+            )
         _places[id(variable)] = place
     return named_variable, (*place, variable.name)
 

@@ -1,0 +1,112 @@
+"""Which functions and classes go by name, which by value, and which not at all.
+
+Shared by the pickler that sends them and the search that explains why one cannot be sent.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from typing import Any
+
+from cloudpickle import cloudpickle
+
+from procession.wire.importing import importable, resolves
+from procession.wire.references import Reference, reference_to, why_not_by_value
+from procession.wire.refusals import Refused
+
+__all__ = ["Code", "used_globals"]
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not in C
+_SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
+_DEEPEST = 3
+
+
+class Code:
+    """The code that one pickle carries by value.
+
+    Args:
+        strict: Whether lambdas and what is defined inside functions are refused, unless they are
+            part of code that goes by value anyway: a method that some decorator made, a helper
+            that a ``__main__`` function calls, a field's default factory.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self._accepted: set[int] = set()
+
+    def reference(self, function: types.FunctionType) -> Reference | None:
+        """The name a function goes by; `None` if it goes by value.
+
+        Raises:
+            Refused: If it does not go at all.
+        """
+        if importable(function.__module__):
+            reference = reference_to(function)
+            if reference is not None:
+                return reference
+        self._check(function)
+        self.accept([function.__closure__, function.__defaults__, function.__kwdefaults__])
+        self.accept(used_globals(function).values())
+        self.accept([function.__dict__])
+        return None
+
+    def is_named(self, cls: type) -> bool:
+        """Whether a class goes by its name.
+
+        Raises:
+            Refused: If it does not go at all.
+        """
+        if cls in _SINGLETONS or cls in cloudpickle._BUILTIN_TYPE_NAMES:
+            return True
+        if importable(cls.__module__) and (resolves(cls) or not cls.__flags__ & _HEAP_TYPE):
+            return True
+        self._check(cls)
+        self.accept([cls.__bases__, type(cls), cls.__dict__])
+        return False
+
+    def _check(self, obj: Any) -> None:
+        if self._strict and id(obj) not in self._accepted:
+            refusal = why_not_by_value(obj)
+            if refusal is not None:
+                raise Refused(refusal)
+
+    def accept(self, values: Iterable[Any], depth: int = 0) -> None:
+        """Note functions and classes that are part of code which goes by value."""
+        for value in values:
+            if isinstance(value, types.FunctionType | type):
+                self._accepted.add(id(value))
+            elif depth < _DEEPEST:
+                self.accept(_parts(value), depth + 1)
+
+
+def used_globals(function: types.FunctionType) -> dict[str, Any]:
+    """The globals that a function's code names, with the functions nested in it."""
+    names = cloudpickle._extract_code_globals(function.__code__)
+    space = function.__globals__
+    return {name: space[name] for name in names if name in space}
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What a wrapper, a cell or a plain container of functions holds."""
+    if isinstance(value, types.CellType):
+        try:
+            return [value.cell_contents]
+        except ValueError:
+            return []
+    if type(value) in (dict, types.MappingProxyType):
+        return list(value.values())
+    if type(value) in (list, tuple, set, frozenset):
+        return list(value)
+    if isinstance(value, property):
+        return [value.fget, value.fset, value.fdel]
+    found = [_attribute(value, name) for name in ("__func__", "func", "default_factory")]
+    wrapped = _attribute(value, "__wrapped__")
+    return [part for part in (*found, wrapped) if part is not None]
+
+
+def _attribute(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None

@@ -1,0 +1,240 @@
+"""What an object is pickled from, and how each part is called in Python's own syntax.
+
+A part's label is worked out only for the few parts that end up in a message, so what is kept is
+the pair (kind, key) and the object it belongs to.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import types
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from procession.wire.code import used_globals
+
+__all__ = ["Edge", "Malformed", "label", "parts", "parts_of_class", "parts_of_function"]
+
+Edge = tuple[str, Any, Any]
+"""(kind, key, part)."""
+
+_NEW = (copyreg.__newobj__, copyreg.__newobj_ex__, copyreg._reconstructor)  # type: ignore[attr-defined]
+_MEMBERS = (
+    set,
+    frozenset,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+    types.MappingProxyType,
+)
+_LONGEST_KEY = 200
+
+
+class Malformed(Exception):
+    """Raised for what ``__reduce__`` returned and pickle does not understand."""
+
+
+def contents(obj: Any) -> Iterator[Edge] | None:
+    """Parts of a builtin container or callable, or `None` if `obj` is something else."""
+    if isinstance(obj, list | tuple) and type(obj) in (list, tuple):
+        return (("index", i, part) for i, part in enumerate(obj))
+    if type(obj) is dict:
+        return _items(obj.items())
+    if isinstance(obj, set | frozenset) or type(obj) in _MEMBERS[2:5]:
+        return _members(obj)
+    if type(obj) is types.MappingProxyType:
+        return _items(dict(obj).items())
+    if isinstance(obj, types.MethodType):
+        return iter([("attribute", "__self__", obj.__self__)])
+    if isinstance(obj, partial):
+        return _partial(obj)
+    if isinstance(obj, types.CellType):
+        return _cell(obj)
+    if isinstance(obj, classmethod | staticmethod):
+        return iter([("attribute", "__func__", obj.__func__)])
+    if isinstance(obj, property):
+        return iter([("attribute", n, getattr(obj, n)) for n in ("fget", "fset", "fdel")])
+    return None
+
+
+def _members(obj: Any) -> Iterator[Edge]:
+    yield from (("member", i, part) for i, part in enumerate(obj))
+    if hasattr(obj, "__dict__"):
+        yield from (("attribute", name, value) for name, value in obj.__dict__.items())
+
+
+def _items(items: Iterable[tuple[Any, Any]]) -> Iterator[Edge]:
+    for i, (key, value) in enumerate(items):
+        yield "member", i, key
+        yield "key", (i, key), value
+
+
+def _partial(obj: partial[Any]) -> Iterator[Edge]:
+    yield "attribute", "func", obj.func
+    yield "attribute", "args", obj.args
+    yield "attribute", "keywords", obj.keywords
+    yield from (("attribute", name, value) for name, value in obj.__dict__.items())
+
+
+def _cell(cell: types.CellType) -> Iterator[Edge]:
+    try:
+        yield "attribute", "cell_contents", cell.cell_contents
+    except ValueError:
+        return
+
+
+def parts_of_function(function: types.FunctionType) -> Iterator[Edge]:
+    """What a function that goes by value takes along."""
+    for i, (name, cell) in enumerate(
+        zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+    ):
+        for _, _, value in _cell(cell):
+            yield "cell", (i, name), value
+    for i, value in enumerate(function.__defaults__ or ()):
+        yield "default", i, value
+    for name, value in (function.__kwdefaults__ or {}).items():
+        yield "suffix", f".__kwdefaults__[{name!r}]", value
+    for name, value in used_globals(function).items():
+        yield "suffix", f".__globals__[{name!r}]", value
+    for name, value in function.__dict__.items():
+        yield "attribute", name, value
+
+
+def parts_of_class(cls: type) -> Iterator[Edge]:
+    """What a class that goes by value takes along."""
+    left_out = {"__dict__", "__weakref__", "_abc_impl", "__annotate_func__", *_slots_of(cls)}
+    if issubclass(cls, Enum):
+        left_out |= {"_member_map_", "_value2member_map_", "_generate_next_value_"}
+        left_out |= set(cls.__members__)
+        yield from (("suffix", f".{name}.value", m.value) for name, m in cls.__members__.items())
+    for name, value in cls.__dict__.items():
+        if name not in left_out:
+            yield "attribute", name, value
+    for i, base in enumerate(cls.__bases__):
+        yield "suffix", f".__bases__[{i}]", base
+
+
+def _slots_of(cls: type) -> tuple[str, ...]:
+    slots = cls.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def parts(obj: Any, reduced: Any) -> Iterator[Edge]:
+    """What an object is rebuilt from, by what its ``__reduce_ex__`` returned.
+
+    Raises:
+        Malformed: If pickle would not understand it.
+    """
+    if not isinstance(reduced, tuple) or not 2 <= len(reduced) <= 6:
+        raise Malformed(f"returned {type(reduced).__name__}, not a string or 2 to 6 values")
+    make, args, state, items, pairs, setter = (*reduced, *(None,) * (6 - len(reduced)))
+    if not callable(make) or not isinstance(args, tuple):
+        raise Malformed("did not return a callable and a tuple of arguments first")
+    if make is type(obj):
+        yield "class", None, make
+    elif make not in _NEW:
+        yield "reduced", (0,), make
+    for i, arg in enumerate(args):
+        yield ("class", None, arg) if arg is type(obj) else ("reduced", (1, i), arg)
+    if items is not None:
+        yield from (("index", i, part) for i, part in enumerate(items))
+    if pairs is not None:
+        yield from _items(pairs)
+    yield from _state(obj, state)
+    if setter is not None:
+        yield "reduced", (5,), setter
+
+
+def _state(obj: Any, state: Any) -> Iterator[Edge]:
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
+        # (instance dictionary, slots)
+        yield from _state(obj, state[0])
+        yield from _state(obj, state[1])
+    elif type(state) is dict:
+        for key, value in state.items():
+            yield "state", key, value
+    elif state is not None:
+        yield "whole state", None, state
+
+
+def label(obj: Any, kind: str, key: Any, part: Any) -> tuple[str, str]:
+    """What stands before and after an object's own expression to name one of its parts."""
+    if kind == "index":
+        return "", f"[{key}]"
+    if kind == "attribute":
+        return "", _attribute(key)
+    if kind == "suffix":
+        return "", key
+    if kind == "cell":
+        return "", f".__closure__[{key[0]}].cell_contents"
+    if kind == "default":
+        return "", f".__defaults__[{key}]"
+    if kind == "member":
+        return "list(", f")[{key}]"
+    if kind == "key":
+        text = _key(key[1])
+        return ("", f"[{text}]") if text else ("list(", f".values())[{key[0]}]")
+    if kind == "class":
+        return "type(", ")"
+    if kind == "state":
+        return "", _state_label(obj, key, part)
+    if kind == "whole state":
+        return "", ".__getstate__()"
+    return _reduced_label(obj, key, part)
+
+
+def _attribute(name: Any) -> str:
+    plain = isinstance(name, str) and name.isidentifier()
+    return f".{name}" if plain else f".__dict__[{name!r}]"
+
+
+def _key(key: Any) -> str:
+    """How a key is written, or nothing if it cannot be written on one line."""
+    if isinstance(key, Enum):
+        return str(key)
+    if isinstance(key, str | bytes | int | float | bool | type(None)) or type(key) is tuple:
+        try:
+            text = repr(key)
+        except Exception:
+            return ""
+        return text if len(text) <= _LONGEST_KEY and "\n" not in text and "<" not in text else ""
+    return ""
+
+
+def _state_label(obj: Any, key: Any, part: Any) -> str:
+    if isinstance(key, str) and _holds(obj, key, part):
+        return _attribute(key)
+    return f".__getstate__()[{key!r}]"
+
+
+def _holds(obj: Any, name: str, part: Any) -> bool:
+    try:
+        return object.__getattribute__(obj, name) is part
+    except Exception:
+        return False
+
+
+def _reduced_label(obj: Any, key: tuple[int, ...], part: Any) -> tuple[str, str]:
+    """A constructor's argument: an attribute of the object if one holds it."""
+    if isinstance(obj, BaseException) and key[0] == 1:
+        return "", f".args[{key[1]}]"
+    fields = getattr(type(obj), "_fields", ())
+    if isinstance(obj, tuple) and key[0] == 1:
+        index = key[1] - 1 if len(obj) == key[1] else key[1]
+        for i, item in enumerate(obj):
+            if item is part:
+                return ("", f".{fields[i]}") if i < len(fields) else ("", f"[{i}]")
+        return "", f"[{index}]"
+    for name in [*getattr(obj, "__dict__", ()), *_descriptors(type(obj))]:
+        if isinstance(name, str) and _holds(obj, name, part):
+            return "", _attribute(name)
+    own = any("__reduce__" in base.__dict__ for base in type(obj).__mro__[:-1])
+    call = ".__reduce__()" if own else ".__reduce_ex__(5)"
+    return "", call + "".join(f"[{place}]" for place in key)
+
+
+def _descriptors(cls: type) -> list[str]:
+    kinds = (types.MemberDescriptorType, types.GetSetDescriptorType, property)
+    return [n for b in cls.__mro__[:-1] for n, v in b.__dict__.items() if isinstance(v, kinds)]

@@ -1,0 +1,268 @@
+"""Says what could not be pickled, where it sits, why, and what to do: `NotPicklable`.
+
+Called after pickling has failed; the picklers themselves only say that it did.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from procession.errors import NotPicklable, Where
+from procession.wire import edges
+from procession.wire.brief import type_name
+from procession.wire.pickling import Pickling
+from procession.wire.refusals import Refusal
+from procession.wire.search import Finding, Node, Search
+
+__all__ = ["explain", "explain_call", "explain_unpicklable_there", "locate"]
+
+_SHOWN = 3
+_LONGEST_TRAIL, _SHORT_TRAIL = 100, 12
+_WIDTH = 96
+
+
+def explain(
+    error: BaseException,
+    obj: Any,
+    *,
+    where: Where,
+    function: str,
+    root: str,
+    pickling: Pickling = "strict",
+) -> NotPicklable:
+    """Explain why `obj` could not be pickled.
+
+    Args:
+        error: What pickling raised.
+        obj: What was pickled.
+        where: What it was.
+        function: The name of the function it was for.
+        root: The expression that paths start with, such as a parameter's name.
+        pickling: How it was pickled.
+    """
+    return _explain(error, [(root, obj)], where, function, pickling)
+
+
+def explain_call(
+    error: BaseException,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    target: Callable[..., Any],
+    function: str,
+    pickling: Pickling = "strict",
+) -> NotPicklable:
+    """Explain why the arguments of a call could not be pickled, by the parameters' names.
+
+    Args:
+        error: What pickling raised.
+        args: Positional arguments, the instance or class of a method first.
+        kwargs: Keyword arguments.
+        target: What was to be called with them, undecorated.
+        function: Its name for the message.
+        pickling: How they were pickled.
+    """
+    return _explain(error, _parameters(target, args, kwargs), "argument", function, pickling)
+
+
+def _parameters(
+    target: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[tuple[str, Any]]:
+    from inspect import signature
+
+    try:
+        return list(signature(target).bind(*args, **kwargs).arguments.items())
+    except (TypeError, ValueError):
+        # The call itself is wrong, or the callable does not say what it takes.
+        return [(f"args[{i}]", arg) for i, arg in enumerate(args)] + list(kwargs.items())
+
+
+def _explain(
+    error: BaseException,
+    roots: list[tuple[str, Any]],
+    where: Where,
+    function: str,
+    pickling: Pickling,
+) -> NotPicklable:
+    search = Search(pickling == "strict")
+    if where == "function":
+        search.code.accept(obj for _, obj in roots)
+    search.run(roots)
+    findings = search.findings or [_unknown(error, search)]
+    first = findings[0]
+    trail = first.node.trail()
+    path, remark = _path(trail)
+    head = _head(where, function, trail[0].root, len(trail) == 1, first.refusal.what)
+    lines = [f"  {path}  →  {_culprit(first)}{remark}"]
+    for finding in findings[1:_SHOWN]:
+        other, remark = _path(finding.node.trail())
+        lines.append(f"  {other}  →  {_culprit(finding)}{remark}")
+    if len(findings) > _SHOWN:
+        at_least = "" if search.complete else "at least "
+        lines.append(f"  and {at_least}{len(findings) - _SHOWN} more")
+    text = f"{first.refusal.reason} {_mend(first.refusal, trail)}".strip()
+    message = "\n".join([head, *lines, *textwrap.wrap(text, _WIDTH, break_long_words=False)])
+    return NotPicklable(
+        message, where=where, path=path, culprit=_culprit(first), reason=first.refusal.reason
+    )
+
+
+def _head(where: Where, function: str, root: str, is_root: bool, what: str) -> str:
+    verb = "is" if is_root else "holds"
+    call = function if function.endswith(")") else f"{function}()"
+    if where == "argument":
+        return f"{call} cannot be sent to a worker: argument {root!r} {verb} {what}"
+    if where == "function":
+        return f"{call} cannot be sent to a worker: it {verb} {what}"
+    if where == "result":
+        return f"the result of {call} cannot be sent back: it {verb} {what}"
+    return f"the exception that {call} raised cannot be sent back: it {verb} {what}"
+
+
+def _culprit(finding: Finding) -> str:
+    obj = finding.node.obj
+    return type_name(obj if isinstance(obj, type) else type(obj))
+
+
+def _path(trail: list[Node]) -> tuple[str, str]:
+    """A trail as a Python expression, and a remark for what the expression does not say."""
+    steps = list(pairwise(trail))
+    hidden = len(steps) - _SHORT_TRAIL if len(steps) > _LONGEST_TRAIL else 0
+    if hidden:
+        steps = steps[:_SHORT_TRAIL]
+    before, after = "", ""
+    for holder, node in steps:
+        prefix, suffix = edges.label(holder.obj, node.kind, node.key, node.obj)
+        before, after = prefix + before, after + suffix
+    path = f"{before}{trail[0].root}{after}"
+    if hidden:
+        return f"{path}…", f" ({hidden} levels further down)"
+    last = trail[-1]
+    if last.kind == "cell":
+        return path, f" (the variable {last.key[1]!r} of the enclosing function)"
+    if last.kind == "default" and last.parent is not None:
+        code = last.parent.obj.__code__
+        first = code.co_argcount - len(last.parent.obj.__defaults__)
+        return path, f" (the default of {code.co_varnames[first + last.key]!r})"
+    return path, ""
+
+
+def _mend(refusal: Refusal, trail: list[Node]) -> str:
+    owner = _owner(trail)
+    clause = f"leave it out in {owner}.__getstate__" if owner else ""
+    text = refusal.mend.replace("{leave_out}", f"{clause}, " if clause else "")
+    return text.replace("{or_leave_out}", f", or {clause}" if clause else "")
+
+
+def _owner(trail: list[Node]) -> str:
+    """The class nearest to the culprit that is the user's own, and could leave it out."""
+    for node in reversed(trail[:-1]):
+        cls = type(node.obj)
+        top = cls.__module__.partition(".")[0]
+        if "__dict__" in dir(cls) and top not in sys.stdlib_module_names - {"__main__"}:
+            return cls.__qualname__.rpartition("<locals>.")[2]
+    return ""
+
+
+def _unknown(error: BaseException, search: Search) -> Finding:
+    """What is said when no part of the value is to blame by itself."""
+    deepest = search.last
+    assert deepest is not None
+    node = deepest.trail()[0]
+    too_deep = isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
+    if too_deep or "recursion" in str(error):
+        depth = f"{'' if search.complete else 'more than '}{deepest.depth}"
+        return Finding(
+            deepest,
+            Refusal(
+                f"{depth} levels of objects inside each other",
+                "Pickle follows each level by recursion, and Python's limit for that was reached.",
+                "Pass it in a flat form (a list of the parts), or give its class a __reduce__ "
+                "that returns one.",
+            ),
+        )
+    text = str(error).rstrip(".") or type(error).__name__
+    return Finding(
+        node,
+        Refusal(
+            f"something that cannot be pickled ({type(error).__name__})",
+            f"Pickling it raised {type(error).__name__}: {text}.",
+            "Pass what it was made from, and make it inside the function.",
+        ),
+    )
+
+
+def explain_unpicklable_there(
+    error: BaseException, *, where: Where, function: str, root: str
+) -> NotPicklable:
+    """Explain in a worker why something that was pickled could not be rebuilt.
+
+    Args:
+        error: What unpickling raised.
+        where: What was to be rebuilt.
+        function: The name of the function it was for.
+        root: What it is called, such as a parameter's name.
+    """
+    culprit = _rebuilt(error)
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    reason = f"Rebuilding it in the worker raised {text}"
+    method = culprit.rpartition(".")[2] or "its class"
+    what = "the function" if where == "function" else f"{where} {root!r}".replace("'", "'")
+    call = function if function.endswith(")") else f"{function}()"
+    mend = (
+        "Make the module importable in the worker (is it on sys.path there?)."
+        if isinstance(error, ImportError)
+        else f"Correct {method}.__reduce__ or __setstate__, so that "
+        f"pickle.loads(pickle.dumps({root if root.isidentifier() else 'it'})) works."
+    )
+    arrow = f"  →  {culprit}" if culprit else ""
+    message = f"{call} could not be run: {what} was pickled, but could not be rebuilt in the worker"
+    return NotPicklable(
+        "\n".join([message, f"  {root}{arrow}", f"{reason}. {mend}"]),
+        where=where,
+        path=root,
+        culprit=culprit,
+        reason=reason,
+    )
+
+
+def _rebuilt(error: BaseException) -> str:
+    """The class that was being rebuilt, as far as the error tells."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        variables = traceback.tb_frame.f_locals
+        name = traceback.tb_frame.f_globals.get("__name__", "")
+        if not name.startswith("procession."):
+            for variable in ("self", "cls"):
+                if variable in variables:
+                    value = variables[variable]
+                    return type_name(value if isinstance(value, type) else type(value))
+        traceback = traceback.tb_next
+    match = re.match(r"([\w.<>]+)\.__\w+__\(\)", str(error))
+    return match[1] if match else ""
+
+
+def locate(error: NotPicklable, obj: Any, *, root: str) -> NotPicklable:
+    """Add the path to an error of `explain_unpicklable_there`, where the object still is.
+
+    Args:
+        error: The error that came from the worker.
+        obj: What had been pickled.
+        root: The expression that the path starts with.
+    """
+    search = Search(strict=False)
+    for node in search.reach([(root, obj)]):
+        name = type_name(type(node.obj))
+        if error.culprit and (name == error.culprit or name.endswith(f".{error.culprit}")):
+            path, _ = _path(node.trail())
+            old = f"  {error.path}  →  {error.culprit}"
+            message = str(error).replace(old, f"  {path}  →  {name}", 1)
+            return NotPicklable(
+                message, where=error.where, path=path, culprit=name, reason=error.reason
+            )
+    return error

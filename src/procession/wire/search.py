@@ -1,0 +1,192 @@
+"""Finds what stops a value from being pickled: the search behind `procession.wire.explain`.
+
+Breadth first, so that the path found is a shortest one, and without recursion, so that depth does
+not matter. It asks each object what the picklers would ask it, and runs only after they failed.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from procession.wire import edges
+from procession.wire.byvalue import VALUE
+from procession.wire.code import Code
+from procession.wire.importing import find, importable
+from procession.wire.refusals import Refusal, Refused
+
+__all__ = ["Finding", "Node", "Search"]
+
+_ATOMS = frozenset({int, float, complex, str, bytes, bytearray, bool, type(None)})
+_MOST = 1_000_000
+"""Objects looked at before the search gives up and counts no further. About a gigabyte of notes
+and some seconds; a guess, not measured."""
+
+_DEEPEST = 20_000
+"""Levels looked at. The C pickler stops before (seen: about 500 on 3.11, 5,000 later)."""
+
+
+class Node:
+    """An object that was reached, and from where."""
+
+    __slots__ = ("depth", "key", "kind", "obj", "parent", "root")
+
+    def __init__(self, obj: Any, parent: Node | None, kind: str, key: Any, root: str = "") -> None:
+        self.obj = obj
+        self.parent = parent
+        self.kind = kind
+        self.key = key
+        self.root = root
+        self.depth: int = 0 if parent is None else parent.depth + 1
+
+    def trail(self) -> list[Node]:
+        """The nodes from the root to this one."""
+        nodes = [self]
+        while nodes[-1].parent is not None:
+            nodes.append(nodes[-1].parent)
+        return nodes[::-1]
+
+
+class Finding:
+    """Something that cannot cross: where it is, and why."""
+
+    __slots__ = ("error", "node", "refusal")
+
+    def __init__(self, node: Node, refusal: Refusal, error: BaseException | None = None) -> None:
+        self.node = node
+        self.refusal = refusal
+        self.error = error
+
+
+class Search:
+    """Looks through values for what cannot be pickled.
+
+    Args:
+        strict: Whether lambdas and what is defined inside functions are refused.
+
+    Attributes:
+        findings: All that was found, nearest first.
+        last: The node looked at last, which is one of the deepest.
+        complete: Whether everything was looked at.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self.findings: list[Finding] = []
+        self.last: Node | None = None
+        self.complete = True
+        self.code = Code(strict)
+        self._seen: set[int] = set()
+        self._kept: list[Any] = []
+        self._bad_classes: dict[type, Refusal | None] = {}
+
+    def run(self, roots: Iterable[tuple[str, Any]]) -> None:
+        """Search; `roots` are pairs of an expression and its value."""
+        for node in self.reach(roots):
+            self.last = node
+
+    def reach(self, roots: Iterable[tuple[str, Any]]) -> Iterator[Node]:
+        """The roots and all that they are pickled from, nearest first."""
+        queue = [Node(obj, None, "root", None, root) for root, obj in roots]
+        self._seen.update(id(node.obj) for node in queue)
+        for node in queue:
+            yield node
+            for kind, key, part in self._parts(node):
+                if type(part) not in _ATOMS and id(part) not in self._seen:
+                    self._seen.add(id(part))
+                    queue.append(Node(part, node, kind, key))
+            if len(queue) > _MOST or node.depth > _DEEPEST:
+                self.complete = False
+                break
+
+    def _parts(self, node: Node) -> Sequence[edges.Edge]:
+        try:
+            return list(self._pickled_from(node.obj))
+        except Refused as error:
+            self.findings.append(Finding(node, error.refusal))
+        except edges.Malformed as error:
+            self.findings.append(Finding(node, _malformed(node.obj, error)))
+        except Exception as error:
+            self.findings.append(Finding(node, _raised(node.obj, error), error))
+        return ()
+
+    def _pickled_from(self, obj: Any) -> Iterator[edges.Edge] | Sequence[edges.Edge]:
+        cls = type(obj)
+        if cls is types.FunctionType:
+            return () if self.code.reference(obj) else edges.parts_of_function(obj)
+        if issubclass(cls, type):
+            return () if self.code.is_named(obj) else edges.parts_of_class(obj)
+        self._check_class(cls)
+        registered = copyreg.dispatch_table.get(cls)
+        if registered is None:
+            inside = edges.contents(obj)
+            if inside is not None:
+                return inside
+        reduced = (registered or VALUE[cls])(obj)
+        self._kept.append(reduced)  # so that no id is given twice
+        if isinstance(reduced, str):
+            _check_name(obj, reduced)
+            return ()
+        return list(edges.parts(obj, reduced))
+
+    def _check_class(self, cls: type) -> None:
+        """Blame the instance, not its class, for a class that cannot be sent."""
+        if cls not in self._bad_classes:
+            self._bad_classes[cls] = None
+            try:
+                self.code.is_named(cls)
+            except Refused as error:
+                what = f"an object of {error.refusal.what}"
+                self._bad_classes[cls] = error.refusal._replace(what=what)
+        refusal = self._bad_classes[cls]
+        if refusal is not None:
+            raise Refused(refusal)
+
+
+def _check_name(obj: Any, name: str) -> None:
+    module = getattr(obj, "__module__", None)
+    if isinstance(module, str) and importable(module) and find(module, name) is not obj:
+        raise edges.Malformed(f"gives the name {name!r}, and {module}.{name} is not this object")
+
+
+def _malformed(obj: Any, error: Exception) -> Refusal:
+    owner, method = _reducer(type(obj))
+    return Refusal(
+        f"{_a(owner)} whose {method} cannot be used",
+        f"{owner.__qualname__}.{method} {error}.",
+        f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
+    )
+
+
+def _raised(obj: Any, error: Exception) -> Refusal:
+    owner, method = _reducer(type(obj))
+    if owner is object or error.__traceback__ is None:
+        text = str(error) or type(error).__name__
+        return Refusal(
+            _a(type(obj)),
+            f"{type(obj).__qualname__} objects cannot be pickled: {text.rstrip('.')}.",
+            f"Create it inside the function{{or_leave_out}}, or give {type(obj).__qualname__} a "
+            "__reduce__.",
+        )
+    return Refusal(
+        f"{_a(type(obj))} whose {method} raised {type(error).__name__}",
+        f"{owner.__qualname__}.{method} raised {type(error).__name__}: {error}.".replace("..", "."),
+        f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
+    )
+
+
+def _reducer(cls: type) -> tuple[type, str]:
+    """Which class says how objects of `cls` are pickled, and in which method."""
+    for base in cls.__mro__:
+        for method in ("__reduce_ex__", "__reduce__", "__getstate__"):
+            if method in base.__dict__:
+                return (base, method) if base is not object else (object, "__reduce_ex__")
+    return object, "__reduce_ex__"
+
+
+def _a(cls: type) -> str:
+    name = f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.").removeprefix(
+        "__main__."
+    )
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
