@@ -11,7 +11,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-__all__ = ["Kind", "check", "check_order", "is_decorated", "kind", "positional_options"]
+__all__ = [
+    "Kind",
+    "check",
+    "check_order",
+    "is_decorated",
+    "kind",
+    "positional_options",
+    "unwrapped",
+]
 
 Kind = Literal["function", "coroutine", "generator", "async generator"]
 
@@ -34,7 +42,7 @@ def check(function: Any, style: str) -> None:
     Raises:
         TypeError: It cannot be decorated; the message says what to write instead.
     """
-    inner = _unwrapped(function)
+    inner = unwrapped(function)
     if is_decorated(inner):
         raise TypeError(_twice(function, inner, style))
     if _is_class(inner):
@@ -72,7 +80,7 @@ def kind(function: Any) -> Kind:
     Looks through `functools.partial`, bound methods and callable objects, but not through
     ``__wrapped__``: what stands outermost decides.
     """
-    function = _code_holder(_unwrapped(function))
+    function = _code_holder(unwrapped(function))
     # Said by inspect.markcoroutinefunction, for a plain function that returns a coroutine.
     if getattr(function, "_is_coroutine_mark", None) is not None:
         return "coroutine"
@@ -91,7 +99,7 @@ def _wrapper_name(obj: object) -> str:
     return "staticmethod" if isinstance(obj, staticmethod) else ""
 
 
-def _unwrapped(function: Any) -> Any:
+def unwrapped(function: Any) -> Any:
     """Give the function in a classmethod or staticmethod object."""
     return function.__func__ if _wrapper_name(function) else function
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar, Unpack
 
 from procession.backends import registry
 from procession.configuration import Options, OptionValues, resolve, validate
+from procession.decoration import is_decorated
 from procession.engine.job import Call, make_job, packer, rules_of
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
@@ -129,7 +130,7 @@ class Pool(Executor):
 
     def _call(self, fn: Any) -> Call:
         decorated = None
-        if getattr(type(fn), "__procession_function__", False):
+        if is_decorated(fn):
             call: Call = fn._call()
             if not call.prefix:
                 decorated, fn = call.decorated, call.function
@@ -138,7 +139,7 @@ class Pool(Executor):
         name = getattr(fn, "__name__", None) or type(fn).__name__
         return Call(fn, decorated, name, (), self._options)
 
-    def map(
+    def map(  # pyright: ignore[reportIncompatibleMethodOverride] (fn by position, as documented)
         self,
         fn: Callable[..., T],
         /,

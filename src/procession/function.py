@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import wrapt
 
 from procession.configuration import Options, resolve, validate
+from procession.decoration import check_order, unwrapped
 from procession.engine.job import Call
 from procession.futures import Future
 from procession.outcome import Outcome
@@ -25,6 +26,7 @@ class _Verbs:
     """The verbs, the same on a decorated function and on a decorated method bound to an object."""
 
     __procession_function__ = True
+    __wrapped__: Any
 
     def _call(self) -> Call:
         """Who is called, with which options, as of now."""
@@ -37,8 +39,8 @@ class _Verbs:
     @property
     def local(self) -> Callable[..., Any]:
         """The undecorated function: called, it runs here."""
-        wrapped: Callable[..., Any] = self.__wrapped__  # type: ignore[attr-defined]
-        return wrapped
+        function: Callable[..., Any] = self.__wrapped__
+        return function
 
     @property
     def options(self) -> Options:
@@ -138,7 +140,7 @@ class _Verbs:
         return chunking.call(call, first, args, kwargs)
 
 
-class BoundFunction(_Verbs, wrapt.BoundFunctionWrapper):  # type: ignore[misc]
+class BoundFunction(_Verbs, wrapt.BoundFunctionWrapper):
     """A decorated method bound to its instance or class."""
 
     def _call(self) -> Call:
@@ -175,7 +177,7 @@ class BoundFunction(_Verbs, wrapt.BoundFunctionWrapper):  # type: ignore[misc]
         return _bind, (self._self_parent, getattr(wrapped, "__self__", None), self._self_owner)
 
 
-class Function(_Verbs, wrapt.FunctionWrapper):  # type: ignore[misc]
+class Function(_Verbs, wrapt.FunctionWrapper):
     """A decorated function.
 
     Args:
@@ -205,15 +207,10 @@ class Function(_Verbs, wrapt.FunctionWrapper):  # type: ignore[misc]
 
     def _call(self) -> Call:
         self._check_order()
-        wrapped = self.__wrapped__
-        if isinstance(wrapped, (staticmethod, classmethod)):
-            wrapped = wrapped.__func__
-        return self._call_of(wrapped, ())
+        return self._call_of(unwrapped(self.__wrapped__), ())
 
     def _check_order(self) -> None:
         if not self._self_in_order:
-            from procession.decoration import check_order
-
             check_order(self if self._self_origin is None else self._self_origin, self._self_style)
             self._self_in_order = True
 
@@ -271,7 +268,7 @@ def _never(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     raise AssertionError("both wrappers answer calls themselves")
 
 
-def _bind(function: Function, instance: Any, owner: Any) -> Any:
+def _bind(function: Function, instance: object, owner: Any) -> Any:
     """Bind a decorated function as it was bound where it was pickled."""
     if isinstance(instance, type):
         return function.__get__(None, instance)
@@ -302,7 +299,7 @@ def _first(
     )
 
 
-def _check_items(items: Any, args: tuple[Any, ...], name: str, verb: str) -> None:
+def _check_items(items: object, args: tuple[Any, ...], name: str, verb: str) -> None:
     """Refuse what cannot be mapped over; warn of arguments that look like a second input."""
     if not hasattr(type(items), "__iter__") and not hasattr(type(items), "__getitem__"):
         shown = f"{name}(items)" if verb == "plain call" else f"{name}.{verb}(items)"
@@ -311,9 +308,10 @@ def _check_items(items: Any, args: tuple[Any, ...], name: str, verb: str) -> Non
             f"{type(items).__name__}. Write [{items!r:.40}] to run it on one item, or "
             f"{name}.local(...) to call it here."
         )
-    if args and isinstance(items, (list, tuple, range)) and len(items) > 1:
+    length = _length(items)
+    if args and length > 1:
         for extra in args:
-            if isinstance(extra, (list, tuple, range)) and len(extra) == len(items):
+            if _length(extra) == length:
                 from procession._warn import warn_user
 
                 warn_user(
@@ -322,3 +320,8 @@ def _check_items(items: Any, args: tuple[Any, ...], name: str, verb: str) -> Non
                     f"it is meant, pass it by keyword."
                 )
                 return
+
+
+def _length(value: object) -> int:
+    """How long a list, tuple or range is; 0 for anything else."""
+    return len(cast("Sized", value)) if isinstance(value, (list, tuple, range)) else 0

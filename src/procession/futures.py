@@ -136,7 +136,7 @@ def gather(
 ) -> tuple[T1, T2, T3, T4, T5]: ...
 @overload
 def gather(*futures: cf.Future[T]) -> tuple[T, ...]: ...
-def gather(*futures: cf.Future[Any]) -> tuple[Any, ...]:
+def gather(*futures: Any) -> tuple[Any, ...]:
     """Wait for several futures and return their results, in the order of the arguments.
 
     Raises:
@@ -144,10 +144,9 @@ def gather(*futures: cf.Future[Any]) -> tuple[Any, ...]:
         TypeError: An argument is no future.
     """
     for number, future in enumerate(futures):
-        if not isinstance(future, cf.Future):  # pyright: ignore[reportUnnecessaryIsInstance]
-            hint = (
-                "write gather(*futures)" if isinstance(future, Iterable) else "pass f.submit(...)"
-            )
+        if not isinstance(future, cf.Future):
+            several = hasattr(future, "__iter__")
+            hint = "write gather(*futures)" if several else "pass f.submit(...)"
             raise TypeError(
                 f"gather() takes futures; argument {number} is a {type(future).__name__}: {hint}."
             )
