@@ -215,7 +215,8 @@ def test_aimap_from_two_tasks(place: Place) -> None:
 
     async def main() -> tuple[list[int], list[int]]:
         function = at(place, f.square)
-        return await asyncio.gather(run(function, 10), run(function, 20))
+        one, two = await asyncio.gather(run(function, 10), run(function, 20))
+        return one, two
 
     assert asyncio.run(main()) == (SQUARES[:10], SQUARES)
 

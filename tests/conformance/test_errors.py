@@ -151,10 +151,20 @@ def test_an_exception_that_cannot_be_rebuilt(processes: Place) -> None:
 @pytest.mark.parametrize(("how", "code"), [("SystemExit", 3), ("KeyboardInterrupt", None)])
 def test_exits(place: Place, how: str, code: int | None) -> None:
     """`sys.exit` in an item neither ends the worker nor the caller."""
+    if place.backend == "serial" and how == "KeyboardInterrupt":
+        pytest.skip("in the caller's own thread it may be the caller's own Ctrl-C: see below")
     error = outcome_of(place, how).error
     assert isinstance(error, TaskExited)
     assert error.code == code
     assert how in str(error) or "sys.exit" in str(error)
+
+
+def test_an_interrupt_of_a_serial_map_is_the_caller_s() -> None:
+    """Where items run in the caller's thread, KeyboardInterrupt reaches the caller as itself."""
+    function = f.misbehave.with_options(backend="serial")
+    with pytest.raises(KeyboardInterrupt):
+        function.map(range(5), "KeyboardInterrupt")
+    assert function.map(range(2), "KeyboardInterrupt") == [0, 1]
 
 
 def test_map_raises_the_first_error_in_order(place: Place) -> None:
