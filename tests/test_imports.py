@@ -1,0 +1,107 @@
+"""What an import costs, counted in modules, and which names the package gives."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import procession
+
+HEAVY = {"asyncio", "cloudpickle", "loky", "multiprocessing", "numpy", "tblib", "tqdm"}
+DECORATE = """
+from procession import parallel_map
+
+@parallel_map
+def double(number):
+    return 2 * number
+"""
+NAMES = (
+    "import procession\nvalues = {name: getattr(procession, name) for name in procession.__all__}\n"
+)
+IMPORT_EVERYTHING = """
+import importlib, pkgutil
+for module in pkgutil.walk_packages(procession.__path__, "procession."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+def run(code: str) -> str:
+    """Run code in a new interpreter; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded(code: str) -> set[str]:
+    """The modules that code loads in a new interpreter, beyond those it starts with."""
+    report = "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    modules: set[str] = set(json.loads(run(code + report).splitlines()[-1]))
+    return modules - set(json.loads(run("import json, sys\nprint(json.dumps(list(sys.modules)))")))
+
+
+def test_importing_the_package_loads_nothing_else() -> None:
+    """`import procession` loads one module: far below wrapt's cost plus 30 ms."""
+    assert loaded("import procession") - {"json"} == {"procession"}
+
+
+def test_naming_a_decorator_loads_no_library() -> None:
+    """Until a function is decorated neither wrapt nor the options are loaded."""
+    ours = {m for m in loaded("from procession import parallel_map") if m.startswith("proc")}
+
+    assert ours == {"procession", "procession.decorators"}
+    assert "wrapt" not in loaded("from procession import parallel_map, isolated")
+
+
+def test_decorating_loads_nothing_heavy_beyond_wrapt() -> None:
+    """A decorated function needs wrapt; what only a pool needs waits for the first pool."""
+    assert HEAVY.isdisjoint(loaded(DECORATE) - loaded("import wrapt"))
+
+
+def test_no_public_name_loads_an_optional_or_pool_library() -> None:
+    """Naming everything that is public loads no array library, no pool and no pickler."""
+    assert (HEAVY - {"multiprocessing"}).isdisjoint(loaded(NAMES) - loaded("import wrapt"))
+
+
+def test_a_worker_needs_neither_wrapt_nor_asyncio() -> None:
+    """What runs items on the far side starts fast."""
+    assert {"wrapt", "asyncio", "numpy"}.isdisjoint(loaded("import procession.worker.run"))
+
+
+def test_every_public_name_is_there() -> None:
+    """`__all__` holds each name once, and each can be had and is listed by dir()."""
+    names = procession.__all__
+
+    assert len(set(names)) == len(names)
+    assert [name for name in names if getattr(procession, name, None) is None] == []
+    assert set(names) <= set(dir(procession))
+
+
+def test_no_submodule_takes_a_public_name() -> None:
+    """Importing every submodule rebinds no public name (a submodule becomes an attribute)."""
+    check = "print([name for name in values if getattr(procession, name) is not values[name]])"
+
+    assert run(NAMES + IMPORT_EVERYTHING + check).strip() == "[]"
+    late = "import procession\n" + IMPORT_EVERYTHING + NAMES
+    modules = (
+        "import types\nprint([n for n, v in values.items() if isinstance(v, types.ModuleType)])"
+    )
+    assert run(late + modules).strip() == "['shared', 'testing']"
+
+
+def test_star_import_gives_the_public_names() -> None:
+    """`from procession import *` works, lazily as the names are."""
+    code = "from procession import *\nimport procession\n"
+
+    assert run(code + "print(set(procession.__all__) - set(globals()))").strip() == "set()"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A misspelt name is refused as on every module."""
+    with pytest.raises(AttributeError, match="has no attribute 'paralel_map'"):
+        procession.paralel_map  # type: ignore[attr-defined]  # noqa: B018
