@@ -1,0 +1,170 @@
+"""What is reported of a phase that never reported itself, because its process ended."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from typing import Any, Final, Literal
+
+import pytest
+from _pytest.skipping import evaluate_xfail_marks, xfailed_key
+
+from procession.errors import MemoryLimitExceeded, TimedOut, WorkerDied
+from procession.pytest_isolation.process import End, TestProcess
+
+__all__ = ["Phase", "TestNotRun", "failed_report", "failure", "signal_name", "stack_of"]
+
+Phase = Literal["setup", "call", "teardown"]
+
+_Failed: Any = pytest.fail.Exception
+"""A base that makes pytest print the message alone, without a traceback through this file."""
+
+
+class _Told:
+    """Reads as its message alone, in the report and in the one-line summary."""
+
+    pytrace = False
+    args: tuple[Any, ...]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # pytest prints a class as its module has it, and builtins' without a module.
+        cls.__module__ = "builtins"
+        cls.__name__ = cls.__qualname__ = cls.__name__.removeprefix("Test")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class TestWorkerDied(_Told, WorkerDied, _Failed):  # type: ignore[misc]
+    """The process of an isolated test died."""
+
+    __test__ = False
+
+
+class TestTimedOut(_Told, TimedOut, _Failed):  # type: ignore[misc]
+    """An isolated test ran longer than its timeout."""
+
+    __test__ = False
+
+
+class TestMemoryLimitExceeded(_Told, MemoryLimitExceeded, _Failed):  # type: ignore[misc]
+    """An isolated test's process passed its memory_limit."""
+
+    __test__ = False
+
+
+class TestNotRun(_Told, _Failed):  # type: ignore[misc]
+    """An isolated test could not be run, or interrupted its own pytest."""
+
+    __test__ = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, pytrace=False)
+
+
+def failure(end: End, process: TestProcess, phase: Phase, seconds: float) -> BaseException:
+    """Say how a process ended that should not have."""
+    isolation = process.isolation
+    stack = stack_of(process)
+    where = "" if phase == "call" else f" in its {phase}"
+    tail = f"\n\n{stack}" if stack else ""
+    if end.kind == "timeout":
+        assert process.timeout is not None
+        return TestTimedOut(
+            f"the test ran longer than timeout={process.timeout:g} s{where}, "
+            f"and its process was ended after {seconds:.2f} s.{tail}",
+            seconds=process.timeout,
+            stack=stack,
+        )
+    if end.kind == "memory":
+        assert isolation.memory_limit is not None
+        return TestMemoryLimitExceeded(
+            f"the test's process reached {_size(end.peak)} of private "
+            f"memory{where}, above memory_limit={_size(isolation.memory_limit)}, and was ended "
+            f"after {seconds:.2f} s.{tail}",
+            limit=isolation.memory_limit,
+            peak=end.peak,
+        )
+    name = signal_name(end.returncode)
+    how = f"was killed by {name}" if name else f"exited with code {end.returncode}"
+    hint = ""
+    if end.returncode == -signal.SIGKILL and not stack:
+        hint = " If the test did not do that to itself, it was probably the OOM killer."
+    if end.returncode >= 0:
+        hint = " Something in it called os._exit() or the like."
+    return TestWorkerDied(
+        f"the test's process {how}{where} after {seconds:.2f} s.{hint}{tail}",
+        exitcode=end.returncode,
+        signal=name,
+        stack=stack,
+    )
+
+
+_MACHINERY: Final = ("_pytest", "pluggy", "pytest_isolation", "pytest", "pytest_timeout.py")
+"""Folders and files whose frames lie below a test's own in every stack."""
+
+
+def stack_of(process: TestProcess) -> str:
+    """What faulthandler wrote, without the frames that every test has below its own."""
+    lines = process.files.content("stack").strip().splitlines()
+    kept: list[str] = []
+    for number, line in enumerate(lines):
+        if _is_machinery(line):
+            below = itertools.takewhile(lambda one: one.startswith("  File "), lines[number:])
+            if all(map(_is_machinery, below)):
+                continue
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def _is_machinery(line: str) -> bool:
+    """Whether a line is a frame of pytest's, or of ours."""
+    parts = line.split('"')
+    if not line.startswith("  File ") or len(parts) < 3:
+        return False
+    return any(part in _MACHINERY for part in parts[1].split("/"))
+
+
+def signal_name(returncode: int) -> str | None:
+    """The name of the signal that a negative exit code stands for."""
+    if returncode >= 0:
+        return None
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB ({count} bytes)"
+
+
+def failed_report(
+    item: pytest.Item,
+    phase: Phase,
+    error: BaseException,
+    start: float,
+    sections: list[tuple[str, str]],
+) -> pytest.TestReport:
+    """Report that a phase failed, the way pytest does: through its hook, and by its xfail marks.
+
+    Args:
+        item: The test.
+        phase: The phase that did not end.
+        error: Why.
+        start: When the phase began, in seconds since the epoch.
+        sections: What it had printed.
+    """
+    try:
+        raise error
+    except BaseException:
+        found = pytest.ExceptionInfo.from_current()
+    stop = max(start, time.time())
+    call = pytest.CallInfo(None, found, start, stop, stop - start, phase, _ispytest=True)
+    # What the test's own process would have found out in its setup.
+    item.stash[xfailed_key] = evaluate_xfail_marks(item)
+    report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=call)
+    report.sections.extend(sections)
+    return report

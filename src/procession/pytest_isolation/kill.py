@@ -1,0 +1,68 @@
+"""Processes from outside: how much memory one takes, whom it has started, and the end of all."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+__all__ = ["descendants", "end_group", "private_memory"]
+
+
+def private_memory(pid: int) -> int:
+    """Bytes that a process has for itself: anonymous, in memory or swapped out.
+
+    Not the files and shared memory that it maps. 0 if it is gone.
+    """
+    total = 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            for line in status:
+                if line.startswith((b"RssAnon:", b"VmSwap:")):
+                    total += int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        return 0
+    return total
+
+
+def descendants(pid: int) -> list[int]:
+    """Children of a process, and their children, wherever they have moved their group to."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop()
+        try:
+            threads = os.listdir(f"/proc/{one}/task")
+        except OSError:
+            continue
+        for thread in threads:
+            try:
+                with open(f"/proc/{one}/task/{thread}/children", "rb") as file:
+                    children = [int(child) for child in file.read().split()]
+            except OSError:
+                continue
+            found.extend(children)
+            waiting.extend(children)
+    return found
+
+
+def end_group(pid: int) -> int:
+    """Kill a process's group, whoever in it is left, and reap the process.
+
+    Returns:
+        The process's exit code, or minus its signal; 0 if somebody else reaped it.
+    """
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0  # Its number may be another's by now.
+    # Its own first: before it has made its group, there is none of its number.
+    for end in (os.kill, os.killpg):
+        try:
+            end(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        return 0
+    return os.waitstatus_to_exitcode(status)

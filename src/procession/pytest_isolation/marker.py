@@ -1,0 +1,152 @@
+"""What ``@pytest.mark.isolated(...)`` was given, checked and put together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final, Literal, NamedTuple
+
+import pytest
+
+__all__ = ["HELP", "Isolation", "isolation_of"]
+
+Context = Literal["spawn", "fork"]
+
+_NAMES: Final = ("timeout", "memory_limit", "context", "group")
+HELP: Final = "isolated(timeout=None, memory_limit=None, context='spawn', group=None)"
+
+
+class Isolation(NamedTuple):
+    """How one test is isolated.
+
+    Attributes:
+        timeout: Seconds the test may take, with its fixtures, once its process is up.
+        memory_limit: Bytes of private memory its process may reach.
+        context: ``"spawn"``, a fresh interpreter; or ``"fork"``, a copy of pytest's process.
+        group: The node whose tests share the process, or `None` for a process per test.
+    """
+
+    timeout: float | None = None
+    memory_limit: int | None = None
+    context: Context = "spawn"
+    group: pytest.Collector | None = None
+
+
+def isolation_of(item: pytest.Item, marker: str) -> Isolation:
+    """Put an item's markers together: the closest one wins, option by option.
+
+    Raises:
+        pytest.UsageError: A marker's argument has an unknown name or a wrong value.
+    """
+    given: dict[str, Any] = {}
+    for mark in item.iter_markers(marker):
+        if mark.args:
+            shown = ", ".join(map(repr, mark.args))
+            raise _refuse(
+                item,
+                marker,
+                f"was given {shown}, and takes keywords only. "
+                f"Write @pytest.mark.{marker}(timeout={mark.args[0]!r}), or whatever you meant",
+            )
+        for name in mark.kwargs:
+            if name not in _NAMES:
+                raise _refuse(item, marker, _no_such(name, mark.kwargs[name], marker))
+        given = {**mark.kwargs, **given}
+    parsed = {
+        name: _PARSERS[name](item, marker, value)
+        for name, value in given.items()
+        if value is not None
+    }
+    return Isolation(**parsed)
+
+
+def _refuse(item: pytest.Item, marker: str, problem: str) -> pytest.UsageError:
+    return pytest.UsageError(f"{item.nodeid}: @pytest.mark.{marker} {problem}.")
+
+
+def _no_such(name: str, value: object, marker: str) -> str:
+    import difflib
+
+    from procession.configuration.aliases import ALIASES
+
+    near = {"memory": "memory_limit", "scope": "group", "limit": "timeout"}.get(name)
+    near = near or ALIASES.get(name)
+    if near not in _NAMES:
+        near = next(iter(difflib.get_close_matches(name, _NAMES, 1, 0.6)), None)
+    if near is None:
+        return f"has no argument {name!r}. It takes {', '.join(_NAMES)}"
+    return f"has no argument {name!r}. Write @pytest.mark.{marker}({near}={value!r})"
+
+
+def _by_option(name: str) -> Callable[[pytest.Item, str, Any], Any]:
+    """A parser that follows the rule of the option of the same name."""
+
+    def parse(item: pytest.Item, marker: str, value: Any) -> Any:
+        from procession.configuration.validation import parse_option
+        from procession.errors import OptionError
+
+        try:
+            return parse_option(name, value, f"was given {name}={value!r}")
+        except OptionError as error:
+            raise _refuse(item, marker, str(error).rstrip(".")) from None
+
+    return parse
+
+
+def _memory_limit(item: pytest.Item, marker: str, value: Any) -> int:
+    if not os.path.exists("/proc/self/status"):
+        raise _refuse(
+            item,
+            marker,
+            f"was given memory_limit={value!r}, and this system ({sys.platform}) has no "
+            "/proc to read a process's private memory from. Leave memory_limit out here",
+        )
+    return int(_by_option("memory_limit")(item, marker, value))
+
+
+def _context(item: pytest.Item, marker: str, value: Any) -> Context:
+    if value not in ("spawn", "fork"):
+        raise _refuse(
+            item,
+            marker,
+            f"was given context={value!r}. A test runs in a fresh interpreter, "
+            "context='spawn' (what you get when you leave it out), or in a copy of pytest's own "
+            "process, context='fork'",
+        )
+    if value == "fork" and not hasattr(os, "fork"):
+        raise _refuse(
+            item,
+            marker,
+            f"was given context='fork', and this system ({sys.platform}) cannot fork. "
+            "Leave context out for a fresh interpreter",
+        )
+    return "spawn" if value == "spawn" else "fork"
+
+
+def _group(item: pytest.Item, marker: str, value: Any) -> pytest.Collector:
+    kinds: dict[Any, type[pytest.Collector]] = {"class": pytest.Class, "module": pytest.Module}
+    if not isinstance(value, str) or value not in kinds:
+        raise _refuse(
+            item,
+            marker,
+            f"was given group={value!r}. Tests can share a process by group='class' or "
+            "group='module'; leave it out for a process per test",
+        )
+    node = item.getparent(kinds[value])
+    if node is None:
+        raise _refuse(
+            item,
+            marker,
+            f"was given group={value!r}, and this test is in no {value}. "
+            "Write group='module', or leave it out",
+        )
+    return node
+
+
+_PARSERS: Final[dict[str, Callable[[pytest.Item, str, Any], Any]]] = {
+    "timeout": _by_option("timeout"),
+    "memory_limit": _memory_limit,
+    "context": _context,
+    "group": _group,
+}

@@ -1,0 +1,252 @@
+"""One isolated test, as pytest sees it: reports in the right order, whatever became of it."""
+
+from __future__ import annotations
+
+import faulthandler
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks
+
+from procession.pytest_isolation import crash
+from procession.pytest_isolation.crash import Phase
+from procession.pytest_isolation.marker import Isolation
+from procession.pytest_isolation.process import TestProcess
+from procession.pytest_isolation.replay import replay_warning
+
+__all__ = ["Outer", "is_skipped"]
+
+
+class Outer:
+    """Runs a session's isolated tests; holds the process that a group is in the middle of."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._watchdog = float(config.getini("faulthandler_timeout") or 0) > 0
+        self._number = 0
+        self._process: TestProcess | None = None
+
+    def run(
+        self,
+        item: pytest.Item,
+        isolation: Isolation,
+        nextitem: pytest.Item | None,
+        following: Isolation | None,
+        timer: float | None,
+    ) -> None:
+        """Run one test, and send its reports to all plugins.
+
+        Args:
+            item: The test.
+            isolation: How it is isolated.
+            nextitem: The test that comes next.
+            following: How that one is isolated, if it is.
+            timer: Seconds that pytest-timeout gives the test.
+        """
+        if self._watchdog:
+            faulthandler.cancel_dump_traceback_later()  # The test's process has its own.
+        ihook = item.ihook
+        ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        shares = isolation.group is not None and following == isolation
+        successor = nextitem if shares else None
+        try:
+            attempt = _Attempt(item, self._taken(item, isolation))
+            attempt.follow(successor, timer)
+            done = not shares or attempt.over
+            if done:
+                attempt.leave()
+            attempt.finish(nextitem)
+            if done:
+                self.close()
+        except BaseException:
+            self.close()  # Ctrl-C, or pytest.exit(): at once, and without a word.
+            raise
+        ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    def _taken(self, item: pytest.Item, isolation: Isolation) -> TestProcess:
+        """The group's process if it lives, else a new one."""
+        if self._process is not None:
+            if self._process.isolation == isolation and self._process.end is None:
+                return self._process
+            self.close()
+        self._number += 1
+        self._process = TestProcess(item, isolation, _collect_argument(item), self._number)
+        return self._process
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+
+def _collect_argument(item: pytest.Item) -> str:
+    """What the test's process collects, to find the test in it: the file it is in."""
+    path = item.path
+    while "[" in str(path):  # pytest reads a bracket as the beginning of a parameter
+        path = path.parent
+    return str(path)
+
+
+class _Attempt:
+    """One test in one process."""
+
+    def __init__(self, item: pytest.Item, process: TestProcess) -> None:
+        self._item = item
+        self._process = process
+        self._phase: Phase = "setup"
+        self._start = time.time()
+        self._reported: set[str] = set()
+        self._teardown: list[pytest.TestReport] = []
+        self._problem: str | None = None
+        self._exit: tuple[str, int | None] | None = None
+        self._finished = False
+        self.over = False
+        """Whether the process can run no further test."""
+
+    def follow(self, successor: pytest.Item | None, timer: float | None) -> None:
+        """Have the test run, and report each phase as it comes."""
+        nodeid = self._item.nodeid
+        self._process.run(nodeid, successor.nodeid if successor is not None else None, timer)
+        for record in self._process.records():
+            getattr(self, f"_on_{record[0]}")(*record[1:])
+            if self._finished:
+                break
+        else:
+            self.over = True
+        session = self._item.session
+        self.over = self.over or bool(session.shouldfail or session.shouldstop)
+
+    # What the process tells.
+
+    def _on_began(self, nodeid: str, *printed: int) -> None:
+        self._start = time.time()
+
+    def _on_phase(self, nodeid: str, when: Phase, start: float) -> None:
+        self._phase, self._start = when, start
+
+    def _on_report(self, nodeid: str, data: dict[str, Any]) -> None:
+        config = self._item.config
+        report = config.hook.pytest_report_from_serializable(config=config, data=data)
+        self._reported.add(report.when)
+        if report.when == "teardown":
+            self._teardown.append(report)  # Held back until it is known how the process left.
+        else:
+            self._log(report)
+
+    def _on_warning(self, *what: Any) -> None:
+        replay_warning(self._item, *what)
+
+    def _on_exit(self, nodeid: str, reason: str, returncode: int | None) -> None:
+        self._exit = reason, returncode
+
+    def _on_interrupted(self, nodeid: str, name: str, text: str) -> None:
+        self.over = True
+        self._problem = f"the test interrupted its own pytest by {name}.\n\n{text}"
+
+    def _on_missing(self, nodeid: str, errors: str) -> None:
+        self.over = True
+        self._problem = (
+            f"{nodeid} was not found when its file was collected again, in the test's own "
+            "process. A test's id must not depend on the process it is collected in (a random "
+            "number, an address, the order of a set)."
+        )
+        if errors:
+            self._problem = (
+                f"{nodeid} could not be collected in the test's own process.\n\n{errors}"
+            )
+
+    def _on_internal(self, text: str) -> None:
+        self._problem = f"pytest failed in the test's own process.\n\n{text}"
+
+    def _on_finished(self, nodeid: str) -> None:
+        self._finished = True
+
+    # What pytest is told.
+
+    def _log(self, report: pytest.TestReport) -> None:
+        self._item.ihook.pytest_runtest_logreport(report=report)
+
+    def leave(self) -> None:
+        """Let the process go, and take notice of a crash on its way out."""
+        process = self._process
+        if process.end is not None or self._problem is not None:
+            return
+        returncode = process.leave()
+        if returncode is None:
+            self._problem = "the test's process did not end by itself after the test."
+        elif returncode < 0:
+            name = crash.signal_name(returncode)
+            self._problem = f"the test's process was killed by {name} on its way out."
+            if stack := crash.stack_of(process):
+                self._problem += f"\n\n{stack}"
+
+    def finish(self, nextitem: pytest.Item | None) -> None:
+        """Report what is missing, and tear down here what the next test does not need."""
+        if self._exit is not None:
+            pytest.exit(*self._exit)
+        self._report_missing()
+        session = self._item.session
+        if session.shouldfail or session.shouldstop:
+            nextitem = None
+        call = self._tear_down_here(nextitem)
+        for report in self._teardown:
+            self._log(report)
+        if not self._teardown or call.excinfo is not None:
+            self._log(self._item.ihook.pytest_runtest_makereport(item=self._item, call=call))
+
+    def _report_missing(self) -> None:
+        if self._problem is not None:
+            error: BaseException = crash.TestNotRun(self._problem)
+        elif not self._finished:
+            end = self._process.end
+            assert end is not None
+            seconds = max(0.0, time.time() - self._start)
+            error = crash.failure(end, self._process, self._phase, seconds)
+        else:
+            return
+        if self._teardown:  # All went well, and then it died; said in the last report's place.
+            self._phase = "teardown"
+            self._teardown.clear()
+        report = crash.failed_report(
+            self._item, self._phase, error, self._start, self._last_output()
+        )
+        if self._phase == "teardown":
+            self._teardown.append(report)
+        else:
+            self._log(report)
+
+    def _last_output(self) -> list[tuple[str, str]]:
+        files = self._process.files
+        found = [
+            (f"Captured stdout {self._phase}", files.content("out") + files.unseen("raw_out")),
+            (f"Captured stderr {self._phase}", files.content("err") + files.unseen("raw_err")),
+            ("Terminal output of the test's process", files.content("log")),
+        ]
+        return [(name, text) for name, text in found if text.strip()]
+
+    def _tear_down_here(self, nextitem: pytest.Item | None) -> pytest.CallInfo[None]:
+        """Tear down fixtures that tests of this process have set up, and the next does not need."""
+        item = self._item
+        state: Any = item.session._setupstate
+        manager: Any = item.config.pluginmanager.getplugin("capturemanager")
+        capture = nullcontext() if manager is None else manager.item_capture("teardown", item)
+
+        def tear_down() -> None:
+            with capture:
+                state.teardown_exact(nextitem)
+
+        reraise = (KeyboardInterrupt, pytest.exit.Exception)
+        return pytest.CallInfo.from_call(tear_down, "teardown", reraise=reraise)
+
+
+def is_skipped(item: pytest.Item) -> bool:
+    """Whether marks keep the test from running at all: pytest says so without a process."""
+    try:
+        if evaluate_skip_marks(item) is not None:
+            return True
+        expected = evaluate_xfail_marks(item)
+    except Exception:
+        return False  # A condition that fails; the test's process reports it.
+    return expected is not None and not expected.run and not item.config.option.runxfail
