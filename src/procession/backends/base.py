@@ -7,7 +7,7 @@ nothing of processes, pipes or executors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 __all__ = ["Backend", "Chunk", "End", "Item", "Job", "Listener", "Reply"]
@@ -20,8 +20,9 @@ class Job:
 
     Attributes:
         key: Identifies the job in this process; never used twice.
-        header: What a worker needs once per job (function, shared arguments, settings), pickled.
-            Opaque to a backend: it hands it to `procession.worker.run` on the far side.
+        header: What a worker needs once per job (function, shared arguments, settings), pickled
+            when it is first asked for. Opaque to a backend: it hands it to
+            `procession.worker.run` on the far side.
         buffers: Large buffers that belong to the header (pickle protocol 5, out of band).
         name: The function's name, for messages.
         timeout: Seconds one item may run, or `None`.
@@ -31,9 +32,10 @@ class Job:
 
     __slots__ = (
         "__weakref__",
+        "_header",
+        "_pack",
         "buffers",
         "call",
-        "header",
         "key",
         "memory_limit",
         "name",
@@ -44,7 +46,7 @@ class Job:
         self,
         key: int,
         name: str,
-        header: bytes = b"",
+        pack: Callable[[], bytes] = bytes,
         buffers: Sequence[Any] = (),
         timeout: float | None = None,
         memory_limit: int | None = None,
@@ -52,11 +54,19 @@ class Job:
     ) -> None:
         self.key = key
         self.name = name
-        self.header = header
+        self._pack = pack
+        self._header: bytes | None = None
         self.buffers = buffers
         self.timeout = timeout
         self.memory_limit = memory_limit
         self.call = call
+
+    @property
+    def header(self) -> bytes:
+        """The header; packed on first use: a map that runs wholly in the caller needs none."""
+        if self._header is None:
+            self._header = self._pack()
+        return self._header
 
 
 class Item:

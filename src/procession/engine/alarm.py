@@ -75,7 +75,7 @@ _pid = os.getpid()
 
 
 def after(seconds: float, action: Callable[[], None]) -> Alarm:
-    """Call `action` in the helper thread in so many seconds; it must not raise or block for long."""
+    """Call `action` in the helper thread in so many seconds; it must not raise or block."""
     global _clock, _pid
     if _pid != os.getpid():
         _clock, _pid = _Clock(), os.getpid()

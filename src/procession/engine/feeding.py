@@ -33,13 +33,13 @@ class Feeder:
     def _loop(self) -> None:
         run = self._run
         while run.may_take:
-            if run.wanted() <= 0:
+            if run.here_only or run.wanted() <= 0:
                 self._room.wait()
                 self._room.clear()
                 continue
             with self._taking:
-                start, values = run.take_here(1)
-            run.fed(start, values)
+                start, values = run.take(1)
+                run.fed(start, values)
             # Idle workers get the item at once. While all are busy it waits, so that chunks grow:
             # whoever ends a chunk sends on what is pending by then.
             if not values or run.hungry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from procession.worker.run import Header, Settings, Style, call_with, exited, pa
 __all__ = ["Call", "header_here", "make_job", "packer", "reply_here", "rules_of"]
 
 _keys = itertools.count(1)
+_NOTHING_SHARED = dumps(((), (), {}))
 
 
 class Call(NamedTuple):
@@ -80,9 +81,10 @@ def make_job(
         NotPicklable: The function, or an argument that goes to every item, cannot cross.
     """
     options = call.options
-    job = Job(next(_keys), call.name, timeout=options.timeout, memory_limit=options.memory_limit)
+    context = copy_context()
     if shares:
-        header, context = header_here(call, style, args, kwargs or {}), copy_context()
+        job = _new_job(call)
+        header = header_here(call, style, args, kwargs or {})
         job.call = lambda item: context.copy().run(reply_here, header, item)
         return job
     from procession.wire.functions import dump_function
@@ -90,13 +92,27 @@ def make_job(
     buffers: list[Any] = []
     function = dump_function(call.function, call.decorated, options.pickling)
     shared = _dump_shared(call, style, args, kwargs or {}, buffers if out_of_band else None)
-    out = outgoing(options.pickling) if options.forward_logs else None
-    settings = Settings(
-        call.name, style, options.pickling, options.seed, options.nested, out, exits
+
+    def pack() -> bytes:
+        out = outgoing(options.pickling) if options.forward_logs else None
+        settings = Settings(
+            call.name, style, options.pickling, options.seed, options.nested, out, exits
+        )
+        return pack_header(function, shared, settings)
+
+    return _new_job(call, lambda: context.run(pack), buffers)
+
+
+def _new_job(call: Call, pack: Callable[[], bytes] = bytes, buffers: Sequence[Any] = ()) -> Job:
+    options = call.options
+    return Job(
+        next(_keys),
+        call.name,
+        pack,
+        buffers,
+        timeout=options.timeout,
+        memory_limit=options.memory_limit,
     )
-    job.header = pack_header(function, shared, settings)
-    job.buffers = buffers
-    return job
 
 
 def _dump_shared(
@@ -107,6 +123,8 @@ def _dump_shared(
     buffers: list[Any] | None,
 ) -> bytes:
     pickling = call.options.pickling
+    if not (call.prefix or args or kwargs):
+        return _NOTHING_SHARED
     try:
         return dumps((call.prefix, args, kwargs), pickling, buffers)
     except Exception as error:

@@ -170,18 +170,34 @@ class MapRun:
 
     # -- input -------------------------------------------------------------------------------
 
-    def take_here(self, count: int) -> tuple[int, list[Any]]:
-        """Take input for the calling thread: the first index, and the values.
+    def take_here(self, count: int) -> tuple[int, Sequence[Any]]:
+        """Take input for the consumer's thread to run: the first index, and the values."""
+        if self.source.inert:
+            with self.lock:
+                return self.take(count)
+        if self._feeder is None:
+            with self.taking:
+                return self.take(count)
+        with self.taking:
+            with self.lock:
+                pending = self._pending
+                start = pending[0][0] if pending else 0
+                values = [pending.popleft()[1] for _ in range(min(count, len(pending)))]
+            return (start, values) if values else self.take(count)
+
+    def take(self, count: int) -> tuple[int, Sequence[Any]]:
+        """Take input: the first index, and the values. The caller holds the right lock.
 
         Input that may block is taken under `taking`, by one thread at a time; the rest of the map
         goes on meanwhile.
         """
-        if not self.source.inert:
-            start = self.source.taken
-            return start, self.source.take(count) if self.may_take else []
-        with self.lock:
-            start = self.source.taken
-            return start, self.source.take(count) if self.may_take else []
+        start = self.source.taken
+        return start, self.source.take(count) if self.may_take else []
+
+    @property
+    def has_input(self) -> bool:
+        """Whether there is, or may be, input that nobody runs yet."""
+        return bool(self._pending) or self.may_take
 
     @property
     def may_take(self) -> bool:
@@ -214,6 +230,11 @@ class MapRun:
         """Whether the item at `start` is the next one that the consumer is to be given."""
         return not self.plan.ordered or self._delivered == start
 
+    @property
+    def here_only(self) -> bool:
+        """Whether the pool is to be given nothing more, since items are run faster here."""
+        return self.here and self.replies > 0
+
     def delivered_here(self, count: int) -> None:
         """The consumer's thread has run so many items, and has their values already."""
         with self.lock:
@@ -223,8 +244,11 @@ class MapRun:
 
     def go(self) -> None:
         """Give items to the pool from now on."""
-        if not self.source.inert and self._feeder is None and not self.closed:
-            self._feeder = Feeder(self, self.taking)
+        if not self.source.inert and not self.closed:
+            if self._feeder is None:
+                self._feeder = Feeder(self, self.taking)
+            else:
+                self._feeder.poke()
         self.pump()
 
     def pump(self) -> None:

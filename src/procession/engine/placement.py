@@ -11,7 +11,7 @@ __all__ = ["Placement"]
 
 SHIP_SECONDS = 8e-6
 """What this process spends on an item beside pickling it: bookkeeping, its share of a message, and
-unpickling a small result. Measured at 6 to 9 µs per item for chunks of some hundred (3.11 to 3.13)."""
+unpickling a small result. Measured at 6 to 9 µs per item for chunks of some hundred."""
 
 WORKER_SECONDS = 6e-6
 """What a worker spends on an item beside running it (unpickle, context, reply). Measured alike."""

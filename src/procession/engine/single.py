@@ -50,16 +50,22 @@ class SingleCall:
             from procession.worker.relay import replay
 
             replay(reply.extras)
-        if not reply.ok and self._rules.retry_on:
-            if may_retry(item, error_of(item, reply, self._rules), self._rules):
-                item.seconds += reply.seconds
-                return  # `ended` follows, and runs it again
+        if not reply.ok and self._retried(item, reply):
+            return  # `ended` follows, and runs it again
         self._reply = reply
         try:
             value, error = value_of(Settled(item, reply), self._rules), None
         except BaseException as raised:
             value, error = None, raised
         self._over(value, error)
+
+    def _retried(self, item: Item, reply: Reply) -> bool:
+        if not self._rules.retry_on:
+            return False
+        if not may_retry(item, error_of(item, reply, self._rules), self._rules):
+            return False
+        item.seconds += reply.seconds
+        return True
 
     def ended(self, chunk: Chunk, end: End) -> None:
         """The worker is done with it, one way or another."""

@@ -59,6 +59,7 @@ def _prepare(
     blocking: bool,
     ordered: bool,
     one_by_one: bool = False,
+    whole: bool = False,
     notify: Callable[[], None] | None = None,
 ) -> tuple[MapRun, Inline | None]:
     """Make the run of a map, and the runner of items here if there is to be one."""
@@ -95,7 +96,7 @@ def _prepare(
         return run, None
     header = header_here(call, style, args, kwargs)
     single = one_by_one or (ordered and not source.inert)
-    inline = Inline(run, header, single=single, serial=serial, crossing=crosses)
+    inline = Inline(run, header, single=single, whole=whole, serial=serial, crossing=crosses)
     if serial or options.inline is True or not registry.is_warm(where.choice):
         inline.begin()
     return run, inline
@@ -105,7 +106,9 @@ def map_list(
     call: Call, style: Style, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[Any]:
     """All results in input order."""
-    run, inline = _prepare(call, style, items, args, kwargs, blocking=True, ordered=False)
+    run, inline = _prepare(
+        call, style, items, args, kwargs, blocking=True, ordered=False, whole=True
+    )
     return collect(run, inline, _progress(call, run))
 
 

@@ -22,20 +22,20 @@ class Outgoing(NamedTuple):
     """What a worker takes over from the caller.
 
     Attributes:
-        levels: Logger name → level, for the root and every logger with a level of its own;
-            `None` if the caller never imported `logging`.
-        filters: The caller's `warnings.filters`.
+        manners: Pickled pair of logger levels and warning filters. Levels are by logger name, for
+            the root and every logger with a level of its own; `None` if the caller never imported
+            `logging`.
         variables: Pickled pairs of context variable and value.
     """
 
-    levels: dict[str, int] | None
-    filters: list[Any]
+    manners: bytes
     variables: tuple[bytes, ...]
 
 
 # -- the caller's side ---------------------------------------------------------------------
 
 _levels: dict[str, int] | None = None
+_last_manners: tuple[Any, bytes] = None, b""
 _crossing: dict[ContextVar[Any], bool] = {}
 
 
@@ -97,8 +97,29 @@ def _crosses(variable: ContextVar[Any]) -> bool:
 
 def outgoing(pickling: Any = "strict") -> Outgoing:
     """Take what a worker needs to behave like this thread."""
-    warnings = sys.modules["warnings"]
-    return Outgoing(_logger_levels(), list(warnings.filters), _context_variables(pickling))
+    return Outgoing(_manners(), _context_variables(pickling))
+
+
+def _manners() -> bytes:
+    """Levels and filters, pickled again only when one of them has changed."""
+    global _last_manners
+    levels, filters = _logger_levels(), list(sys.modules["warnings"].filters)
+    known, blob = _last_manners
+    if known is not None and known[0] is levels and known[1] == filters:
+        return blob
+    from procession.wire.pickling import dumps
+
+    try:
+        blob = dumps((levels, filters), "by-value")
+    except Exception:  # a filter for a warning class that cannot cross: nobody there raises it
+        blob = dumps((levels, [each for each in filters if _plain_filter(each)]), "by-value")
+    _last_manners = (levels, filters), blob
+    return blob
+
+
+def _plain_filter(each: Any) -> bool:
+    module: str = each[2].__module__
+    return module == "builtins"
 
 
 def replay(extras: Any) -> None:
@@ -149,20 +170,24 @@ class Recorder:
         self._records: list[dict[str, Any]] = []
         self._warned: list[tuple[Any, ...]] = []
         self._levels: dict[str, int] | None = None
-        self._filters: list[Any] | None = None
+        self._manners = b""
         self._handler: Any = None
 
     def adopt(self, out: Outgoing) -> None:
         """Behave like the caller from here on."""
-        if out.levels is not None:
-            self._adopt_levels(out.levels)
         import warnings
 
-        if out.filters != self._filters:
-            self._filters = out.filters
-            warnings.filters[:] = out.filters  # type: ignore[index]
-            warnings._filters_mutated()  # type: ignore[attr-defined]
         warnings.showwarning = self._show
+        if out.manners == self._manners:
+            return
+        from procession.wire.pickling import loads
+
+        levels, filters = loads(out.manners)
+        self._manners = out.manners
+        if levels is not None:
+            self._adopt_levels(levels)
+        warnings.filters[:] = filters  # type: ignore[index]
+        warnings._filters_mutated()  # type: ignore[attr-defined]
 
     def _adopt_levels(self, levels: dict[str, int]) -> None:
         import logging

@@ -7,6 +7,7 @@ unpickled, run and answered alone, so that what fails fails alone.
 from __future__ import annotations
 
 import os
+import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
@@ -54,7 +55,8 @@ class Header(NamedTuple):
 
 def pack_header(function: bytes, shared: bytes, settings: Settings) -> bytes:
     """Put a job together; `shared` is the pickled ``(prefix, args, kwargs)``."""
-    return dumps((function, shared, tuple(settings)))
+    plain = (*settings[:5], settings.out and tuple(settings.out), *settings[6:])
+    return pickle.dumps((function, shared, plain), 5)
 
 
 def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
@@ -65,7 +67,7 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
     """
     from procession.wire.functions import load_function
 
-    function, shared, settings = loads(header)
+    function, shared, settings = pickle.loads(header)
     prefix, args, kwargs = loads(shared, buffers)
     out = settings[5]
     fields = (*settings[:5], None if out is None else Outgoing(*out), *settings[6:])

@@ -1,0 +1,97 @@
+"""Our own worker processes as a backend: workers that can be killed, in a pool that cannot break.
+
+Beyond the protocol of `backends.base`, `ProcessBackend` has
+
+* ``attend(chunk, timeout)``: the calling thread waits for a chunk by reading the worker's pipe
+  itself, which saves a thread switch. It may return early; then wait in the ordinary way.
+* ``warm_up()``: start workers before they are needed.
+"""
+
+from __future__ import annotations
+
+from procession.backends.base import Chunk
+from procession.process.memory import check_available
+from procession.process.pool import IDLE, WorkerPool
+from procession.process.spec import WorkerSpec
+from procession.process.starting import method_of
+
+__all__ = ["ProcessBackend", "WorkerSpec"]
+
+
+class ProcessBackend:
+    """A pool of our own worker processes.
+
+    Args:
+        spec: What shapes the workers.
+        workers: How many chunks may run at once.
+        idle: Seconds after which a worker without work ends.
+        single_use: Run each chunk in a worker of its own that ends with it; after the first, one
+            is kept warm for the next call (see `procession.process.isolated`).
+
+    Raises:
+        OptionError: The context is unknown.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        workers: int,
+        *,
+        idle: float = IDLE,
+        single_use: bool = False,
+    ) -> None:
+        method_of(spec.context)
+        self._pool = WorkerPool(spec, workers, idle=idle, single_use=single_use)
+
+    @property
+    def workers(self) -> int:
+        """How many chunks can run at once."""
+        return self._pool.size
+
+    @property
+    def warm(self) -> bool:
+        """Whether at least one worker is up."""
+        return self._pool.warm
+
+    def start(self, chunk: Chunk) -> None:
+        """Run a chunk as soon as a worker is free.
+
+        Raises:
+            PoolClosed: The backend was closed.
+            BackendUnavailable: The job has a memory limit, and this system cannot tell memory.
+        """
+        if chunk.job.memory_limit is not None:
+            check_available()
+        self._pool.start(chunk)
+
+    def cancel(self, chunk: Chunk) -> bool:
+        """End a chunk: take it back, or kill its worker. True if it will not deliver."""
+        ticket = chunk.handle
+        return ticket is not None and self._pool.cancel(ticket)
+
+    def running(self, chunk: Chunk) -> bool:
+        """Whether a worker was given the chunk."""
+        ticket = chunk.handle
+        return ticket is not None and self._pool.running(ticket)
+
+    def attend(self, chunk: Chunk, timeout: float | None = None) -> None:
+        """Wait for a chunk by reading its worker's pipe in this thread.
+
+        Returns when the chunk is over, when `timeout` seconds have passed, or at once if it waits
+        for a worker or another thread reads already. Its listener is told by whoever reads.
+        """
+        ticket = chunk.handle
+        if ticket is not None:
+            ticket.wait(timeout)
+
+    def warm_up(self, workers: int | None = None) -> None:
+        """Begin to start workers, at most as many as the pool may have."""
+        self._pool.warm_up(workers)
+
+    def apart(self) -> ProcessBackend:
+        """A backend like this one with a single worker (never needed: we know who is to blame)."""
+        return ProcessBackend(self._pool.spec, 1)
+
+    def close(self, *, wait: bool = True, kill: bool = False) -> None:
+        """Take no more chunks. ``kill`` ends those in flight; ``wait`` returns when all is gone."""
+        self._pool.close(wait=wait, kill=kill)
