@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any, Final, Literal
 
 __all__ = [
@@ -199,11 +200,11 @@ def check_order(function: Any, style: str) -> None:
     Raises:
         TypeError: The decorators are in the wrong order.
     """
+    if not isinstance(function.__wrapped__, FunctionType):
+        return  # the right order, or nothing that a class statement made
     parent, _, _ = function.__qualname__.rpartition(".")
     if not parent or parent.endswith("<locals>"):
         return  # not in a class
-    if _wrapper_name(function.__wrapped__):
-        return  # the right order
     above = _wrapper_above(function, parent)
     if not above:
         return
