@@ -20,8 +20,8 @@ class Job:
 
     Attributes:
         key: Identifies the job in this process; never used twice.
-        header: What a worker needs once per job (function, shared arguments, settings), pickled
-            when it is first asked for. Opaque to a backend: it hands it to
+        header: What a worker needs once per job (function, shared arguments, settings), pickled;
+            given as a function, it is packed when it is first asked for. Opaque to a backend: it hands it to
             `procession.worker.run` on the far side.
         buffers: Large buffers that belong to the header (pickle protocol 5, out of band).
         name: The function's name, for messages.
@@ -33,7 +33,6 @@ class Job:
     __slots__ = (
         "__weakref__",
         "_header",
-        "_pack",
         "buffers",
         "call",
         "key",
@@ -46,7 +45,7 @@ class Job:
         self,
         key: int,
         name: str,
-        pack: Callable[[], bytes] = bytes,
+        header: bytes | Callable[[], bytes] = b"",
         buffers: Sequence[Any] = (),
         timeout: float | None = None,
         memory_limit: int | None = None,
@@ -54,8 +53,7 @@ class Job:
     ) -> None:
         self.key = key
         self.name = name
-        self._pack = pack
-        self._header: bytes | None = None
+        self._header = header
         self.buffers = buffers
         self.timeout = timeout
         self.memory_limit = memory_limit
@@ -64,8 +62,8 @@ class Job:
     @property
     def header(self) -> bytes:
         """The header; packed on first use: a map that runs wholly in the caller needs none."""
-        if self._header is None:
-            self._header = self._pack()
+        if not isinstance(self._header, bytes):
+            self._header = self._header()
         return self._header
 
 

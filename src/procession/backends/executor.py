@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from procession.backends.base import Chunk, End, Job, Reply
 from procession.errors import PoolClosed
+from procession.process import lifeline
 from procession.wire.parcel import Parcel
 from procession.worker.remote import Shipment, run_chunk
 
@@ -63,6 +64,7 @@ class ExecutorBackend:
         self._processes: Any = None
         self._closed = False
         self._warm = False
+        self._holds = False
         self._flight: dict[Chunk, Executor] = {}
         self._parcels: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
 
@@ -123,10 +125,16 @@ class ExecutorBackend:
             if self._closed:
                 raise PoolClosed(f"the {self._name} pool was shut down")
             if self._executor is None:
+                self._hold_lifeline()
                 self._executor = self._make(self._workers)
                 self._processes = getattr(self._executor, "_processes", None)
                 self._warm = False
             return self._executor
+
+    def _hold_lifeline(self) -> None:
+        if self._owned and not self._holds:
+            lifeline.acquire()
+            self._holds = True
 
     def _drop(self, executor: Executor) -> None:
         """Make a new executor next time; let the broken one go in a thread that holds no lock."""
@@ -189,6 +197,7 @@ class ExecutorBackend:
         with self._lock:
             self._closed = True
             executor, self._executor = self._executor, None
+            held, self._holds = self._holds, False
             processes = list((self._processes or {}).values()) if kill else []
         if executor is None or not self._owned:
             return
@@ -197,7 +206,9 @@ class ExecutorBackend:
                 process.kill()
             except Exception:
                 continue  # it has ended by itself
-        executor.shutdown(wait=wait, cancel_futures=True) if kill else executor.shutdown(wait=wait)
+        executor.shutdown(wait=wait, cancel_futures=kill)
+        if held and wait:
+            lifeline.release()  # closing it under workers that still run would kill them
 
 
 def _exit_code(processes: Any) -> int | None:

@@ -36,7 +36,9 @@ def executor_backend(options: Options, initializer: bytes) -> ExecutorBackend:
 
 
 def _setup(options: Options, initializer: bytes, *, forked: bool) -> Setup:
-    return Setup(os.getpid(), options.threads_per_worker, initializer, forked)
+    from procession.process import lifeline
+
+    return Setup(os.getpid(), options.threads_per_worker, initializer, forked, lifeline.ticket())
 
 
 def _loky(options: Options, initializer: bytes, workers: int) -> Executor:
@@ -63,8 +65,7 @@ def _stdlib(options: Options, initializer: bytes, workers: int) -> Executor:
     from concurrent.futures import ProcessPoolExecutor
 
     context = options.context if options.context is not None else "spawn"
-    if isinstance(context, str):
-        context = _context(context)
+    context = _context(context)
     setup = _setup(options, initializer, forked=context.get_start_method() == "fork")
     return ProcessPoolExecutor(
         workers,
@@ -75,8 +76,7 @@ def _stdlib(options: Options, initializer: bytes, workers: int) -> Executor:
     )
 
 
-def _context(method: str) -> Any:
-    """A context whose processes do not import the caller's ``__main__``."""
-    from procession.process.starting import context_without_main
+def _context(context: Any) -> Any:
+    from procession.backends.contexts import without_main
 
-    return context_without_main(method)
+    return without_main(context)

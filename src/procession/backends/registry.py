@@ -18,10 +18,12 @@ class Choice(NamedTuple):
     Attributes:
         options: Of which the worker-shaping ones count.
         isolated: Whether each item has a process of its own.
+        module: The module that an isolated function's spare process has already imported.
     """
 
     options: Options
     isolated: bool = False
+    module: str = ""
 
     @property
     def out_of_band(self) -> bool:
@@ -52,6 +54,7 @@ def _key(choice: Choice) -> Any:
     context = options.context
     return (
         choice.isolated,
+        choice.module,
         options.backend,
         options.workers,
         context if context is None or isinstance(context, str) else id(context),
@@ -113,31 +116,37 @@ def is_warm(choice: Choice) -> bool:
 
 
 def one_by_one(choice: Choice) -> bool:
-    """Whether each message must hold one item: the backend counts or limits messages, not items."""
-    options = choice.options
-    if choice.isolated:
-        return True
-    return options.backend == "stdlib" and options.max_tasks_per_worker is not None
+    """Whether each message must hold one item: whoever counts or isolates does so by message."""
+    return choice.isolated or choice.options.max_tasks_per_worker is not None
 
 
 def open_backend(choice: Choice) -> Backend:
     """Make a new backend for these options."""
     options = choice.options
-    if choice.isolated:
-        from procession.backends.process import isolated_backend
-
-        return isolated_backend(options, _initializer(options))
+    if choice.isolated or options.backend == "process":
+        return _process(choice)
     if options.backend == "thread":
         from procession.backends.thread import ThreadBackend
 
         return ThreadBackend(options.workers)
-    if options.backend == "process":
-        from procession.backends.process import process_backend
-
-        return process_backend(options, _initializer(options))
     from procession.backends.pools import executor_backend
 
     return executor_backend(options, _initializer(options))
+
+
+def _process(choice: Choice) -> Backend:
+    from procession.backends.process import ProcessBackend, WorkerSpec
+
+    options = choice.options
+    spec = WorkerSpec(
+        options.context,
+        options.initializer,
+        options.initargs,
+        options.max_tasks_per_worker,
+        options.threads_per_worker,
+        preload=(choice.module,) if choice.module else (),
+    )
+    return ProcessBackend(spec, options.workers, single_use=choice.isolated)
 
 
 def shutdown(*, wait: bool = True) -> None:

@@ -103,12 +103,12 @@ def make_job(
     return _new_job(call, lambda: context.run(pack), buffers)
 
 
-def _new_job(call: Call, pack: Callable[[], bytes] = bytes, buffers: Sequence[Any] = ()) -> Job:
+def _new_job(call: Call, header: Callable[[], bytes] = bytes, buffers: Sequence[Any] = ()) -> Job:
     options = call.options
     return Job(
         next(_keys),
         call.name,
-        pack,
+        header,
         buffers,
         timeout=options.timeout,
         memory_limit=options.memory_limit,

@@ -42,7 +42,10 @@ class _Where:
         self.serial = options.backend == "serial" or (nested and not limited)
         self.shares = options.backend == "thread" and not call.isolated
         self.inline = blocking and not call.isolated and options.may_inline and not nested
-        self.choice = registry.Choice(options, isolated=call.isolated or nested)
+        isolated = call.isolated or nested
+        module = getattr(call.function, "__module__", "") if isolated else ""
+        module = "" if module == "__main__" else module
+        self.choice = registry.Choice(options, isolated, module)
         self.out_of_band = self.choice.out_of_band
 
     def backend(self) -> Backend:

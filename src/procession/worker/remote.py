@@ -60,9 +60,9 @@ def set_up(setup: Setup) -> None:
         return
     state.mark_worker_process()
     if setup.lifeline is not None:
-        from procession.process.lifeline import arm
+        from procession.process import lifeline
 
-        arm(setup.lifeline)
+        lifeline.arm(lifeline.Ticket(*setup.lifeline))
     if setup.threads is not None:
         from procession.worker.threads import cap_threads
 
