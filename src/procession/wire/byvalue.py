@@ -132,7 +132,7 @@ class ValuePickler(cloudpickle.Pickler):
         reference = self.code.reference(function)
         if reference is None:
             return self._dynamic_function_reduce(function)
-        return (resolve, reference) if reference[2] else NotImplemented
+        return NotImplemented if resolves(function) else (resolve, reference)
 
     def reduce_class(self, cls: type) -> Any:
         """By name if the name leads back to this class, else by value."""

@@ -54,6 +54,8 @@ def contents(obj: Any) -> Iterator[Edge] | None:
         return _cell(obj)
     if isinstance(obj, classmethod | staticmethod):
         return iter([("attribute", "__func__", obj.__func__)])
+    if type(obj).__module__.partition(".")[0] in ("numpy", "pandas"):
+        return _objects_in_array(obj)
     if isinstance(obj, property):
         return iter([("attribute", n, getattr(obj, n)) for n in ("fget", "fset", "fdel")])
     return None
@@ -76,6 +78,19 @@ def _partial(obj: partial[Any]) -> Iterator[Edge]:
     yield "attribute", "args", obj.args
     yield "attribute", "keywords", obj.keywords
     yield from (("attribute", name, value) for name, value in obj.__dict__.items())
+
+
+def _objects_in_array(obj: Any) -> Iterator[Edge] | None:
+    """Elements of arrays and columns of any objects; `None` for what holds only numbers."""
+    if hasattr(obj, "flat") and getattr(obj.dtype, "kind", "") == "O":
+        return (("suffix", f".flat[{i}]", part) for i, part in enumerate(obj.flat))
+    if hasattr(obj, "iloc"):
+        if hasattr(obj, "columns"):
+            return (("suffix", f"[{name!r}]", obj[name]) for name in obj.columns)
+        if getattr(obj.dtype, "kind", "") == "O":
+            return (("suffix", f".iloc[{i}]", part) for i, part in enumerate(obj))
+        return iter(())
+    return None
 
 
 def _cell(cell: types.CellType) -> Iterator[Edge]:
@@ -155,6 +170,8 @@ def _state(obj: Any, state: Any) -> Iterator[Edge]:
     elif type(state) is dict:
         for key, value in state.items():
             yield "state", key, value
+    elif type(state) in (list, tuple):
+        yield from (("state item", i, part) for i, part in enumerate(state))
     elif state is not None:
         yield "whole state", None, state
 
@@ -180,6 +197,8 @@ def label(obj: Any, kind: str, key: Any, part: Any) -> tuple[str, str]:
         return "type(", ")"
     if kind == "state":
         return "", _state_label(obj, key, part)
+    if kind == "state item":
+        return "", _attribute_holding(obj, part) or f".__getstate__()[{key}]"
     if kind == "whole state":
         return "", ".__getstate__()"
     return _reduced_label(obj, key, part)
@@ -227,12 +246,19 @@ def _reduced_label(obj: Any, key: tuple[int, ...], part: Any) -> tuple[str, str]
             if item is part:
                 return ("", f".{fields[i]}") if i < len(fields) else ("", f"[{i}]")
         return "", f"[{index}]"
-    for name in [*getattr(obj, "__dict__", ()), *_descriptors(type(obj))]:
-        if isinstance(name, str) and _holds(obj, name, part):
-            return "", _attribute(name)
+    attribute = _attribute_holding(obj, part)
+    if attribute:
+        return "", attribute
     own = any("__reduce__" in base.__dict__ for base in type(obj).__mro__[:-1])
     call = ".__reduce__()" if own else ".__reduce_ex__(5)"
     return "", call + "".join(f"[{place}]" for place in key)
+
+
+def _attribute_holding(obj: Any, part: Any) -> str:
+    for name in [*getattr(obj, "__dict__", ()), *_descriptors(type(obj))]:
+        if isinstance(name, str) and _holds(obj, name, part):
+            return _attribute(name)
+    return ""
 
 
 def _descriptors(cls: type) -> list[str]:

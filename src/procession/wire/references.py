@@ -75,6 +75,8 @@ def _walk(module: str, qualname: str) -> Any:
 
 
 def _raw_attribute(cls: type, name: str) -> Any:
+    if name.startswith("__") and not name.endswith("__"):
+        name = f"_{cls.__name__.lstrip('_')}{name}"  # as the compiler does
     for base in cls.__mro__:
         if name in base.__dict__:
             return base.__dict__[name]

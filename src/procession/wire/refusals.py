@@ -111,10 +111,10 @@ _named("A queue", _LOCK, _SHARED % "Queue", "queue.Queue", "_queue.SimpleQueue")
 _TABLE["multiprocessing.queues.SimpleQueue"] = Refusal(
     "a multiprocessing.SimpleQueue", f"A queue {_LOCK}", _SHARED % "Queue"
 )
-_named(
-    "A multiprocessing shared value",
+_refuse(
+    "a multiprocessing shared value",
     "can only be inherited by a child of the process that made it.",
-    "Pass procession.shared.Value() or procession.shared.Array() instead.",
+    "Pass procession.shared.Value() or procession.shared.Array() instead{or_leave_out}.",
     "multiprocessing.sharedctypes.SynchronizedBase",
 )
 _refuse(
@@ -207,7 +207,10 @@ _refuse(
 )
 _refuse("a coroutine", "is a paused call of this process.", _RUN, "builtins.coroutine")
 _refuse(
-    "a frame", "is a running call of this process.", "Pass what you need of it.", "builtins.frame"
+    "a frame",
+    "is a running call of this process.",
+    "Pass what you need of it{or_leave_out}.",
+    "builtins.frame",
 )
 _refuse(
     "a traceback",

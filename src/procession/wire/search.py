@@ -15,7 +15,7 @@ from procession.wire import edges
 from procession.wire.byvalue import VALUE
 from procession.wire.code import Code
 from procession.wire.importing import find, importable
-from procession.wire.refusals import Refusal, Refused
+from procession.wire.refusals import Refusal, Refused, refusal_of
 
 __all__ = ["Finding", "Node", "Search"]
 
@@ -25,7 +25,7 @@ _MOST = 1_000_000
 and some seconds; a guess, not measured."""
 
 _DEEPEST = 20_000
-"""Levels looked at. The C pickler stops before (seen: about 500 on 3.11, 5,000 later)."""
+"""Levels looked at. The C pickler stops before (lists: 498 on 3.11, 748 on 3.12, 4,999 on 3.13)."""
 
 
 class Node:
@@ -117,9 +117,12 @@ class Search:
             return () if self.code.reference(obj) else edges.parts_of_function(obj)
         if issubclass(cls, type):
             return () if self.code.is_named(obj) else edges.parts_of_class(obj)
-        self._check_class(cls)
         registered = copyreg.dispatch_table.get(cls)
         if registered is None:
+            refusal = refusal_of(cls)
+            if refusal is not None:
+                raise Refused(refusal)
+            self._check_class(cls)
             inside = edges.contents(obj)
             if inside is not None:
                 return inside

@@ -73,11 +73,14 @@ def _reduce_method(method: MethodType) -> Any:
         same = getattr(method.__self__, name) == method
     except Exception:
         same = False
-    return (
-        (getattr, (method.__self__, name))
-        if same
-        else (MethodType, (method.__func__, method.__self__))
-    )
+    if same:
+        return getattr, (method.__self__, name)
+    return bind, (method.__func__, method.__self__)
+
+
+def bind(function: Any, instance: Any) -> MethodType:
+    """A method of `instance` (the type itself cannot be pickled)."""
+    return MethodType(function, instance)
 
 
 def _reduce_cached(cached: Any) -> Any:
