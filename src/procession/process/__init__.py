@@ -1,0 +1,1 @@
+"""Our own worker processes: how they start, talk, are watched and end; and the pool of them."""

@@ -1,0 +1,210 @@
+"""Messages between this process and one worker, over a pair of connected sockets.
+
+A message is a tuple of plain values, marshalled, and then any number of segments: large blobs and
+buffers, which are sent from where they lie and received into memory of their own, writable. The
+parent never blocks: what the socket does not take now is kept and sent when it can be. A worker
+blocks.
+
+Frame: ``<u32 length of the tuple> <u64 bytes of all segments>``, the tuple, the segments. The
+tuple's last entry then gives the length of each segment.
+"""
+
+from __future__ import annotations
+
+import marshal
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["SEGMENT", "Message", "Receiver", "Sender", "frame", "send_all"]
+
+SEGMENT = 64 * 1024
+"""Blobs from this size on are sent from where they lie. A guess: below it, one copy more costs
+less than the larger number of system calls."""
+
+_HEAD = struct.Struct("<IQ")
+_BLOCK = 64 * 1024
+_PARTS = 512
+"""Most parts in one system call; the kernel's own limit is 1024."""
+
+Message = tuple[tuple[Any, ...], Sequence[Any]]
+
+
+def frame(message: tuple[Any, ...], segments: Sequence[Any] = ()) -> list[Any]:
+    """The parts to send for a message."""
+    if not segments:
+        body = marshal.dumps(message)
+        return [_HEAD.pack(len(body), 0) + body]
+    views = [memoryview(segment).cast("B") for segment in segments]
+    sizes = tuple(map(len, views))
+    body = marshal.dumps((*message, sizes))
+    return [_HEAD.pack(len(body), sum(sizes)) + body, *views]
+
+
+class Receiver:
+    """Puts the frames that come in together again.
+
+    Args:
+        sock: Where to read; a blocking socket.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._rest = b""
+        self._piece: bytearray | None = None
+        self._filled = 0
+        self._beside = False
+        self._message: tuple[Any, ...] | None = None
+        self._sizes: deque[int] = deque()
+        self._segments: list[bytearray] = []
+
+    @property
+    def amid(self) -> bool:
+        """Whether a frame has begun and is not complete."""
+        return self._piece is not None or bool(self._rest)
+
+    def read(self, flags: int = 0) -> list[Message]:
+        """Read once, and return the messages that are complete by now, perhaps none.
+
+        Raises:
+            EOFError: The other side is closed.
+            BlockingIOError: Nothing is there, and `flags` say not to wait.
+        """
+        if self._piece is not None:
+            size = self._sock.recv_into(memoryview(self._piece)[self._filled :], 0, flags)
+            if not size:
+                raise EOFError
+            self._filled += size
+            messages: list[Message] = []
+            if self._filled == len(self._piece):
+                self._complete(messages)
+            return messages
+        data = self._sock.recv(_BLOCK, flags)
+        if not data:
+            raise EOFError
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        return self._parse(memoryview(data))
+
+    def _parse(self, view: memoryview) -> list[Message]:
+        messages: list[Message] = []
+        at = 0
+        while at < len(view):
+            if self._piece is not None:
+                taken = view[at : at + len(self._piece) - self._filled]
+                self._piece[self._filled : self._filled + len(taken)] = taken
+                self._filled += len(taken)
+                at += len(taken)
+                if self._filled == len(self._piece):
+                    self._complete(messages)
+                continue
+            if len(view) - at < _HEAD.size:
+                self._rest = bytes(view[at:])
+                break
+            length, beside = _HEAD.unpack_from(view, at)
+            at += _HEAD.size
+            if not beside and len(view) - at >= length:
+                messages.append((marshal.loads(view[at : at + length]), ()))
+                at += length
+            else:
+                self._beside = bool(beside)
+                self._piece, self._filled = bytearray(length), 0
+        return messages
+
+    def _complete(self, messages: list[Message]) -> None:
+        """A piece is full: begin the next one of its frame, or hand the frame out."""
+        assert self._piece is not None
+        if self._message is None:
+            self._message = marshal.loads(self._piece)
+            if self._beside:
+                self._sizes.extend(self._message[-1])
+        else:
+            self._segments.append(self._piece)
+        self._piece = None
+        while self._sizes:
+            size = self._sizes.popleft()
+            if size:
+                self._piece, self._filled = bytearray(size), 0
+                return
+            self._segments.append(bytearray())
+        messages.append((self._message, self._segments))
+        self._message, self._segments = None, []
+
+
+class Sender:
+    """Sends frames without ever blocking.
+
+    Args:
+        sock: Where to write; a blocking socket.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+        self._waiting: deque[memoryview] = deque()
+
+    def send(self, parts: Sequence[Any]) -> bool:
+        """Send a frame, or as much as the socket takes now.
+
+        Returns:
+            Whether all is sent. If not, call `flush` when the socket can be written to.
+
+        Raises:
+            OSError: The other side is closed.
+        """
+        with self._lock:
+            if not self._waiting and len(parts) == 1:
+                part = parts[0]
+                sent = self._try(part)
+                if sent == len(part):
+                    return True
+                self._waiting.append(memoryview(part)[sent:])
+                return False
+            self._waiting.extend(memoryview(part) for part in parts)
+            return self._flush()
+
+    def flush(self) -> bool:
+        """Send what waits. Whether all is sent now.
+
+        Raises:
+            OSError: The other side is closed.
+        """
+        with self._lock:
+            return self._flush()
+
+    def _flush(self) -> bool:
+        while self._waiting:
+            batch = [self._waiting[i] for i in range(min(len(self._waiting), _PARTS))]
+            try:
+                sent = self._sock.sendmsg(batch, (), socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            while sent:
+                first = self._waiting[0]
+                if len(first) > sent:
+                    self._waiting[0] = first[sent:]
+                    break
+                sent -= len(first)
+                self._waiting.popleft()
+            while self._waiting and not self._waiting[0]:
+                self._waiting.popleft()
+        return True
+
+    def _try(self, part: bytes) -> int:
+        try:
+            return self._sock.send(part, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+
+def send_all(sock: socket.socket, parts: Iterable[Any]) -> None:
+    """Send a frame and wait until it is sent: the worker's way.
+
+    Raises:
+        OSError: The other side is closed.
+    """
+    for part in parts:
+        sock.sendall(part)

@@ -1,0 +1,202 @@
+"""The worker's side: what a worker process runs from its start to its end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from procession.backends.base import Reply
+from procession.process import environment, lifeline, messages
+from procession.process.blackbox import BlackBox
+from procession.process.channel import Receiver, frame, send_all
+from procession.process.starting import Descriptors
+
+__all__ = ["Plan", "main"]
+
+_DELAY = 0.010
+"""Seconds a reply may wait for company. It is the promise of API.md, "Once or more?"."""
+
+_WORTH = 0.001
+"""After an item of this many seconds, its reply is sent at once: the next item may hold the GIL
+for long, and a message costs some 20 µs, which is then little."""
+
+
+class Plan(NamedTuple):
+    """What a worker is to be.
+
+    Attributes:
+        method: The start method it came by.
+        around: The caller's surroundings, where they are not inherited.
+        threads: Cap for OpenMP and BLAS pools, or `None`.
+        preload: Modules to import before it is ready.
+        initializer: Pickled ``(initializer, initargs)``, or empty.
+    """
+
+    method: str
+    around: environment.Surroundings | None
+    threads: int | None
+    preload: tuple[str, ...]
+    initializer: bytes
+
+
+def main(descriptors: Descriptors, plan: Plan) -> None:
+    """Run a worker process until it is told to stop."""
+    channel, memory, life = descriptors.take()
+    environment.set_up(plan.method, plan.around)
+    lifeline.arm_descriptor(life, group=True)
+    box = environment.observe(memory)
+    worker = _Worker(socket.socket(fileno=channel), box)
+    if worker.prepare(plan):
+        worker.serve()
+    environment.end_normally(plan.method)
+
+
+class _Worker:
+    def __init__(self, sock: socket.socket, box: BlackBox) -> None:
+        from procession.worker.run import Runner
+
+        self._sock = sock
+        self._box = box
+        self._receiver = Receiver(sock)
+        self._runner = Runner()
+        self._outbox = _Outbox(sock)
+        self._inbox: list[Any] = []
+
+    def prepare(self, plan: Plan) -> bool:
+        """Do all that comes before the first item. Whether the worker is ready."""
+        from procession.worker.state import mark_worker_process
+
+        mark_worker_process()
+        try:
+            _prepare(plan)
+        except BaseException as error:
+            from procession.wire.exceptions import dump_exception
+
+            error.add_note("raised while a worker was set up, before its first item")
+            send_all(self._sock, frame((messages.FAILED, dump_exception(error, "by-value"))))
+            return False
+        send_all(self._sock, frame((messages.HELLO, os.getpid())))
+        return True
+
+    def serve(self) -> None:
+        """Run what comes, until STOP comes or the parent is gone."""
+        while True:
+            message, segments = self.next_message()
+            if message[0] == messages.STOP:
+                return
+            if message[0] == messages.TASK:
+                self._run(messages.unpack_task(message, segments))
+                # What the task held is not to be kept until the next one comes.
+                del message, segments
+
+    def next_message(self) -> tuple[tuple[Any, ...], Sequence[Any]]:
+        """Wait for one message; the parent's end counts as STOP."""
+        while not self._inbox:
+            try:
+                self._inbox.extend(self._receiver.read())
+            except EOFError:
+                return (messages.STOP,), ()
+        received: tuple[tuple[Any, ...], Sequence[Any]] = self._inbox.pop(0)
+        return received
+
+    def _run(self, task: messages.Task) -> None:
+        for key in task.forget:
+            self._runner.forget(key)
+        if task.ahead:
+            from procession.process.producing import Producer
+
+            Producer(self, task).run()
+            return
+        if task.header is not None:
+            self._runner.learn(task.key, *task.header)
+        outbox = self._outbox
+        outbox.begin(len(task.items))
+        self._runner.run(task.key, task.items, outbox.emit, self._box.begin)
+        self._box.rest()
+        outbox.end()
+
+
+def _prepare(plan: Plan) -> None:
+    if plan.threads is not None:
+        from procession.worker.threads import cap_threads
+
+        cap_threads(plan.threads, numpy_is_loaded=plan.method == "fork")
+    if plan.method == "fork":
+        from procession.worker.seeding import reseed_after_fork
+
+        reseed_after_fork()
+    for module in plan.preload:
+        try:
+            __import__(module)
+        except Exception:
+            continue  # the item that needs it raises it again, where it can be told
+    if plan.initializer:
+        from procession.wire.pickling import loads
+
+        initializer, initargs = loads(plan.initializer)
+        initializer(*initargs)
+
+
+class _Outbox:
+    """Replies on their way home: sent together where that saves messages, but never late."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+        self._replies: list[Reply] = []
+        self._left = 0
+        self._since = 0.0
+        self._flusher: threading.Thread | None = None
+        self._armed = threading.Event()
+
+    def begin(self, items: int) -> None:
+        """A chunk of so many items begins."""
+        self._left = items
+
+    def emit(self, reply: Reply) -> None:
+        """Take a reply; the last one of a chunk waits for `end`."""
+        self._replies.append(reply)
+        self._left -= 1
+        if not self._left:
+            return
+        now = time.monotonic()
+        if len(self._replies) == 1:
+            self._since = now
+        if reply.seconds >= _WORTH or now - self._since >= _DELAY:
+            self._flush()
+        elif not self._armed.is_set():
+            self._arm()
+
+    def end(self) -> None:
+        """The chunk is over: send what is left, in one message that says so."""
+        with self._lock:
+            replies, self._replies = self._replies, []
+            send_all(self._sock, messages.pack_replies(messages.DONE, replies))
+
+    def _flush(self) -> None:
+        with self._lock:
+            replies, self._replies = self._replies, []
+            if replies:
+                send_all(self._sock, messages.pack_replies(messages.REPLIES, replies))
+
+    def _arm(self) -> None:
+        if self._flusher is None or not self._flusher.is_alive():
+            self._flusher = threading.Thread(
+                target=self._keep_flushing, name="procession-flusher", daemon=True
+            )
+            self._flusher.start()
+        self._armed.set()
+
+    def _keep_flushing(self) -> None:
+        while True:
+            self._armed.wait()
+            time.sleep(_DELAY)
+            self._armed.clear()
+            try:
+                self._flush()
+            except OSError:
+                return  # the main thread notices the same

@@ -1,0 +1,70 @@
+"""Nothing survives us: pools end with the interpreter, and helpers with the pools."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from procession.process import forks
+
+if TYPE_CHECKING:
+    from procession.process.pool import WorkerPool
+
+__all__ = ["at_exit", "register", "shutdown", "stop_helpers"]
+
+_pools: WeakSet[WorkerPool] = WeakSet()
+_registered = False
+
+
+def register(pool: WorkerPool) -> None:
+    """Have a pool ended at exit, and renewed in forked children."""
+    global _registered
+    if not _registered:
+        _registered = True
+        import atexit
+        from multiprocessing import util  # noqa: F401 - its own exit handler is to run after ours
+
+        atexit.register(at_exit)
+        forks.renew_in_child(_renew)
+    _pools.add(pool)
+
+
+def _renew() -> None:
+    for pool in list(_pools):
+        pool._renew()
+
+
+def shutdown(*, wait: bool = True, kill: bool = False) -> None:
+    """Close all pools of this process, and end the fork servers."""
+    pools = list(_pools)
+    for pool in pools:
+        pool.close(wait=False, kill=kill)
+    if wait:
+        for pool in pools:
+            pool.close(wait=True, kill=kill)
+        stop_helpers()
+
+
+def stop_helpers() -> None:
+    """End the fork servers. The next worker starts a new one."""
+    server = sys.modules.get("procession.process.server")
+    if server is not None:
+        server.stop_all()
+
+
+def at_exit() -> None:
+    """Let submitted work finish, as the standard library's pools do; Ctrl-C ends it at once.
+
+    Work that nobody will read is not finished: chunks whose listener says ``abandoned``.
+    """
+    try:
+        for pool in list(_pools):
+            pool.drop_abandoned()
+        while any(pool.at_work for pool in list(_pools)):
+            time.sleep(0.002)
+        shutdown()
+    except BaseException:
+        shutdown(kill=True)
+        raise

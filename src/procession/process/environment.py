@@ -1,0 +1,138 @@
+"""Setting a new process up as a worker: everything but its work."""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import io
+import os
+import signal
+import sys
+import threading
+from typing import Any, NamedTuple
+
+from procession.process.blackbox import BlackBox
+
+__all__ = ["DUMP_SIGNAL", "Surroundings", "end_normally", "observe", "set_up", "surroundings"]
+
+DUMP_SIGNAL: int = int(signal.SIGRTMAX) - 3 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR2)
+"""Makes a worker write the stacks of its threads, also while C code holds the GIL."""
+
+
+class Surroundings(NamedTuple):
+    """What a forked-off server cannot know of its client: it keeps what it was started with."""
+
+    umask: int
+    environment: dict[str, str]
+
+
+def surroundings() -> Surroundings:
+    """The caller's."""
+    return Surroundings(_umask(), dict(os.environ))
+
+
+def _umask() -> int:
+    try:
+        with open("/proc/self/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    # Not safe with threads that make files at this instant; there is no other way here.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def set_up(method: str, around: Surroundings | None) -> None:
+    """Signals, stdin, process group, and what the client's process has that ours has not."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # In a background group of a terminal with `stty tostop`, printing would stop the worker.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    if method == "fork":
+        signal.set_wakeup_fd(-1)
+        _become_main_thread()
+    os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    if around is not None:
+        os.umask(around.umask)
+        for name in os.environ.keys() - around.environment.keys():
+            del os.environ[name]
+        for name, value in around.environment.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+    if method in ("fork", "forkserver"):
+        _forget_exit_handlers()
+    if sys.platform.startswith("linux"):
+        try:
+            with open("/proc/self/oom_score_adj", "w") as file:
+                file.write("1000")
+        except OSError:
+            pass
+
+
+def _become_main_thread() -> None:
+    """The thread that forked was a helper in the parent; here it is the main one."""
+    thread = threading.current_thread()
+    thread.name = "MainThread"
+    thread._daemonic = False  # type: ignore[attr-defined]
+
+
+def _forget_exit_handlers() -> None:
+    """Handlers inherited from the parent or server are theirs (Python does so since 3.13)."""
+    from multiprocessing import util
+
+    atexit._clear()
+    atexit.register(util._exit_function)
+
+
+class _Stderr(io.TextIOWrapper):
+    """`sys.stderr` that also keeps the last of it in the black box."""
+
+    box: BlackBox
+
+    def write(self, text: str, /) -> int:
+        self.box.remember(text)
+        return super().write(text)
+
+
+def observe(descriptor: int) -> BlackBox:
+    """Have this process's crashes, stacks and stderr recorded.
+
+    Args:
+        descriptor: The black box; stays open, as faulthandler writes through it.
+    """
+    box = BlackBox(descriptor)
+    box.seek_stack(descriptor)
+    faulthandler.enable(descriptor, all_threads=True)
+    faulthandler.register(DUMP_SIGNAL, descriptor, all_threads=True, chain=False)
+    stderr: Any = sys.stderr
+    try:
+        wrapped = _Stderr(
+            stderr.buffer,
+            encoding=stderr.encoding,
+            errors=stderr.errors,
+            line_buffering=True,
+            write_through=True,
+        )
+        # The old wrapper would close the buffer when it goes; it must stay as sys.__stderr__.
+        wrapped.box = box
+        _keep.append(stderr)
+        sys.stderr = wrapped
+    except Exception:
+        pass  # no stderr, or somebody's own: it works as it did, only unrecorded
+    return box
+
+
+_keep: list[Any] = []
+
+
+def end_normally(method: str) -> None:
+    """Run the exit handlers where the start method's own way out of a process would skip them."""
+    if method in ("fork", "forkserver") and sys.version_info < (3, 13):
+        atexit._run_exitfuncs()

@@ -1,0 +1,174 @@
+"""Starting workers for a pool: as many as chunks wait, in a helper thread, and not for ever."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from procession.process.spec import WorkerSpec
+from procession.process.worker import Worker
+
+if TYPE_CHECKING:
+    from procession.process.pool import WorkerPool
+
+__all__ = ["Hiring"]
+
+_TRIES = 3
+"""Workers that may die before they are ready, one after the other, until waiting work is refused.
+A guess: once may be the kernel, twice bad luck."""
+
+
+class Hiring:
+    """Decides how many workers to start, and starts them. Its state is guarded by the pool's lock.
+
+    Args:
+        pool: For whom.
+        spec: What they are.
+    """
+
+    def __init__(self, pool: WorkerPool, spec: WorkerSpec) -> None:
+        self._pool = pool
+        self._spec = spec
+        self._initializer: bytes | None = None
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget what was begun, in a forked child."""
+        self._orders = 0
+        self._begun = 0
+        self._failures = 0
+        self._thread: threading.Thread | None = None
+
+    @property
+    def count(self) -> int:
+        """How many workers are about to come."""
+        return self._orders + self._begun
+
+    # -- under the pool's lock -----------------------------------------------------------------
+
+    def look(self) -> None:
+        """Order workers for the chunks that wait; `act` starts them."""
+        pool = self._pool
+        living = ready = 0
+        for worker in pool.workers:
+            if not worker.stopping:
+                living += 1
+                ready += worker.ready
+        if self._failures >= _TRIES and ready:
+            return  # those that are up do the work
+        starting = living - ready + self.count
+        wanted = min(len(pool.queue) - starting, pool.size - living - self.count)
+        if wanted > 0:
+            self._orders += wanted
+
+    def spare(self) -> None:
+        """Order the worker that waits for the next call, after a first one."""
+        pool = self._pool
+        if pool.single_use and not pool.queue and not self.count and not pool.closed:
+            if not any(w.ticket is None and not w.stopping for w in pool.workers):
+                self._orders += 1
+
+    def succeeded(self) -> None:
+        """A worker is ready."""
+        self._failures = 0
+
+    def failed(self, worker: Worker, code: int | None) -> BaseException | None:
+        """A worker has ended before it was ready. Why waiting chunks are to be refused, if so."""
+        if worker.stopping:
+            return None
+        self._failures += 1
+        if any(each.ready and not each.stopping for each in self._pool.workers):
+            return None
+        if worker.failure is not None:
+            from procession.wire.exceptions import load_exception
+
+            return load_exception(worker.failure)
+        if self._failures < _TRIES:
+            return None
+        return _never_ready(worker, code)
+
+    # -- without it ------------------------------------------------------------------------------
+
+    def hire(self, workers: int) -> None:
+        """Order so many workers, and start them."""
+        if workers > 0:
+            with self._pool.lock:
+                self._orders += workers
+            self.act()
+
+    def act(self) -> None:
+        """Start what was ordered."""
+        if not self._orders:
+            return
+        with self._pool.lock:
+            if not self._orders or (self._thread is not None and self._thread.is_alive()):
+                return
+            thread = self._thread = threading.Thread(
+                target=self._work, name="procession-starter", daemon=True
+            )
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending, or the system has no thread left
+            self._work()
+
+    def _work(self) -> None:
+        pool = self._pool
+        while True:
+            with pool.lock:
+                if not self._orders or (pool.closed and not pool.queue):
+                    self._orders = 0
+                    self._thread = None
+                    pool.gone.notify_all()
+                    return
+                self._orders -= 1
+                self._begun += 1
+            worker: Worker | None = None
+            error: BaseException | None = None
+            try:
+                worker = Worker.launch(self._spec, self._pickled())
+                pool.welcome(worker)
+            except BaseException as raised:
+                error = raised
+                if worker is not None:
+                    worker.kill()
+            with pool.lock:
+                self._begun -= 1
+                if error is not None:
+                    self._failures += 1
+                pool.gone.notify_all()
+            if error is not None:
+                pool.refuse(error)
+
+    def _pickled(self) -> bytes:
+        if self._initializer is None:
+            spec = self._spec
+            if spec.initializer is None:
+                self._initializer = b""
+            else:
+                from procession.wire.pickling import dumps
+
+                self._initializer = dumps((spec.initializer, spec.initargs), "by-value")
+        return self._initializer
+
+
+def _never_ready(worker: Worker, code: int | None) -> BaseException:
+    import signal
+
+    from procession.errors import WorkerDied
+
+    name = None
+    if code is not None and code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+    how = f"killed by {name}" if name else f"exit code {code}"
+    report = worker.box.report()
+    return WorkerDied(
+        f"{_TRIES} workers in a row ended before they were ready ({how}), so no work was started. "
+        f"Look at what runs when a worker starts: the initializer, sitecustomize, .pth files."
+        + (f"\n{report}" if report else ""),
+        exitcode=code,
+        signal=name,
+        stack=report,
+    )

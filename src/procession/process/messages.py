@@ -1,0 +1,116 @@
+"""What the parent and a worker say to each other, as tuples that `channel.frame` can send.
+
+Down: `TASK` (a chunk, with its job's header the first time), `STOP`, `CREDIT` (the consumer of a
+stream has taken values). Up: `HELLO` (ready), `FAILED` (its set-up raised), `REPLIES` (some),
+`DONE` (the last ones of a chunk).
+
+A blob of up to `channel.SEGMENT` bytes travels in the tuple; of a larger one, and of each buffer,
+the tuple holds a placeholder, and the bytes follow as a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from procession.backends.base import Item, Job, Reply
+from procession.process.channel import SEGMENT, frame
+
+__all__ = [
+    "CREDIT",
+    "DONE",
+    "FAILED",
+    "HELLO",
+    "REPLIES",
+    "STOP",
+    "TASK",
+    "Task",
+    "pack_replies",
+    "pack_task",
+    "unpack_replies",
+    "unpack_task",
+]
+
+TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE = range(7)
+
+_ALONG = None
+"""Placeholder of a blob that follows as a segment."""
+
+
+class Task(NamedTuple):
+    """A chunk as the worker sees it.
+
+    Attributes:
+        key: The job.
+        header: The job's header and its buffers, or `None` if the worker has them already.
+        forget: Jobs the worker may drop.
+        items: ``(index, attempt, blob, buffers)`` each.
+        ahead: How many values a generator may be ahead of its consumer; 0 if it is no generator.
+    """
+
+    key: int
+    header: tuple[Any, Sequence[Any]] | None
+    forget: Sequence[int]
+    items: Sequence[tuple[int, int, Any, Sequence[Any]]]
+    ahead: int
+
+
+def _pack(blob: Any, buffers: Sequence[Any], segments: list[Any]) -> tuple[Any, int]:
+    if len(blob) >= SEGMENT:
+        segments.append(blob)
+        blob = _ALONG
+    segments.extend(buffers)
+    return blob, len(buffers)
+
+
+def _unpack(blob: Any, buffers: int, segments: Iterator[Any]) -> tuple[Any, Sequence[Any]]:
+    if blob is _ALONG:
+        blob = next(segments)
+    return blob, [next(segments) for _ in range(buffers)] if buffers else ()
+
+
+def pack_task(
+    job: Job, items: Iterable[Item], with_header: bool, forget: Sequence[int], ahead: int = 0
+) -> list[Any]:
+    """The frame that sends a chunk."""
+    segments: list[Any] = []
+    header = _pack(job.header, job.buffers, segments) if with_header else None
+    packed = [
+        (item.index, item.attempt, *_pack(item.blob, item.buffers, segments)) for item in items
+    ]
+    return frame((TASK, job.key, header, tuple(forget), packed, ahead), segments)
+
+
+def unpack_task(message: tuple[Any, ...], segments: Sequence[Any]) -> Task:
+    """The other side of `pack_task`."""
+    rest = iter(segments)
+    _, key, header, forget, items, ahead = message[:6]
+    return Task(
+        key,
+        None if header is None else _unpack(*header, rest),
+        forget,
+        [
+            (index, attempt, *_unpack(blob, buffers, rest))
+            for index, attempt, blob, buffers in items
+        ],
+        ahead,
+    )
+
+
+def pack_replies(kind: int, replies: Iterable[Reply]) -> list[Any]:
+    """The frame that brings replies home; `kind` is `REPLIES` or `DONE`."""
+    segments: list[Any] = []
+    packed = [
+        (index, ok, *_pack(payload, buffers, segments), seconds, extras)
+        for index, ok, payload, buffers, seconds, _, extras in replies
+    ]
+    return frame((kind, packed), segments)
+
+
+def unpack_replies(message: tuple[Any, ...], segments: Sequence[Any]) -> list[Reply]:
+    """The other side of `pack_replies`."""
+    rest = iter(segments)
+    return [
+        Reply(index, ok, *_unpack(payload, buffers, rest), seconds, False, extras)
+        for index, ok, payload, buffers, seconds, extras in message[1]
+    ]

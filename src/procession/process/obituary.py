@@ -1,0 +1,49 @@
+"""What to say of a chunk whose worker is dead."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+from procession.backends.base import End
+from procession.process.memory import OOM_NOTE, OomWatch
+from procession.process.worker import Worker
+
+__all__ = ["obituary", "watch_oom"]
+
+_oom: OomWatch | None = None
+
+
+def watch_oom() -> None:
+    """Begin to notice the kernel's out-of-memory killer."""
+    global _oom
+    if _oom is None:
+        _oom = OomWatch()
+
+
+def obituary(worker: Worker, code: int | None) -> End:
+    """How the chunk of a dead worker ended; blame goes to the item it ran, if it ran one.
+
+    Args:
+        worker: The worker, with its black box still open.
+        code: Its exit code, or `None` if that is not known.
+    """
+    ticket = worker.ticket
+    if ticket is None or worker.verdict == "cancelled":
+        return End("cancelled")
+    if worker.failure_to_send is not None:
+        return End("refused", error=worker.failure_to_send)
+    if worker.verdict is not None:
+        index, seconds, peak = worker.blame
+        kind: Any = worker.verdict
+        return End(kind, index, code, worker.box.report(), peak, None, seconds)
+    running = worker.box.running()
+    index, seconds = None, 0.0
+    if running is not None and running.index not in ticket.replied:
+        if any(item.index == running.index for item in ticket.chunk.items):
+            index, seconds = running.index, max(0.0, time.monotonic() - running.since)
+    report = worker.box.report()
+    if code == -signal.SIGKILL and _oom is not None and _oom.struck():
+        report = f"{OOM_NOTE}\n{report}" if report else OOM_NOTE
+    return End("died", index, code, report, 0, None, seconds)

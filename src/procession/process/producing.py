@@ -1,0 +1,110 @@
+"""The worker's side of a stream: runs a generator and sends its values as they come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextvars import copy_context
+from typing import Any, Protocol
+
+from procession.backends.base import Reply
+from procession.process import messages
+from procession.process.channel import send_all
+
+__all__ = ["Producer"]
+
+
+class _Home(Protocol):
+    _sock: Any
+    _box: Any
+
+    def next_message(self) -> tuple[tuple[Any, ...], Any]: ...
+
+
+class Producer:
+    """Runs the one item of a task, which is a call of a generator function.
+
+    Each value is a reply of its own, numbered from 0 by its index. It runs at most ``task.ahead``
+    values ahead of the consumer; then it waits for credit. An exception that the generator raises
+    is the last reply, with ``ok`` false.
+    """
+
+    def __init__(self, home: _Home, task: messages.Task) -> None:
+        self._home = home
+        self._task = task
+        self._credit = task.ahead
+        self._sent = 0
+
+    def run(self) -> None:
+        """Produce until the generator ends."""
+        copy_context().run(self._run)
+        self._home._box.rest()
+        send_all(self._home._sock, messages.pack_replies(messages.DONE, ()))
+
+    def _run(self) -> None:
+        from procession.worker import state
+        from procession.worker.run import call_with, exited, nested, open_header
+
+        index, attempt, blob, buffers = self._task.items[0]
+        self._home._box.begin(index)
+        name, pickling = "the function", "by-value"
+        try:
+            from procession.wire.pickling import loads
+
+            assert self._task.header is not None
+            header = open_header(*self._task.header)
+            name, pickling = header.settings.name, header.settings.pickling
+            value = loads(blob, buffers)
+            state.enter(state.CurrentTask(index, attempt, str(os.getpid()), name))
+            nested.set(header.settings.nested)
+            self._recorder = _recorder(header.settings.out)
+            values: Iterator[Any] = iter(call_with(header, value))
+            for each in values:
+                self._send(each, pickling)
+        except (SystemExit, KeyboardInterrupt) as error:
+            self._fail(exited(error, name), pickling)
+        except BaseException as error:
+            self._fail(error, pickling)
+        finally:
+            state.enter(None)
+
+    def _send(self, value: Any, pickling: Any) -> None:
+        from procession.wire.pickling import dumps
+
+        found: list[Any] = []
+        payload = dumps(value, pickling, found)
+        self._ship(Reply(self._sent, True, payload, found, 0.0, False, self._extras()))
+        self._sent += 1
+        self._credit -= 1
+        while self._credit <= 0:
+            message, _ = self._home.next_message()
+            if message[0] == messages.STOP:
+                os._exit(0)  # nobody reads on
+            if message[0] == messages.CREDIT:
+                self._credit += message[1]
+
+    def _fail(self, error: BaseException, pickling: Any) -> None:
+        from procession.wire.exceptions import dump_exception
+
+        payload = dump_exception(error, pickling)
+        self._ship(Reply(self._sent, False, payload, (), 0.0, False, self._extras()))
+
+    def _ship(self, reply: Reply) -> None:
+        send_all(self._home._sock, messages.pack_replies(messages.REPLIES, [reply]))
+
+    _recorder: Any = None
+
+    def _extras(self) -> bytes | None:
+        return None if self._recorder is None else self._recorder.take()
+
+
+def _recorder(out: Any) -> Any:
+    if out is None:
+        return None
+    from procession.worker.relay import Recorder, set_variables
+
+    recorder = Recorder()
+    recorder.adopt(out)
+    if out.variables:
+        set_variables(out.variables)
+    return recorder

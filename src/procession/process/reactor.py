@@ -1,0 +1,159 @@
+"""One thread for all workers of this process: it reads what no one else reads, sees deaths, and
+keeps the time. It starts with the first worker and ends with the last one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from procession.process import forks
+from procession.process.poller import READ, WRITE, Poller, make_poller
+
+__all__ = ["READ", "WRITE", "Reactor", "Timer", "reactor"]
+
+
+class Timer:
+    """A call at a later time; `cancel` takes it back."""
+
+    __slots__ = ("call", "when")
+
+    def __init__(self, when: float, call: Callable[[], Any]) -> None:
+        self.when = when
+        self.call: Callable[[], Any] | None = call
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self.call = None
+
+
+class Reactor:
+    """Watches descriptors and times; calls back in its own thread, holding no lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._poller: Poller | None = None
+        self._thread: threading.Thread | None = None
+        self._calls: dict[int, Callable[[], Any]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._serial = itertools.count()
+        self._sleeps_until: float | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether the calling thread is the reactor's."""
+        return threading.current_thread() is self._thread
+
+    def watch(self, descriptor: int, call: Callable[[], Any]) -> None:
+        """Call `call` whenever the descriptor, once `arm`-ed, is ready."""
+        with self._lock:
+            if self._poller is None:
+                self._poller = make_poller()
+            self._calls[descriptor] = call
+            self._poller.add(descriptor)
+            self._ensure_thread()
+
+    def arm(self, descriptor: int, events: int) -> None:
+        """Wait for one event of the descriptor; `events` 0 waits for none any more."""
+        poller = self._poller
+        if poller is not None:
+            try:
+                poller.arm(descriptor, events)
+            except (OSError, ValueError):
+                pass  # it was just forgotten: its worker is gone
+
+    def forget(self, descriptor: int) -> None:
+        """Watch it no more; to be called before it is closed."""
+        with self._lock:
+            if self._calls.pop(descriptor, None) is not None and self._poller is not None:
+                self._poller.remove(descriptor)
+                if not self._calls:
+                    self._poller.wake()
+
+    def call_later(self, seconds: float, call: Callable[[], Any]) -> Timer:
+        """Call `call` in the reactor's thread after so many seconds."""
+        timer = Timer(time.monotonic() + seconds, call)
+        with self._lock:
+            heapq.heappush(self._timers, (timer.when, next(self._serial), timer))
+            if self._poller is None:
+                self._poller = make_poller()
+            self._ensure_thread()
+            sleeps_until = self._sleeps_until
+            if sleeps_until is None or timer.when < sleeps_until:
+                self._poller.wake()
+        return timer
+
+    def call_soon(self, call: Callable[[], Any]) -> None:
+        """Call `call` in the reactor's thread."""
+        self.call_later(0.0, call)
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name="procession-reactor", daemon=True
+            )
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                poller = self._poller
+                if poller is None or not (self._calls or self._live_timers()):
+                    # The last worker is gone: the next one starts another thread.
+                    self._poller = self._thread = None
+                    if poller is not None:
+                        poller.close()
+                    return
+                due = self._due()
+                timeout = None
+                if self._timers:
+                    timeout = max(0.0, self._timers[0][0] - time.monotonic())
+                self._sleeps_until = self._timers[0][0] if self._timers else None
+            for timer in due:
+                call, timer.call = timer.call, None
+                if call is not None:
+                    _guarded(call)
+            if due:
+                continue
+            for descriptor in poller.poll(timeout):
+                handler = self._calls.get(descriptor)
+                if handler is not None:
+                    _guarded(handler)
+
+    def _live_timers(self) -> bool:
+        while self._timers and self._timers[0][2].call is None:
+            heapq.heappop(self._timers)
+        return bool(self._timers)
+
+    def _due(self) -> list[Timer]:
+        now = time.monotonic()
+        due = []
+        while self._timers and self._timers[0][0] <= now:
+            due.append(heapq.heappop(self._timers)[2])
+        return due
+
+
+def _guarded(call: Callable[[], Any]) -> None:
+    """A fault of one pool must not end the thread that serves all of them."""
+    try:
+        call()
+    except Exception as error:
+        import sys
+
+        sys.unraisablehook(
+            sys.UnraisableHookArgs((type(error), error, error.__traceback__, "procession", call))  # type: ignore[arg-type]
+        )
+
+
+reactor = Reactor()
+
+
+def _renew() -> None:
+    reactor.__init__()  # type: ignore[misc]
+
+
+forks.renew_in_child(_renew)

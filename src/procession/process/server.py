@@ -1,0 +1,173 @@
+"""Our own fork server: forks workers from a small clean process, in some 10 ms each.
+
+It is a `multiprocessing.forkserver.ForkServer` that is started by us, for two reasons: newer
+releases of Python preload the user's ``__main__`` in the global one, and a preloaded module that
+raises kills it. Here a guarded function preloads what a worker needs, with our ``sys.path``.
+
+A server is used as long as the environment that is only read when an interpreter starts
+(``LD_*``, ``PYTHON*``, …) stays the same. It ends with this process, as it waits on a pipe that
+only we hold open; a forked child of this process starts its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import OrderedDict
+from multiprocessing import connection, forkserver, spawn, util
+from typing import Any
+
+from procession.process import forks
+
+__all__ = ["Server", "current", "serve", "stop_all"]
+
+_AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
+_MOST = 4
+"""Servers kept for environments used before; each holds some 15 MB. A guess."""
+
+_PRELOAD = (
+    "procession.process.child",
+    "procession.worker.run",
+    "procession.wire.pickling",
+    "procession.wire.functions",
+    "procession.wire.exceptions",
+)
+_PATIENCE = 2.0
+"""Seconds a server gets to end when asked, until it is killed. It needs a millisecond."""
+
+_lock = threading.Lock()
+_servers: OrderedDict[tuple[Any, ...], Server] = OrderedDict()
+
+
+def _renew() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _servers.clear()
+
+
+forks.renew_in_child(_renew)
+
+
+def current() -> Server:
+    """The server for the environment as it is now, in this process."""
+    environment = tuple(
+        sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START))
+    )
+    key = (environment, spawn.get_executable())
+    with _lock:
+        server = _servers.get(key)
+        if server is None:
+            server = _servers[key] = Server()
+        _servers.move_to_end(key)
+        old = [_servers.popitem(last=False)[1] for _ in range(len(_servers) - _MOST)]
+    for each in old:
+        each.stop()
+    return server
+
+
+def stop_all() -> None:
+    """End all servers. Workers that they forked live on; their exit codes are then unknown."""
+    with _lock:
+        servers = list(_servers.values())
+        _servers.clear()
+    for server in servers:
+        server.stop()
+
+
+class Server(forkserver.ForkServer):
+    """One fork server. Stands in for the module `multiprocessing.forkserver` in a launcher."""
+
+    read_signed = staticmethod(forkserver.read_signed)  # type: ignore[attr-defined]
+
+    _forkserver_pid: int | None
+    _forkserver_alive_fd: int | None
+    _forkserver_address: Any
+    _lock: threading.Lock
+
+    def ensure_running(self) -> None:
+        """Start the server, or start it again if it has died."""
+        with self._lock:
+            if self._forkserver_pid is not None:
+                if _lives(self._forkserver_pid):
+                    return
+                self._forget()
+            with socket.socket(socket.AF_UNIX) as listener:
+                address = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]
+                listener.bind(address)
+                if not util.is_abstract_socket_namespace(address):  # type: ignore[attr-defined]
+                    os.chmod(address, 0o600)
+                listener.listen()
+                with forks.forking:
+                    alive_r, alive_w = os.pipe()
+                    forks.own(alive_r, alive_w)
+                try:
+                    self._forkserver_pid = _execute(listener.fileno(), alive_r)
+                except BaseException:
+                    forks.disown(alive_w)
+                    os.close(alive_w)
+                    raise
+                finally:
+                    forks.disown(alive_r)
+                    os.close(alive_r)
+            self._forkserver_address = address
+            self._forkserver_alive_fd = alive_w
+
+    def stop(self) -> None:
+        """End the server and wait for it."""
+        with self._lock:
+            pid = self._forkserver_pid
+            if pid is None:
+                return
+            self._forget()
+            deadline = time.monotonic() + _PATIENCE
+            pause = 0.0005
+            while _lives(pid):
+                if time.monotonic() > deadline:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(pause)
+                pause = min(pause * 2, 0.02)
+
+    def _forget(self) -> None:
+        alive, address = self._forkserver_alive_fd, self._forkserver_address
+        self._forkserver_pid = self._forkserver_alive_fd = self._forkserver_address = None
+        if alive is not None:
+            forks.disown(alive)
+            os.close(alive)
+        if address and not util.is_abstract_socket_namespace(address):  # type: ignore[attr-defined]
+            os.unlink(address)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        return False  # the user's code has reaped it
+
+
+def _execute(listener: int, alive: int) -> int:
+    path = [os.getcwd() if p == "" else p for p in sys.path]
+    command = (
+        "import sys; sys.path[:] = {!r}; from procession.process.server import serve; "
+        "serve({!r}, {!r})"
+    ).format(path, listener, alive)
+    executable = spawn.get_executable()
+    arguments = [executable, *util._args_from_interpreter_flags(), "-c", command]  # type: ignore[attr-defined]
+    pid: int = util.spawnv_passfds(executable, arguments, [listener, alive])
+    return pid
+
+
+def serve(listener: int, alive: int) -> None:
+    """What the server process runs, until nobody holds the other end of `alive`."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for module in _PRELOAD:
+        try:
+            __import__(module)
+        except Exception:
+            continue  # the worker says it better
+    forkserver.main(listener, alive, [])  # type: ignore[attr-defined]

@@ -1,0 +1,254 @@
+"""Starting a process through any `multiprocessing` context, without the parent's ``__main__``.
+
+A context's own ``Process.start()`` imports the main module again in a spawned child, so a script
+needs a name guard, and a REPL or a program read from stdin cannot be spawned at all. Here the
+context's launcher runs as it is, but reads its data about the parent from `_Data`, which leaves the
+main module out. Nothing in the standard library is patched.
+
+The child is a proper process of its context: `multiprocessing.get_start_method` and
+`current_process` tell the truth in it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from procession.errors import OptionError
+from procession.process import forks
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+__all__ = ["METHODS", "Descriptors", "default_method", "launch", "method_of"]
+
+METHODS = ("fork", "spawn", "forkserver", "loky")
+
+
+def default_method() -> str:
+    """The platform's safest fast start method: never fork, as this process may have threads."""
+    return "forkserver" if sys.platform.startswith("linux") else "spawn"
+
+
+def method_of(context: Any) -> str:
+    """The start method that a context, or its name, stands for.
+
+    Raises:
+        OptionError: It is none of those that workers can be started with.
+    """
+    if context is None:
+        return default_method()
+    name = context if isinstance(context, str) else None
+    if name is None:
+        get = getattr(context, "get_start_method", None)
+        name = get() if get is not None else None
+    if name == "loky_init_main":
+        name = "loky"
+    if name not in METHODS:
+        raise OptionError(
+            f"context={context!r} is no way to start a worker. Write one of "
+            f"{', '.join(map(repr, METHODS))}, or pass a multiprocessing context object."
+        )
+    return name
+
+
+class Descriptors:
+    """Descriptors that a child inherits, whatever its start method.
+
+    In the child `take` gives them, under the numbers they have there.
+    """
+
+    def __init__(self, numbers: Sequence[Any]) -> None:
+        self._numbers = numbers
+
+    def take(self) -> list[int]:
+        """Their numbers in this process. They are not inherited by what it executes."""
+        taken = [n if isinstance(n, int) else n.detach() for n in self._numbers]
+        for number in taken:
+            os.set_inheritable(number, False)
+        return taken
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing.context import get_spawning_popen
+
+        popen = get_spawning_popen()
+        if popen is None:
+            raise TypeError("descriptors can only be handed to a process that is being started")
+        return Descriptors, ([popen.DupFd(popen.duplicate_for_child(n)) for n in self._numbers],)
+
+
+def launch(
+    context: Any, target: Callable[..., None], args: tuple[Any, ...], name: str, keep: Sequence[int]
+) -> Any:
+    """Start a process that runs ``target(*args)``; both must be importable and picklable.
+
+    Args:
+        context: Start method or context object.
+        target: What the process runs.
+        args: Its arguments; descriptors inside `Descriptors`.
+        name: The process's name.
+        keep: Descriptors in `args`, which a forked child does not close.
+
+    Returns:
+        The context's ``Popen`` object: it has ``pid``, ``sentinel``, ``poll()`` and ``close()``.
+    """
+    method = method_of(context)
+    process = _process_class(context, method)(target=target, args=args, name=name)
+    process._config["daemon"] = False  # not inherited: our worker may have children of its own
+    if method == "fork":
+        with forks.keeping(keep):
+            return _quietly(launcher(method), process)
+    if method != "loky":
+        from multiprocessing import resource_tracker
+
+        # Before signals are blocked: this unblocks them.
+        resource_tracker.ensure_running()
+    return _quietly(launcher(method), process)
+
+
+def _quietly(launcher: Callable[[BaseProcess], Any], process: BaseProcess) -> Any:
+    """Launch with SIGINT blocked, so that Ctrl-C cannot strike a child that is not set up yet.
+
+    The child inherits the mask; it ignores SIGINT before it lifts it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return launcher(process)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _process_class(context: Any, method: str) -> Any:
+    if method == "loky":
+        from loky.backend.process import LokyProcess
+
+        return LokyProcess
+    import multiprocessing
+
+    if context is None or isinstance(context, str):
+        return multiprocessing.get_context(method).Process
+    concrete = context.get_context()
+    return concrete.Process
+
+
+def launcher(method: str) -> Any:
+    if method == "fork":
+        return _fork_popen()
+    if method == "loky":
+        from loky.backend.popen_loky_posix import Popen
+
+        return Popen
+    from multiprocessing import popen_forkserver, popen_spawn_posix
+
+    if method == "spawn":
+        return _with_globals(popen_spawn_posix.Popen, spawn=_Data("spawn"))
+    from procession.process import server
+
+    return _with_globals(
+        popen_forkserver.Popen, spawn=_Data("forkserver"), forkserver=server.current()
+    )
+
+
+def _with_globals(popen: Any, **names: Any) -> Any:
+    """The same ``Popen``, whose ``_launch`` sees these names instead of its module's own."""
+    code = popen._launch
+    launch = FunctionType(code.__code__, {**code.__globals__, **names}, "_launch")
+    return type("Popen", (popen,), {"_launch": launch})
+
+
+class _Data:
+    """Stands in for `multiprocessing.spawn` in a launcher."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def __getattr__(self, name: str) -> Any:
+        from multiprocessing import spawn
+
+        return getattr(spawn, name)
+
+    def get_preparation_data(self, name: str) -> dict[str, Any]:
+        """What the child is told of this process: the standard library's, but for ``__main__``.
+
+        (And but for its call of `multiprocessing.get_start_method`, which would fix the default
+        start method of the user's program.)
+        """
+        from multiprocessing import process, util
+
+        data: dict[str, Any] = {
+            "name": name,
+            "log_to_stderr": util._log_to_stderr,  # type: ignore[attr-defined]
+            "authkey": process.current_process().authkey,
+            "sys_path": [process.ORIGINAL_DIR if p == "" else p for p in sys.path],  # type: ignore[attr-defined]
+            "sys_argv": sys.argv,
+            "orig_dir": process.ORIGINAL_DIR,  # type: ignore[attr-defined]
+            "start_method": self._method,
+        }
+        if util._logger is not None:  # type: ignore[attr-defined]
+            data["log_level"] = util._logger.getEffectiveLevel()  # type: ignore[attr-defined]
+        try:
+            data["dir"] = os.getcwd()
+        except FileNotFoundError:
+            pass  # the working folder was removed: the child starts where it is
+        return data
+
+
+_fork_class: Any = None
+
+
+def _fork_popen() -> Any:
+    global _fork_class
+    if _fork_class is None:
+        from multiprocessing import popen_fork, util
+
+        class Popen(popen_fork.Popen):
+            def _launch(self, process_obj: BaseProcess) -> None:
+                with forks.forking:
+                    parent_r, child_w = os.pipe()
+                    child_r, parent_w = os.pipe()
+                    forks.own(parent_r, parent_w)
+                # We have a thread of our own, and the user asked for fork all the same.
+                warnings.filterwarnings(
+                    "ignore",
+                    "This process .* is multi-threaded",
+                    DeprecationWarning,
+                    r"procession\.process\.starting",
+                )
+                pid = os.fork()
+                if pid == 0:
+                    _run_forked(process_obj, child_r)
+                os.close(child_w)
+                os.close(child_r)
+                self.pid = pid
+                self.sentinel = parent_r
+                self.finalizer = util.Finalize(self, _close_owned, (parent_r, parent_w))
+
+        _fork_class = Popen
+    return _fork_class
+
+
+def _close_owned(*descriptors: int) -> None:
+    forks.disown(*descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _run_forked(process: BaseProcess, parent_sentinel: int) -> None:
+    import atexit
+    from multiprocessing import util
+
+    code = 1
+    try:
+        atexit._clear()  # the parent's
+        atexit.register(util._exit_function)
+        code = process._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[attr-defined]
+    finally:
+        try:
+            atexit._run_exitfuncs()
+        finally:
+            os._exit(code)

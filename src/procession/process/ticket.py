@@ -1,0 +1,101 @@
+"""A chunk in the pool's hands: where it is, and how to wait for it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from procession.backends.base import Chunk
+from procession.process.reactor import READ, reactor
+
+if TYPE_CHECKING:
+    from procession.process.pool import WorkerPool
+    from procession.process.reactor import Timer
+    from procession.process.worker import Worker
+
+__all__ = ["Ticket"]
+
+
+class Ticket:
+    """One chunk's way through a pool.
+
+    Attributes:
+        pool: Where it was started.
+        chunk: The chunk.
+        worker: Who runs it, once it was sent.
+        over: Whether its end was, or is about to be, told.
+        replied: Which of its items have replied, if it has several.
+        timers: What watches its limits.
+        ahead: How many values its generator may be ahead; 0 if it is an ordinary chunk.
+    """
+
+    __slots__ = ("ahead", "chunk", "over", "pool", "replied", "timers", "worker")
+
+    def __init__(self, pool: WorkerPool, chunk: Chunk, ahead: int = 0) -> None:
+        self.pool = pool
+        self.chunk = chunk
+        self.worker: Worker | None = None
+        self.over = False
+        self.replied: set[int] = set()
+        self.timers: list[Timer] = []
+        self.ahead = ahead
+
+    def wait(self, timeout: float | None) -> None:
+        """Read the worker's channel in this thread until the chunk is over, or time is.
+
+        Returns at once if the chunk waits for a worker, or somebody else reads: the reactor then
+        does the work, and the caller waits for the listener to be told, as it must after this in
+        any case. An interrupt (Ctrl-C) that strikes while bytes are being taken out of the channel
+        makes the stream unknown: that worker is killed, and its chunk ends as ``"died"``.
+        """
+        worker = self.worker
+        if worker is None or self.over or worker.unsent:
+            return
+        deadline = None if timeout is None else time.monotonic() + timeout
+        finals: list[Callable[[], None]] = []
+        try:
+            # Nothing may stand between taking the lock and `finally`: a signal handler may raise
+            # anywhere. Who owns an RLock can be asked.
+            if worker.reading.acquire(blocking=False):
+                worker.reader = (threading.get_ident(), sys._getframe())
+                self._read(worker, deadline, finals)
+        finally:
+            if worker.reading._is_owned():  # type: ignore[attr-defined]
+                worker.reading.release()
+                # Only now, in this order: an event that came meanwhile was dropped by the reactor.
+                if worker.ticket is not None and not worker.dead:
+                    reactor.arm(worker.channel, READ)
+            for final in finals:
+                final()
+
+    def _read(
+        self, worker: Worker, deadline: float | None, finals: list[Callable[[], None]]
+    ) -> None:
+        if worker.ticket is not self or worker.dead:
+            return
+        reactor.arm(worker.channel, 0)
+        while worker.ticket is self and not worker.dead:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            if not worker.wait_readable(left):
+                return
+            try:
+                self.pool.take(worker, worker.read(), finals)
+            except EOFError:
+                worker.kill()
+                return
+            except BaseException:
+                worker.garbled = True
+                worker.kill()
+                raise
+
+    def forget_timers(self) -> None:
+        """Watch its limits no more."""
+        if self.timers:
+            for timer in self.timers:
+                timer.cancel()
+            self.timers = []

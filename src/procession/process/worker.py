@@ -1,0 +1,321 @@
+"""One worker process, as its parent sees it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from procession.backends.base import Job
+from procession.process import forks, lifeline, messages
+from procession.process.blackbox import BlackBox
+from procession.process.channel import Message, Receiver, Sender, frame
+
+if TYPE_CHECKING:
+    from procession.process.spec import WorkerSpec
+    from procession.process.ticket import Ticket
+
+__all__ = ["Worker"]
+
+_JOBS_CHECKED = 16
+"""A worker that was sent so many jobs is told which of them are over. A guess."""
+
+
+class Worker:
+    """A process, its channel and its black box. Whoever holds it guards its fields by a lock.
+
+    Attributes:
+        method: The start method it came by.
+        pid: Its process id, and its process group's.
+        ready: Whether it has said HELLO.
+        stopping: Whether it was told to stop, or is being killed.
+        ticket: The chunk it runs.
+        tasks: How many items it was given.
+        verdict: Why we are killing it: ``"timeout"``, ``"memory"``, ``"cancelled"``; or `None`.
+        reading: Held by the thread that reads its channel.
+    """
+
+    def __init__(self, method: str, popen: Any, sock: socket.socket, box: BlackBox) -> None:
+        self.method = method
+        self.pid: int = popen.pid
+        self.sock = sock
+        self.box = box
+        self.receiver = Receiver(sock)
+        self.reading = threading.RLock()
+        self.reader: tuple[int, Any] | None = None
+        self.ready = False
+        self.stopping = False
+        self.dead = False
+        self.unsent = False
+        self.garbled = False
+        self.ticket: Ticket | None = None
+        self.tasks = 0
+        self.idle_since = 0.0
+        self.base_memory = 0
+        self.verdict: str | None = None
+        self.blame: tuple[int | None, float, int] = (None, 0.0, 0)
+        self.timers: list[Any] = []
+        self.failure: bytes | None = None
+        self.failure_to_send: Exception | None = None
+        self._suspect: tuple[int, Any] | None = None
+        self._popen = popen
+        self._sender = Sender(sock)
+        self._jobs: dict[int, ref[Job]] = {}
+        self._poll: Any = None
+        self._pidfd = self._open_pidfd()
+        self.channel = sock.fileno()
+        self._reaped: tuple[int | None] | None = None
+
+    @classmethod
+    def launch(cls, spec: WorkerSpec, initializer: bytes) -> Worker:
+        """Start a process; it says HELLO when it is ready.
+
+        Args:
+            spec: How.
+            initializer: The spec's initializer and its arguments, pickled; or empty.
+
+        Raises:
+            OSError: The system refuses (processes, memory, descriptors).
+        """
+        from procession.process import child, environment, starting
+
+        method = starting.method_of(spec.context)
+        around = environment.surroundings() if method == "forkserver" else None
+        plan = child.Plan(method, around, spec.threads_per_worker, spec.preload, initializer)
+        opened: list[int] = []
+        life: int | None = None
+        try:
+            with forks.forking:
+                ours, theirs = socket.socketpair()
+                opened += [ours.detach(), theirs.detach(), BlackBox.create()]
+                lifeline.acquire()
+                life = lifeline.inheritable()
+                opened.append(life)
+                forks.own(*opened)
+            handed = opened[1:]
+            popen = starting.launch(
+                spec.context,
+                child.main,
+                (starting.Descriptors(handed), plan),
+                spec.name,
+                keep=handed,
+            )
+            box = BlackBox(opened[2])
+        except BaseException:
+            _close(opened)
+            if life is not None:
+                lifeline.release()
+            raise
+        _close(handed)
+        forks.disown(opened[0])  # from here on its socket object closes it, in a forked child too
+        sock = socket.socket(fileno=opened[0])
+        return cls(method, popen, sock, box)
+
+    # -- descriptors -------------------------------------------------------------------------
+
+    def _open_pidfd(self) -> int | None:
+        if self.method == "forkserver" or not hasattr(os, "pidfd_open"):
+            return None
+        try:
+            with forks.forking:
+                descriptor = os.pidfd_open(self.pid)
+                forks.own(descriptor)
+            return descriptor
+        except OSError:
+            return None  # reaped by the user's code already, or an old kernel
+
+    @property
+    def death(self) -> int:
+        """A descriptor that is ready to read once the process has ended.
+
+        The pidfd, which nothing that the worker started can hold open. A fork server's child is
+        not ours: its server tells us, by the popen's sentinel.
+        """
+        if self._pidfd is not None:
+            return self._pidfd
+        sentinel: int = self._popen.sentinel
+        return sentinel
+
+    def wait_readable(self, timeout: float | None) -> bool:
+        """Wait until something can be read; never loses data, whatever interrupts it."""
+        if self._poll is None:
+            poll = select.poll()
+            poll.register(self.channel, select.POLLIN)
+            self._poll = poll
+        return bool(self._poll.poll(None if timeout is None else max(0.0, timeout * 1000)))
+
+    def deserted(self) -> bool:
+        """Whether the thread that was reading left without giving the lock back.
+
+        That takes an exception, such as a second Ctrl-C, at the one place where it cannot be
+        caught. To be asked from time to time: true if nothing has changed since it was asked last.
+        """
+        if self.reading.acquire(blocking=False):
+            self.reading.release()
+            self._suspect = None
+            return False
+        suspect, self._suspect = self._suspect, self.reader
+        if suspect is None or suspect is not self.reader:
+            return False
+        thread, left = suspect
+        frame = sys._current_frames().get(thread)
+        while frame is not None:
+            if frame is left:
+                return False
+            frame = frame.f_back
+        return True
+
+    # -- talking -----------------------------------------------------------------------------
+
+    def send_task(self, ticket: Ticket) -> bool:
+        """Send a chunk. Whether all of it is sent; else `flush` when the channel takes more."""
+        job = ticket.chunk.job
+        known = job.key in self._jobs
+        over: Sequence[int] = ()
+        if not known:
+            if len(self._jobs) >= _JOBS_CHECKED:
+                over = [key for key, each in self._jobs.items() if each() is None]
+                for key in over:
+                    del self._jobs[key]
+                if len(self._jobs) >= 3 * _JOBS_CHECKED:
+                    # The worker's own memory of jobs is bounded: forget the oldest here first.
+                    del self._jobs[next(iter(self._jobs))]
+            self._jobs[job.key] = ref(job)
+        parts = messages.pack_task(job, ticket.chunk.items, not known, over, ticket.ahead)
+        return self._sender.send(parts)
+
+    def send(self, *message: Any) -> bool:
+        """Send a small message; a worker that is gone is not an error."""
+        try:
+            return self._sender.send(frame(message))
+        except OSError:
+            return True
+
+    def flush(self) -> bool:
+        """Send what waits. Whether all is sent, or can never be."""
+        try:
+            return self._sender.flush()
+        except OSError:
+            return True
+
+    def read(self) -> list[Message]:
+        """What is there now, without waiting.
+
+        Raises:
+            EOFError: The worker's end is closed.
+        """
+        try:
+            return self.receiver.read(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise EOFError from error
+
+    def drain(self) -> list[Message]:
+        """The last complete messages of a worker that is dead."""
+        rest: list[Message] = []
+        try:
+            while True:
+                rest += self.receiver.read(socket.MSG_DONTWAIT)
+        except (EOFError, OSError, ValueError):
+            return rest
+
+    # -- ending ------------------------------------------------------------------------------
+
+    def signal(self, number: int, *, group: bool = True) -> None:
+        """Send a signal to the process, and to all that it started."""
+        if self._reaped is not None:
+            return  # its number may be somebody else's by now
+        try:
+            os.kill(self.pid, number)
+        except OSError:
+            pass
+        if group:
+            try:
+                os.killpg(self.pid, number)
+            except OSError:
+                pass  # it has not come so far as to lead a group
+
+    def kill(self) -> None:
+        """End it at once, with all that it started."""
+        self.signal(signal.SIGKILL)
+
+    def reap(self) -> int | None:
+        """Take the exit code of a dead process; `None` if somebody else has taken it."""
+        if self._reaped is None:
+            self._reaped = (self._wait(),)
+        return self._reaped[0]
+
+    def _wait(self) -> int | None:
+        if self.method == "forkserver":
+            code = self._popen.poll()
+            # 255 is also what the standard library says when the server itself has died.
+            if code in (None, 255) and _runs(self.pid):
+                self.kill()
+                return None
+            return code if isinstance(code, int) else None
+        try:
+            if self._pidfd is not None:
+                found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+            else:
+                found = os.waitid(os.P_PID, self.pid, os.WEXITED)
+        except ChildProcessError:
+            return None
+        if found is None:
+            return None
+        code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        self._popen.returncode = code
+        return code
+
+    def close(self) -> None:
+        """Give everything back. The process must be reaped."""
+        if self._pidfd is not None:
+            _close([self._pidfd])
+            self._pidfd = None
+        if self._popen.returncode is None:
+            self._popen.returncode = 255
+        finalizer = getattr(self._popen, "finalizer", None)
+        if finalizer is not None:
+            finalizer()
+        else:
+            _finalize(self._popen)
+        self.sock.close()
+        self.box.close()
+        lifeline.release()
+
+    def abandon(self) -> None:
+        """Let go of it in a forked child, whose worker it is not."""
+        self.sock.close()
+        self.box.close()
+        self.dead = True
+
+
+def _finalize(popen: Any) -> None:
+    """loky's Popen has no ``close``: its finalizer runs when it goes."""
+    from multiprocessing import util
+
+    for key, finalizer in list(util._finalizer_registry.items()):  # type: ignore[attr-defined]
+        if finalizer._weakref is not None and finalizer._weakref() is popen:
+            util._finalizer_registry[key]()  # type: ignore[attr-defined]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    forks.disown(*descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
