@@ -10,9 +10,18 @@ protocols for type checkers; at run time every decorated function is a
 
 Every class has the same four ways to be bound, in this order: a classmethod (its first parameter
 is a class), access through the class, a method (its first parameter is the instance), and else a
-staticmethod. Type checkers do not tell decorators which of them they decorate. So a staticmethod
-whose first parameter accepts the instance too (`object`, `Any`, a type variable) looks like a
-method when it is called through an instance; call it through its class.
+staticmethod.
+
+Where type checkers see less than there is:
+
+* They do not tell a decorator whether it decorates a method or a staticmethod. A staticmethod whose
+  first parameter accepts the instance too (`object`, `Any`, a type variable) looks like a method
+  when it is called through an instance; call it through its class.
+* mypy does not carry a function's own type variables, or `Self`, through an object. A generic
+  function's map verbs give `Any` there; a generic method, or one that returns `Self`, is refused:
+  name the class instead. Type variables of a generic class work. pyright has all of these.
+* ``starmap`` checks tuples of known length. For ``tuple[int, ...]`` (``product(xs, repeat=2)``)
+  write ``product(xs, xs)``, or give lists, whose elements are not checked.
 """
 
 from __future__ import annotations
