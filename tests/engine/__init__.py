@@ -1,0 +1,1 @@
+"""Tests of the map engine and its policies."""
