@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Callable
-from operator import methodcaller
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -82,17 +81,16 @@ def _reduce_named(obj: Any) -> Any:
     module = getattr(obj, "__module__", None)
     if not isinstance(reduced, str) or importable(module) or not isinstance(module, str):
         return reduced
-    make, args, state, *_ = *object.__reduce_ex__(obj, 5), None
-    return named_object, (module, reduced, make, args, state)
+    return named_object, (module, reduced, type(obj), obj.__getstate__())
 
 
-def named_object(module: str, name: str, make: Any, args: Any, state: Any) -> Any:
+def named_object(module: str, name: str, cls: Any, state: Any) -> Any:
     """The object that `module` holds under `name`; made once if the module is not here."""
     here = find(module, name)
     if here is not None:
         return here
     if (module, name) not in _named:
-        made = _named[module, name] = make(*args)
+        made = _named[module, name] = cls.__new__(cls)
         if isinstance(state, tuple):
             made.__dict__.update(state[0] or {})
             for attribute, value in state[1].items():
@@ -102,7 +100,7 @@ def named_object(module: str, name: str, make: Any, args: Any, state: Any) -> An
     return _named[module, name]
 
 
-VALUE = Table(methodcaller("__reduce_ex__", 5), _extra)
+VALUE = Table(named=False, extra=_extra)
 
 
 class ValuePickler(cloudpickle.Pickler):

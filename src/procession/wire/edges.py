@@ -238,7 +238,7 @@ def _holds(obj: Any, name: str, part: Any) -> bool:
 def _reduced_label(obj: Any, key: tuple[int, ...], part: Any) -> tuple[str, str]:
     """A constructor's argument: an attribute of the object if one holds it."""
     if isinstance(obj, BaseException) and key[0] == 1:
-        return "", f".args[{key[1]}]"
+        return "", ".args" if type(part) is tuple and key[1] == 1 else f".args[{key[1]}]"
     fields = getattr(type(obj), "_fields", ())
     if isinstance(obj, tuple) and key[0] == 1:
         index = key[1] - 1 if len(obj) == key[1] else key[1]

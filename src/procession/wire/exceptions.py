@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from procession.errors import NotPicklable
+from procession.wire.bare import apart, has_own_reduce, make_bare, put_back
 from procession.wire.brief import brief, type_name
 from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.refusals import Refused
@@ -22,8 +23,6 @@ __all__ = ["add_item_note", "dump_exception", "load_exception"]
 
 _MOST = 200
 """Exceptions sent of one chain or group; the rest is cut off."""
-
-_OWN = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs_ex__")
 
 
 class _Record(NamedTuple):
@@ -94,7 +93,7 @@ def _summary(exc: BaseException) -> str:
 def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]]:
     """The pickled exception proper, how to rebuild it, and remarks on what is missing."""
     problem: Exception
-    if _has_own_reduce(type(exc)):
+    if has_own_reduce(type(exc)):
         try:
             core = dumps(exc, "by-value")
             if type(loads(core)) is type(exc):
@@ -104,7 +103,10 @@ def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]
     try:
         # The class goes by value if it must: it does not matter where an error was defined.
         head = dumps(type(exc), "by-value")
-        args, state = _args_and_state(exc)
+        args, state = apart(exc)
+        state.pop("__notes__", None)
+        if isinstance(exc, BaseExceptionGroup):
+            args = args[:1]  # the members are records of their own
         remarks: list[str] = []
         packed = _pack_all(list(args), "args", pickling, remarks)
         attributes = _pack_all(state, "", pickling, remarks)
@@ -116,41 +118,6 @@ def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]
     except Exception as error:
         problem = error
     return pickle.dumps(_stand_in(exc, problem), 5), "stand-in", []
-
-
-def _has_own_reduce(cls: type[BaseException]) -> bool:
-    for base in cls.__mro__:
-        if base.__module__ == "builtins":
-            return False
-        if any(name in base.__dict__ for name in _OWN):
-            return True
-    return False
-
-
-def _args_and_state(exc: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What the builtin base is made from again, and the attributes."""
-    base = _builtin_base(type(exc))
-    reduced = base.__reduce__(exc)
-    args: Any = reduced[1]
-    state: dict[str, Any] = dict(exc.__dict__)
-    if len(reduced) > 2 and isinstance(reduced[2], dict):
-        state.update(reduced[2])  # such as ImportError.name, which are in no __dict__
-    for cls in type(exc).__mro__:
-        slots = cls.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(exc, name):
-                state[name] = getattr(exc, name)
-    state.pop("__notes__", None)
-    if isinstance(exc, BaseExceptionGroup):
-        return (exc.message,), state
-    if exc.args != args:
-        state["args"] = exc.args
-    return args, state
-
-
-def _builtin_base(cls: type) -> Any:
-    """The first base that is written in C: it keeps state that has no name."""
-    return next(base for base in cls.__mro__ if base.__module__ == "builtins")
 
 
 def _pack_all(values: Any, prefix: str, pickling: Pickling, remarks: list[str]) -> bytes:
@@ -243,16 +210,8 @@ def _rebuild(core: bytes, kind: str, children: list[BaseException]) -> BaseExcep
         return whole
     head, packed, attributes = pickle.loads(core)
     cls, args, state = loads(head), loads(packed), loads(attributes)
-    base = _builtin_base(cls)
-    if kind == "group":
-        args = [*args, children]
-    exc: BaseException = base.__new__(cls, *args)
-    base.__init__(exc, *args)
-    for name, value in state.items():
-        try:
-            object.__setattr__(exc, name, value)  # frozen dataclasses refuse setattr
-        except AttributeError:
-            exc.__dict__[name] = value  # a property of that name, over the instance's own value
+    exc = make_bare(cls, [*args, children] if kind == "group" else args)
+    put_back(exc, state)
     return exc
 
 

@@ -14,6 +14,7 @@ from operator import methodcaller
 from types import MethodType, ModuleType
 from typing import Any, NoReturn
 
+from procession.wire.bare import has_own_reduce, reduce_exception
 from procession.wire.importing import MAIN, find, importable
 from procession.wire.refusals import Refusal, Refused, refusal_of
 
@@ -115,11 +116,16 @@ special_reducers: dict[str, Reduce] = {
 
 
 class Table(dict[type, Reduce]):
-    """A dispatch table that fills itself; `extra` says more about some types."""
+    """A dispatch table that fills itself.
 
-    def __init__(self, by_value: Reduce, extra: Callable[[type], Reduce | None]) -> None:
+    Args:
+        named: Whether classes can only be named, so that objects of others are given up.
+        extra: Says more about some types.
+    """
+
+    def __init__(self, named: bool, extra: Callable[[type], Reduce | None]) -> None:
         super().__init__()
-        self._by_value = by_value
+        self._named = named
         self._extra = extra
         self._registered = 0
 
@@ -133,6 +139,8 @@ class Table(dict[type, Reduce]):
         registered = copyreg.dispatch_table.get(cls)
         if registered is not None:
             return registered  # not remembered: it may be replaced
+        if not self._named and issubclass(cls, type):
+            raise KeyError(cls)  # the by-value pickler looks at each class itself
         reduce = self[cls] = self._judge(cls)
         return reduce
 
@@ -145,11 +153,12 @@ class Table(dict[type, Reduce]):
                 return special
         if refusal_of(cls) is not None:
             return refuse
-        extra = self._extra(cls)
-        if extra is not None:
-            return extra
-        return _as_usual if importable(cls.__module__) else self._by_value
+        if self._named and not importable(cls.__module__):
+            return _by_value
+        if issubclass(cls, BaseException) and cls.__module__ != "builtins":
+            return _as_usual if has_own_reduce(cls) else reduce_exception
+        return self._extra(cls) or _as_usual
 
 
-PLAIN = Table(_by_value, lambda cls: None)
+PLAIN = Table(named=True, extra=lambda cls: None)
 """For pickling by reference."""
