@@ -21,8 +21,8 @@ class Job:
     Attributes:
         key: Identifies the job in this process; never used twice.
         header: What a worker needs once per job (function, shared arguments, settings), pickled;
-            given as a function, it is packed when it is first asked for. Opaque to a backend: it hands it to
-            `procession.worker.run` on the far side.
+            given as a function, it is packed when it is first asked for. Opaque to a backend: it
+            hands it to `procession.worker.run` on the far side.
         buffers: Large buffers that belong to the header (pickle protocol 5, out of band).
         name: The function's name, for messages.
         timeout: Seconds one item may run, or `None`.
@@ -112,7 +112,7 @@ class Reply(NamedTuple):
         extras: Log records and warnings to repeat here, or `None`; see `procession.worker.relay`.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index, which nobody calls here
     ok: bool
     payload: Any
     buffers: Sequence[Any] = ()
@@ -144,7 +144,7 @@ class End(NamedTuple):
     """
 
     kind: EndKind
-    index: int | None = None
+    index: int | None = None  # type: ignore[assignment]  # as in Reply
     exitcode: int | None = None
     stack: str = ""
     peak: int = 0

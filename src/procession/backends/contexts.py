@@ -1,4 +1,4 @@
-"""Start contexts for executors that are not ours: as the standard library's, but for ``__main__``."""
+"""Start contexts for executors that are not ours: the standard library's, but for ``__main__``."""
 
 from __future__ import annotations
 

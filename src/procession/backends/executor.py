@@ -143,7 +143,8 @@ class ExecutorBackend:
                 return
             self._executor = None
         if self._owned:
-            threading.Thread(target=executor.shutdown, kwargs={"wait": False}, daemon=True).start()
+            end = _Ending(executor, [], False, self._name)
+            threading.Thread(target=end, name="procession-ending", daemon=True).start()
 
     # -- what comes back ---------------------------------------------------------------------
 
@@ -152,6 +153,7 @@ class ExecutorBackend:
         with self._lock:
             alone = sum(1 for each in self._flight.values() if each is executor) == 1
             self._flight.pop(chunk, None)
+        chunk.handle = None  # it and its callback hold each other, and the executor
         try:
             replies = [Reply(*fields) for fields in future.result()]
         except CancelledError:
@@ -201,14 +203,34 @@ class ExecutorBackend:
             processes = list((self._processes or {}).values()) if kill else []
         if executor is None or not self._owned:
             return
-        for process in processes:
+        end = _Ending(executor, processes, held, self._name)
+        if wait:
+            end()
+        else:
+            threading.Thread(target=end, name="procession-ending", daemon=True).start()
+
+
+class _Ending:
+    """Shuts an executor down, waits for its workers, and lets the lifeline go after the last."""
+
+    def __init__(self, executor: Executor, kill: list[Any], held: bool, name: str) -> None:
+        self._executor = executor
+        self._kill = kill
+        self._held = held
+        self._name = name
+
+    def __call__(self) -> None:
+        for process in self._kill:
             try:
                 process.kill()
             except Exception:
                 continue  # it has ended by itself
-        executor.shutdown(wait=wait, cancel_futures=kill)
-        if held and wait:
-            lifeline.release()  # closing it under workers that still run would kill them
+        how: dict[str, Any] = {}
+        if self._kill:
+            how = {"kill_workers": True} if self._name == "loky" else {"cancel_futures": True}
+        self._executor.shutdown(wait=True, **how)
+        if self._held:
+            lifeline.release()  # not before: it would kill workers that still run
 
 
 def _exit_code(processes: Any) -> int | None:

@@ -46,7 +46,9 @@ def _loky(options: Options, initializer: bytes, workers: int) -> Executor:
 
     context: Any = options.context
     method = context if isinstance(context, str) else getattr(context, "_name", None)
-    if isinstance(context, str) and context != "loky":
+    if context == "loky":
+        context = None  # loky's own default
+    elif context is not None:
         context = _context(context)
     threads = options.threads_per_worker
     env = {} if threads is None else thread_environment(threads)

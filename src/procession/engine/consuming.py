@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from procession.engine.decoding import outcome_of, value_of
@@ -132,105 +132,136 @@ def _end(inline: Inline | None, progress: Progress | None) -> None:
         progress.close()
 
 
-class MapIterator(Iterator[Any]):
-    """The results of a map, one by one; what `imap`, `imap_unordered` and `outcomes` return.
-
-    An item's error is raised where its value would have come; the iterator can be read on. When
-    it is closed, or nobody holds it any more, everything that is outstanding is cancelled at once.
-    """
+class _Batches:
+    """Gives the results of a map in batches: values to be yielded, or one error to be raised."""
 
     def __init__(
         self,
         run: MapRun,
         inline: Inline | None,
         progress: Progress | None,
-        decode: Callable[[Settled, Any], Any] = value_of,
+        decode: Callable[[Settled, Any], Any],
     ) -> None:
-        self._run = run
+        self.run = run
         self._inline = inline
         self._progress = progress
         self._decode = decode
         self._outcomes = decode is outcome_of
-        self._values: Iterator[Any] = iter(())
-        self._failed: deque[Settled] = deque()
+        self._failed: Settled | None = None
         self._began = False
 
-    def __iter__(self) -> Iterator[Any]:
-        # A loop runs through a generator, which costs a fifth of a call of __next__ per value.
-        while True:
-            yield from self._values
-            try:
-                value = self.__next__()
-            except StopIteration:
-                return
-            yield value
+    def __iter__(self) -> Iterator[Iterable[Any]]:
+        return self
 
-    def __next__(self) -> Any:
-        for value in self._values:
-            return value
-        if not self._began:
-            self._began = True
-            _begin(self._run, self._inline)
+    def __next__(self) -> Iterable[Any]:
+        run, inline = self.run, self._inline
         try:
-            return self._advance()
-        except KeyboardInterrupt:
+            if not self._began:
+                self._began = True
+                _begin(run, inline)
+            while True:
+                failed, self._failed = self._failed, None
+                if failed is not None:
+                    return self._give(failed)
+                if (settled := run.poll()) is not None:
+                    return self._give(settled)
+                if run.over:
+                    break
+                if inline is None or not inline.active:
+                    run.wait()
+                elif values := self._slice(inline):
+                    return values
+        except BaseException:
             self.close()
             raise
+        error, run.source.error = run.source.error, None
+        self.close()
+        if error is not None:
+            return _Raise(error)
+        raise StopIteration
 
-    def _advance(self) -> Any:
-        run, inline = self._run, self._inline
-        while True:
-            if self._failed:
-                return self._give(self._failed.popleft())
-            settled = run.poll()
-            if settled is not None:
-                return self._give(settled)
-            if run.over:
-                self._finish()
-            if inline is not None and inline.active:
-                self._slice(inline)
-                for value in self._values:
-                    return value
-            else:
-                run.wait()
-
-    def _slice(self, inline: Inline) -> None:
+    def _slice(self, inline: Inline) -> list[Any]:
         """Run some items here; what is next in order is given from here, the rest is settled."""
-        run = self._run
+        run = self.run
         start, values, failed = inline.slice()
         count = len(values) + (failed is not None)
         if not count:
-            return
+            return []
         if self._outcomes or not run.delivers_next(start):
             run.settle(inline.settled(start, values))
             if failed is not None:
                 run.settle([failed])
-            return
+            return []
         run.delivered_here(count)
-        self._values = iter(values)
-        if failed is not None:
-            self._failed.append(failed)
+        self._failed = failed
         if self._progress is not None:
             self._progress.update(count)
+        return values
 
-    def _give(self, settled: Settled) -> Any:
+    def _give(self, settled: Settled) -> Iterable[Any]:
         if self._progress is not None:
             self._progress.update(1)
-        return self._decode(settled, self._run.plan.rules)
+        try:
+            return (self._decode(settled, self.run.plan.rules),)
+        except BaseException as error:
+            return _Raise(error)
 
-    def _finish(self) -> None:
-        error, self._run.source.error = self._run.source.error, None
-        self.close()
-        if error is not None:
+    def close(self) -> None:
+        """Cancel what is outstanding, and end."""
+        self._failed = None
+        self.run.cancel()
+        _end(self._inline, self._progress)
+
+
+class _Raise:
+    """A batch that raises an error once. `itertools.chain` goes on after it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error: BaseException | None = error
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        error, self._error = self._error, None
+        if error is None:
+            raise StopIteration
+        try:
             raise error
-        raise StopIteration
+        finally:
+            del error  # or the traceback would keep this frame, and the frame the error
+
+
+class MapIterator(chain[Any]):
+    """The results of a map, one by one; what `imap`, `imap_unordered` and `outcomes` return.
+
+    An item's error is raised where its value would have come; the iterator can be read on. When
+    it is closed, or nobody holds it any more, everything that is outstanding is cancelled at once.
+
+    It is an `itertools.chain` of batches, so that reading a value that is there costs what reading
+    it from a list costs.
+    """
+
+    _batches: _Batches
+
+    @classmethod
+    def over(
+        cls,
+        run: MapRun,
+        inline: Inline | None,
+        progress: Progress | None,
+        decode: Callable[[Settled, Any], Any] = value_of,
+    ) -> MapIterator:
+        """An iterator over the results of a map."""
+        batches = _Batches(run, inline, progress, decode)
+        iterator = cls.from_iterable(batches)
+        assert isinstance(iterator, cls)
+        iterator._batches = batches
+        return iterator
 
     def close(self) -> None:
         """Cancel what is outstanding, and end. Values that were not read are lost."""
-        self._values = iter(())
-        self._failed.clear()
-        self._run.cancel()
-        _end(self._inline, self._progress)
+        self._batches.close()
 
     def __enter__(self) -> MapIterator:
         return self
@@ -239,7 +270,7 @@ class MapIterator(Iterator[Any]):
         self.close()
 
     def __del__(self) -> None:
-        if not self._run.closed:
+        if not self._batches.run.closed:
             self.close()
 
 

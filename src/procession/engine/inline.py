@@ -24,7 +24,7 @@ _HELP_AFTER = 5e-3
 _HELP_EVERY = 20e-3
 """Seconds between its later looks."""
 
-_SLICE_SECONDS = 1e-3
+_SLICE_SECONDS = 4e-3
 """A slice of tiny items grows to about this long; short beside what anyone would notice."""
 
 _SLICE_ITEMS = 8192
@@ -68,7 +68,10 @@ class Inline:
         self._whole = whole
         self._crossing = crossing
         self._size = 1
-        self._single = single or header.settings.seed is not None or crossing
+        self._rules = run.plan.rules
+        retries = bool(self._rules.retries and self._rules.retry_on)
+        self._single = single or header.settings.seed is not None or crossing or retries
+        self._attempt = 1
         self._left: deque[tuple[int, Any]] = deque()
         self._since: float | None = None
         self._function: Callable[..., Any] = header.function
@@ -133,7 +136,7 @@ class Inline:
         begin = self._since = perf_counter()
         try:
             if self._single:
-                out.append(self._one(start, next(left)))
+                out.append(self._tried(start, next(left)))
             elif self._whole:
                 out = self._all(left)
             else:
@@ -151,7 +154,8 @@ class Inline:
         return self._done(start, values, out, ran, error, seconds)
 
     def _task(self, index: int) -> state.CurrentTask:
-        return state.CurrentTask(index, 1, str(os.getpid()), self._header.settings.name)
+        name = self._header.settings.name
+        return state.CurrentTask(index, self._attempt, str(os.getpid()), name)
 
     def _take(self) -> tuple[int, Sequence[Any]]:
         if self._left:
@@ -198,6 +202,17 @@ class Inline:
             for value in left:
                 give(function(value))
 
+    def _tried(self, index: int, value: Any) -> Any:
+        """Run one item, again after those errors that ask for it."""
+        self._attempt = 1
+        while True:
+            try:
+                return self._one(index, value)
+            except self._rules.retry_on:
+                if self._attempt > self._rules.retries:
+                    raise
+                self._attempt += 1
+
     def _one(self, index: int, value: Any) -> Any:
         header = self._header
         if self._crossing:
@@ -241,9 +256,12 @@ class Inline:
         """The last slice's values as settled items; each is timed alone where it ran alone."""
         seconds = self.seconds / max(1, len(values))
         return [
-            Settled(Item(index, value), Reply(index, True, result, (), seconds, True))
+            Settled(self._item(index, value), Reply(index, True, result, (), seconds, True))
             for index, (value, result) in enumerate(zip(self._last, values, strict=False), start)
         ]
+
+    def _item(self, index: int, value: Any) -> Item:
+        return Item(index, value, attempt=self._attempt)
 
     def _grow(self, seconds: float, count: int) -> None:
         """Longer slices for shorter items, by a factor of 8 at most: times may rise again."""
@@ -254,7 +272,7 @@ class Inline:
         self._size = max(1, min(size, count * 8, _SLICE_ITEMS, self._run.plan.window))
 
     def _failed(self, index: int, value: Any, error: BaseException, seconds: float) -> Settled:
-        item = Item(index, value)
+        item = self._item(index, value)
         name = self._header.settings.name
         if isinstance(error, SystemExit):
             error = exited(error, name)

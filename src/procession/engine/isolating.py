@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from procession.decoration import kind
 from procession.engine import verbs
 from procession.engine.job import Call
 
@@ -11,5 +12,20 @@ __all__ = ["call"]
 
 
 def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run one call in a process of its own and give its result."""
+    """Run one call in a process of its own and give what the function itself would give.
+
+    That is the result; an awaitable of it for ``async def``; an iterator that streams the values
+    for a generator function.
+    """
+    what = kind(call.function)
+    if what == "coroutine":
+        return _awaited(call, args, kwargs)
+    if what == "generator":
+        return verbs.stream(call, args, kwargs)
     return verbs.submit(call, args, kwargs).result()
+
+
+async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return await verbs.submit(call, args, kwargs)
+
+

@@ -36,7 +36,7 @@ class Source:
     def __init__(self, items: Iterable[Any]) -> None:
         numpy = sys.modules.get("numpy")
         self.inert = type(items) in _INERT or (
-            numpy is not None and type(items) is numpy.ndarray and items.dtype != object
+            numpy is not None and type(items) is numpy.ndarray and items.dtype.kind in "biufcSUmM"
         )
         self._length = _length(items)
         self._sliced: Any = items if type(items) in _SLICED else None

@@ -136,7 +136,7 @@ def imap(
         one_by_one=outcomes,
     )
     decode: Any = outcome_of if outcomes else value_of
-    return MapIterator(run, inline, _progress(call, run), decode)
+    return MapIterator.over(run, inline, _progress(call, run), decode)
 
 
 def amap(

@@ -177,7 +177,7 @@ class Recorder:
         """Behave like the caller from here on."""
         import warnings
 
-        warnings.showwarning = self._show
+        warnings.showwarning = self._show  # type: ignore[assignment]  # takes what it is given
         if out.manners == self._manners:
             return
         from procession.wire.pickling import loads

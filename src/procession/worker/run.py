@@ -25,6 +25,8 @@ __all__ = ["Header", "Runner", "Settings", "Style", "call_with", "open_header", 
 Style = Literal["value", "star", "call"]
 """How an item is handed to the function: ``f(item, …)``, ``f(*item, …)``, or ``f(*args, **kw)``."""
 
+_COROUTINE = 0x80  # inspect.CO_COROUTINE: inspect is slow to import
+
 _JOBS_KEPT = 64
 """Jobs a worker remembers; the least recently used is forgotten. A guess, not measured."""
 
@@ -83,6 +85,16 @@ def call_with(header: Header, value: Any) -> Any:
         return header.function(*header.prefix, *value, *header.args, **header.kwargs)
     args, kwargs = value
     return header.function(*header.prefix, *args, **kwargs)
+
+
+def _finished(result: Any, header: Header) -> Any:
+    """The result; that of a coroutine, if the function is ``async def``, is what it comes to."""
+    code = getattr(header.function, "__code__", None)
+    if code is None or not code.co_flags & _COROUTINE:
+        return result
+    import asyncio
+
+    return asyncio.run(result)
 
 
 class Runner:
@@ -183,8 +195,8 @@ class Runner:
                 from procession.worker.seeding import seeded
 
                 with seeded(settings.seed, task.index):
-                    return True, call_with(job, value)
-            return True, call_with(job, value)
+                    return True, _finished(call_with(job, value), job)
+            return True, _finished(call_with(job, value), job)
         except (SystemExit, KeyboardInterrupt) as error:
             return False, error if settings.exits else exited(error, settings.name)
         except BaseException as error:
