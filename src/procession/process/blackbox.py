@@ -24,9 +24,9 @@ _NONE = -1
 
 
 class Running(NamedTuple):
-    """The item a worker runs: its index, and when it began by the system's monotonic clock."""
+    """What a worker runs: the item's index, and when it began, by the monotonic clock."""
 
-    index: int
+    item: int
     since: float
 
 

@@ -118,11 +118,15 @@ class Receiver:
         """A piece is full: begin the next one of its frame, or hand the frame out."""
         assert self._piece is not None
         if self._message is None:
-            self._message = marshal.loads(self._piece)
+            loaded: tuple[Any, ...] = marshal.loads(self._piece)
+            self._message = loaded
             if self._beside:
-                self._sizes.extend(self._message[-1])
+                sizes: tuple[int, ...] = loaded[-1]
+                self._sizes.extend(sizes)
         else:
             self._segments.append(self._piece)
+        message = self._message
+        assert message is not None
         self._piece = None
         while self._sizes:
             size = self._sizes.popleft()
@@ -130,7 +134,7 @@ class Receiver:
                 self._piece, self._filled = bytearray(size), 0
                 return
             self._segments.append(bytearray())
-        messages.append((self._message, self._segments))
+        messages.append((message, self._segments))
         self._message, self._segments = None, []
 
 

@@ -24,7 +24,9 @@ def register(pool: WorkerPool) -> None:
     if not _registered:
         _registered = True
         import atexit
-        from multiprocessing import util  # noqa: F401 - its own exit handler is to run after ours
+        import importlib
+
+        importlib.import_module("multiprocessing.util")  # its exit handler is to run after ours
 
         atexit.register(at_exit)
         forks.renew_in_child(_renew)
@@ -33,7 +35,7 @@ def register(pool: WorkerPool) -> None:
 
 def _renew() -> None:
     for pool in list(_pools):
-        pool._renew()
+        pool.renew()
 
 
 def shutdown(*, wait: bool = True, kill: bool = False) -> None:

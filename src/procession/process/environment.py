@@ -88,7 +88,7 @@ def _forget_exit_handlers() -> None:
     from multiprocessing import util
 
     atexit._clear()
-    atexit.register(util._exit_function)
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]
 
 
 class _Stderr(io.TextIOWrapper):

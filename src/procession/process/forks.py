@@ -41,7 +41,7 @@ def renew_in_child(renewal: Callable[[], Any]) -> None:
     _renewals.append(renewal)
 
 
-class keeping:  # noqa: N801 - used as a statement
+class keeping:
     """While active in this thread, a child that it forks keeps these descriptors."""
 
     def __init__(self, descriptors: Iterable[int]) -> None:
@@ -67,7 +67,8 @@ def _register() -> None:
 
 def _start_afresh() -> None:
     forking.release()
-    for descriptor in _owned - getattr(_kept, "descriptors", frozenset()):
+    kept: frozenset[int] = getattr(_kept, "descriptors", frozenset[int]())
+    for descriptor in _owned - kept:
         try:
             os.close(descriptor)
         except OSError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from procession.process.launching import launch_worker
+from procession.process.listening import welcome
 from procession.process.spec import WorkerSpec
 from procession.process.worker import Worker
 
@@ -64,9 +66,10 @@ class Hiring:
     def spare(self) -> None:
         """Order the worker that waits for the next call, after a first one."""
         pool = self._pool
-        if pool.single_use and not pool.queue and not self.count and not pool.closed:
-            if not any(w.ticket is None and not w.stopping for w in pool.workers):
-                self._orders += 1
+        if not pool.single_use or pool.queue or self.count or pool.closed:
+            return
+        if not any(worker.ticket is None and not worker.stopping for worker in pool.workers):
+            self._orders += 1
 
     def succeeded(self) -> None:
         """A worker is ready."""
@@ -125,8 +128,8 @@ class Hiring:
             worker: Worker | None = None
             error: BaseException | None = None
             try:
-                worker = Worker.launch(self._spec, self._pickled())
-                pool.welcome(worker)
+                worker = launch_worker(self._spec, self._pickled())
+                welcome(pool, worker)
             except BaseException as raised:
                 error = raised
                 if worker is not None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from typing import Any
 
 from procession.errors import BackendUnavailable
 
 __all__ = ["OOM_NOTE", "OomWatch", "check_available", "private_bytes"]
 
+_LINUX: bool = sys.platform.startswith("linux")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -18,10 +21,10 @@ def check_available() -> None:
     Raises:
         BackendUnavailable: psutil is needed here, and is not installed.
     """
-    if sys.platform.startswith("linux"):
+    if _LINUX:
         return
     try:
-        import psutil  # noqa: F401
+        importlib.import_module("psutil")
     except ImportError as error:
         raise BackendUnavailable(
             "memory_limit= needs psutil on this system. Run: pip install psutil, or leave "
@@ -35,14 +38,14 @@ def private_bytes(pid: int) -> int:
     On Linux the anonymous resident memory: what is resident, less what files and shared memory
     back. What the process's own children take does not count.
     """
-    if sys.platform.startswith("linux"):
+    if _LINUX:
         try:
             with open(f"/proc/{pid}/statm", "rb") as file:
                 fields = file.read().split()
         except OSError:
             return 0
         return (int(fields[1]) - int(fields[2])) * _PAGE if len(fields) > 2 else 0
-    import psutil
+    psutil: Any = importlib.import_module("psutil")
 
     try:
         info = psutil.Process(pid).memory_info()

@@ -63,7 +63,8 @@ def _pack(blob: Any, buffers: Sequence[Any], segments: list[Any]) -> tuple[Any, 
     return blob, len(buffers)
 
 
-def _unpack(blob: Any, buffers: int, segments: Iterator[Any]) -> tuple[Any, Sequence[Any]]:
+def _unpack(packed: Any, segments: Iterator[Any]) -> tuple[Any, Sequence[Any]]:
+    blob, buffers = packed
     if blob is _ALONG:
         blob = next(segments)
     return blob, [next(segments) for _ in range(buffers)] if buffers else ()
@@ -76,7 +77,7 @@ def pack_task(
     segments: list[Any] = []
     header = _pack(job.header, job.buffers, segments) if with_header else None
     packed = [
-        (item.index, item.attempt, *_pack(item.blob, item.buffers, segments)) for item in items
+        (item.index, item.attempt, _pack(item.blob, item.buffers, segments)) for item in items
     ]
     return frame((TASK, job.key, header, tuple(forget), packed, ahead), segments)
 
@@ -87,12 +88,9 @@ def unpack_task(message: tuple[Any, ...], segments: Sequence[Any]) -> Task:
     _, key, header, forget, items, ahead = message[:6]
     return Task(
         key,
-        None if header is None else _unpack(*header, rest),
+        None if header is None else _unpack(header, rest),
         forget,
-        [
-            (index, attempt, *_unpack(blob, buffers, rest))
-            for index, attempt, blob, buffers in items
-        ],
+        [(index, attempt, *_unpack(packed, rest)) for index, attempt, packed in items],
         ahead,
     )
 
@@ -101,7 +99,7 @@ def pack_replies(kind: int, replies: Iterable[Reply]) -> list[Any]:
     """The frame that brings replies home; `kind` is `REPLIES` or `DONE`."""
     segments: list[Any] = []
     packed = [
-        (index, ok, *_pack(payload, buffers, segments), seconds, extras)
+        (index, ok, _pack(payload, buffers, segments), seconds, extras)
         for index, ok, payload, buffers, seconds, _, extras in replies
     ]
     return frame((kind, packed), segments)
@@ -111,6 +109,6 @@ def unpack_replies(message: tuple[Any, ...], segments: Sequence[Any]) -> list[Re
     """The other side of `pack_replies`."""
     rest = iter(segments)
     return [
-        Reply(index, ok, *_unpack(payload, buffers, rest), seconds, False, extras)
-        for index, ok, payload, buffers, seconds, extras in message[1]
+        Reply(index, ok, *_unpack(packed, rest), seconds, False, extras)
+        for index, ok, packed, seconds, extras in message[1]
     ]

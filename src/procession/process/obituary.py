@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procession.backends.base import End
 from procession.process.memory import OOM_NOTE, OomWatch
 from procession.process.worker import Worker
+
+if TYPE_CHECKING:
+    from procession.process.ticket import Ticket
 
 __all__ = ["obituary", "watch_oom"]
 
@@ -20,6 +23,10 @@ def watch_oom() -> None:
     global _oom
     if _oom is None:
         _oom = OomWatch()
+
+
+def _unanswered(ticket: Ticket, index: int) -> bool:
+    return index not in ticket.replied and any(i.index == index for i in ticket.chunk.items)
 
 
 def obituary(worker: Worker, code: int | None) -> End:
@@ -40,9 +47,8 @@ def obituary(worker: Worker, code: int | None) -> End:
         return End(kind, index, code, worker.box.report(), peak, None, seconds)
     running = worker.box.running()
     index, seconds = None, 0.0
-    if running is not None and running.index not in ticket.replied:
-        if any(item.index == running.index for item in ticket.chunk.items):
-            index, seconds = running.index, max(0.0, time.monotonic() - running.since)
+    if running is not None and _unanswered(ticket, running.item):
+        index, seconds = running.item, max(0.0, time.monotonic() - running.since)
     report = worker.box.report()
     if code == -signal.SIGKILL and _oom is not None and _oom.struck():
         report = f"{OOM_NOTE}\n{report}" if report else OOM_NOTE

@@ -134,7 +134,7 @@ class _Portable:
                 )
                 poll.register(descriptor, mask)
         events = poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
-        ready = []
+        ready: list[int] = []
         for descriptor, _ in events:
             if descriptor == self._reader:
                 try:

@@ -131,7 +131,7 @@ class Reactor:
 
     def _due(self) -> list[Timer]:
         now = time.monotonic()
-        due = []
+        due: list[Timer] = []
         while self._timers and self._timers[0][0] <= now:
             due.append(heapq.heappop(self._timers)[2])
         return due
@@ -142,11 +142,8 @@ def _guarded(call: Callable[[], Any]) -> None:
     try:
         call()
     except Exception as error:
-        import sys
-
-        sys.unraisablehook(
-            sys.UnraisableHookArgs((type(error), error, error.__traceback__, "procession", call))  # type: ignore[arg-type]
-        )
+        args = (type(error), error, error.__traceback__, threading.current_thread())
+        threading.excepthook(threading.ExceptHookArgs(args))
 
 
 reactor = Reactor()

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from multiprocessing import connection, forkserver, spawn, util
+from multiprocessing import connection, forkserver, process, spawn, util
 from typing import Any
 
 from procession.process import forks
@@ -81,7 +81,7 @@ def stop_all() -> None:
 class Server(forkserver.ForkServer):
     """One fork server. Stands in for the module `multiprocessing.forkserver` in a launcher."""
 
-    read_signed = staticmethod(forkserver.read_signed)  # type: ignore[attr-defined]
+    read_signed = staticmethod(forkserver.read_signed)
 
     _forkserver_pid: int | None
     _forkserver_alive_fd: int | None
@@ -96,9 +96,9 @@ class Server(forkserver.ForkServer):
                     return
                 self._forget()
             with socket.socket(socket.AF_UNIX) as listener:
-                address = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]
+                address: Any = getattr(connection, "arbitrary_address")("AF_UNIX")  # noqa: B009 - not typed
                 listener.bind(address)
-                if not util.is_abstract_socket_namespace(address):  # type: ignore[attr-defined]
+                if not util.is_abstract_socket_namespace(address):
                     os.chmod(address, 0o600)
                 listener.listen()
                 with forks.forking:
@@ -137,7 +137,7 @@ class Server(forkserver.ForkServer):
         if alive is not None:
             forks.disown(alive)
             os.close(alive)
-        if address and not util.is_abstract_socket_namespace(address):  # type: ignore[attr-defined]
+        if address and not util.is_abstract_socket_namespace(address):
             os.unlink(address)
 
 
@@ -149,13 +149,15 @@ def _lives(pid: int) -> bool:
 
 
 def _execute(listener: int, alive: int) -> int:
-    path = [os.getcwd() if p == "" else p for p in sys.path]
+    origin: str | None = getattr(process, "ORIGINAL_DIR", None)
+    path = [origin if p == "" else p for p in sys.path]
     command = (
-        "import sys; sys.path[:] = {!r}; from procession.process.server import serve; "
-        "serve({!r}, {!r})"
-    ).format(path, listener, alive)
-    executable = spawn.get_executable()
-    arguments = [executable, *util._args_from_interpreter_flags(), "-c", command]  # type: ignore[attr-defined]
+        f"import sys; sys.path[:] = {path!r}; from procession.process.server import serve; "
+        f"serve({listener!r}, {alive!r})"
+    )
+    executable: Any = spawn.get_executable()
+    flags: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
+    arguments: list[Any] = [executable, *flags, "-c", command]
     pid: int = util.spawnv_passfds(executable, arguments, [listener, alive])
     return pid
 
@@ -170,4 +172,4 @@ def serve(listener: int, alive: int) -> None:
             __import__(module)
         except Exception:
             continue  # the worker says it better
-    forkserver.main(listener, alive, [])  # type: ignore[attr-defined]
+    forkserver.main(listener, alive, [])

@@ -11,6 +11,7 @@ The child is a proper process of its context: `multiprocessing.get_start_method`
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -125,24 +126,19 @@ def _quietly(launcher: Callable[[BaseProcess], Any], process: BaseProcess) -> An
 
 def _process_class(context: Any, method: str) -> Any:
     if method == "loky":
-        from loky.backend.process import LokyProcess
-
-        return LokyProcess
-    import multiprocessing
-
+        return importlib.import_module("loky.backend.process").LokyProcess
     if context is None or isinstance(context, str):
-        return multiprocessing.get_context(method).Process
-    concrete = context.get_context()
-    return concrete.Process
+        import multiprocessing
+
+        context = multiprocessing.get_context(method)
+    return context.get_context().Process
 
 
 def launcher(method: str) -> Any:
     if method == "fork":
         return _fork_popen()
     if method == "loky":
-        from loky.backend.popen_loky_posix import Popen
-
-        return Popen
+        return importlib.import_module("loky.backend.popen_loky_posix").Popen
     from multiprocessing import popen_forkserver, popen_spawn_posix
 
     if method == "spawn":
@@ -242,11 +238,11 @@ def _run_forked(process: BaseProcess, parent_sentinel: int) -> None:
     import atexit
     from multiprocessing import util
 
-    code = 1
+    code: Any = 1
     try:
         atexit._clear()  # the parent's
-        atexit.register(util._exit_function)
-        code = process._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[attr-defined]
+        atexit.register(util._exit_function)  # type: ignore[attr-defined]
+        code = getattr(process, "_bootstrap")(parent_sentinel=parent_sentinel)  # noqa: B009
     finally:
         try:
             atexit._run_exitfuncs()

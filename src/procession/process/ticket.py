@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from procession.backends.base import Chunk
-from procession.process.reactor import READ, reactor
+from procession.process.listening import take
+from procession.process.reactor import reactor
 
 if TYPE_CHECKING:
     from procession.process.pool import WorkerPool
@@ -25,20 +26,34 @@ class Ticket:
     Attributes:
         pool: Where it was started.
         chunk: The chunk.
-        worker: Who runs it, once it was sent.
+        worker: Who it was given to.
+        sent: Whether it was sent, or begun to be.
+        looks: How often the pool's audit has found it given but not sent.
         over: Whether its end was, or is about to be, told.
         replied: Which of its items have replied, if it has several.
         timers: What watches its limits.
         ahead: How many values its generator may be ahead; 0 if it is an ordinary chunk.
     """
 
-    __slots__ = ("ahead", "chunk", "over", "pool", "replied", "timers", "worker")
+    __slots__ = (
+        "ahead",
+        "chunk",
+        "looks",
+        "over",
+        "pool",
+        "replied",
+        "sent",
+        "timers",
+        "worker",
+    )
 
     def __init__(self, pool: WorkerPool, chunk: Chunk, ahead: int = 0) -> None:
         self.pool = pool
         self.chunk = chunk
         self.worker: Worker | None = None
         self.over = False
+        self.sent = False
+        self.looks = 0
         self.replied: set[int] = set()
         self.timers: list[Timer] = []
         self.ahead = ahead
@@ -67,24 +82,25 @@ class Ticket:
                 worker.reading.release()
                 # Only now, in this order: an event that came meanwhile was dropped by the reactor.
                 if worker.ticket is not None and not worker.dead:
-                    reactor.arm(worker.channel, READ)
+                    reactor.arm(worker.channel, worker.awaited())
             for final in finals:
                 final()
 
     def _read(
         self, worker: Worker, deadline: float | None, finals: list[Callable[[], None]]
     ) -> None:
-        if worker.ticket is not self or worker.dead:
-            return
-        reactor.arm(worker.channel, 0)
+        disarmed = False
         while worker.ticket is self and not worker.dead:
+            if not disarmed:
+                reactor.arm(worker.channel, 0)
+                disarmed = True
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return
             if not worker.wait_readable(left):
                 return
             try:
-                self.pool.take(worker, worker.read(), finals)
+                take(self.pool, worker, worker.read(), finals)
             except EOFError:
                 worker.kill()
                 return

@@ -16,9 +16,9 @@ from procession.backends.base import Job
 from procession.process import forks, lifeline, messages
 from procession.process.blackbox import BlackBox
 from procession.process.channel import Message, Receiver, Sender, frame
+from procession.process.reactor import READ, WRITE
 
 if TYPE_CHECKING:
-    from procession.process.spec import WorkerSpec
     from procession.process.ticket import Ticket
 
 __all__ = ["Worker"]
@@ -71,51 +71,6 @@ class Worker:
         self._pidfd = self._open_pidfd()
         self.channel = sock.fileno()
         self._reaped: tuple[int | None] | None = None
-
-    @classmethod
-    def launch(cls, spec: WorkerSpec, initializer: bytes) -> Worker:
-        """Start a process; it says HELLO when it is ready.
-
-        Args:
-            spec: How.
-            initializer: The spec's initializer and its arguments, pickled; or empty.
-
-        Raises:
-            OSError: The system refuses (processes, memory, descriptors).
-        """
-        from procession.process import child, environment, starting
-
-        method = starting.method_of(spec.context)
-        around = environment.surroundings() if method == "forkserver" else None
-        plan = child.Plan(method, around, spec.threads_per_worker, spec.preload, initializer)
-        opened: list[int] = []
-        life: int | None = None
-        try:
-            with forks.forking:
-                ours, theirs = socket.socketpair()
-                opened += [ours.detach(), theirs.detach(), BlackBox.create()]
-                lifeline.acquire()
-                life = lifeline.inheritable()
-                opened.append(life)
-                forks.own(*opened)
-            handed = opened[1:]
-            popen = starting.launch(
-                spec.context,
-                child.main,
-                (starting.Descriptors(handed), plan),
-                spec.name,
-                keep=handed,
-            )
-            box = BlackBox(opened[2])
-        except BaseException:
-            _close(opened)
-            if life is not None:
-                lifeline.release()
-            raise
-        _close(handed)
-        forks.disown(opened[0])  # from here on its socket object closes it, in a forked child too
-        sock = socket.socket(fileno=opened[0])
-        return cls(method, popen, sock, box)
 
     # -- descriptors -------------------------------------------------------------------------
 
@@ -226,6 +181,14 @@ class Worker:
         except (EOFError, OSError, ValueError):
             return rest
 
+    def awaited(self) -> int:
+        """What its channel is to be armed for."""
+        return READ | WRITE if self.unsent else READ
+
+    def condemned(self) -> bool:
+        """Whether we are killing it."""
+        return self.verdict is not None
+
     # -- ending ------------------------------------------------------------------------------
 
     def signal(self, number: int, *, group: bool = True) -> None:
@@ -300,9 +263,10 @@ def _finalize(popen: Any) -> None:
     """loky's Popen has no ``close``: its finalizer runs when it goes."""
     from multiprocessing import util
 
-    for key, finalizer in list(util._finalizer_registry.items()):  # type: ignore[attr-defined]
+    registry: dict[Any, Any] = getattr(util, "_finalizer_registry")  # noqa: B009 - not typed
+    for finalizer in list(registry.values()):
         if finalizer._weakref is not None and finalizer._weakref() is popen:
-            util._finalizer_registry[key]()  # type: ignore[attr-defined]
+            finalizer()
 
 
 def _runs(pid: int) -> bool:

@@ -1,0 +1,111 @@
+"""How workers end: condemned by us, or dead by themselves; and who is told."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from procession.backends.base import End
+from procession.process.channel import Message
+from procession.process.killing import put_down
+from procession.process.obituary import obituary
+from procession.process.reactor import reactor
+from procession.process.worker import Worker
+
+if TYPE_CHECKING:
+    from procession.process.pool import WorkerPool
+    from procession.process.ticket import Ticket
+
+    Take = Callable[[WorkerPool, Worker, Sequence[Message], list[Callable[[], None]]], None]
+
+__all__ = ["condemn", "died"]
+
+
+def condemn(
+    pool: WorkerPool, ticket: Ticket, verdict: str, blame: tuple[int | None, float, int]
+) -> bool:
+    """Kill the worker of a chunk, for the given reason. Whether the chunk was still running."""
+    with pool.lock:
+        worker = ticket.worker
+        if ticket.over or worker is None or worker.ticket is not ticket or worker.dead:
+            return False
+        if worker.verdict is not None:
+            return worker.verdict == verdict
+        worker.verdict, worker.blame, worker.stopping = verdict, blame, True
+        given = pool.match()
+    ticket.forget_timers()
+    put_down(worker, dump=verdict == "timeout")
+    pool.hand_out(given)
+    return True
+
+
+def died(pool: WorkerPool, worker: Worker, take: Take) -> None:
+    """A worker is dead: use what it said last, and tell how its chunk ended.
+
+    Args:
+        pool: Its pool.
+        worker: The worker.
+        take: Acts on messages (`listening.take`).
+    """
+    with pool.lock:
+        if worker.dead:
+            return
+        worker.dead = True
+    reactor.forget(worker.death)
+    reactor.forget(worker.channel)
+    try:
+        worker.sock.shutdown(socket.SHUT_RDWR)  # wakes who waits to read
+    except OSError:
+        pass
+    finals: list[Callable[[], None]] = []
+    # A second is for ever here: then its reader was interrupted and left without a word.
+    if worker.reading.acquire(timeout=1.0):
+        try:
+            if not worker.garbled:
+                take(pool, worker, worker.drain(), finals)
+        except Exception:
+            worker.garbled = True
+        finally:
+            worker.reading.release()
+    for final in finals:
+        final()
+    _bury(pool, worker)
+
+
+def _bury(pool: WorkerPool, worker: Worker) -> None:
+    if not worker.stopping or worker.verdict is not None:
+        worker.kill()  # what it started must not outlive it; before its number is free
+    code = worker.reap()
+    for timer in worker.timers:
+        timer.cancel()
+    end = obituary(worker, code)
+    with pool.lock:
+        if worker in pool.idle:
+            pool.idle.remove(worker)
+        ticket, worker.ticket = worker.ticket, None
+        if ticket is not None:
+            ticket.over = True
+            pool.busy -= 1
+        refused = None if worker.ready else pool.hiring.failed(worker, code)
+        dropped = list(pool.queue) if refused is not None else []
+        if dropped:
+            pool.queue.clear()
+        for each in dropped:
+            each.over = True
+        worker.stopping = True
+        given = pool.match()
+    worker.close()
+    pool.hand_out(given)
+    if ticket is not None:
+        ticket.forget_timers()
+        ticket.chunk.listener.ended(ticket.chunk, end)
+    for each in dropped:
+        each.chunk.listener.ended(each.chunk, End("refused", error=refused))
+    # Only now: who waits for the pool to be gone is to find that everything was told.
+    with pool.lock:
+        pool.workers.discard(worker)
+        if pool.timer is not None and not pool.workers:
+            pool.timer.cancel()
+            pool.timer = None
+        pool.gone.notify_all()

@@ -1,0 +1,58 @@
+"""Making a worker: its channel, black box and lifeline, and the process that gets their ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+
+from procession.process import child, environment, forks, lifeline, starting
+from procession.process.blackbox import BlackBox
+from procession.process.obituary import watch_oom
+from procession.process.spec import WorkerSpec
+from procession.process.worker import Worker
+
+__all__ = ["launch_worker"]
+
+
+def launch_worker(spec: WorkerSpec, initializer: bytes) -> Worker:
+    """Start a process; it says HELLO when it is ready.
+
+    Args:
+        spec: How.
+        initializer: The spec's initializer and its arguments, pickled; or empty.
+
+    Raises:
+        OSError: The system refuses (processes, memory, descriptors).
+    """
+    watch_oom()
+    method = starting.method_of(spec.context)
+    around = environment.surroundings() if method == "forkserver" else None
+    plan = child.Plan(method, around, spec.threads_per_worker, spec.preload, initializer)
+    opened: list[int] = []
+    lifeline.acquire()
+    try:
+        with forks.forking:
+            ours, theirs = socket.socketpair()
+            opened += [ours.detach(), theirs.detach()]
+            opened += [BlackBox.create()]
+            opened += [lifeline.inheritable()]
+            forks.own(*opened)
+        handed = starting.Descriptors(opened[1:])
+        popen = starting.launch(
+            spec.context, child.main, (handed, plan), spec.name, keep=opened[1:]
+        )
+        box = BlackBox(opened[2])
+    except BaseException:
+        _close(opened)
+        lifeline.release()
+        raise
+    _close(opened[1:])
+    forks.disown(opened[0])  # from here on its socket object closes it, in a forked child too
+    return Worker(method, popen, socket.socket(fileno=opened[0]), box)
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    forks.disown(*descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)

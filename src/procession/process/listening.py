@@ -1,0 +1,173 @@
+"""What workers say, and what the pool does about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from procession.backends.base import End, Reply
+from procession.process import messages
+from procession.process.channel import Message
+from procession.process.ending import died
+from procession.process.memory import private_bytes
+from procession.process.reactor import READ, reactor
+from procession.process.worker import Worker
+
+if TYPE_CHECKING:
+    from procession.process.pool import WorkerPool
+    from procession.process.ticket import Ticket
+
+__all__ = ["AUDIT", "take", "welcome"]
+
+AUDIT = 0.5
+"""Seconds between two looks for idle workers and for what an interrupt left half done."""
+
+_DONE = End("done")
+
+
+def welcome(pool: WorkerPool, worker: Worker) -> None:
+    """Watch a process that was just started."""
+    with pool.lock:
+        pool.workers.add(worker)
+        if pool.closed and not pool.queue:
+            worker.stopping = True
+        if pool.timer is None:
+            pool.timer = reactor.call_later(AUDIT, pool.audit)
+    reactor.watch(worker.death, lambda: died(pool, worker, take))
+    reactor.watch(worker.channel, lambda: _channel_ready(pool, worker))
+    reactor.arm(worker.death, READ)
+    reactor.arm(worker.channel, READ)
+    if worker.stopping:
+        worker.kill()
+
+
+def _channel_ready(pool: WorkerPool, worker: Worker) -> None:
+    if worker.unsent and not worker.dead:
+        worker.unsent = not worker.flush()
+    if not worker.reading.acquire(blocking=False):
+        return  # who reads it arms it again
+    finals: list[Callable[[], None]] = []
+    try:
+        if worker.dead:
+            return
+        take(pool, worker, worker.read(), finals)
+        if worker.ticket is not None or not worker.ready or worker.receiver.amid:
+            reactor.arm(worker.channel, worker.awaited())
+    except EOFError:
+        # Dead, or its own code closed the channel: then it is of no use any more.
+        if not worker.stopping:
+            worker.kill()
+    except Exception:
+        worker.garbled = True
+        worker.kill()
+    finally:
+        worker.reading.release()
+    for final in finals:
+        final()
+
+
+def take(
+    pool: WorkerPool, worker: Worker, received: Sequence[Message], finals: list[Callable[[], None]]
+) -> None:
+    """Act on messages of a worker. Call with its `reading` lock held.
+
+    Args:
+        worker: Who sent them.
+        received: The messages.
+        finals: Gets the calls that tell a chunk's end; make them after `reading` is released.
+    """
+    for message, segments in received:
+        kind = message[0]
+        if kind == messages.DONE:
+            _done(pool, worker, message, segments, finals)
+        elif kind == messages.REPLIES:
+            _replies(pool, worker, message, segments)
+        elif kind == messages.HELLO:
+            _ready(pool, worker)
+        elif kind == messages.FAILED:
+            worker.failure = message[1]
+
+
+def _ready(pool: WorkerPool, worker: Worker) -> None:
+    if worker.method == "fork":
+        # What it shares with us until one of both writes to it is not its own.
+        worker.base_memory = private_bytes(worker.pid)
+    with pool.lock:
+        worker.ready = True
+        pool.hiring.succeeded()
+        if not worker.stopping:
+            _rest(pool, worker)
+        given = pool.match()
+    pool.hand_out(given)
+
+
+def _rest(pool: WorkerPool, worker: Worker) -> None:
+    """Under the lock: the worker waits for its next chunk, unless it died meanwhile."""
+    if not worker.dead:
+        worker.idle_since = time.monotonic()
+        pool.idle.append(worker)
+
+
+def _replies(pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[Any]) -> None:
+    ticket = worker.ticket
+    if ticket is None or worker.verdict == "cancelled":
+        return
+    replies = messages.unpack_replies(message, segments)
+    if worker.verdict is not None:
+        replies = [reply for reply in replies if reply.index != worker.blame[0]]
+    ticket.replied.update([reply.index for reply in replies])
+    if replies:
+        ticket.chunk.listener.replied(ticket.chunk, replies)
+
+
+def _done(
+    pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[Any], finals: list[Any]
+) -> None:
+    ticket = worker.ticket
+    if ticket is None:
+        return
+    if worker.verdict is not None:  # its end comes with its death
+        _replies(pool, worker, message, segments)
+        return
+    # Before anything changes: an interrupt from here on loses neither the replies nor the end.
+    finals.append(_Final(ticket, messages.unpack_replies(message, segments)))
+    with pool.lock:
+        if worker.condemned():
+            return
+        ticket.over = True
+        worker.ticket = None
+        pool.busy -= 1
+        given: list[tuple[Worker, Ticket | None]] = []
+        if pool.most is not None and worker.tasks >= pool.most:
+            worker.stopping = True
+            given.append((worker, None))
+            pool.hiring.spare()
+        else:
+            _rest(pool, worker)
+        given += pool.match()
+    ticket.forget_timers()
+    pool.hand_out(given)
+
+
+class _Final:
+    """Tells a chunk's last replies and its end; told again by the reactor if interrupted."""
+
+    def __init__(self, ticket: Ticket, replies: Sequence[Reply]) -> None:
+        self._ticket = ticket
+        self._replies = replies
+
+    def __call__(self) -> None:
+        if not self._ticket.over:
+            return  # condemned, or interrupted, at the last instant
+        chunk = self._ticket.chunk
+        try:
+            if self._replies:
+                chunk.listener.replied(chunk, self._replies)
+                self._replies = ()
+            chunk.listener.ended(chunk, _DONE)
+        except Exception:
+            raise
+        except BaseException:
+            reactor.call_soon(self)
+            raise
