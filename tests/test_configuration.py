@@ -9,6 +9,7 @@ import os
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -681,3 +682,14 @@ def test_other_variables_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -
     """A variable that is near to no option is left alone."""
     monkeypatch.setenv("PROCESSION_HOME", "/srv")
     assert resolve().backend == DEFAULT_BACKEND
+
+
+# -- the documentation -----------------------------------------------------------------------
+
+
+def test_documented_table_of_contexts_is_the_real_one() -> None:
+    """docs/options.md lists every backend × context as it is."""
+    page = Path(__file__).parent.parent / "docs" / "options.md"
+    for backend, cells in SUPPORTED.items():
+        words = ["works" if cells[context] is None else "refused" for context in CONTEXTS]
+        assert f"| {backend} | {' | '.join(words)} |" in page.read_text(encoding="utf-8")
