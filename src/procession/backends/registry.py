@@ -144,9 +144,12 @@ def _process(choice: Choice) -> Backend:
         options.initargs,
         options.max_tasks_per_worker,
         options.threads_per_worker,
-        preload=(choice.module,) if choice.module else (),
     )
-    return ProcessBackend(spec, options.workers, single_use=choice.isolated)
+    if not choice.isolated:
+        return ProcessBackend(spec, options.workers)
+    from procession.process.isolated import IsolatedBackend, isolated_spec
+
+    return IsolatedBackend(isolated_spec(spec, choice.module or None), options.workers)
 
 
 def shutdown(*, wait: bool = True) -> None:

@@ -356,6 +356,8 @@ class FutureCollector:
         self._finished = finished
         self._lock = threading.Lock()
         self._collector: Collector | None = None
+        self._draining = False
+        self._news = False
         self._said = False
         self.run: MapRun | None = None
 
@@ -370,9 +372,20 @@ class FutureCollector:
         assert run is not None
         assert collector is not None
         with self._lock:
+            # Adding an error cancels chunks, which brings us here again, in this very thread.
+            self._news = True
+            if self._draining or self._said:
+                return
+            self._draining = True
+        while True:
+            with self._lock:
+                if not self._news:
+                    self._draining = False
+                    return
+                self._news = False
             while not collector.over and (settled := run.poll()) is not None:
                 collector.add(settled)
-            if not collector.over or self._said:
+            if collector.over:
+                self._said = True
+                self._finished(collector.result)
                 return
-            self._said = True
-        self._finished(collector.result)

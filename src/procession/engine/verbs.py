@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from procession.backends import registry
@@ -17,11 +17,12 @@ from procession.engine.progress import open_progress
 from procession.engine.schedule import Schedule
 from procession.engine.single import SingleCall
 from procession.engine.source import Source
+from procession.errors import OptionError
 from procession.futures import Future
 from procession.worker.run import Style
 from procession.worker.state import in_worker
 
-__all__ = ["amap", "imap", "map_async", "map_list", "submit"]
+__all__ = ["amap", "imap", "map_async", "map_list", "stream", "submit"]
 
 _WINDOW_PER_WORKER = 1024
 """Items taken ahead per worker where the user sets no window; pickled bytes bound it as well
@@ -249,6 +250,29 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     except Exception as error:
         single.future.settle(None, error)
     return single.future
+
+
+def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
+    """The values of a generator function, which runs in a process of its own."""
+    where = _Where(call, blocking=False)
+    if where.serial:
+        values: Iterator[Any] = call.function(*call.prefix, *args, **kwargs)
+        return values
+    if call.options.retries:
+        raise OptionError(
+            f"{call.name}() is a generator function and was decorated with "
+            f"retries={call.options.retries}: values that were given cannot be taken back. Leave "
+            "retries out, or retry around the whole loop."
+        )
+    from procession.engine.streaming import Stream
+
+    value = ((*call.prefix, *args), kwargs)
+    plain = call._replace(prefix=())
+    job = make_job(plain, "call")
+    item = packer(plain, "call")(0, value)
+    backend: Any = where.backend()
+    source = backend.stream(job, item)
+    return Stream(source, source._ticket.chunk, rules_of(call, single=True))
 
 
 def _progress(call: Call, run: MapRun) -> Any:

@@ -1,0 +1,72 @@
+"""The values of a generator function that runs in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from procession.backends.base import Chunk, End, Item, Reply
+from procession.engine.blame import Rules, judge
+from procession.engine.decoding import value_of
+from procession.engine.mapping import Settled
+
+if TYPE_CHECKING:
+    from procession.process.isolated import IsolatedStream
+
+__all__ = ["Stream"]
+
+
+class Stream(Iterator[Any]):
+    """Yields what the generator yields, while it runs on ahead by a bounded number of values.
+
+    The process ends with the generator; and when the iterator is closed, or nobody holds it any
+    more, or its consumer raises out of a ``with`` block.
+    """
+
+    def __init__(self, source: IsolatedStream, chunk: Chunk, rules: Rules) -> None:
+        self._source: IsolatedStream | None = source
+        self._chunk = chunk
+        self._item: Item = chunk.items[0]
+        self._rules = rules
+
+    def __next__(self) -> Any:
+        source = self._source
+        if source is None:
+            raise StopIteration
+        try:
+            came = source.take()
+            if isinstance(came, Reply):
+                return self._value(came)
+            self._check(came)
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        raise StopIteration
+
+    def _value(self, reply: Reply) -> Any:
+        if reply.extras is not None:
+            from procession.worker.relay import replay
+
+            replay(reply.extras)
+        return value_of(Settled(self._item, reply), self._rules)
+
+    def _check(self, end: End) -> None:
+        """Raise what ended the process, unless the generator has ended by itself."""
+        if end.kind == "done":
+            return
+        for verdict in judge(self._chunk, [self._item], end, self._rules):
+            if verdict.error is not None:
+                raise verdict.error
+
+    def close(self) -> None:
+        """End the process if it still runs; values that were not read are lost."""
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
