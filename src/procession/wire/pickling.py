@@ -8,6 +8,7 @@ cloudpickle's reducers and the same refusals (see `procession.wire.byvalue`).
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -88,7 +89,8 @@ def dumps(obj: Any, pickling: Pickling = "strict", buffers: list[Any] | None = N
 
 
 def _by_reference(obj: Any, buffers: list[Any] | None) -> bytes:
-    PLAIN.keep_in_step()
+    if len(copyreg.dispatch_table) != PLAIN.registered:
+        PLAIN.keep_in_step()
     idle = _idle if buffers is None else _idle_with_buffers
     try:
         pickler = idle.pop()
@@ -98,17 +100,17 @@ def _by_reference(obj: Any, buffers: list[Any] | None) -> bytes:
     pieces = pickler.pieces
     marks = unimportable_marks()
     for piece in pieces:
+        # Only frames hold names, and larger pieces are payloads. `find` is faster than `in`.
         if type(piece) is bytes and len(piece) < _FRAME:
             for mark in marks:
-                if mark in piece:
+                if piece.find(mark) >= 0:
                     raise ByValue
     if buffers is not None:
         buffers += pickler.buffers
         pickler.buffers.clear()
     if len(pieces) > 1:
         return b"".join(pieces)  # and drop the pickler, whose memo has grown
-    blob: bytes = pieces[0]
-    pieces.clear()
+    blob: bytes = pieces.pop()
     pickler.forget()
     idle.append(pickler)
     return blob

@@ -121,19 +121,22 @@ class Table(dict[type, Reduce]):
     Args:
         named: Whether classes can only be named, so that objects of others are given up.
         extra: Says more about some types.
+
+    Attributes:
+        registered: How many reducers `copyreg` had when the table was last cleared.
     """
 
     def __init__(self, named: bool, extra: Callable[[type], Reduce | None]) -> None:
         super().__init__()
         self._named = named
         self._extra = extra
-        self._registered = 0
+        self.registered = 0
 
     def keep_in_step(self) -> None:
         """Forget everything when somebody has registered reducers with `copyreg` since."""
-        if len(copyreg.dispatch_table) != self._registered or len(self) > _MOST_TYPES:
+        if len(copyreg.dispatch_table) != self.registered:
             self.clear()
-            self._registered = len(copyreg.dispatch_table)
+            self.registered = len(copyreg.dispatch_table)
 
     def __missing__(self, cls: type) -> Reduce:
         registered = copyreg.dispatch_table.get(cls)
@@ -141,6 +144,8 @@ class Table(dict[type, Reduce]):
             return registered  # not remembered: it may be replaced
         if not self._named and issubclass(cls, type):
             raise KeyError(cls)  # the by-value pickler looks at each class itself
+        if len(self) > _MOST_TYPES:
+            self.clear()  # it holds on to classes that may be gone otherwise
         reduce = self[cls] = self._judge(cls)
         return reduce
 
