@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["SEGMENT", "Message", "Receiver", "Sender", "frame", "send_all"]
+__all__ = ["SEGMENT", "Message", "Receiver", "Sender", "frame", "parse", "send_all"]
 
 SEGMENT = 64 * 1024
 """Blobs from this size on are sent from where they lie. A guess: below it, one copy more costs
@@ -202,6 +202,14 @@ class Sender:
             return self._sock.send(part, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
+
+
+def parse(parts: Sequence[Any]) -> list[Message]:
+    """The messages in a frame's parts, as if they had been received."""
+    one, other = socket.socketpair()
+    with one, other:
+        send_all(one, parts)
+        return Receiver(other).read()
 
 
 def send_all(sock: socket.socket, parts: Iterable[Any]) -> None:

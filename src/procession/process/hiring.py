@@ -128,7 +128,7 @@ class Hiring:
             worker: Worker | None = None
             error: BaseException | None = None
             try:
-                worker = launch_worker(self._spec, self._pickled())
+                worker = launch_worker(self._spec, self._pickled(), rehearse=pool.single_use)
                 welcome(pool, worker)
             except BaseException as raised:
                 error = raised

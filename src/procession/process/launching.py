@@ -15,12 +15,13 @@ from procession.process.worker import Worker
 __all__ = ["launch_worker"]
 
 
-def launch_worker(spec: WorkerSpec, initializer: bytes) -> Worker:
+def launch_worker(spec: WorkerSpec, initializer: bytes, *, rehearse: bool = False) -> Worker:
     """Start a process; it says HELLO when it is ready.
 
     Args:
         spec: How.
         initializer: The spec's initializer and its arguments, pickled; or empty.
+        rehearse: Whether it is to prepare for one single item.
 
     Raises:
         OSError: The system refuses (processes, memory, descriptors).
@@ -28,7 +29,7 @@ def launch_worker(spec: WorkerSpec, initializer: bytes) -> Worker:
     watch_oom()
     method = starting.method_of(spec.context)
     around = environment.surroundings() if method == "forkserver" else None
-    plan = child.Plan(method, around, spec.threads_per_worker, spec.preload, initializer)
+    plan = child.Plan(method, around, spec.threads_per_worker, spec.preload, initializer, rehearse)
     opened: list[int] = []
     lifeline.acquire()
     try:

@@ -261,6 +261,13 @@ class WorkerPool:
         worker.send(messages.STOP)
         worker.timers.append(reactor.call_later(_STOPPING, lambda: put_down(worker, dump=False)))
 
+    def retire(self, worker: Worker) -> None:
+        """End a worker that has done its share, and order the spare one if there is to be one."""
+        self.stop(worker)
+        with self.lock:
+            self.hiring.spare()
+        self.hiring.act()
+
     # -- from time to time ---------------------------------------------------------------------
 
     def _lost(self, worker: Worker) -> bool:

@@ -8,6 +8,7 @@ import heapq
 import itertools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ class Reactor:
         self._timers: list[tuple[float, int, Timer]] = []
         self._serial = itertools.count()
         self._sleeps_until: float | None = None
+        self._deferred: deque[Callable[[], Any]] = deque()
 
     @property
     def here(self) -> bool:
@@ -91,6 +93,19 @@ class Reactor:
         """Call `call` in the reactor's thread."""
         self.call_later(0.0, call)
 
+    def defer(self, call: Callable[[], Any]) -> None:
+        """Like `call_soon`, but takes no lock: for finalizers, which may run amid anything.
+
+        Does nothing if no worker lives.
+        """
+        self._deferred.append(call)
+        poller = self._poller
+        if poller is not None:
+            try:
+                poller.wake()
+            except OSError:
+                pass  # it has just ended with the last worker
+
     def _ensure_thread(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(
@@ -113,6 +128,8 @@ class Reactor:
                 if self._timers:
                     timeout = max(0.0, self._timers[0][0] - time.monotonic())
                 self._sleeps_until = self._timers[0][0] if self._timers else None
+            while self._deferred:
+                _guarded(self._deferred.popleft())
             for timer in due:
                 call, timer.call = timer.call, None
                 if call is not None:

@@ -11,6 +11,7 @@ only we hold open; a forked child of this process starts its own.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -172,4 +173,7 @@ def serve(listener: int, alive: int) -> None:
             __import__(module)
         except Exception:
             continue  # the worker says it better
+    # What the collector does not visit is not copied in each forked worker.
+    gc.collect()
+    gc.freeze()
     forkserver.main(listener, alive, [])
