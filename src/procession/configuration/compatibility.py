@@ -47,7 +47,8 @@ SUPPORTED: Final[Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
 """Backend × context: `None` where it works, else why it is refused.
 
 ``"executor"`` stands for any `concurrent.futures.Executor` instance. A context object counts as the
-start method that it names. Each cell was tried on Python 3.11, 3.12 and 3.13 (loky 3.7).
+start method that it names. The cells of loky and stdlib were tried on Python 3.11, 3.12 and 3.13
+with loky 3.7; those of process have the conformance suite.
 """
 
 _IN_PROCESS: Final = {

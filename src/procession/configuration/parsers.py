@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import math
 import operator
-import sys
-from collections.abc import Callable, Mapping
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any, Final
 
 from procession.configuration.aliases import short
-from procession.configuration.compatibility import BACKENDS, CONTEXTS, UNBUILT, context_name
+from procession.configuration.choices import address, backend, context, one_of
+from procession.configuration.refusal import Refused, refuse_type
 
-__all__ = ["OPTIONS", "Refused"]
+__all__ = ["OPTIONS"]
 
 Parser = Callable[[Any], Any]
-
-
-class Refused(Exception):
-    """A value breaks its option's rule; says the rule and what to write instead."""
-
-
-def _refuse_type(value: object, rule: str, instead: str) -> Refused:
-    article = "an" if type(value).__name__[0] in "aeioAEIO" else "a"
-    return Refused(f"{rule}, and this is {article} {type(value).__name__}. {instead}")
 
 
 def _has(value: object, method: str) -> bool:
@@ -39,7 +29,7 @@ def _whole(least: int, rule: str, instead: str) -> Parser:
 
     def parse(value: Any) -> int:
         if isinstance(value, bool) or not _has(value, "__index__"):
-            raise _refuse_type(value, rule, instead)
+            raise refuse_type(value, rule, instead)
         number = operator.index(value)
         if number < least:
             raise Refused(f"{rule}. {instead}")
@@ -64,84 +54,6 @@ _WORKERS: Final = _whole(
 )
 
 
-def _backend(value: Any) -> Any:
-    if isinstance(value, str):
-        if value in BACKENDS:
-            return value
-        if value in UNBUILT:
-            raise Refused(
-                f"the backend {value!r} is not part of this release. {_choose('backend', BACKENDS)}"
-            )
-        raise Refused(
-            f"there is no such backend. {_choose('backend', BACKENDS, value, _BACKEND_ALIASES)} "
-            "Or give a concurrent.futures.Executor."
-        )
-    # An executor's module is loaded, so nothing is imported to find out.
-    base: Any = sys.modules.get("concurrent.futures._base")
-    if base is not None and isinstance(value, base.Executor):
-        return value
-    if base is not None and isinstance(value, type) and issubclass(value, base.Executor):
-        raise Refused(
-            f"this is the class, and an executor itself is needed. "
-            f"Write backend={value.__name__}(...)."
-        )
-    raise _refuse_type(
-        value,
-        "backend must be a name or a concurrent.futures.Executor",
-        _choose("backend", BACKENDS),
-    )
-
-
-_BACKEND_ALIASES: Final = {
-    "processes": "process",
-    "multiprocessing": "process",
-    "mp": "process",
-    "pool": "process",
-    "threads": "thread",
-    "threading": "thread",
-    "sequential": "serial",
-    "sync": "serial",
-    "synchronous": "serial",
-    "inline": "serial",
-    "local": "serial",
-    "concurrent.futures": "stdlib",
-    "futures": "stdlib",
-    "joblib": "loky",
-}
-
-
-def _address(value: Any) -> str:
-    if not isinstance(value, str):
-        raise _refuse_type(
-            value, "address must be a string", "Write address='tcp://scheduler:8786'."
-        )
-    if not value:
-        raise Refused("address must not be empty. Write address='tcp://scheduler:8786'.")
-    return value
-
-
-def _context(value: Any) -> Any:
-    if isinstance(value, str):
-        if value not in CONTEXTS:
-            raise Refused(
-                f"there is no such start context. {_choose('context', CONTEXTS, value)} "
-                "Or give a multiprocessing context object."
-            )
-    elif (
-        isinstance(value, (type, ModuleType))
-        or not callable(getattr(value, "Process", None))
-        or not callable(getattr(value, "get_start_method", None))
-    ):
-        raise _refuse_type(
-            value,
-            "context must be a name or a multiprocessing context object",
-            "Write context='spawn' or context=multiprocessing.get_context('spawn').",
-        )
-    if sys.platform == "win32" and context_name(value) in ("fork", "forkserver"):
-        raise Refused("Windows cannot fork. Write context='spawn' or context='loky'.")
-    return value
-
-
 def _chunk(value: Any) -> Any:
     if isinstance(value, str):
         if value == "auto":
@@ -162,16 +74,16 @@ def _inline(value: Any) -> Any:
     instead = "Write inline=False to run no item in this process."
     if isinstance(value, str):
         raise Refused(f"{rule}. {instead}")
-    raise _refuse_type(value, rule, instead)
+    raise refuse_type(value, rule, instead)
 
 
 def _timeout(value: Any) -> float:
     rule = "timeout must be a finite number of seconds above 0"
     instead = "Write timeout=5.0, or leave it out for no limit."
     if hasattr(value, "total_seconds"):
-        raise _refuse_type(value, rule, f"Write timeout={value.total_seconds()!r}.")
+        raise refuse_type(value, rule, f"Write timeout={value.total_seconds()!r}.")
     if isinstance(value, (bool, str, bytes, complex)) or not _has(value, "__float__"):
-        raise _refuse_type(value, rule, instead)
+        raise refuse_type(value, rule, instead)
     seconds = float(value)
     if not (seconds > 0 and math.isfinite(seconds)):
         raise Refused(f"{rule}. {instead}")
@@ -189,7 +101,7 @@ def _check_exception_class(cls: Any) -> None:
     rule = "retry_on must be an exception class or a tuple of them"
     given: object = cls
     if not isinstance(cls, type) or not issubclass(cls, BaseException):
-        raise _refuse_type(given, rule, "Write retry_on=(OSError, ValueError).")
+        raise refuse_type(given, rule, "Write retry_on=(OSError, ValueError).")
     if not issubclass(cls, Exception):
         raise Refused(
             f"{rule}, derived from Exception, and {cls.__name__} asks to stop. "
@@ -222,7 +134,7 @@ def _memory_limit(value: Any) -> int:
             raise Refused(f"{rule}. {instead}")
         size = int(float(digits) * _UNITS[unit])
     elif isinstance(value, bool) or not _has(value, "__index__"):
-        raise _refuse_type(value, rule, instead)
+        raise refuse_type(value, rule, instead)
     else:
         size = operator.index(value)
     if size < _LEAST_MEMORY:
@@ -235,7 +147,7 @@ def _memory_limit(value: Any) -> int:
 
 def _initializer(value: Any) -> Any:
     if not callable(value):
-        raise _refuse_type(
+        raise refuse_type(
             value, "initializer must be callable", "Write initializer=function, initargs=(1, 2)."
         )
     return value
@@ -243,20 +155,20 @@ def _initializer(value: Any) -> Any:
 
 def _initargs(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, (tuple, list)):
-        raise _refuse_type(value, "initargs must be a tuple", f"Write initargs=({short(value)},).")
+        raise refuse_type(value, "initargs must be a tuple", f"Write initargs=({short(value)},).")
     return _as_tuple(value)
 
 
 def _seed(value: Any) -> int:
     if isinstance(value, bool) or not _has(value, "__index__"):
-        raise _refuse_type(value, "seed must be a whole number", "Write seed=42.")
+        raise refuse_type(value, "seed must be a whole number", "Write seed=42.")
     return operator.index(value)
 
 
 def _progress(value: Any) -> Any:
     if isinstance(value, (bool, str)) or callable(value):
         return value
-    raise _refuse_type(
+    raise refuse_type(
         value,
         "progress must be True, a label, or a function of (done, total)",
         "Write progress=True or progress='resizing'.",
@@ -265,7 +177,7 @@ def _progress(value: Any) -> Any:
 
 def _forward_logs(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _refuse_type(
+        raise refuse_type(
             value, "forward_logs must be True or False", "Write forward_logs=False to keep them."
         )
     return value
@@ -273,7 +185,7 @@ def _forward_logs(value: Any) -> bool:
 
 def _combine(value: Any) -> Any:
     if not callable(value):
-        raise _refuse_type(
+        raise refuse_type(
             value,
             "combine must be a function that takes the list of the pieces' results",
             "Write combine=sum.",
@@ -281,38 +193,11 @@ def _combine(value: Any) -> Any:
     return value
 
 
-def _one_of(option: str, names: tuple[str, ...]) -> Parser:
-    def parse(value: Any) -> str:
-        if not isinstance(value, str):
-            raise _refuse_type(value, f"{option} must be a name", _choose(option, names))
-        if value not in names:
-            raise Refused(f"there is no such {option} mode. {_choose(option, names, value)}")
-        return value
-
-    return parse
-
-
-def _choose(
-    option: str,
-    names: tuple[str, ...],
-    given: str = "",
-    aliases: Mapping[str, str] | None = None,
-) -> str:
-    import difflib
-
-    near = (aliases or {}).get(given.lower().strip())
-    if near is None and given:
-        near = next(iter(difflib.get_close_matches(given.lower(), names, 1, 0.6)), None)
-    known = ", ".join(map(repr, names[:-1])) + f" and {names[-1]!r}"
-    first = f"Write {option}={near!r}. " if near else ""
-    return f"{first}The names are {known}."
-
-
 OPTIONS: Final[dict[str, Parser]] = {
     "workers": _or_none(_workers),
-    "backend": _backend,
-    "address": _or_none(_address),
-    "context": _or_none(_context),
+    "backend": backend,
+    "address": _or_none(address),
+    "context": _or_none(context),
     "chunk": _chunk,
     "window": _or_none(
         _whole(
@@ -345,9 +230,9 @@ OPTIONS: Final[dict[str, Parser]] = {
         )
     ),
     "seed": _or_none(_seed),
-    "pickling": _one_of("pickling", ("strict", "by-value")),
+    "pickling": one_of("pickling", ("strict", "by-value")),
     "progress": _progress,
-    "nested": _one_of("nested", ("serial", "error")),
+    "nested": one_of("nested", ("serial", "error")),
     "forward_logs": _forward_logs,
     "combine": _or_none(_combine),
 }

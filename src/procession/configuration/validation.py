@@ -7,7 +7,8 @@ from typing import Any
 
 from procession.configuration.aliases import no_such_option, short
 from procession.configuration.compatibility import conflicts
-from procession.configuration.parsers import OPTIONS, Refused
+from procession.configuration.parsers import OPTIONS
+from procession.configuration.refusal import Refused
 from procession.errors import OptionError
 
 __all__ = ["parse_option", "validate"]

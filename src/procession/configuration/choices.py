@@ -1,0 +1,123 @@
+"""Parsers of options that choose by name: backend, start context, and modes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Final
+
+from procession.configuration.compatibility import BACKENDS, CONTEXTS, UNBUILT, context_name
+from procession.configuration.refusal import Refused, refuse_type
+
+__all__ = ["address", "backend", "context", "one_of"]
+
+
+def backend(value: Any) -> Any:
+    """A backend's name, or an executor."""
+    if isinstance(value, str):
+        if value in BACKENDS:
+            return value
+        if value in UNBUILT:
+            raise Refused(
+                f"the backend {value!r} is not part of this release. {_choose('backend', BACKENDS)}"
+            )
+        raise Refused(
+            f"there is no such backend. {_choose('backend', BACKENDS, value, _BACKEND_ALIASES)} "
+            "Or give a concurrent.futures.Executor."
+        )
+    # An executor's module is loaded, so nothing is imported to find out.
+    base: Any = sys.modules.get("concurrent.futures._base")
+    if base is not None and isinstance(value, base.Executor):
+        return value
+    if base is not None and isinstance(value, type) and issubclass(value, base.Executor):
+        raise Refused(
+            f"this is the class, and an executor itself is needed. "
+            f"Write backend={value.__name__}(...)."
+        )
+    raise refuse_type(
+        value,
+        "backend must be a name or a concurrent.futures.Executor",
+        _choose("backend", BACKENDS),
+    )
+
+
+_BACKEND_ALIASES: Final = {
+    "processes": "process",
+    "multiprocessing": "process",
+    "mp": "process",
+    "pool": "process",
+    "threads": "thread",
+    "threading": "thread",
+    "sequential": "serial",
+    "sync": "serial",
+    "synchronous": "serial",
+    "inline": "serial",
+    "local": "serial",
+    "concurrent.futures": "stdlib",
+    "futures": "stdlib",
+    "joblib": "loky",
+}
+
+
+def address(value: Any) -> str:
+    """A cluster's address."""
+    if not isinstance(value, str):
+        raise refuse_type(
+            value, "address must be a string", "Write address='tcp://scheduler:8786'."
+        )
+    if not value:
+        raise Refused("address must not be empty. Write address='tcp://scheduler:8786'.")
+    return value
+
+
+def context(value: Any) -> Any:
+    """A start context's name, or a context object."""
+    if isinstance(value, str):
+        if value not in CONTEXTS:
+            raise Refused(
+                f"there is no such start context. {_choose('context', CONTEXTS, value)} "
+                "Or give a multiprocessing context object."
+            )
+    elif (
+        isinstance(value, (type, ModuleType))
+        or not callable(getattr(value, "Process", None))
+        or not callable(getattr(value, "get_start_method", None))
+    ):
+        raise refuse_type(
+            value,
+            "context must be a name or a multiprocessing context object",
+            "Write context='spawn' or context=multiprocessing.get_context('spawn').",
+        )
+    if sys.platform == "win32" and context_name(value) in ("fork", "forkserver"):
+        raise Refused("Windows cannot fork. Write context='spawn' or context='loky'.")
+    return value
+
+
+def one_of(option: str, names: tuple[str, ...]) -> Callable[[Any], str]:
+    """A parser that takes one of these names."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str):
+            raise refuse_type(value, f"{option} must be a name", _choose(option, names))
+        if value not in names:
+            raise Refused(f"there is no such {option} mode. {_choose(option, names, value)}")
+        return value
+
+    return parse
+
+
+def _choose(
+    option: str,
+    names: tuple[str, ...],
+    given: str = "",
+    aliases: Mapping[str, str] | None = None,
+) -> str:
+    import difflib
+
+    near = (aliases or {}).get(given.lower().strip())
+    if near is None and given:
+        near = next(iter(difflib.get_close_matches(given.lower(), names, 1, 0.6)), None)
+    known = ", ".join(map(repr, names[:-1])) + f" and {names[-1]!r}"
+    first = f"Write {option}={near!r}. " if near else ""
+    return f"{first}The names are {known}."
