@@ -86,7 +86,9 @@ class ExecutorBackend:
         """
         job = chunk.job
         items = [(item.index, item.attempt, item.blob) for item in chunk.items]
-        shipment = Shipment((_process, job.key), self._header(job), items)
+        shipment = Shipment(
+            (_process, job.key), self._header(job), items, job.timeout, job.memory_limit
+        )
         future, executor = self._submit(shipment)
         chunk.handle = future
         with self._lock:
@@ -155,7 +157,7 @@ class ExecutorBackend:
             self._flight.pop(chunk, None)
         chunk.handle = None  # it and its callback hold each other, and the executor
         try:
-            replies = [Reply(*fields) for fields in future.result()]
+            replied, ended = future.result()
         except CancelledError:
             chunk.listener.ended(chunk, End("cancelled"))
         except BrokenExecutor as error:
@@ -165,8 +167,9 @@ class ExecutorBackend:
             chunk.listener.ended(chunk, End("refused", error=error))
         else:
             self._warm = True
-            chunk.listener.replied(chunk, replies)
-            chunk.listener.ended(chunk, End("done"))
+            if replied:
+                chunk.listener.replied(chunk, [Reply(*fields) for fields in replied])
+            chunk.listener.ended(chunk, End(*ended))
 
     def _broken(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
         if not self._owned:

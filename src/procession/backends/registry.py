@@ -117,7 +117,13 @@ def is_warm(choice: Choice) -> bool:
 
 def one_by_one(choice: Choice) -> bool:
     """Whether each message must hold one item: whoever counts or isolates does so by message."""
-    return choice.isolated or choice.options.max_tasks_per_worker is not None
+    options = choice.options
+    limited = options.timeout is not None or options.memory_limit is not None
+    return (
+        choice.isolated
+        or options.max_tasks_per_worker is not None
+        or (limited and options.backend != "process")
+    )
 
 
 def open_backend(choice: Choice) -> Backend:

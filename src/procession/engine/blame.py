@@ -122,13 +122,13 @@ def _died(what: str, item: Item, end: End, index: int | None) -> BaseException:
     else:
         how = "died (its exit code is not known)"
     hint = {
-        "SIGKILL": "Somebody killed it, or the system ran out of memory.",
-        "SIGSEGV": "Native code crashed: the stack below shows where.",
-        "SIGABRT": "Native code gave up: the stack below shows where.",
+        "SIGKILL": " Somebody killed it, or the system ran out of memory.",
+        "SIGSEGV": " Native code crashed.",
+        "SIGABRT": " Native code gave up.",
     }.get(name or "", "")
     started = "" if item.starts < _STARTS else " before it could start the item, several times"
     return WorkerDied(
-        f"The worker that ran {what} {how}{started}{_attempts(item)}. {hint} Only this "
+        f"The worker that ran {what} {how}{started}{_attempts(item)}.{hint} Only this "
         f"{'call' if index is None else 'item'} is lost; the pool goes on. If it may pass another "
         f"time, write retries=1.{_indent(end.stack)}",
         exitcode=end.exitcode,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -383,9 +384,18 @@ class FutureCollector:
                     self._draining = False
                     return
                 self._news = False
-            while not collector.over and (settled := run.poll()) is not None:
-                collector.add(settled)
+            try:
+                while not collector.over and (settled := run.poll()) is not None:
+                    collector.add(settled)
+            except BaseException as error:
+                self._said = True
+                self._finished(partial(_raise, error))
+                return
             if collector.over:
                 self._said = True
                 self._finished(collector.result)
                 return
+
+
+def _raise(error: BaseException) -> Any:
+    raise error

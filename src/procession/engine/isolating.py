@@ -27,5 +27,3 @@ def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return await verbs.submit(call, args, kwargs)
-
-

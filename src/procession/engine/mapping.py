@@ -75,6 +75,8 @@ class MapRun:
         self.here = False
         """Whether the consumer's thread is to run the next items itself."""
         self.replies = 0
+        self.failure: BaseException | None = None
+        """What kept the map from being sent on, raised to the consumer."""
         self._feeder: Feeder | None = None
         self._open_backend = backend
         self._backend: Backend | None = None
@@ -98,6 +100,8 @@ class MapRun:
     def poll(self) -> Settled | None:
         """The next settled item, or `None` if there is none now; see `over`."""
         with self.lock:
+            if self.failure is not None:
+                raise self.failure
             if isinstance(self._ready, deque):
                 settled = self._ready.popleft() if self._ready else None
             else:
@@ -126,7 +130,7 @@ class MapRun:
     def wait(self, timeout: float | None = None) -> None:
         """Sleep until something may have changed for the consumer."""
         with self.lock:
-            if not self._ready_now() and not self.over and not self.here:
+            if not self._ready_now() and not self.over and not self.here and not self.failure:
                 self.changed.wait(timeout)
 
     def stop_after(self, index: int) -> None:
@@ -396,7 +400,12 @@ class MapRun:
         if left and not closed:
             self._judge(chunk, list(left.values()), end)
         if not closed:
-            self.pump()
+            try:
+                self.pump()
+            except BaseException as error:
+                # We are in a backend's thread: nobody there can take it, so the consumer does.
+                self.failure = error
+                self._wake()
 
     def _judge(self, chunk: Chunk, missing: list[Item], end: End) -> None:
         settled: list[Settled] = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from procession.backends.base import Reply
+from procession.backends.base import End, Job, Reply
 from procession.worker import state
 from procession.worker.run import Runner
 
@@ -37,16 +38,24 @@ class Shipment(NamedTuple):
     Attributes:
         key: The job, unique over all processes that may send to the same worker.
         header: The job's header, or where to read it if it is large (see `wire.parcel`).
-        items: ``(index, attempt, blob)`` each.
+        items: ``(index, attempt, blob)`` each; a single one if the job has limits.
+        timeout: The job's limit for one item, in seconds.
+        memory_limit: The job's limit for one item, in bytes.
     """
 
     key: tuple[str, int]
     header: Any
     items: Sequence[tuple[int, int, bytes]]
+    timeout: float | None = None
+    memory_limit: int | None = None
 
 
 _runner: Runner | None = None
 _setup_error: BaseException | None = None
+_guard: Any = None
+_guarding = threading.Lock()
+_initializer: tuple[Any, tuple[Any, ...]] = (None, ())
+_threads: int | None = None
 
 
 def set_up(setup: Setup) -> None:
@@ -55,7 +64,7 @@ def set_up(setup: Setup) -> None:
     What the user's initializer raises is kept and becomes the answer to each item: raised here it
     would break the whole executor and say nothing.
     """
-    global _setup_error
+    global _initializer, _setup_error, _threads
     if os.getpid() == setup.parent:
         return
     state.mark_worker_process()
@@ -63,6 +72,7 @@ def set_up(setup: Setup) -> None:
         from procession.process import lifeline
 
         lifeline.arm(lifeline.Ticket(*setup.lifeline))
+    _threads = setup.threads
     if setup.threads is not None:
         from procession.worker.threads import cap_threads
 
@@ -75,19 +85,47 @@ def set_up(setup: Setup) -> None:
         from procession.wire.pickling import loads
 
         try:
-            initializer, initargs = loads(setup.initializer)
+            _initializer = initializer, initargs = loads(setup.initializer)
             initializer(*initargs)
         except BaseException as error:
             error.add_note("raised by the initializer of this worker")
             _setup_error = error
 
 
-def run_chunk(shipment: Shipment) -> list[tuple[Any, ...]]:
-    """Run one chunk and return its replies, as plain tuples."""
+def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
+    """Run one chunk; return its replies and its end, as plain tuples."""
+    if shipment.timeout is not None or shipment.memory_limit is not None:
+        replies, end = _run_guarded(shipment)
+        return [tuple(reply) for reply in replies], tuple(end)
+    return _run(shipment), tuple(End("done"))
+
+
+def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
+    """Run a chunk of one item in a process that can be ended."""
+    global _guard
+    from procession.wire.parcel import unpack
+
+    with _guarding:
+        if _guard is None:
+            from procession.worker.guarded import Guard
+
+            _guard = Guard(*_initializer, _threads)
+        process, number = shipment.key
+        job = Job(
+            hash((process, number)),
+            "",
+            lambda: unpack(shipment.header),
+            timeout=shipment.timeout,
+            memory_limit=shipment.memory_limit,
+        )
+        return _guard.run(job, shipment.items[0])
+
+
+def _run(shipment: Shipment) -> list[tuple[Any, ...]]:
     global _runner
     if _runner is None:
         _runner = Runner(out_of_band=False)
-    key, header, items = shipment
+    key, header, items = shipment[:3]
     if not _runner.knows(key):
         if _setup_error is not None:
             _runner.refuse(key, _setup_error)
