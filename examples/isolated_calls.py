@@ -36,7 +36,7 @@ def primes() -> Iterator[int]:
 
 
 try:
-    read_address(0)
+    read_address(1)
 except WorkerDied as error:
     print(f"the crash ended one process, not this one: {error.signal}")
 

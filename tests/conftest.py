@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -22,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     original = tempfile.gettempdir()
     private = tempfile.mkdtemp(prefix="procession-tests-")
     config.stash[PRIVATE] = private
+    # At the very end: multiprocessing removes its own folder in there when the interpreter exits.
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", original)
     os.environ["TMPDIR"] = private
     os.environ[MARKER] = private
@@ -29,12 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the private temporary folder."""
+    """Go back to the system's temporary folder."""
     private = config.stash.get(PRIVATE, None)
     if private is not None:
         os.environ["TMPDIR"] = os.path.dirname(private)
         tempfile.tempdir = None
-        shutil.rmtree(private, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -236,8 +236,17 @@ def _maps(pid: int, name: str) -> bool:
 
 def _temporary() -> Iterator[Held]:
     """Entries of the temporary folder, which the conftest makes private to this run."""
+    own = os.path.basename(_multiprocessing_folder())
     for name in os.listdir(tempfile.gettempdir()):
-        yield Held("temporary file", name)
+        if name != own:
+            yield Held("temporary file", name)
+
+
+def _multiprocessing_folder() -> str:
+    """Where `multiprocessing` keeps its sockets; it removes the folder itself, at exit."""
+    process = sys.modules.get("multiprocessing.process")
+    configuration = getattr(getattr(process, "_current_process", None), "_config", {})
+    return str(configuration.get("tempdir") or "")
 
 
 def _threads() -> Iterator[Held]:
