@@ -200,6 +200,7 @@ def test_coroutines_and_generators_are_refused(decorator: Any) -> None:
 @pytest.mark.parametrize("decorator", DECORATORS)
 def test_the_wrong_order_is_refused(decorator: Any) -> None:
     """Ours goes outermost; the other order is refused with the mend."""
+
     class Wrong:
         def original(cls, x: int) -> int:
             return x

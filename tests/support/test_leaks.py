@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.leaks import describe, left_behind, orphans, snapshot
+from tests.support.waiting import wait_until
 
 SLEEPER = [sys.executable, "-c", "input()"]
 
@@ -28,7 +29,7 @@ def test_a_child_process_is_found_and_described() -> None:
     with subprocess.Popen(SLEEPER, stdin=subprocess.PIPE) as child:
         left = [thing for thing in left_behind(before, patience=0) if thing.kind == "process"]
         assert [thing.name.split()[0] for thing in left] == [str(child.pid)]
-        assert "input()" in describe(left[0])
+        wait_until(lambda: "input()" in describe(left[0]))
         child.communicate(b"\n")
     assert left_behind(before) == frozenset()
 
