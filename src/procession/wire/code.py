@@ -74,7 +74,8 @@ class Code:
     def accept(self, values: Iterable[Any], depth: int = 0) -> None:
         """Note functions and classes that are part of code which goes by value."""
         for value in values:
-            if isinstance(value, types.FunctionType | type):
+            # Not isinstance: a decorated function says that it is a function.
+            if type(value) is types.FunctionType or issubclass(type(value), type):
                 self._accepted.add(id(value))
             elif depth < _DEEPEST:
                 self.accept(_parts(value), depth + 1)

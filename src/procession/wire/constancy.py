@@ -48,16 +48,16 @@ def _add(value: Any, parts: list[Any], waiting: list[Any]) -> None:
     elif type(value) is tuple:
         parts += (tuple, len(value))
         waiting += value
-    elif isinstance(value, FunctionType):
+    elif is_decorated(value):
+        parts.append(_Same(value))
+        if reference_to(value) is None:
+            waiting.append(value.__wrapped__)
+    elif type(value) is FunctionType:
         parts.append(_Same(value))
         if not (importable(value.__module__) and resolves(value)):
             _add_function(value, parts, waiting)
     elif isinstance(value, (ModuleType, BuiltinFunctionType)) or _is_fixed_class(value):
         parts.append(_Same(value))
-    elif is_decorated(value):
-        parts.append(_Same(value))
-        if reference_to(value) is None:
-            waiting.append(value.__wrapped__)
     else:
         raise _Changeable
 

@@ -21,14 +21,8 @@ Edge = tuple[str, Any, Any]
 """(kind, key, part)."""
 
 _NEW = (copyreg.__newobj__, copyreg.__newobj_ex__, copyreg._reconstructor)  # type: ignore[attr-defined]
-_MEMBERS = (
-    set,
-    frozenset,
-    type({}.keys()),
-    type({}.values()),
-    type({}.items()),
-    types.MappingProxyType,
-)
+_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_SET_REDUCES = (set.__reduce__, frozenset.__reduce__)
 _LONGEST_KEY = 200
 
 
@@ -38,25 +32,26 @@ class Malformed(Exception):
 
 def contents(obj: Any) -> Iterator[Edge] | None:
     """Parts of a builtin container or callable, or `None` if `obj` is something else."""
-    if isinstance(obj, list | tuple) and type(obj) in (list, tuple):
+    cls = type(obj)  # not isinstance: proxies say that they are what they wrap
+    if cls in (list, tuple):
         return (("index", i, part) for i, part in enumerate(obj))
-    if type(obj) is dict:
+    if cls is dict:
         return _items(obj.items())
-    if isinstance(obj, set | frozenset) or type(obj) in _MEMBERS[2:5]:
+    if cls in _VIEWS or cls.__reduce__ in _SET_REDUCES:
         return _members(obj)
-    if type(obj) is types.MappingProxyType:
+    if cls is types.MappingProxyType:
         return _items(dict(obj).items())
-    if isinstance(obj, types.MethodType):
+    if cls is types.MethodType:
         return iter([("attribute", "__self__", obj.__self__)])
-    if isinstance(obj, partial):
+    if issubclass(cls, partial):
         return _partial(obj)
-    if isinstance(obj, types.CellType):
+    if cls is types.CellType:
         return _cell(obj)
-    if isinstance(obj, classmethod | staticmethod):
+    if issubclass(cls, classmethod | staticmethod):
         return iter([("attribute", "__func__", obj.__func__)])
-    if type(obj).__module__.partition(".")[0] in ("numpy", "pandas"):
+    if cls.__module__.partition(".")[0] in ("numpy", "pandas"):
         return _objects_in_array(obj)
-    if isinstance(obj, property):
+    if issubclass(cls, property):
         return iter([("attribute", n, getattr(obj, n)) for n in ("fget", "fset", "fdel")])
     return None
 

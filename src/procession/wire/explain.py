@@ -125,8 +125,9 @@ def _head(where: Where, function: str, root: str, is_root: bool, what: str) -> s
 
 
 def _culprit(finding: Finding) -> str:
-    obj = finding.node.obj
-    return type_name(obj if isinstance(obj, type) else type(obj))
+    obj: Any = finding.node.obj
+    cls: type[Any] = type(obj)
+    return type_name(obj if issubclass(cls, type) else cls)
 
 
 def _path(trail: list[Node]) -> tuple[str, str]:
@@ -200,35 +201,36 @@ def _unknown(error: BaseException, search: Search) -> Finding:
 def explain_unpicklable_there(
     error: BaseException, *, where: Where, function: str, root: str
 ) -> NotPicklable:
-    """Explain in a worker why something that was pickled could not be rebuilt.
+    """Explain, where it arrived, why something that was pickled could not be rebuilt.
 
     Args:
         error: What unpickling raised.
-        where: What was to be rebuilt.
+        where: What was to be rebuilt: a result is rebuilt in the caller, all else in the worker.
         function: The name of the function it was for.
         root: What it is called, such as a parameter's name.
     """
     culprit = _rebuilt(error)
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    reason = f"Rebuilding it in the worker raised {text}"
-    method = culprit.rpartition(".")[2] or "its class"
-    what = "the function" if where == "function" else f"{where} {root!r}".replace("'", "'")
+    place = "here" if where == "result" else "in the worker"
+    reason = f"Rebuilding it {place} raised {text.rstrip('.')}."
     call = function if function.endswith(")") else f"{function}()"
-    mend = (
-        "Make the module importable in the worker (is it on sys.path there?)."
-        if isinstance(error, ImportError)
-        else f"Correct {method}.__reduce__ or __setstate__, so that "
-        f"pickle.loads(pickle.dumps({root if root.isidentifier() else 'it'})) works."
+    what = {"function": "it", "result": "its result", "exception": "its exception"}.get(
+        where, "its argument" if root == where else f"its argument {root!r}"
     )
-    arrow = f"  →  {culprit}" if culprit else ""
-    message = f"{call} could not be run: {what} was pickled, but could not be rebuilt in the worker"
-    return NotPicklable(
-        "\n".join([message, f"  {root}{arrow}", f"{reason}. {mend}"]),
-        where=where,
-        path=root,
-        culprit=culprit,
-        reason=reason,
-    )
+    if isinstance(error, ImportError):
+        mend = f"Make that module importable {place} (is its folder on sys.path?)."
+    else:
+        owner = culprit.rpartition(".")[2] or "the class"
+        mend = f"Correct __reduce__ or __setstate__ of {owner}, so that copy.copy() of it works."
+    lines = [
+        f"{call} could not be run: {what} was pickled, but could not be rebuilt {place}"
+        if where != "result"
+        else f"the result of {call} was pickled, but could not be rebuilt here",
+        f"  {root}  →  {culprit}" if culprit else f"  {root}",
+        *textwrap.wrap(f"{reason} {mend}", _WIDTH, break_long_words=False),
+    ]
+    message = "\n".join(lines)
+    return NotPicklable(message, where=where, path=root, culprit=culprit, reason=reason)
 
 
 def _rebuilt(error: BaseException) -> str:

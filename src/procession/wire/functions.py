@@ -199,7 +199,12 @@ def reduce_decorated(decorated: Any) -> Any:
     reference = reference_to(decorated)
     if reference is not None:
         return resolve, reference
-    options = dict(decorated._self_given)
+    # What belongs to this process stays here: a call made in a worker does not go further anyway.
+    options = {
+        name: value
+        for name, value in decorated._self_decorator.items()
+        if name not in ("backend", "context") or isinstance(value, str)
+    }
     return rebuild_decorated, (decorated._self_style, options, decorated.__wrapped__)
 
 
@@ -210,6 +215,6 @@ def rebuild_copy(origin: Any, changes: dict[str, Any]) -> Any:
 
 def rebuild_decorated(style: str, options: dict[str, Any], function: Any) -> Any:
     """A decorated function, decorated again."""
-    from procession import decorators
+    from procession.function import Function
 
-    return getattr(decorators, style)(function, **options)
+    return Function(function, style, options)
