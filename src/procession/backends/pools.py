@@ -69,13 +69,27 @@ def _stdlib(options: Options, initializer: bytes, workers: int) -> Executor:
     context = options.context if options.context is not None else "spawn"
     context = _context(context)
     setup = _setup(options, initializer, forked=context.get_start_method() == "fork")
-    return ProcessPoolExecutor(
+    executor = ProcessPoolExecutor(
         workers,
         mp_context=context,
         initializer=set_up,
         initargs=(setup,),
         max_tasks_per_child=options.max_tasks_per_worker,
     )
+    if options.max_tasks_per_worker is not None:
+        # It counts a worker that has just retired as idle, starts none, and hangs (cpython#115634).
+        executor._idle_worker_semaphore = _NobodyIdle()  # type: ignore[attr-defined]
+    return executor
+
+
+class _NobodyIdle:
+    """Stands in for the executor's count of idle workers: there is always one to be started."""
+
+    def acquire(self, *_: Any, **__: Any) -> bool:
+        return False
+
+    def release(self) -> None:
+        pass
 
 
 def _context(context: Any) -> Any:

@@ -99,6 +99,8 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
     if backend is not None:
         yield from _with_backend(backend_name(backend), values)
         yield from _with_context(backend_name(backend), values)
+        if backend == "loky":
+            yield from _with_loky(values)
     if values.get("address") is not None and backend not in UNBUILT:
         yield Conflict(
             "address",
@@ -160,6 +162,16 @@ def _with_backend(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:
                     f"backend='process'.",
                     local=option == "workers",
                 )
+
+
+def _with_loky(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    if values.get("max_tasks_per_worker") is not None:
+        yield Conflict(
+            "max_tasks_per_worker",
+            "backend",
+            "loky does not count what its workers have done, so it cannot replace them. Write "
+            "backend='process', or leave max_tasks_per_worker out.",
+        )
 
 
 def _with_context(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:

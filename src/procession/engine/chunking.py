@@ -16,6 +16,9 @@ _PIECES_PER_WORKER = 4
 end), few enough that the function still sees large pieces. A guess in the range that OpenMP's
 dynamic schedules and joblib's batches use."""
 
+_SEEDED_PIECES = 32
+"""With ``seed=`` the pieces are the same on every machine. A guess: enough for eight workers."""
+
 
 def call(call: Call, data: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run the function on pieces of its first argument, and join the results.
@@ -25,7 +28,9 @@ def call(call: Call, data: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     """
     options = call.options
     size = None if options.chunk == "auto" else options.chunk
-    pieces = split(data, pieces=options.workers * _PIECES_PER_WORKER, size=size)
+    # With a seed, results must not depend on how many workers there are.
+    count = _SEEDED_PIECES if options.seed is not None else options.workers * _PIECES_PER_WORKER
+    pieces = split(data, pieces=count, size=size)
     # A piece is an item here, and each is large enough for a message of its own.
     whole = call._replace(options=replace(options, chunk=1))
     parts = verbs.map_list(whole, "value", pieces, args, kwargs)

@@ -1,22 +1,18 @@
-"""Taking the results of a map: all at once, one by one, or from a coroutine."""
+"""Taking the results of a map in the calling thread: all at once, or one by one."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.inline import Inline
-from procession.engine.mapping import MapRun, Settled
+from procession.engine.mapping import MapRun
+from procession.engine.plan import Settled
 from procession.engine.progress import Progress
 
-if TYPE_CHECKING:
-    import asyncio
-
-__all__ = ["AsyncMapIterator", "Collector", "FutureCollector", "MapIterator", "collect"]
+__all__ = ["Collector", "MapIterator", "collect"]
 
 _PENDING: Any = object()
 
@@ -83,8 +79,8 @@ class Collector:
             finally:
                 self._error = None  # or the traceback would keep us, and we it
         self._run.finish()
-        if self._run.source.error is not None:
-            raise self._run.source.error
+        if self._run.intake.source.error is not None:
+            raise self._run.intake.source.error
         return self._values
 
 
@@ -100,7 +96,7 @@ def collect(run: MapRun, inline: Inline | None, progress: Progress | None) -> li
         while not collector.over:
             if inline is not None and inline.active:
                 start, values, failed = inline.slice()
-                run.delivered_here(len(values) + (failed is not None))
+                run.deliver(len(values) + (failed is not None))
                 collector.add_values(start, values)
                 done = len(values)
                 if failed is not None:
@@ -175,7 +171,7 @@ class _Batches:
         except BaseException:
             self.close()
             raise
-        error, run.source.error = run.source.error, None
+        error, run.intake.source.error = run.intake.source.error, None
         self.close()
         if error is not None:
             return _Raise(error)
@@ -193,7 +189,7 @@ class _Batches:
             if failed is not None:
                 run.settle([failed])
             return []
-        run.delivered_here(count)
+        run.deliver(count)
         self._failed = failed
         if self._progress is not None:
             self._progress.update(count)
@@ -273,129 +269,3 @@ class MapIterator(chain[Any]):
     def __del__(self) -> None:
         if not self._batches.run.closed:
             self.close()
-
-
-class AsyncMapIterator:
-    """The results of a map in a coroutine: ``async for``. What `aimap` returns.
-
-    Cancelling the task that waits, or leaving the loop and calling `aclose`, ends what is
-    outstanding; so does letting the iterator go.
-    """
-
-    def __init__(
-        self, start: Callable[[Callable[[], None]], tuple[MapRun, Progress | None]]
-    ) -> None:
-        self._start = start
-        self._progress: Progress | None = None
-        self._run: MapRun | None = None
-        self._event: asyncio.Event | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def __aiter__(self) -> AsyncMapIterator:
-        return self
-
-    async def __anext__(self) -> Any:
-        import asyncio
-
-        if self._run is None:
-            self._loop = asyncio.get_running_loop()
-            self._event = asyncio.Event()
-            self._run, self._progress = self._start(_waker(self._loop, self._event))
-            await self._loop.run_in_executor(None, self._run.go)
-        assert self._event is not None
-        run = self._run
-        try:
-            while True:
-                self._event.clear()
-                settled = run.poll()
-                if settled is not None:
-                    if self._progress is not None:
-                        self._progress.update(1)
-                    return value_of(settled, run.plan.rules)
-                if run.over:
-                    break
-                await self._event.wait()
-        except asyncio.CancelledError:
-            self._close()
-            raise
-        error, run.source.error = run.source.error, None
-        self._close()
-        if error is not None:
-            raise error
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """Cancel what is outstanding, and end."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._run is not None:
-            self._run.cancel()
-        _end(None, self._progress)
-
-    def __del__(self) -> None:
-        if self._run is not None and not self._run.closed:
-            self._close()
-
-
-def _waker(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:
-    """A function for any thread that wakes the coroutine; it keeps no iterator alive."""
-
-    def wake() -> None:
-        try:
-            loop.call_soon_threadsafe(event.set)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
-
-    return wake
-
-
-class FutureCollector:
-    """Settles a future with all results of a map, in whichever thread the last one arrives."""
-
-    def __init__(self, finished: Callable[[Callable[[], list[Any]]], None]) -> None:
-        self._finished = finished
-        self._lock = threading.Lock()
-        self._collector: Collector | None = None
-        self._draining = False
-        self._news = False
-        self._said = False
-        self.run: MapRun | None = None
-
-    def attach(self, run: MapRun) -> None:
-        """Say which map this is about, before it starts."""
-        self.run = run
-        self._collector = Collector(run)
-
-    def notify(self) -> None:
-        """Something is ready, or the map is over."""
-        run, collector = self.run, self._collector
-        assert run is not None
-        assert collector is not None
-        with self._lock:
-            # Adding an error cancels chunks, which brings us here again, in this very thread.
-            self._news = True
-            if self._draining or self._said:
-                return
-            self._draining = True
-        while True:
-            with self._lock:
-                if not self._news:
-                    self._draining = False
-                    return
-                self._news = False
-            try:
-                while not collector.over and (settled := run.poll()) is not None:
-                    collector.add(settled)
-            except BaseException as error:
-                self._said = True
-                self._finished(partial(_raise, error))
-                return
-            if collector.over:
-                self._said = True
-                self._finished(collector.result)
-                return
-
-
-def _raise(error: BaseException) -> Any:
-    raise error

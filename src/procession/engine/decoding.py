@@ -6,7 +6,7 @@ from typing import Any
 
 from procession.backends.base import Item, Reply
 from procession.engine.blame import Rules
-from procession.engine.mapping import Settled
+from procession.engine.plan import Settled
 from procession.outcome import Outcome
 from procession.wire.exceptions import add_item_note, load_exception
 from procession.wire.pickling import loads
@@ -39,7 +39,7 @@ def value_of(settled: Settled, rules: Rules) -> Any:
     """
     item, reply, error = settled
     if error is not None:
-        raise error
+        raise noted(error, item, rules)
     assert reply is not None
     if not reply.ok:
         raise error_of(item, reply, rules)

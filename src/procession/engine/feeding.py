@@ -16,9 +16,8 @@ __all__ = ["Feeder"]
 class Feeder:
     """Takes a map's input one item at a time, never more than the window lets in."""
 
-    def __init__(self, run: MapRun, taking: threading.Lock) -> None:
+    def __init__(self, run: MapRun) -> None:
         self._run = run
-        self._taking = taking
         self._room = threading.Event()
         context = copy_context()
         self._thread = threading.Thread(
@@ -31,16 +30,22 @@ class Feeder:
         self._room.set()
 
     def _loop(self) -> None:
-        run = self._run
-        while run.may_take:
-            if run.here_only or run.wanted() <= 0:
-                self._room.wait()
-                self._room.clear()
-                continue
-            with self._taking:
-                start, values = run.take(1)
-                run.fed(start, values)
-            # Idle workers get the item at once. While all are busy it waits, so that chunks grow:
-            # whoever ends a chunk sends on what is pending by then.
-            if not values or run.hungry:
-                run.pump()
+        run, intake = self._run, self._run.intake
+        try:
+            while intake.open:
+                if run.here_only or intake.room() <= 0:
+                    self._room.wait()
+                    self._room.clear()
+                    continue
+                with intake.taking:
+                    start, values = intake.take(1)
+                    intake.hold(start, values)
+                # Idle workers get the item at once. While all are busy it waits, so that chunks
+                # grow: whoever ends a chunk sends on what is pending by then.
+                if not values or run.hungry:
+                    run.pump()
+        except BaseException as error:
+            run.failure = error
+            run.wake()
+        finally:
+            intake.source.close()

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from procession.backends.base import Item, Reply
 from procession.engine.alarm import Alarm, after
-from procession.engine.mapping import MapRun, Settled
+from procession.engine.mapping import MapRun
+from procession.engine.plan import Settled
 from procession.worker import state
 from procession.worker.run import Header, call_with, exited
 
@@ -95,16 +96,16 @@ class Inline:
     @property
     def active(self) -> bool:
         """Whether the next items are to be run here."""
-        return self._run.here and (bool(self._left) or self._run.has_input)
+        return self._run.here and (bool(self._left) or self._run.intake.any)
 
     def _help(self) -> None:
         """In the helper thread: start and feed the pool, if that is worth it or an item hangs."""
         run, since = self._run, self._since
-        if run.closed or run.source.ended or (run.replies and not run.here):
+        if run.closed or not run.intake.any or (run.replies and not run.here):
             return
         placement = run.plan.placement
         hangs = since is not None and perf_counter() - since > _HELP_AFTER
-        if hangs or placement is None or placement.worth_starting(run.source.remaining):
+        if hangs or placement is None or placement.worth_starting(run.intake.remaining):
             try:
                 run.go()
             except Exception:
@@ -162,7 +163,7 @@ class Inline:
             start = self._left[0][0]
             count = 1 if self._single else min(self._size, len(self._left))
             return start, [self._left.popleft()[1] for _ in range(count)]
-        return self._run.take_here(1 if self._single else self._size)
+        return self._run.intake.take_here(1 if self._single else self._size)
 
     def _check(self, start: int, values: Sequence[Any]) -> Slice | None:
         """The first item must be able to cross, wherever it runs."""
@@ -239,14 +240,16 @@ class Inline:
         run = self._run
         failed = None
         if error is not None:
+            out = out or [None] * ran  # of a whole map that now ends with this error
             self._put_back(start + ran + 1, values[ran + 1 :])
             failed = self._failed(start + ran, values[ran], error, seconds)
         placement = run.plan.placement
         if placement is not None:
             placement.ran(ran + (error is not None), seconds)
+            run.plan.schedule.observe(ran, seconds)
         if not self._single:
             self._grow(seconds, len(values))
-        stays = placement is None or placement.here(run.source.remaining)
+        stays = placement is None or placement.here(run.intake.remaining)
         if not self._serial and run.replies and not self._left and not stays:
             run.here = False
             run.go()

@@ -9,7 +9,7 @@ from typing import Any
 from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
 from procession.engine.blame import Rules, judge, may_retry
 from procession.engine.decoding import error_of, value_of
-from procession.engine.mapping import Settled
+from procession.engine.plan import Settled
 from procession.futures import Future
 
 __all__ = ["SingleCall"]

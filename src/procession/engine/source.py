@@ -36,7 +36,7 @@ class Source:
     def __init__(self, items: Iterable[Any]) -> None:
         numpy = sys.modules.get("numpy")
         self.inert = type(items) in _INERT or (
-            numpy is not None and type(items) is numpy.ndarray and items.dtype.kind in "biufcSUmM"
+            numpy is not None and type(items) is numpy.ndarray and _plain(items)
         )
         self._length = _length(items)
         self._sliced: Any = items if type(items) in _SLICED else None
@@ -88,6 +88,12 @@ class Source:
         self.ended = True
         self._sliced = None
         self._iterator = iter(())
+
+
+def _plain(array: Any) -> bool:
+    """Whether an array's elements are values, not objects whose making may run code."""
+    kind: str = array.dtype.kind
+    return kind in "biufcSUmM"
 
 
 def _length(items: Iterable[Any]) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from procession.backends.base import Chunk, End, Item, Reply
 from procession.engine.blame import Rules, judge
 from procession.engine.decoding import value_of
-from procession.engine.mapping import Settled
+from procession.engine.plan import Settled
 
 if TYPE_CHECKING:
     from procession.process.isolated import IsolatedStream

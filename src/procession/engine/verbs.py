@@ -7,12 +7,14 @@ from typing import Any
 
 from procession.backends import registry
 from procession.backends.base import Backend, Item
-from procession.engine.consuming import AsyncMapIterator, FutureCollector, MapIterator, collect
+from procession.engine.awaiting import AsyncMapIterator, FutureCollector
+from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.inline import Inline
 from procession.engine.job import Call, header_here, make_job, packer, reply_here, rules_of
-from procession.engine.mapping import MapRun, Plan, Settled
+from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
+from procession.engine.plan import Plan, Settled
 from procession.engine.progress import open_progress
 from procession.engine.schedule import Schedule
 from procession.engine.single import SingleCall
@@ -278,4 +280,4 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
 def _progress(call: Call, run: MapRun) -> Any:
     if not call.options.progress:
         return None
-    return open_progress(call.options.progress, call.name, run.source.length)
+    return open_progress(call.options.progress, call.name, run.intake.source.length)

@@ -1,0 +1,118 @@
+"""How a map takes its input: within the window, by the consumer's thread, a pump or the feeder."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from procession.engine.source import Source
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """The input of one map and what was taken of it and given to nobody yet.
+
+    Inert input is taken under the map's lock. Input that may block is taken under `taking`, by one
+    thread at a time, so that the rest of the map goes on meanwhile; once there is a feeder, only
+    what it took (`pending`) is sent.
+
+    Attributes:
+        source: The input.
+        taking: Held while input that may block is taken.
+        delivered: Items that the consumer has been given.
+        full: Whether somebody wanted more than the window allowed.
+    """
+
+    def __init__(self, source: Source, window: int, lock: threading.Lock) -> None:
+        self.source = source
+        self.taking = threading.Lock()
+        self.delivered = 0
+        self.full = False
+        self._window = window
+        self._lock = lock
+        self._pending: deque[tuple[int, Any]] = deque()
+        self._stopped = False
+
+    # -- what is left --------------------------------------------------------------------------
+
+    @property
+    def open(self) -> bool:
+        """Whether more input is to be taken."""
+        return not (self.source.ended or self._stopped)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is, or may be, input that nobody runs yet."""
+        return bool(self._pending) or self.open
+
+    @property
+    def pending(self) -> int:
+        """How many items the feeder took that were not sent."""
+        return len(self._pending)
+
+    @property
+    def over(self) -> bool:
+        """Whether every item of the input has been given to the consumer."""
+        return self.source.ended and self.delivered == self.source.taken
+
+    @property
+    def remaining(self) -> int | None:
+        """How many items are left to send, as far as is known."""
+        remaining = self.source.remaining
+        return None if remaining is None else remaining + len(self._pending)
+
+    def room(self) -> int:
+        """How many more items the window lets in."""
+        if not self.open:
+            return 0
+        room = self._window - (self.source.taken - self.delivered)
+        if room <= 0:
+            self.full = (
+                True  # first this, then the look: whoever delivers looks the other way round
+            )
+            room = self._window - (self.source.taken - self.delivered)
+        return room
+
+    # -- taking --------------------------------------------------------------------------------
+
+    def take(self, count: int) -> tuple[int, Sequence[Any]]:
+        """Take input: the first index, and the values. The caller holds the right lock."""
+        start = self.source.taken
+        return start, self.source.take(count) if self.open else []
+
+    def take_here(self, count: int) -> tuple[int, Sequence[Any]]:
+        """Take input for the consumer's thread to run, what is pending first."""
+        if self.source.inert:
+            with self._lock:
+                return self.take(count)
+        with self.taking:
+            if self._pending:
+                with self._lock:
+                    start, _ = self._pending[0]
+                    return start, [value for _, value in self._next_pending(count)]
+            return self.take(count)
+
+    def hold(self, start: int, values: Sequence[Any]) -> None:
+        """The feeder took input: keep it ready to be sent."""
+        with self._lock:
+            if not self._stopped:
+                self._pending.extend(enumerate(values, start))
+
+    def next(self, count: int) -> list[tuple[int, Any]]:
+        """Up to `count` items for a chunk. Under the map's lock."""
+        if not self.source.inert:
+            return self._next_pending(count)
+        start, values = self.take(count)
+        return list(enumerate(values, start))
+
+    def _next_pending(self, count: int) -> list[tuple[int, Any]]:
+        pending = self._pending
+        return [pending.popleft() for _ in range(min(count, len(pending)))]
+
+    def stop(self) -> None:
+        """Take nothing more, and forget what was not sent."""
+        self._stopped = True
+        self._pending.clear()

@@ -1,0 +1,52 @@
+"""What stays the same during one map, and what an item that is over looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from procession.backends.base import Item, Job, Reply
+from procession.engine.blame import Rules
+from procession.engine.placement import Placement
+from procession.engine.schedule import Schedule
+
+__all__ = ["Plan", "Settled"]
+
+
+class Plan(NamedTuple):
+    """What stays the same during one map.
+
+    Attributes:
+        job: What every item has in common.
+        rules: Retries, and the name for messages.
+        pack: Makes the item for an index and a value; raises what refuses it.
+        schedule: Says how many items the next chunk has.
+        placement: Says whether the caller's own thread had better run the next items; `None` if
+            it must run none.
+        window: Most items taken from the input and not yet given to the consumer.
+        ordered: Whether the consumer wants the items in input order.
+    """
+
+    job: Job
+    rules: Rules
+    pack: Callable[[int, Any], Item]
+    schedule: Schedule
+    placement: Placement | None
+    window: int
+    ordered: bool
+
+
+class Settled(NamedTuple):
+    """One item that is over: its reply, or the engine's own error."""
+
+    item: Item
+    reply: Reply | None
+    error: BaseException | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds until it is decoded."""
+        reply = self.reply
+        if reply is None or reply.raw:
+            return 0
+        return len(reply.payload) + sum(len(buffer) for buffer in reply.buffers)
