@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from _opcode import stack_effect
 from collections.abc import Callable, Iterator
-from opcode import opmap, opname
+from opcode import HAVE_ARGUMENT, opmap, opname, stack_effect
 from types import CodeType
 from typing import Any
 
@@ -179,10 +178,11 @@ def _assigned_outer(code: CodeType, name: str) -> Iterator[str]:
 
 def _changed_defaults(function: Any, code: CodeType, name: str) -> Iterator[str]:
     defaults = function.__defaults__ or ()
-    named = zip(
+    named: Any = zip(
         code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True
     )
-    pairs = [*named, *(function.__kwdefaults__ or {}).items()]
+    keyword_only: dict[str, Any] = function.__kwdefaults__ or {}
+    pairs: list[tuple[str, Any]] = [*named, *keyword_only.items()]
     for parameter, default in pairs:
         if isinstance(default, _MUTABLE) and parameter not in code.co_cellvars:
             offset = _change_of(parameter, code)
@@ -231,16 +231,15 @@ def _use(code: CodeType, steps: list[Instruction]) -> str:
             return "in place"
         if "JUMP" in op or op.startswith(("FOR_", "RETURN", "RAISE")):
             return ""
-        above += stack_effect(opmap[op], arg if opmap[op] >= _with_argument() else None)
+        above += _effect(op, arg)
         if above < 0:
             return ""
     return ""
 
 
-def _with_argument() -> int:
-    import opcode
-
-    return opcode.HAVE_ARGUMENT
+def _effect(op: str, arg: int) -> int:
+    number = opmap[op]
+    return stack_effect(number, arg if number >= HAVE_ARGUMENT else None)
 
 
 def _unshared_globals(function: Any, code: CodeType, name: str) -> Iterator[str]:
@@ -249,7 +248,7 @@ def _unshared_globals(function: Any, code: CodeType, name: str) -> Iterator[str]
         value = space.get(variable)
         if value is None:
             continue
-        cls = type(value)
+        cls: Any = value.__class__
         kind = _UNSHARED.get(cls.__name__)
         if kind is None or cls.__module__ not in _HOMES or _is_standard(value):
             continue

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from procession.wire.kinds import is_a
+
 __all__ = ["apart", "has_own_reduce", "make_bare", "put_back", "reduce_exception"]
 
 _OWN = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs_ex__")
@@ -44,8 +46,9 @@ def apart(exc: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]]:
         for name in (slots,) if isinstance(slots, str) else slots:
             if name not in ("__dict__", "__weakref__") and hasattr(exc, name):
                 state[name] = getattr(exc, name)
-    if isinstance(exc, BaseExceptionGroup):
-        return (exc.message, list(exc.exceptions)), state
+    if is_a(exc, BaseExceptionGroup):
+        group: Any = exc
+        return (group.message, list(group.exceptions)), state
     if exc.args != args:
         state["args"] = exc.args
     return args, state

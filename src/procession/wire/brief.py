@@ -5,6 +5,8 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
+from procession.wire.kinds import class_of
+
 __all__ = ["brief", "type_name"]
 
 _LONGEST = 80
@@ -44,7 +46,7 @@ def brief(obj: Any) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        text = f"<{type_name(type(obj))}, whose repr raised {type(error).__name__}>"
+        text = f"<{type_name(class_of(obj))}, whose repr raised {type(error).__name__}>"
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 

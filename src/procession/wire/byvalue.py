@@ -19,6 +19,7 @@ from cloudpickle import cloudpickle
 
 from procession.wire.code import Code
 from procession.wire.importing import find, importable, resolves
+from procession.wire.kinds import class_of, is_a
 from procession.wire.pickling import Pickling, keep_small
 from procession.wire.references import resolve
 from procession.wire.tables import Table
@@ -91,7 +92,7 @@ def named_object(module: str, name: str, cls: Any, state: Any) -> Any:
         return here
     if (module, name) not in _named:
         made = _named[module, name] = cls.__new__(cls)
-        if isinstance(state, tuple):
+        if is_a(state, tuple):
             made.__dict__.update(state[0] or {})
             for attribute, value in state[1].items():
                 setattr(made, attribute, value)
@@ -116,7 +117,7 @@ class ValuePickler(cloudpickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Asked by the C pickler for every object that is no builtin atom or container."""
-        cls = type(obj)
+        cls = class_of(obj)
         if cls in VALUE:  # seen before: neither a function nor a class
             return NotImplemented
         if cls is types.FunctionType:

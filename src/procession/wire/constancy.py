@@ -12,6 +12,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from procession.wire.importing import importable, resolves
+from procession.wire.kinds import class_of, is_a
 from procession.wire.references import is_decorated, reference_to
 
 __all__ = ["fingerprint"]
@@ -45,7 +46,7 @@ def fingerprint(function: FunctionType) -> tuple[Any, ...] | None:
 def _add(value: Any, parts: list[Any], waiting: list[Any]) -> None:
     if type(value) in _ATOMS:
         parts += (type(value), value)
-    elif type(value) is tuple:
+    elif class_of(value) is tuple:
         parts += (tuple, len(value))
         waiting += value
     elif is_decorated(value):
@@ -63,7 +64,7 @@ def _add(value: Any, parts: list[Any], waiting: list[Any]) -> None:
 
 
 def _is_fixed_class(value: Any) -> bool:
-    return isinstance(value, type) and importable(value.__module__) and resolves(value)
+    return is_a(value, type) and importable(value.__module__) and resolves(value)
 
 
 def _add_function(function: FunctionType, parts: list[Any], waiting: list[Any]) -> None:

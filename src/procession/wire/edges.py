@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from procession.wire.code import used_globals
+from procession.wire.kinds import class_of, is_a
 
 __all__ = ["Edge", "Malformed", "label", "parts", "parts_of_class", "parts_of_function"]
 
@@ -21,8 +22,9 @@ Edge = tuple[str, Any, Any]
 """(kind, key, part)."""
 
 _NEW = (copyreg.__newobj__, copyreg.__newobj_ex__, copyreg._reconstructor)  # type: ignore[attr-defined]
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
-_SET_REDUCES = (set.__reduce__, frozenset.__reduce__)
+_NOTHING: dict[Any, Any] = {}
+_VIEWS = tuple(map(class_of, (_NOTHING.keys(), _NOTHING.values(), _NOTHING.items())))
+_SET_REDUCES = tuple(vars(kind)["__reduce__"] for kind in (set, frozenset))
 _LONGEST_KEY = 200
 
 
@@ -32,7 +34,7 @@ class Malformed(Exception):
 
 def contents(obj: Any) -> Iterator[Edge] | None:
     """Parts of a builtin container or callable, or `None` if `obj` is something else."""
-    cls = type(obj)  # not isinstance: proxies say that they are what they wrap
+    cls = class_of(obj)  # not isinstance: proxies say that they are what they wrap
     if cls in (list, tuple):
         return (("index", i, part) for i, part in enumerate(obj))
     if cls is dict:
@@ -137,10 +139,11 @@ def parts(obj: Any, reduced: Any) -> Iterator[Edge]:
     Raises:
         Malformed: If pickle would not understand it.
     """
-    if not isinstance(reduced, tuple) or not 2 <= len(reduced) <= 6:
+    if not is_a(reduced, tuple) or not 2 <= len(reduced) <= 6:
         raise Malformed(f"returned {type(reduced).__name__}, not a string or 2 to 6 values")
-    make, args, state, items, pairs, setter = (*reduced, *(None,) * (6 - len(reduced)))
-    if not callable(make) or not isinstance(args, tuple):
+    filled: list[Any] = [*reduced, *[None] * (6 - len(reduced))]
+    make, args, state, items, pairs, setter = filled
+    if not callable(make) or not is_a(args, tuple):
         raise Malformed("did not return a callable and a tuple of arguments first")
     if make is type(obj):
         yield "class", None, make
@@ -158,14 +161,14 @@ def parts(obj: Any, reduced: Any) -> Iterator[Edge]:
 
 
 def _state(obj: Any, state: Any) -> Iterator[Edge]:
-    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
+    if is_a(state, tuple) and len(state) == 2 and is_a(state[1], dict):
         # (instance dictionary, slots)
         yield from _state(obj, state[0])
         yield from _state(obj, state[1])
-    elif type(state) is dict:
+    elif class_of(state) is dict:
         for key, value in state.items():
             yield "state", key, value
-    elif type(state) in (list, tuple):
+    elif class_of(state) in (list, tuple):
         yield from (("state item", i, part) for i, part in enumerate(state))
     elif state is not None:
         yield "whole state", None, state
@@ -208,7 +211,7 @@ def _key(key: Any) -> str:
     """How a key is written, or nothing if it cannot be written on one line."""
     if isinstance(key, Enum):
         return str(key)
-    if isinstance(key, str | bytes | int | float | bool | type(None)) or type(key) is tuple:
+    if isinstance(key, str | bytes | int | float | bool | type(None)) or class_of(key) is tuple:
         try:
             text = repr(key)
         except Exception:
@@ -232,10 +235,10 @@ def _holds(obj: Any, name: str, part: Any) -> bool:
 
 def _reduced_label(obj: Any, key: tuple[int, ...], part: Any) -> tuple[str, str]:
     """A constructor's argument: an attribute of the object if one holds it."""
-    if isinstance(obj, BaseException) and key[0] == 1:
+    if is_a(obj, BaseException) and key[0] == 1:
         return "", ".args" if type(part) is tuple and key[1] == 1 else f".args[{key[1]}]"
-    fields = getattr(type(obj), "_fields", ())
-    if isinstance(obj, tuple) and key[0] == 1:
+    fields: tuple[str, ...] = getattr(class_of(obj), "_fields", ())
+    if is_a(obj, tuple) and key[0] == 1:
         index = key[1] - 1 if len(obj) == key[1] else key[1]
         for i, item in enumerate(obj):
             if item is part:
@@ -244,13 +247,13 @@ def _reduced_label(obj: Any, key: tuple[int, ...], part: Any) -> tuple[str, str]
     attribute = _attribute_holding(obj, part)
     if attribute:
         return "", attribute
-    own = any("__reduce__" in base.__dict__ for base in type(obj).__mro__[:-1])
+    own = any("__reduce__" in base.__dict__ for base in class_of(obj).__mro__[:-1])
     call = ".__reduce__()" if own else ".__reduce_ex__(5)"
     return "", call + "".join(f"[{place}]" for place in key)
 
 
 def _attribute_holding(obj: Any, part: Any) -> str:
-    for name in [*getattr(obj, "__dict__", ()), *_descriptors(type(obj))]:
+    for name in [*getattr(obj, "__dict__", ()), *_descriptors(class_of(obj))]:
         if isinstance(name, str) and _holds(obj, name, part):
             return _attribute(name)
     return ""

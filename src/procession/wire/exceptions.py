@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from procession.errors import NotPicklable
 from procession.wire.bare import apart, has_own_reduce, make_bare, put_back
 from procession.wire.brief import brief, type_name
+from procession.wire.kinds import class_of, is_a
 from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.refusals import Refused
 from procession.wire.tracebacks import Frame, pack_traceback, unpack_traceback
@@ -63,7 +64,8 @@ def _linked(exc: BaseException) -> list[BaseException]:
 
 
 def _children(exc: BaseException) -> tuple[BaseException, ...]:
-    return exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()
+    group: Any = exc
+    return group.exceptions if is_a(exc, BaseExceptionGroup) else ()
 
 
 def _record(exc: BaseException, places: dict[int, int], pickling: Pickling) -> _Record:
@@ -105,12 +107,12 @@ def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]
         head = dumps(type(exc), "by-value")
         args, state = apart(exc)
         state.pop("__notes__", None)
-        if isinstance(exc, BaseExceptionGroup):
+        if is_a(exc, BaseExceptionGroup):
             args = args[:1]  # the members are records of their own
         remarks: list[str] = []
         packed = _pack_all(list(args), "args", pickling, remarks)
         attributes = _pack_all(state, "", pickling, remarks)
-        kind = "group" if isinstance(exc, BaseExceptionGroup) else "plain"
+        kind = "group" if is_a(exc, BaseExceptionGroup) else "plain"
         core = pickle.dumps((head, packed, attributes), 5)
         if kind == "plain":
             _rebuild(core, kind, [])
@@ -129,15 +131,16 @@ def _pack_all(values: Any, prefix: str, pickling: Pickling, remarks: list[str]) 
     except Exception:
         pass
     kept = values.copy()
-    pairs = list(values.items()) if isinstance(values, dict) else list(enumerate(values))
+    named = is_a(values, dict)
+    pairs: Any = list(values.items() if named else zip(range(len(values)), values, strict=True))
     for key, value in pairs:
         try:
             loads(dumps(value, pickling))
         except Exception as error:
-            where = f".{key}" if isinstance(values, dict) else f".{prefix}[{key}]"
-            what = f"error{where}, {_a(type(value))}, cannot be sent between processes"
+            where = f".{key}" if named else f".{prefix}[{key}]"
+            what = f"error{where}, {_a(class_of(value))}, cannot be sent between processes"
             why = f" ({error})" if str(error) and not isinstance(error, Refused) else ""
-            if isinstance(values, dict) and key != "args":
+            if named and key != "args":
                 del kept[key]
                 remarks.append(f"{what}{why}: it is missing from this copy.")
             else:
@@ -206,7 +209,7 @@ def _rebuild(core: bytes, kind: str, children: list[BaseException]) -> BaseExcep
     if kind in ("own", "stand-in"):
         whole = loads(core)
         if not isinstance(whole, BaseException):
-            raise TypeError(f"it was rebuilt as {_a(type(whole))}")
+            raise TypeError(f"it was rebuilt as {_a(class_of(whole))}")
         return whole
     head, packed, attributes = pickle.loads(core)
     cls, args, state = loads(head), loads(packed), loads(attributes)
@@ -241,8 +244,9 @@ def _link(exc: BaseException, record: _Record, made: dict[int, BaseException]) -
 
 
 def _add_note(exc: BaseException, note: str) -> None:
-    notes = exc.__dict__.setdefault("__notes__", [])  # add_note fails on frozen dataclasses
-    if isinstance(notes, list) and note not in notes:
+    # add_note fails on frozen dataclasses.
+    notes: Any = exc.__dict__.setdefault("__notes__", [])
+    if is_a(notes, list) and note not in notes:
         notes.append(note)
 
 

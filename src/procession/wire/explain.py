@@ -15,6 +15,7 @@ from typing import Any
 from procession.errors import NotPicklable, Where
 from procession.wire import edges
 from procession.wire.brief import type_name
+from procession.wire.kinds import class_of, is_a
 from procession.wire.pickling import Pickling
 from procession.wire.refusals import Refusal
 from procession.wire.search import Finding, Node, Search
@@ -105,7 +106,7 @@ def _explain(
     if len(findings) > _SHOWN:
         at_least = "" if search.complete else "at least "
         lines.append(f"  and {at_least}{len(findings) - _SHOWN} more")
-    text = f"{first.refusal.reason} {_mend(first.refusal, trail)}".strip()
+    text = f"{first.refusal.reason} {_mend(first.refusal, trail, where)}".strip()
     message = "\n".join([head, *lines, *textwrap.wrap(text, _WIDTH, break_long_words=False)])
     return NotPicklable(
         message, where=where, path=path, culprit=_culprit(first), reason=first.refusal.reason
@@ -126,7 +127,7 @@ def _head(where: Where, function: str, root: str, is_root: bool, what: str) -> s
 
 def _culprit(finding: Finding) -> str:
     obj: Any = finding.node.obj
-    cls: type[Any] = type(obj)
+    cls = class_of(obj)
     return type_name(obj if issubclass(cls, type) else cls)
 
 
@@ -153,17 +154,21 @@ def _path(trail: list[Node]) -> tuple[str, str]:
     return path, ""
 
 
-def _mend(refusal: Refusal, trail: list[Node]) -> str:
+def _mend(refusal: Refusal, trail: list[Node], where: Where) -> str:
     owner = _owner(trail)
     clause = f"leave it out in {owner}.__getstate__" if owner else ""
-    text = refusal.mend.replace("{leave_out}", f"{clause}, " if clause else "")
+    text = refusal.mend
+    if where in ("result", "exception") and "inside the function" in text:
+        # Written for what goes there; this comes back.
+        text = "Return what the caller needs of it instead{or_leave_out}."
+    text = text.replace("{leave_out}", f"{clause}, " if clause else "")
     return text.replace("{or_leave_out}", f", or {clause}" if clause else "")
 
 
 def _owner(trail: list[Node]) -> str:
     """The class nearest to the culprit that is the user's own, and could leave it out."""
     for node in reversed(trail[:-1]):
-        cls = type(node.obj)
+        cls = class_of(node.obj)
         top = cls.__module__.partition(".")[0]
         if "__dict__" in dir(cls) and top not in sys.stdlib_module_names - {"__main__"}:
             return cls.__qualname__.rpartition("<locals>.")[2]
@@ -243,7 +248,7 @@ def _rebuilt(error: BaseException) -> str:
             for variable in ("self", "cls"):
                 if variable in variables:
                     value = variables[variable]
-                    return type_name(value if isinstance(value, type) else type(value))
+                    return type_name(value if is_a(value, type) else class_of(value))
         traceback = traceback.tb_next
     match = re.match(r"([\w.<>]+)\.__\w+__\(\)", str(error))
     return match[1] if match else ""
@@ -259,7 +264,7 @@ def locate(error: NotPicklable, obj: Any, *, root: str) -> NotPicklable:
     """
     search = Search(strict=False)
     for node in search.reach([(root, obj)]):
-        name = type_name(type(node.obj))
+        name = type_name(class_of(node.obj))
         if error.culprit and (name == error.culprit or name.endswith(f".{error.culprit}")):
             path, _ = _path(node.trail())
             old = f"  {error.path}  →  {error.culprit}"

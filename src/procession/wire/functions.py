@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 from procession.errors import NotPicklable
 from procession.wire.importing import refresh
+from procession.wire.kinds import is_a
 from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.references import (
     Reference,
@@ -95,9 +96,9 @@ def undecorated(function: Any) -> Callable[..., Any]:
     """The function below our decorator, ``@classmethod`` and ``@staticmethod``."""
     while is_decorated(function):
         function = function.__wrapped__
+    if is_a(function, classmethod, staticmethod):
+        function = function.__func__
     inner: Callable[..., Any] = function
-    if isinstance(function, classmethod | staticmethod):
-        inner = function.__func__
     return inner
 
 

@@ -33,7 +33,9 @@ def importable(name: Any) -> bool:
         return False
     answer = _known.get(name)
     if answer is None:
-        answer = _known[name] = _is_importable(name)
+        answer = _is_importable(name)
+        if name in sys.modules:  # else it may be imported yet
+            _known[name] = answer
     return answer
 
 

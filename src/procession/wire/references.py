@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from procession.wire.importing import importable
+from procession.wire.kinds import class_of, is_a
 from procession.wire.refusals import Refusal
 
 __all__ = [
@@ -28,14 +29,14 @@ _MOST_STEPS = 16
 
 def is_decorated(obj: Any) -> bool:
     """Whether `obj` is one of our decorated functions; needs no import of wrapt to know."""
-    return bool(getattr(type(obj), "__procession_function__", False))
+    return bool(getattr(class_of(obj), "__procession_function__", False))
 
 
 def reference_to(target: Any) -> Reference | None:
     """A reference that leads a worker to `target`, or `None`."""
     module = getattr(target, "__module__", None)
     name = getattr(target, "__qualname__", None)
-    if not isinstance(name, str) or not importable(module):
+    if not isinstance(name, str) or not isinstance(module, str) or not importable(module):
         return None
     try:
         found = _walk(module, name)
@@ -84,7 +85,7 @@ def _raw_attribute(cls: type, name: str) -> Any:
 
 
 def _unwrap(found: Any) -> Any:
-    if isinstance(found, classmethod | staticmethod) or hasattr(found, "__func__"):
+    if is_a(found, classmethod, staticmethod) or hasattr(found, "__func__"):
         return found.__func__
     try:
         return found.__wrapped__

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copyreg
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from procession.wire import edges
 from procession.wire.byvalue import VALUE
 from procession.wire.code import Code
 from procession.wire.importing import find, importable
+from procession.wire.kinds import class_of
 from procession.wire.refusals import Refusal, Refused, refusal_of
 
 __all__ = ["Finding", "Node", "Search"]
@@ -43,7 +44,7 @@ class Node:
 
     def trail(self) -> list[Node]:
         """The nodes from the root to this one."""
-        nodes = [self]
+        nodes: list[Node] = [self]
         while nodes[-1].parent is not None:
             nodes.append(nodes[-1].parent)
         return nodes[::-1]
@@ -100,19 +101,18 @@ class Search:
                 self.complete = False
                 break
 
-    def _parts(self, node: Node) -> Sequence[edges.Edge]:
+    def _parts(self, node: Node) -> Iterator[edges.Edge]:
         try:
-            return list(self._pickled_from(node.obj))
+            yield from self._pickled_from(node.obj)
         except Refused as error:
             self.findings.append(Finding(node, error.refusal))
         except edges.Malformed as error:
             self.findings.append(Finding(node, _malformed(node.obj, error)))
         except Exception as error:
             self.findings.append(Finding(node, _raised(node.obj, error), error))
-        return ()
 
-    def _pickled_from(self, obj: Any) -> Iterator[edges.Edge] | Sequence[edges.Edge]:
-        cls = type(obj)
+    def _pickled_from(self, obj: Any) -> Iterable[edges.Edge]:
+        cls = class_of(obj)
         if cls is types.FunctionType:
             return () if self.code.reference(obj) else edges.parts_of_function(obj)
         if issubclass(cls, type):
@@ -131,7 +131,7 @@ class Search:
         if isinstance(reduced, str):
             _check_name(obj, reduced)
             return ()
-        return list(edges.parts(obj, reduced))
+        return edges.parts(obj, reduced)
 
     def _check_class(self, cls: type) -> None:
         """Blame the instance, not its class, for a class that cannot be sent."""
@@ -154,7 +154,7 @@ def _check_name(obj: Any, name: str) -> None:
 
 
 def _malformed(obj: Any, error: Exception) -> Refusal:
-    owner, method = _reducer(type(obj))
+    owner, method = _reducer(class_of(obj))
     return Refusal(
         f"{_a(owner)} whose {method} cannot be used",
         f"{owner.__qualname__}.{method} {error}.",
@@ -163,17 +163,17 @@ def _malformed(obj: Any, error: Exception) -> Refusal:
 
 
 def _raised(obj: Any, error: Exception) -> Refusal:
-    owner, method = _reducer(type(obj))
+    owner, method = _reducer(class_of(obj))
     if owner is object or error.__traceback__ is None:
         text = str(error) or type(error).__name__
         return Refusal(
-            _a(type(obj)),
+            _a(class_of(obj)),
             f"{type(obj).__qualname__} objects cannot be pickled: {text.rstrip('.')}.",
             f"Create it inside the function{{or_leave_out}}, or give {type(obj).__qualname__} a "
             "__reduce__.",
         )
     return Refusal(
-        f"{_a(type(obj))} whose {method} raised {type(error).__name__}",
+        f"{_a(class_of(obj))} whose {method} raised {type(error).__name__}",
         f"{owner.__qualname__}.{method} raised {type(error).__name__}: {error}.".replace("..", "."),
         f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
     )

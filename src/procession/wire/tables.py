@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from procession.wire.bare import has_own_reduce, reduce_exception
 from procession.wire.importing import MAIN, find, importable
+from procession.wire.kinds import class_of
 from procession.wire.refusals import Refusal, Refused, refusal_of
 
 __all__ = ["PLAIN", "ByValue", "Table", "refuse", "special_reducers"]
@@ -32,7 +33,7 @@ class ByValue(Exception):
 
 def refuse(obj: Any) -> NoReturn:
     """Reducer of types that must not cross."""
-    refusal = refusal_of(type(obj))
+    refusal = refusal_of(class_of(obj))
     raise Refused(refusal or Refusal(f"a {type(obj).__qualname__}", "It must not cross.", ""))
 
 
@@ -149,8 +150,8 @@ class Table(dict[type, Reduce]):
         reduce = self[cls] = self._judge(cls)
         return reduce
 
-    def _judge(self, cls: type) -> Reduce:
-        if issubclass(cls, type):
+    def _judge(self, cls: Any) -> Reduce:
+        if type in cls.__mro__:
             return _reduce_class
         for base in cls.__mro__:
             special = special_reducers.get(f"{base.__module__}.{base.__qualname__}")
@@ -160,7 +161,7 @@ class Table(dict[type, Reduce]):
             return refuse
         if self._named and not importable(cls.__module__):
             return _by_value
-        if issubclass(cls, BaseException) and cls.__module__ != "builtins":
+        if BaseException in cls.__mro__ and cls.__module__ != "builtins":
             return _as_usual if has_own_reduce(cls) else reduce_exception
         return self._extra(cls) or _as_usual
 

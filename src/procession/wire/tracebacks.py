@@ -37,7 +37,8 @@ def pack_traceback(traceback: TracebackType | None) -> list[Frame]:
 
 def _pack_frame(traceback: TracebackType) -> Frame:
     code = traceback.tb_frame.f_code
-    place = next(islice(code.co_positions(), traceback.tb_lasti // 2, None), (None,) * 4)
+    nowhere = (None, None, None, None)
+    place = next(islice(code.co_positions(), traceback.tb_lasti // 2, None), nowhere)
     module = traceback.tb_frame.f_globals.get("__name__")
     name = module if isinstance(module, str) else ""
     line = traceback.tb_lineno or code.co_firstlineno
@@ -69,10 +70,11 @@ def _make_frame(frame: Frame) -> tuple[FrameType, int]:
         co_firstlineno=line,
         co_linetable=_line_table(_STUB, line, place),
     )
+    traceback: Any = None
     try:
         exec(code, {"_Here": _Here, "__name__": module, "__file__": filename})
     except _Here as here:
-        traceback: Any = here.__traceback__
+        traceback = here.__traceback__
     return traceback.tb_next.tb_frame, traceback.tb_next.tb_lasti
 
 

@@ -12,7 +12,8 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
-from procession.wire.importing import MAIN, importable
+from procession.wire.importing import MAIN
+from procession.wire.kinds import class_of
 from procession.wire.refusals import Refusal, Refused
 
 __all__ = ["named_variable", "reduce_variable"]
@@ -44,14 +45,15 @@ def reduce_variable(variable: ContextVar[Any]) -> Any:
 
 def named_variable(module: str, attribute: str, name: str) -> ContextVar[Any]:
     """The variable that `module` holds under `attribute`, made if the module is not here."""
-    if importable(module) or module not in (*MAIN, *sys.modules):
+    if module not in MAIN and module not in sys.modules:
         try:
             __import__(module)
         except ImportError:
             pass
     found = _at(module, attribute)
-    if isinstance(found, ContextVar):
-        return found
+    if class_of(found) is ContextVar:
+        variable: ContextVar[Any] = found
+        return variable
     return _made.setdefault((module, attribute), ContextVar(name))
 
 
@@ -64,7 +66,8 @@ def _search(variable: ContextVar[Any]) -> tuple[str, str] | None:
     for place, made in _made.items():
         if made is variable:
             return place
-    modules = [(n, m.__dict__) for n, m in list(sys.modules.items()) if isinstance(m, ModuleType)]
+    loaded: list[tuple[str, Any]] = list(sys.modules.items())  # not all of them are modules
+    modules = [(name, vars(m)) for name, m in loaded if isinstance(m, ModuleType)]
     for name, contents in modules:
         if contents.get(variable.name) is variable:
             return name, variable.name
