@@ -146,8 +146,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check the marker on every test that is to run, before the first one does."""
     config = session.config
-    if config.stash.get(IN_CHILD, False):
-        return
+    if config.stash.get(IN_CHILD, False) or hasattr(config, "workerinput"):
+        return  # A worker of xdist cannot refuse as a whole: the test itself does, in its setup.
     isolated = [item for item in session.items if _isolation(item) is not None]
     debugger = next((name for name in ("usepdb", "trace") if config.getoption(name, False)), None)
     if isolated and debugger and config.getoption("procession_isolation") == "on":
@@ -177,7 +177,21 @@ def _in_other_process(item: pytest.Item) -> bool:
     config = item.config
     if config.stash.get(IN_CHILD, False) or config.getoption("procession_isolation") == "off":
         return False
-    return _isolation(item) is not None
+    try:
+        return _isolation(item) is not None
+    except pytest.UsageError:
+        return False  # Refused in its setup.
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse a wrong marker where nothing has refused it before."""
+    if item.config.stash.get(IN_CHILD, False):
+        return
+    try:
+        _isolation(item)
+    except pytest.UsageError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import time
 from typing import Any, Final, Literal
@@ -102,21 +101,24 @@ def failure(end: End, process: TestProcess, phase: Phase, seconds: float) -> Bas
     )
 
 
-_MACHINERY: Final = ("_pytest", "pluggy", "pytest_isolation", "pytest", "pytest_timeout.py")
+_MACHINERY: Final = ("_pytest", "pluggy", "pytest_isolation", "pytest_timeout.py")
 """Folders and files whose frames lie below a test's own in every stack."""
 
 
 def stack_of(process: TestProcess) -> str:
     """What faulthandler wrote, without the frames that every test has below its own."""
-    lines = process.files.content("stack").strip().splitlines()
-    kept: list[str] = []
-    for number, line in enumerate(lines):
-        if _is_machinery(line):
-            below = itertools.takewhile(lambda one: one.startswith("  File "), lines[number:])
-            if all(map(_is_machinery, below)):
-                continue
-        kept.append(line)
-    return "\n".join(kept)
+    threads = process.files.content("stack").strip().split("\n\n")
+    return "\n\n".join("\n".join(_without_machinery(one.splitlines())) for one in threads)
+
+
+def _without_machinery(lines: list[str]) -> list[str]:
+    """One thread's stack, innermost frame first, cut where pytest called the test."""
+    for number in range(len(lines) - 1, -1, -1):
+        if "pytest_isolation/inner.py" in lines[number] and lines[number].endswith(" in _run"):
+            while number > 0 and _is_machinery(lines[number - 1]):
+                number -= 1
+            return lines[:number]
+    return lines
 
 
 def _is_machinery(line: str) -> bool:
@@ -162,9 +164,11 @@ def failed_report(
     except BaseException:
         found = pytest.ExceptionInfo.from_current()
     stop = max(start, time.time())
-    call = pytest.CallInfo(None, found, start, stop, stop - start, phase, _ispytest=True)
+    call: pytest.CallInfo[None] = pytest.CallInfo(
+        None, found, start, stop, stop - start, phase, _ispytest=True
+    )
     # What the test's own process would have found out in its setup.
     item.stash[xfailed_key] = evaluate_xfail_marks(item)
     report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=call)
-    report.sections.extend(sections)
+    report.sections[:0] = sections
     return report

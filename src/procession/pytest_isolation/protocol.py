@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import time
 from contextlib import nullcontext
 from typing import Any
@@ -23,7 +24,9 @@ class Outer:
     """Runs a session's isolated tests; holds the process that a group is in the middle of."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._watchdog = float(config.getini("faulthandler_timeout") or 0) > 0
+        self._watchdog = config.pluginmanager.hasplugin("faulthandler") and (
+            float(config.getini("faulthandler_timeout") or 0) > 0
+        )
         self._number = 0
         self._process: TestProcess | None = None
 
@@ -62,6 +65,7 @@ class Outer:
         except BaseException:
             self.close()  # Ctrl-C, or pytest.exit(): at once, and without a word.
             raise
+        _catch_up_log_file(item.config)
         ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
     def _taken(self, item: pytest.Item, isolation: Isolation) -> TestProcess:
@@ -81,6 +85,14 @@ class Outer:
             process.close()
 
 
+def _catch_up_log_file(config: pytest.Config) -> None:
+    """Go on in ``--log-file`` after what the test's process has written there."""
+    plugin: Any = config.pluginmanager.getplugin("logging-plugin")
+    stream = getattr(getattr(plugin, "log_file_handler", None), "stream", None)
+    if stream is not None and stream.seekable():
+        stream.seek(0, os.SEEK_END)
+
+
 def _collect_argument(item: pytest.Item) -> str:
     """What the test's process collects, to find the test in it: the file it is in."""
     path = item.path
@@ -97,7 +109,7 @@ class _Attempt:
         self._process = process
         self._phase: Phase = "setup"
         self._start = time.time()
-        self._reported: set[str] = set()
+        self._sections: list[tuple[str, str]] = []
         self._teardown: list[pytest.TestReport] = []
         self._problem: str | None = None
         self._exit: tuple[str, int | None] | None = None
@@ -129,7 +141,7 @@ class _Attempt:
     def _on_report(self, nodeid: str, data: dict[str, Any]) -> None:
         config = self._item.config
         report = config.hook.pytest_report_from_serializable(config=config, data=data)
-        self._reported.add(report.when)
+        self._sections = list(report.sections)
         if report.when == "teardown":
             self._teardown.append(report)  # Held back until it is known how the process left.
         else:
@@ -194,7 +206,9 @@ class _Attempt:
         for report in self._teardown:
             self._log(report)
         if not self._teardown or call.excinfo is not None:
-            self._log(self._item.ihook.pytest_runtest_makereport(item=self._item, call=call))
+            report = self._item.ihook.pytest_runtest_makereport(item=self._item, call=call)
+            report.sections[:0] = self._sections  # A teardown's report holds all that was printed.
+            self._log(report)
 
     def _report_missing(self) -> None:
         if self._problem is not None:
@@ -209,9 +223,8 @@ class _Attempt:
         if self._teardown:  # All went well, and then it died; said in the last report's place.
             self._phase = "teardown"
             self._teardown.clear()
-        report = crash.failed_report(
-            self._item, self._phase, error, self._start, self._last_output()
-        )
+        self._sections.extend(self._last_output())
+        report = crash.failed_report(self._item, self._phase, error, self._start, self._sections)
         if self._phase == "teardown":
             self._teardown.append(report)
         else:

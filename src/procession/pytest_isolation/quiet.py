@@ -6,6 +6,7 @@ Everything here reaches into pytest's own parts, of versions 8.4 to 9; kept in o
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
@@ -50,6 +51,10 @@ _OFF: Final[dict[str, Any]] = {
 """Options of pytest and its plugins that concern the whole run, and what turns them off."""
 
 
+_kept: Final[list[object]] = []
+"""What was replaced; in a fork its collection would warn of a file left open, or close it."""
+
+
 def forget_what_the_other_does(config: pytest.Config) -> None:
     """Take back options that concern the whole run."""
     for name, value in _OFF.items():
@@ -67,8 +72,8 @@ def silence_terminal(config: pytest.Config, fd: int) -> None:
     reporter: Any = config.pluginmanager.getplugin("terminalreporter")
     writer = getattr(reporter, "_tw", None)
     if writer is not None:
-        file = os.fdopen(os.dup(fd), "w", 1, encoding="utf-8", errors="replace")
-        writer._file = file
+        _kept.append(writer._file)
+        writer._file = os.fdopen(os.dup(fd), "w", 1, encoding="utf-8", errors="replace")
 
 
 def write_captured_to(config: pytest.Config, out: int, err: int) -> None:
@@ -79,7 +84,7 @@ def write_captured_to(config: pytest.Config, out: int, err: int) -> None:
     manager: Any = config.pluginmanager.getplugin("capturemanager")
     capturing = getattr(manager, "_global_capturing", None)
     for name, fd in (("out", out), ("err", err)):
-        stream = getattr(capturing, name, None)
+        stream: Any = getattr(capturing, name, None)
         if not hasattr(stream, "targetfd_save"):
             continue
         own = stream.tmpfile.fileno()
@@ -108,7 +113,14 @@ def leave_fixtures_of_the_other(session: pytest.Session) -> None:
     state: Any = session._setupstate
     for node, (_, failure) in list(state.stack.items()):
         state.stack[node] = ([], failure)
+    for definition in _fixtures(session):
+        definition._finalizers.clear()
+
+
+def _fixtures(session: pytest.Session) -> Iterator[Any]:
+    """Every fixture's definition: by name, from pytest 9 on then by node."""
     manager: Any = session._fixturemanager
-    for definitions in manager._arg2fixturedefs.values():
-        for definition in definitions:
-            definition._finalizers.clear()
+    for name in ("_arg2fixturedefs", "_arg2node2fixturedefs"):
+        for found in getattr(manager, name, {}).values():
+            for definitions in found.values() if isinstance(found, Mapping) else [found]:
+                yield from definitions

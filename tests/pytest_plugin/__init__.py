@@ -1,0 +1,1 @@
+"""The pytest plugin: real pytest runs, real crashes."""

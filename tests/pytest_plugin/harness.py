@@ -1,0 +1,153 @@
+"""Runs of a real pytest in a process of its own, and what it was told there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import procession
+
+BATTERY = Path(__file__).with_name("battery")
+
+PLUGIN = (
+    []
+    if any(point.name == "procession" for point in entry_points(group="pytest11"))
+    else ["-p", "procession.pytest_plugin"]
+)
+"""What loads the plugin where Procession is on the path and not installed."""
+
+SOURCE = str(Path(procession.__file__).parents[1])
+
+INI = """\
+[pytest]
+python_files = suite_*.py test_*.py
+asyncio_default_fixture_loop_scope = function
+"""
+
+
+@dataclass
+class Test:
+    """What pytest was told of one test.
+
+    Attributes:
+        reports: Its reports, in order.
+        warnings: Its warnings.
+    """
+
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    __test__ = False
+
+    def phase(self, when: str) -> dict[str, Any]:
+        """The one report of a phase."""
+        (found,) = [report for report in self.reports if report["when"] == when]
+        return found
+
+    @property
+    def shape(self) -> str:
+        """Each phase with its outcome, as in ``"setup:passed call:failed teardown:passed"``."""
+        return " ".join(f"{one['when']}:{one['outcome']}" for one in self.reports)
+
+    @property
+    def bad(self) -> dict[str, Any]:
+        """The one report that failed."""
+        (found,) = [report for report in self.reports if report["outcome"] == "failed"]
+        return found
+
+
+PASSED = "setup:passed call:passed teardown:passed"
+FAILED = "setup:passed call:failed teardown:passed"
+SKIPPED = "setup:skipped teardown:passed"
+EXPECTED = "setup:passed call:skipped teardown:passed"
+
+
+class Run:
+    """A finished run of pytest.
+
+    Attributes:
+        code: Its exit code.
+        out: Its standard output.
+        err: Its standard error.
+        pid: The process id of pytest itself.
+        notes: What the tests noted, as ``(word, ..., pid)``.
+    """
+
+    def __init__(self, folder: Path, process: subprocess.Popen[str], timeout: float) -> None:
+        self.out, self.err = process.communicate(timeout=timeout)
+        self.code, self.pid = process.returncode, process.pid
+        events = folder / "events"
+        lines = events.read_text().splitlines() if events.exists() else []
+        self.tests: dict[str, Test] = {}
+        self.notes: list[list[Any]] = []
+        for event in map(json.loads, lines):
+            if event[0] == "report":
+                self._test(event[1]).reports.append(event[2])
+            elif event[0] == "warning":
+                self._test(event[1]).warnings.append(event[2])
+            else:
+                self.notes.append(event)
+
+    def _test(self, nodeid: str) -> Test:
+        return self.tests.setdefault(nodeid.rpartition("/")[2], Test())
+
+    def __getitem__(self, name: str) -> Test:
+        (found,) = [one for nodeid, one in self.tests.items() if nodeid.endswith("::" + name)]
+        return found
+
+    def noted(self, *words: str) -> list[int]:
+        """The process ids that noted these words."""
+        return [note[-1] for note in self.notes if note[: len(words)] == list(words)]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The last line of the terminal, as ``{"passed": 3, ...}``."""
+        last = self.out.rstrip().rpartition("\n")[2]
+        found = re.findall(r"(\d+) ([a-z]+)", last.partition(" in ")[0])
+        return {word.rstrip("s") if word != "passed" else word: int(n) for n, word in found}
+
+
+def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start pytest in a folder."""
+    if not (folder / "pytest.ini").exists():
+        (folder / "pytest.ini").write_text(INI)
+    if not (folder / "conftest.py").exists():
+        shutil.copy(BATTERY / "for_conftest.py", folder / "conftest.py")
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST_", "COV_", "COVERAGE_", "PROCESSION_"))
+    }
+    path = [environment.pop("path", ""), SOURCE, variables.get("PYTHONPATH", "")]
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    variables["BATTERY_EVENTS"] = str(folder / "events")
+    variables["PYTEST_DEBUG_TEMPROOT"] = str(folder)
+    variables |= environment
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", *PLUGIN, *arguments],
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(folder: Path, *arguments: str, timeout: float = 240, **environment: str) -> Run:
+    """Run pytest in a folder, to its end."""
+    process = start(folder, *arguments, **environment)
+    try:
+        return Run(folder, process, timeout)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
