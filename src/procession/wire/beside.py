@@ -1,0 +1,113 @@
+"""Pickles a value and puts its large buffers beside the pickle, into a segment.
+
+`bytes` and `bytearray` hand out no buffers by themselves. Where one of them is the value itself, or
+an argument of the call, it goes beside the pickle too.
+"""
+
+from __future__ import annotations
+
+import threading
+from pickle import PickleBuffer
+from typing import Any
+
+from procession.wire.pickling import LARGE, Pickling, dumps
+from procession.wire.segments import AVAILABLE, Placed, segments
+
+__all__ = ["Broadcast", "dump_beside", "raw_beside"]
+
+_MOST_ARGUMENTS = 64
+"""Tuples and dicts of more elements are data rather than arguments, and not searched. A guess."""
+
+
+class _Raw:
+    """Stands for bytes or a bytearray in the pickle; becomes it again when unpickled."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bytes | bytearray) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self.value), (PickleBuffer(self.value),)
+
+
+def dump_beside(
+    value: Any, pickling: Pickling, *, private: bool = False, transit: bool = False
+) -> tuple[bytes, tuple[Any, ...]]:
+    """Pickle a value; what is large goes into a segment, if there is one.
+
+    Args:
+        value: Anything.
+        pickling: As in `pickling.dumps`.
+        private: See `Segments.place`.
+        transit: See `Segments.place`.
+
+    Returns:
+        The pickle, and the ticket that `pickling.loads` needs with it, or an empty tuple.
+
+    Raises:
+        Exception: As in `pickling.dumps`.
+    """
+    if not AVAILABLE:
+        return dumps(value, pickling), ()
+    buffers: list[Any] = []
+    blob = dumps(raw_beside(value), pickling, buffers)
+    if not buffers:
+        return blob, ()
+    placed = segments.place(buffers, private=private, transit=transit)
+    if placed is None:
+        return dumps(value, pickling), ()
+    return blob, placed
+
+
+def raw_beside(value: Any) -> Any:
+    """The value, with each large `bytes` and `bytearray` that is an argument to go beside."""
+    found: dict[int, _Raw] = {}
+    return _exchange(value, 2, found) if _find(value, 2, found) else value
+
+
+def _find(value: Any, depth: int, found: dict[int, _Raw]) -> bool:
+    kind: type[Any] = type(value)
+    if kind is bytes or kind is bytearray:
+        if len(value) >= LARGE:
+            found[id(value)] = _Raw(value)
+    elif depth and kind in (tuple, dict) and len(value) <= _MOST_ARGUMENTS:
+        for each in value.values() if kind is dict else value:
+            _find(each, depth - 1, found)
+    return bool(found)
+
+
+def _exchange(value: Any, depth: int, found: dict[int, _Raw]) -> Any:
+    raw = found.get(id(value))
+    if raw is not None:
+        return raw
+    kind: type[Any] = type(value)
+    if not depth or kind not in (tuple, dict) or len(value) > _MOST_ARGUMENTS:
+        return value
+    if kind is tuple:
+        return tuple([_exchange(each, depth - 1, found) for each in value])
+    return {key: _exchange(each, depth - 1, found) for key, each in value.items()}
+
+
+class Broadcast(list[Any]):
+    """Buffers that go to every worker of a job: written once, when the first one is sent to."""
+
+    def __init__(self, buffers: list[PickleBuffer]) -> None:
+        super().__init__(buffers)
+        self._lock = threading.Lock()
+        self._sendable: Any = None
+
+    def sendable(self) -> Any:
+        """The ticket; where no memory is left, a list of the bytes themselves."""
+        with self._lock:
+            if self._sendable is None:
+                placed: Placed | None = segments.place(self, private=True) if AVAILABLE else None
+                if placed is None:
+                    self._sendable = [bytearray(buffer.raw()) for buffer in self]
+                else:
+                    self._sendable = placed
+                self.clear()  # and let the caller's own memory go
+            return self._sendable
+
+    def __bool__(self) -> bool:
+        return True

@@ -1,0 +1,325 @@
+"""The sender's segments: memory that large buffers are copied into, used again and again.
+
+On Linux a segment is a memfd: it has no name that could be left behind, and does not care how small
+/dev/shm is. On other systems, and wherever memory or descriptors run out, `Segments.place` answers
+`None`, and the buffers stay in the pickle.
+
+Pages are allocated by writing, which fails with an error where touching a map would be SIGBUS; a
+segment is mapped only when it is filled for the second time. Filling a warm one costs a memcpy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import mmap
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pickle import PickleBuffer
+from typing import Any
+
+from procession.wire.ticket import FIRST, STATE, Ticket, most_maps, shared_map
+
+__all__ = ["AVAILABLE", "Placed", "Segments", "segments"]
+
+AVAILABLE = sys.platform == "linux" and hasattr(os, "memfd_create")
+"""Whether this system has memory without names that another process can open."""
+
+IDLE_BYTES = 512 * 1024 * 1024
+"""Most memory kept for the next use. A guess: some large arrays, little beside 8 GB."""
+
+IDLE_SECONDS = 10.0
+"""How long memory is kept for the next use. A guess: longer than a pause in a loop of maps."""
+
+_PROBES = 16
+"""Most segments that one call asks whether they are free again (some 2 µs each)."""
+
+_F_ADD_SEALS, _F_SEAL_SHRINK = 1033, 2
+_generations = itertools.count(time.time_ns())
+
+
+class Segment:
+    """One memfd of this process."""
+
+    __slots__ = ("capacity", "committed", "fd", "inode", "map", "pid", "since")
+
+    def __init__(self, capacity: int) -> None:
+        self.fd = os.memfd_create("procession-segment", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.fd, capacity)
+            # Cut off under a live map, its pages would be SIGBUS.
+            fcntl.fcntl(self.fd, _F_ADD_SEALS, _F_SEAL_SHRINK)
+            self.inode = os.fstat(self.fd).st_ino
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.pid = os.getpid()
+        self.capacity = capacity
+        self.committed = 0
+        self.map: mmap.mmap | None = None
+        self.since = 0.0
+
+    def fill(
+        self, generation: int, transit: bool, parts: Iterable[tuple[int, memoryview]], end: int
+    ) -> None:
+        """Copy buffers to their offsets.
+
+        Raises:
+            OSError: There is no memory left.
+        """
+        if end > self.committed:
+            for offset, source in parts:
+                _write(self.fd, source, offset)
+            self.committed = end
+        else:
+            if self.map is None:
+                self.map = shared_map(self.fd, self.capacity)
+            with memoryview(self.map) as target:
+                for offset, source in parts:
+                    _copy(target[offset : offset + source.nbytes], source)
+        os.pwrite(self.fd, STATE.pack(generation, transit, 0), 0)
+
+    def reclaim(self) -> bool:
+        """Whether nobody uses it any more. If so, no ticket opens it again."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        try:
+            _, transit, _ = STATE.unpack(os.pread(self.fd, STATE.size, 0))
+            if not transit:
+                os.pwrite(self.fd, bytes(STATE.size), 0)
+            return not transit
+        finally:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def free(self) -> None:
+        """Give the memory back, whoever still maps it; only after `reclaim`."""
+        try:
+            if self.map is None:
+                self.map = shared_map(self.fd, self.capacity)
+            self.map.madvise(mmap.MADV_REMOVE)
+        except (OSError, ValueError):
+            pass  # it goes with the last map then
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Keep it no longer; the memory lasts as long as somebody maps it."""
+        self.map = None
+        os.close(self.fd)
+
+
+class Placed(tuple[Any, ...]):
+    """The ticket of a filled segment, which is not filled anew as long as this object lives.
+
+    Attributes:
+        size: Bytes of all buffers together.
+    """
+
+    _segment: Segment
+    _dropped: deque[Segment]
+    size: int
+
+    def __del__(self) -> None:
+        # Runs amid anything: no lock, no system call but getpid.
+        if self._segment.pid == os.getpid():
+            self._dropped.append(self._segment)
+
+
+class Segments:
+    """All segments of this process.
+
+    Attributes:
+        later: Calls a function after so many seconds, and returns something with ``cancel``; or
+            `None`: idle memory is then looked after only when something is sent.
+        idle_bytes: Most memory kept for the next use.
+    """
+
+    def __init__(self) -> None:
+        self.later: Callable[[float, Callable[[], Any]], Any] | None = None
+        self.idle_bytes = IDLE_BYTES
+        self._lock = threading.Lock()
+        self._all: set[Segment] = set()
+        self._free: list[Segment] = []
+        self._lent: deque[Segment] = deque()
+        self._dropped: deque[Segment] = deque()
+        self._timer: Any = None
+
+    def place(
+        self, buffers: Sequence[PickleBuffer], *, private: bool = False, transit: bool = False
+    ) -> Placed | None:
+        """Copy buffers into a segment.
+
+        Args:
+            buffers: Contiguous buffers, as pickle hands them out.
+            private: Whether several receivers, or several attempts, are to read the same bytes.
+            transit: Whether the ticket alone keeps the segment, until it has been opened once.
+
+        Returns:
+            The ticket, or `None` where there is no memory of this kind left.
+        """
+        sources = [buffer.raw() for buffer in buffers]
+        spans: list[tuple[int, int]] = []
+        end = FIRST
+        for source in sources:
+            spans.append((end, source.nbytes))
+            end += -(-source.nbytes // FIRST) * FIRST
+        segment = self._acquire(end)
+        if segment is None:
+            return None
+        generation = next(_generations)
+        parts = [(offset, source) for (offset, _), source in zip(spans, sources, strict=True)]
+        try:
+            segment.fill(generation, transit, parts, end)
+        except (OSError, MemoryError, ValueError):
+            self._forget(segment)
+            return None
+        placed = Placed(
+            Ticket(
+                segment.pid,
+                segment.fd,
+                segment.inode,
+                segment.capacity,
+                generation,
+                private,
+                tuple(spans),
+            )
+        )
+        placed._segment, placed._dropped, placed.size = segment, self._dropped, end
+        return placed
+
+    def _acquire(self, size: int) -> Segment | None:
+        try:
+            with self._lock:
+                self._collect(_PROBES)
+                segment = self._fitting(size)
+                if segment is None:
+                    if len(self._all) >= most_maps() and not self._let_one_go():
+                        return None
+                    segment = Segment(_capacity(size))
+                    self._all.add(segment)
+                if self._timer is None and self.later is not None:
+                    self._timer = self.later(IDLE_SECONDS / 2, self._tick)
+                return segment
+        except OSError:
+            return None
+
+    def _fitting(self, size: int) -> Segment | None:
+        """The smallest free segment that is large enough, and not much too large."""
+        fitting = [s for s in self._free if size <= s.capacity <= max(2 * size, size + (1 << 18))]
+        if not fitting:
+            return None
+        best = min(reversed(fitting), key=lambda segment: segment.capacity)
+        self._free.remove(best)
+        return best
+
+    def _collect(self, probes: int) -> None:
+        """Find what is free again; give back what was idle for too long, or is too much."""
+        now = time.monotonic()
+        while self._dropped:
+            self._lent.append(self._dropped.popleft())
+        for _ in range(min(probes, len(self._lent))):
+            segment = self._lent.popleft()
+            if segment.reclaim():
+                segment.since = now
+                self._free.append(segment)
+            else:
+                self._lent.append(segment)
+        idle = sum(segment.committed for segment in self._free)
+        while self._free and (idle > self.idle_bytes or now - self._free[0].since > IDLE_SECONDS):
+            segment = self._free.pop(0)
+            idle -= segment.committed
+            self._all.discard(segment)
+            segment.free()
+
+    def _let_one_go(self) -> bool:
+        """There are too many: give up one that is free, or leave one to whoever has it."""
+        if self._free:
+            segment = self._free.pop(0)
+            self._all.discard(segment)
+            segment.free()
+            return True
+        for _ in range(min(_PROBES, len(self._lent))):
+            segment = self._lent.popleft()
+            if not os.pread(segment.fd, STATE.size, 0)[8]:  # it has arrived
+                self._all.discard(segment)
+                segment.let_go()
+                return True
+            self._lent.append(segment)
+        return False
+
+    def _forget(self, segment: Segment) -> None:
+        with self._lock:
+            self._all.discard(segment)
+        segment.free()
+
+    def trim(self) -> None:
+        """Give back what was idle for too long."""
+        if self._all:
+            with self._lock:
+                self._collect(len(self._lent) + len(self._dropped))
+
+    def _tick(self) -> None:
+        with self._lock:
+            self._collect(len(self._lent) + len(self._dropped))
+            later = self.later if self._all else None
+            self._timer = None if later is None else later(IDLE_SECONDS / 2, self._tick)
+
+    def clear(self) -> None:
+        """Give back all that nobody uses, and keep nothing else."""
+        with self._lock:
+            self._collect(len(self._lent) + len(self._dropped))
+            for segment in self._free:
+                segment.free()
+            for segment in self._lent:
+                segment.let_go()
+            self._all.difference_update(self._free, self._lent)
+            self._free.clear()
+            self._lent.clear()
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def renew(self) -> None:
+        """In a forked child: these are the parent's."""
+        self._lock = threading.Lock()
+        for segment in self._all:
+            segment.let_go()
+        self._all.clear()
+        self._free.clear()
+        self._lent.clear()
+        self._dropped.clear()
+        self._timer = self.later = None
+
+
+def _capacity(size: int) -> int:
+    """`size` rounded up by at most an eighth, so that buffers of similar sizes share segments."""
+    step = max(1 << 12, 1 << max(0, size.bit_length() - 4))
+    return -(-size // step) * step
+
+
+def _write(fd: int, source: memoryview, offset: int) -> None:
+    at = 0
+    while at < source.nbytes:
+        at += os.pwrite(fd, source[at:], offset + at)
+
+
+def _copy(target: memoryview, source: memoryview) -> None:
+    """Copy; with numpy's help other threads run meanwhile."""
+    numpy = sys.modules.get("numpy")
+    copyto = getattr(numpy, "copyto", None)
+    if copyto is None or numpy is None:
+        target[:] = source
+    else:
+        byte = numpy.uint8
+        copyto(numpy.frombuffer(target, byte), numpy.frombuffer(source, byte))
+
+
+segments = Segments()
+"""This process's."""
+
+os.register_at_fork(after_in_child=segments.renew)
