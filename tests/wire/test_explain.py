@@ -157,3 +157,22 @@ def test_missing_module_there() -> None:
     error = explain_unpicklable_there(caught.value, where="result", function="f", root="result")
     assert "Make that module importable here" in " ".join(str(error).split())
     assert str(error).startswith("the result of f() was pickled, but could not be rebuilt here")
+
+
+def test_no_getstate_for_what_sits_in_code() -> None:
+    """A lock that a function or class holds cannot be left out by an object's getstate."""
+    value = things.Box(things.closure(threading.Lock()))
+    with pytest.raises(Exception) as caught:
+        dumps(value, "by-value")
+    error = explain(
+        caught.value, value, where="argument", function="f", root="x", pickling="by-value"
+    )
+    assert error.path == "x.value.__closure__[0].cell_contents"
+    assert "__getstate__" not in str(error)
+
+
+def test_mend_for_results() -> None:
+    """What comes back is not made inside the function instead: it is made there already."""
+    value = things.Box(threading.Lock())
+    error = explain(failure(value), value, where="result", function="f", root="result")
+    assert "Return what the caller needs of it instead" in str(error)

@@ -195,6 +195,15 @@ class Child(Base):
 @functools.lru_cache
 def cached(n): return n + 1
 
+class Lazy:
+    @functools.cached_property
+    def value(self): return 8
+@functools.singledispatch
+def kind_of(value): return "object"
+@kind_of.register(int)
+def _(value): return "int"
+def uses_library_tools(n): return Lazy().value, kind_of(n), kind_of("a")
+
 def same(value): return value
 def make_point(n): return Point(n)
 def make_all(): return Point(1), Kind.ONE, Pair(1, 2), Child(), Oops(3, "x"), MISSING
@@ -226,8 +235,9 @@ if True:
         assert far.call(uses_cached, 1) == (2, 5)
         assert far.call(same, [Point, Kind, Id])[:2] == [Point, Kind]
         assert far.call(same, variable) is variable
+        assert far.call(uses_library_tools, 1) == (8, "int", "object")
         Base.counter = 5
-        assert far.call(lambda_free_counter := same, Child()).counter == 5
+        assert far.call(same, Child()).counter == 5
         def read_counter(child): return child.counter
         assert far.call(read_counter, Child()) == 5
         Base.counter = 6

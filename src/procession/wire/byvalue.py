@@ -8,6 +8,7 @@ class that comes home from a worker never overwrites the class of its owner.
 
 from __future__ import annotations
 
+import functools
 import os
 import types
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from cloudpickle import cloudpickle
 
-from procession.wire.code import Code
+from procession.wire.code import Code, dispatched
 from procession.wire.importing import find, importable, resolves
 from procession.wire.kinds import class_of, is_a
 from procession.wire.pickling import Pickling, keep_small
@@ -63,6 +64,8 @@ def dumps_by_value(
 
 
 def _extra(cls: type) -> Callable[[Any], Any] | None:
+    if cls is functools.cached_property:
+        return _reduce_cached_property
     reduce: Callable[[Any], Any] | None = cloudpickle.Pickler._dispatch_table.get(cls)
     if reduce is not None:
         return reduce
@@ -130,6 +133,9 @@ class ValuePickler(cloudpickle.Pickler):
         """By name if the name leads back to this function, else by value."""
         reference = self.code.reference(function)
         if reference is None:
+            registered = dispatched(function)
+            if registered is not None:
+                return _make_dispatch, (function.__module__, registered)
             return self._dynamic_function_reduce(function)
         return NotImplemented if resolves(function) else (resolve, reference)
 
@@ -140,6 +146,26 @@ class ValuePickler(cloudpickle.Pickler):
             return NotImplemented if by_name else cloudpickle._class_reduce(cls)
         make, args, state, *_ = cloudpickle._dynamic_class_reduce(cls)
         return _make_class, (_owners.get(cls) or _me(), make, args), state, None, None, _set_class
+
+
+def _make_dispatch(module: str, registered: list[tuple[type, Any]]) -> Any:
+    functions = dict(registered)
+    made: Any = functools.singledispatch(functions.pop(object))
+    for cls, function in functions.items():
+        made.register(cls, function)
+    made.__module__ = module
+    return made
+
+
+def _reduce_cached_property(prop: Any) -> Any:
+    # 3.11 keeps a lock in it.
+    return _make_cached_property, (prop.func, prop.attrname)
+
+
+def _make_cached_property(function: Any, name: str | None) -> Any:
+    made: Any = functools.cached_property(function)
+    made.attrname = name
+    return made
 
 
 def _make_class(owner: _Owner, make: Callable[..., type], args: tuple[Any, ...]) -> type:

@@ -12,10 +12,11 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from procession.wire.importing import importable, resolves
+from procession.wire.kinds import class_of
 from procession.wire.references import Reference, reference_to, why_not_by_value
 from procession.wire.refusals import Refused
 
-__all__ = ["Code", "used_globals"]
+__all__ = ["Code", "dispatched", "used_globals"]
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not in C
 _SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
@@ -48,7 +49,7 @@ class Code:
         self._check(function)
         self.accept([function.__closure__, function.__defaults__, function.__kwdefaults__])
         self.accept(used_globals(function).values())
-        self.accept([function.__dict__])
+        self.accept([function.__dict__, dispatched(function)])
         return None
 
     def is_named(self, cls: type) -> bool:
@@ -86,6 +87,17 @@ def used_globals(function: types.FunctionType) -> dict[str, Any]:
     names = cloudpickle._extract_code_globals(function.__code__)
     space = function.__globals__
     return {name: space[name] for name in names if name in space}
+
+
+def dispatched(function: types.FunctionType) -> list[tuple[type, Any]] | None:
+    """What a `functools.singledispatch` function calls by type; `None` for other functions.
+
+    Its closure holds a cache of weak references, which cannot and need not be sent.
+    """
+    registry: Any = function.__dict__.get("registry")
+    if class_of(registry) is types.MappingProxyType and "dispatch" in function.__dict__:
+        return list(registry.items())
+    return None
 
 
 def _parts(value: Any) -> Iterable[Any]:

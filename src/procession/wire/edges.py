@@ -13,7 +13,7 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-from procession.wire.code import used_globals
+from procession.wire.code import dispatched, used_globals
 from procession.wire.kinds import class_of, is_a
 
 __all__ = ["Edge", "Malformed", "label", "parts", "parts_of_class", "parts_of_function"]
@@ -99,6 +99,10 @@ def _cell(cell: types.CellType) -> Iterator[Edge]:
 
 def parts_of_function(function: types.FunctionType) -> Iterator[Edge]:
     """What a function that goes by value takes along."""
+    registered = dispatched(function)
+    if registered is not None:
+        yield from (("suffix", f".registry[{cls.__qualname__}]", one) for cls, one in registered)
+        return
     for i, (name, cell) in enumerate(
         zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
     ):

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from types import FunctionType
 from typing import Any
 
 from procession.errors import NotPicklable, Where
@@ -169,6 +170,8 @@ def _owner(trail: list[Node]) -> str:
     """The class nearest to the culprit that is the user's own, and could leave it out."""
     for node in reversed(trail[:-1]):
         cls = class_of(node.obj)
+        if cls is FunctionType or issubclass(cls, type):
+            return ""  # it belongs to code, which no __getstate__ can change
         top = cls.__module__.partition(".")[0]
         if "__dict__" in dir(cls) and top not in sys.stdlib_module_names - {"__main__"}:
             return cls.__qualname__.rpartition("<locals>.")[2]

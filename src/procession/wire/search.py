@@ -80,7 +80,7 @@ class Search:
         self.code = Code(strict)
         self._seen: set[int] = set()
         self._kept: list[Any] = []
-        self._bad_classes: dict[type, Refusal | None] = {}
+        self._verdicts: dict[type, Refusal | None] = {}
 
     def run(self, roots: Iterable[tuple[str, Any]]) -> None:
         """Search; `roots` are pairs of an expression and its value."""
@@ -119,9 +119,6 @@ class Search:
             return () if self.code.is_named(obj) else edges.parts_of_class(obj)
         registered = copyreg.dispatch_table.get(cls)
         if registered is None:
-            refusal = refusal_of(cls)
-            if refusal is not None:
-                raise Refused(refusal)
             self._check_class(cls)
             inside = edges.contents(obj)
             if inside is not None:
@@ -134,17 +131,20 @@ class Search:
         return edges.parts(obj, reduced)
 
     def _check_class(self, cls: type) -> None:
-        """Blame the instance, not its class, for a class that cannot be sent."""
-        if cls not in self._bad_classes:
-            self._bad_classes[cls] = None
-            try:
-                self.code.is_named(cls)
-            except Refused as error:
-                what = f"an object of {error.refusal.what}"
-                self._bad_classes[cls] = error.refusal._replace(what=what)
-        refusal = self._bad_classes[cls]
+        """Raise for objects whose type must not cross, or whose class cannot."""
+        if cls not in self._verdicts:
+            self._verdicts[cls] = refusal_of(cls) or self._nameless(cls)
+        refusal = self._verdicts[cls]
         if refusal is not None:
             raise Refused(refusal)
+
+    def _nameless(self, cls: type) -> Refusal | None:
+        """Blame the object, not its class, for a class that cannot be sent."""
+        try:
+            self.code.is_named(cls)
+        except Refused as error:
+            return error.refusal._replace(what=f"an object of {error.refusal.what}")
+        return None
 
 
 def _check_name(obj: Any, name: str) -> None:
