@@ -66,9 +66,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
     """In an isolated test's process, take over before any plugin has set itself up."""
     bootstrap: Any = sys.modules["__main__"]
-    payload = getattr(bootstrap, "PROCESSION_PAYLOAD", None)
+    payload = getattr(bootstrap, "procession_payload", None)
     if payload is not None:
-        bootstrap.PROCESSION_PAYLOAD = None  # A pytest that a test runs in there is not meant.
+        bootstrap.procession_payload = None  # A pytest that a test runs in there is not meant.
         from procession.pytest_isolation.inner import adopt
 
         adopt(config, payload)
@@ -101,9 +101,13 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[_SETTINGS] = ExitStack()
     if _given(config):
+        from procession.errors import OptionError
         from procession.testing import command_line
 
-        config.stash[_SETTINGS].enter_context(command_line(**_given(config)))
+        try:
+            config.stash[_SETTINGS].enter_context(command_line(**_given(config)))
+        except OptionError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def _has_pytest_isolated(config: pytest.Config) -> bool:

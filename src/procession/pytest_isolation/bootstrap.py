@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-PROCESSION_PAYLOAD: dict[str, Any] | None = None
+procession_payload: dict[str, Any] | None = None
 """What pytest sent; taken by the plugin, once it is loaded in here."""
 
 
@@ -45,7 +45,7 @@ def tie_to(fd: int) -> None:
 
 def main() -> None:
     """Read the payload, run pytest, leave."""
-    global PROCESSION_PAYLOAD
+    global procession_payload
     import pickle
 
     with open(int(sys.argv[1]), "rb", closefd=True) as file:
@@ -53,14 +53,15 @@ def main() -> None:
     tie_to(payload["lifeline"])
     sys.path[:] = payload["path"]
     sys.argv[:] = payload["argv"]
-    measured = None
+    measured: Any = None
     if payload["coverage"] is not None:
-        import coverage
+        import importlib
 
+        coverage: Any = importlib.import_module("coverage")
         if coverage.Coverage.current() is None:  # else coverage follows processes by itself
             payload["measured"] = measured = coverage.Coverage(**payload["coverage"])
             measured.start()
-    PROCESSION_PAYLOAD = payload
+    procession_payload = payload
 
     import pytest
 

@@ -36,7 +36,7 @@ def measuring(config: pytest.Config) -> Measuring:
     options = ("--no-cov",) if config.pluginmanager.hasplugin("pytest_cov") else ()
     controller = getattr(plugin, "cov_controller", None)
     if controller is not None and controller.cov is not None and not plugin._disabled:
-        arguments = {
+        arguments: dict[str, Any] = {
             "source": controller.cov_source,
             "branch": controller.cov_branch,
             "config_file": controller.cov_config,
@@ -44,7 +44,7 @@ def measuring(config: pytest.Config) -> Measuring:
             "data_suffix": True,
         }
         return Measuring(arguments, options, plugin.options.cov_context == "test")
-    coverage = sys.modules.get("coverage")
+    coverage: Any = sys.modules.get("coverage")
     current = coverage.Coverage.current() if coverage is not None else None
     if current is None or not current.config.parallel:
         return Measuring(None, options)

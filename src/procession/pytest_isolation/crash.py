@@ -29,8 +29,9 @@ class _Told:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         # pytest prints a class as its module has it, and builtins' without a module.
-        cls.__module__ = "builtins"
-        cls.__name__ = cls.__qualname__ = cls.__name__.removeprefix("Test")
+        kind: Any = cls
+        kind.__module__ = "builtins"
+        kind.__name__ = kind.__qualname__ = kind.__name__.removeprefix("Test")
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -60,7 +61,7 @@ class TestNotRun(_Told, _Failed):  # type: ignore[misc]
     __test__ = False
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, pytrace=False)
+        _Failed.__init__(self, message, pytrace=False)
 
 
 def failure(end: End, process: TestProcess, phase: Phase, seconds: float) -> BaseException:

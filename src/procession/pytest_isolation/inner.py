@@ -181,11 +181,12 @@ class Inner:
 
 def plain(value: Any) -> Any:
     """Reduce what a report holds to what any process can read; the rest becomes its text."""
-    if value is None or type(value) in (str, int, float, bool, bytes):
+    kind: Any = type(value)
+    if kind in (type(None), str, int, float, bool, bytes):
         return value
-    if type(value) in (list, tuple):
-        return type(value)(map(plain, value))
-    if isinstance(value, dict):
+    if kind in (list, tuple):
+        return kind(map(plain, value))
+    if issubclass(kind, dict):
         return {plain(name): plain(one) for name, one in value.items()}
     try:
         return os.fspath(value)
@@ -240,7 +241,7 @@ def run_forked(session: pytest.Session, payload: dict[str, Any]) -> None:
 
 def _save_coverage() -> None:
     """Save what coverage saw since the fork, where files get a name per process."""
-    coverage = sys.modules.get("coverage")
+    coverage: Any = sys.modules.get("coverage")
     current = coverage.Coverage.current() if coverage is not None else None
     if current is not None and getattr(current, "_data_suffix_specified", None):
         current.stop()

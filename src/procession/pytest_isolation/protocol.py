@@ -251,7 +251,9 @@ class _Attempt:
                 state.teardown_exact(nextitem)
 
         reraise = (KeyboardInterrupt, pytest.exit.Exception)
-        return pytest.CallInfo.from_call(tear_down, "teardown", reraise=reraise)
+        kind: Any = pytest.CallInfo
+        call: pytest.CallInfo[None] = kind.from_call(tear_down, "teardown", reraise=reraise)
+        return call
 
 
 def is_skipped(item: pytest.Item) -> bool:

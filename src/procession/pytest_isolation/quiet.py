@@ -6,7 +6,7 @@ Everything here reaches into pytest's own parts, of versions 8.4 to 9; kept in o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import pytest
@@ -122,5 +122,6 @@ def _fixtures(session: pytest.Session) -> Iterator[Any]:
     manager: Any = session._fixturemanager
     for name in ("_arg2fixturedefs", "_arg2node2fixturedefs"):
         for found in getattr(manager, name, {}).values():
-            for definitions in found.values() if isinstance(found, Mapping) else [found]:
+            groups: Iterable[Any] = found.values() if hasattr(found, "values") else [found]
+            for definitions in groups:
                 yield from definitions
