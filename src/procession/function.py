@@ -203,6 +203,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         self._self_decorator = decorator
         self._self_changes = changes
         self._self_origin = origin
+        self._self_kept = None  # by engine.job
         self._self_in_order = False
 
     def _call(self) -> Call:

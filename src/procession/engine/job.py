@@ -14,10 +14,10 @@ from procession.configuration import Options
 from procession.engine.blame import Rules
 from procession.wire.pickling import dumps
 from procession.worker import state
-from procession.worker.relay import outgoing
+from procession.worker.relay import Outgoing, outgoing
 from procession.worker.run import Header, Settings, Style, call_with, exited, pack_header
 
-__all__ = ["Call", "header_here", "make_job", "packer", "reply_here", "rules_of"]
+__all__ = ["Call", "header_here", "make_job", "packer", "reply_here", "rules_of", "single_job"]
 
 _keys = itertools.count(1)
 _NOTHING_SHARED = dumps(((), (), {}))
@@ -101,6 +101,44 @@ def make_job(
         return pack_header(function, shared, settings)
 
     return _new_job(call, lambda: context.run(pack), buffers)
+
+
+class _Kept(NamedTuple):
+    """The job of a function's last single call, and all that it was made of."""
+
+    options: Options
+    function: bytes
+    out: Outgoing | None
+    job: Job
+
+
+def single_job(call: Call) -> Job:
+    """The job for a single call whose arguments all travel with the item.
+
+    The last one is used again as long as nothing has changed that a worker would see, so that
+    workers know it already.
+
+    Raises:
+        NotPicklable: The function cannot cross.
+    """
+    from procession.wire.functions import dump_function
+
+    options = call.options
+    function = dump_function(call.function, call.decorated, options.pickling)
+    out = outgoing(options.pickling) if options.forward_logs else None
+    kept: _Kept | None = getattr(call.decorated, "_self_kept", None)
+    if (
+        kept is not None
+        and kept.function == function
+        and kept.out == out
+        and (kept.options is options or kept.options == options)
+    ):
+        return kept.job
+    settings = Settings(call.name, "call", options.pickling, options.seed, options.nested, out)
+    job = _new_job(call, lambda: pack_header(function, _NOTHING_SHARED, settings))
+    if call.decorated is not None:
+        call.decorated._self_kept = _Kept(options, function, out, job)
+    return job
 
 
 def _new_job(call: Call, header: Callable[[], bytes] = bytes, buffers: Sequence[Any] = ()) -> Job:

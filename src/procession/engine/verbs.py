@@ -11,7 +11,7 @@ from procession.engine.awaiting import AsyncMapIterator, FutureCollector
 from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.inline import Inline
-from procession.engine.job import Call, header_here, make_job, packer, reply_here, rules_of
+from procession.engine.job import Call, header_here, make_job, packer, reply_here, rules_of, single_job
 from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
 from procession.engine.plan import Plan, Settled
@@ -246,7 +246,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     single = SingleCall(where.backend(), rules_of(call, single=True))
     try:
         shares, out_of_band = where.shares, where.out_of_band
-        job = make_job(plain, "call", shares=shares, out_of_band=out_of_band)
+        job = make_job(plain, "call", shares=True) if shares else single_job(plain)
         pack = packer(plain, "call", shares=shares, out_of_band=out_of_band)
         single.start(job, pack(0, value))
     except Exception as error:
