@@ -5,7 +5,8 @@ stream has taken values). Up: `HELLO` (ready), `FAILED` (its set-up raised), `RE
 `DONE` (the last ones of a chunk).
 
 A blob of up to `channel.SEGMENT` bytes travels in the tuple; of a larger one, and of each buffer,
-the tuple holds a placeholder, and the bytes follow as a segment.
+the tuple holds a placeholder, and the bytes follow as a segment. Of buffers that lie in shared
+memory the tuple holds the ticket (see `procession.wire.ticket`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 
 from procession.backends.base import Item, Job, Reply
 from procession.process.channel import SEGMENT, frame
+from procession.wire.beside import Broadcast
+from procession.wire.ticket import Gone
 
 __all__ = [
     "CREDIT",
@@ -55,10 +58,14 @@ class Task(NamedTuple):
     ahead: int
 
 
-def _pack(blob: Any, buffers: Sequence[Any], segments: list[Any]) -> tuple[Any, int]:
+def _pack(blob: Any, buffers: Any, segments: list[Any]) -> tuple[Any, Any]:
     if len(blob) >= SEGMENT:
         segments.append(blob)
         blob = _ALONG
+    if isinstance(buffers, Broadcast):
+        buffers = buffers.sendable()
+    if isinstance(buffers, tuple):
+        return blob, tuple(buffers) if buffers else 0
     segments.extend(buffers)
     return blob, len(buffers)
 
@@ -67,7 +74,9 @@ def _unpack(packed: Any, segments: Iterator[Any]) -> tuple[Any, Sequence[Any]]:
     blob, buffers = packed
     if blob is _ALONG:
         blob = next(segments)
-    return blob, [next(segments) for _ in range(buffers)] if buffers else ()
+    if not buffers:
+        return blob, ()
+    return blob, buffers if isinstance(buffers, tuple) else [next(segments) for _ in range(buffers)]
 
 
 def pack_task(
@@ -106,9 +115,22 @@ def pack_replies(kind: int, replies: Iterable[Reply]) -> list[Any]:
 
 
 def unpack_replies(message: tuple[Any, ...], segments: Sequence[Any]) -> list[Reply]:
-    """The other side of `pack_replies`."""
+    """The other side of `pack_replies`. Shared memory is opened at once: its sender may end."""
     rest = iter(segments)
     return [
-        Reply(index, ok, *_unpack(packed, rest), seconds, False, extras)
+        _arrived(Reply(index, ok, *_unpack(packed, rest), seconds, False, extras))
         for index, ok, packed, seconds, extras in message[1]
     ]
+
+
+def _arrived(reply: Reply) -> Reply:
+    if not isinstance(reply.buffers, tuple) or not reply.buffers:
+        return reply
+    from procession.wire.arrivals import open_ticket
+
+    try:
+        return reply._replace(buffers=open_ticket(reply.buffers))
+    except Gone as error:
+        from procession.wire.exceptions import dump_exception
+
+        return reply._replace(ok=False, payload=dump_exception(error, "by-value"), buffers=())

@@ -16,16 +16,20 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
-from procession.wire.ticket import GENERATION, TAKEN, TRANSIT, Ticket, most_maps, shared_map
+from procession.wire.ticket import (
+    GENERATION,
+    TAKEN,
+    TRANSIT,
+    Gone,
+    Ticket,
+    most_maps,
+    shared_map,
+)
 
-__all__ = ["Gone", "forget_idle", "open_ticket"]
+__all__ = ["forget_idle", "open_ticket"]
 
 _KEPT = 64
 """Most maps kept for the next time. A guess."""
-
-
-class Gone(Exception):
-    """Raised when a segment cannot be opened."""
 
 
 class _Map:
@@ -53,22 +57,33 @@ _loans: set[_Map] = set()
 _private: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def open_ticket(fields: tuple[Any, ...]) -> list[memoryview]:
+def open_ticket(fields: tuple[Any, ...], passed: int | None = None) -> list[memoryview]:
     """The buffers of a ticket, writable and the receiver's own, as long as it keeps them.
+
+    Args:
+        fields: The ticket.
+        passed: A descriptor of the segment that came with the ticket, so that it can be opened
+            though its sender has died; it is closed here.
 
     Raises:
         Gone: The sender has died, or this ticket's segment was filled anew.
     """
     ticket = Ticket(*fields)
+    if passed is not None:
+        ticket = ticket._replace(pid=os.getpid(), fd=passed)
+    key = (fields[0], ticket.inode)
     try:
         if len(_loans) + len(_private) >= most_maps():
             return _copied(ticket)
-        return _open_private(ticket) if ticket.private else _open_shared(ticket)
+        return _open_private(ticket) if ticket.private else _open_shared(key, ticket)
     except OSError as error:
         raise Gone(
-            f"{sum(size for _, size in ticket.spans)} bytes that process {ticket.pid} has put into "
+            f"{sum(size for _, size in ticket.spans)} bytes that process {fields[0]} has put into "
             f"shared memory cannot be opened here: {error}."
         ) from error
+    finally:
+        if passed is not None:
+            os.close(passed)
 
 
 def _open(ticket: Ticket) -> int:
@@ -83,8 +98,7 @@ def _open(ticket: Ticket) -> int:
     return fd
 
 
-def _open_shared(ticket: Ticket) -> list[memoryview]:
-    key = (ticket.pid, ticket.inode)
+def _open_shared(key: tuple[int, int], ticket: Ticket) -> list[memoryview]:
     kept = _idle.pop(key, None)
     if kept is not None and not _lock(kept.fd, ticket):
         os.close(kept.fd)  # another file's inode once, or a ticket that has passed

@@ -67,7 +67,7 @@ def raw_beside(value: Any) -> Any:
 
 
 def _find(value: Any, depth: int, found: dict[int, _Raw]) -> bool:
-    kind: type[Any] = type(value)
+    kind: Any = type(value)
     if kind is bytes or kind is bytearray:
         if len(value) >= LARGE:
             found[id(value)] = _Raw(value)
@@ -81,7 +81,7 @@ def _exchange(value: Any, depth: int, found: dict[int, _Raw]) -> Any:
     raw = found.get(id(value))
     if raw is not None:
         return raw
-    kind: type[Any] = type(value)
+    kind: Any = type(value)
     if not depth or kind not in (tuple, dict) or len(value) > _MOST_ARGUMENTS:
         return value
     if kind is tuple:

@@ -116,10 +116,19 @@ def _by_reference(obj: Any, buffers: list[Any] | None) -> bytes:
     return blob
 
 
-def loads(blob: Any, buffers: Iterable[Any] = ()) -> Any:
+def loads(blob: Any, buffers: Iterable[Any] | tuple[Any, ...] = ()) -> Any:
     """Rebuild what `dumps` pickled.
 
+    Args:
+        blob: The pickle.
+        buffers: The buffers that were taken out of it, or a segment's ticket.
+
     Raises:
+        Gone: The ticket's segment cannot be opened.
         Exception: Whatever the objects' own code raises.
     """
+    if buffers and isinstance(buffers, tuple):
+        from procession.wire.arrivals import open_ticket
+
+        return pickle.loads(blob, buffers=open_ticket(buffers))
     return pickle.loads(blob, buffers=buffers)

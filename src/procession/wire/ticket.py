@@ -18,7 +18,19 @@ import struct
 import sys
 from typing import NamedTuple
 
-__all__ = ["FIRST", "GENERATION", "STATE", "TAKEN", "TRANSIT", "Ticket", "most_maps", "shared_map"]
+from procession.errors import ProcessionError
+
+__all__ = [
+    "FIRST",
+    "GENERATION",
+    "STATE",
+    "TAKEN",
+    "TRANSIT",
+    "Gone",
+    "Ticket",
+    "most_maps",
+    "shared_map",
+]
 
 STATE = struct.Struct("<QBB")
 GENERATION = struct.Struct("<Q")
@@ -28,6 +40,10 @@ TAKEN = 9
 """Byte: 1 once a receiver was given the memory itself, to write to as it likes."""
 FIRST = 64
 """Where the first buffer begins; all are aligned to as much (a cache line, and AVX-512)."""
+
+
+class Gone(ProcessionError):
+    """Raised when a segment cannot be opened."""
 
 
 class Ticket(NamedTuple):

@@ -16,7 +16,9 @@ from typing import Any, Literal, NamedTuple
 
 from procession.backends.base import Reply
 from procession.errors import NestedParallelism, NotPicklable, TaskExited
+from procession.wire.beside import dump_beside
 from procession.wire.pickling import Pickling, dumps, loads
+from procession.wire.ticket import Gone
 from procession.worker import state
 from procession.worker.relay import Outgoing, Recorder, set_variables
 
@@ -101,7 +103,7 @@ class Runner:
     """Runs items in a worker process; one per process.
 
     Args:
-        out_of_band: Whether large buffers of results travel beside the pickle.
+        out_of_band: Whether large buffers of results travel beside the pickle, in shared memory.
     """
 
     def __init__(self, *, out_of_band: bool = True) -> None:
@@ -165,6 +167,8 @@ class Runner:
         settings = job.settings
         try:
             value = loads(blob, buffers)
+        except Gone as error:
+            return _failed(index, error, settings)
         except BaseException as error:
             return _failed(index, _unloadable(error, "argument", settings.name), settings)
         task = state.CurrentTask(index, attempt, str(os.getpid()), settings.name)
@@ -175,13 +179,16 @@ class Runner:
         del value
         if not ok:
             return _failed(index, outcome, settings, seconds, extras)
-        found: list[Any] | None = [] if self._out_of_band else None
+        found: Sequence[Any] = ()
         try:
-            payload = dumps(outcome, settings.pickling, found)
+            if self._out_of_band:
+                payload, found = dump_beside(outcome, settings.pickling, transit=True)
+            else:
+                payload = dumps(outcome, settings.pickling)
         except BaseException as error:
             refused = _refused_result(error, outcome, settings)
             return _failed(index, refused, settings, seconds, extras)
-        return Reply(index, True, payload, found or (), seconds, False, extras)
+        return Reply(index, True, payload, found, seconds, False, extras)
 
     def _call(self, job: Header, task: state.CurrentTask, value: Any) -> tuple[bool, Any]:
         """Call the function in a context of its own; what it raises is an answer too."""
