@@ -212,6 +212,10 @@ class Backend(Protocol):
         """
         ...
 
+    def abandon(self, chunks: Sequence[Chunk]) -> None:
+        """Nobody wants these chunks any more: end those that run, if that harms no others."""
+        ...
+
     def running(self, chunk: Chunk) -> bool:
         """Whether a worker has begun with the chunk (as far as the backend can tell)."""
         ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -187,6 +187,24 @@ class ExecutorBackend:
         """Take the chunk back if it has not started; an executor cannot end what runs."""
         future = chunk.handle
         return future is not None and future.cancel()
+
+    def abandon(self, chunks: Sequence[Chunk]) -> None:
+        """Take back what has not started; end what runs if the executor works for nobody else.
+
+        Its workers are killed then, and the next chunk starts new ones.
+        """
+        executor = self._executor
+        unwanted = {chunk for chunk in chunks if not self.cancel(chunk)}
+        with self._lock:
+            if not self._owned or executor is None or executor is not self._executor:
+                return
+            flight = {chunk for chunk, where in self._flight.items() if where is executor}
+            if not flight or flight - unwanted:
+                return
+            processes = list((self._processes or {}).values())
+            self._executor = None
+        end = _Ending(executor, processes, False, self._name)
+        threading.Thread(target=end, name="procession-ending", daemon=True).start()
 
     def running(self, chunk: Chunk) -> bool:
         """Whether the executor says that the chunk has started."""

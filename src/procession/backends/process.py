@@ -9,6 +9,8 @@ Beyond the protocol of `backends.base`, `ProcessBackend` has
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from procession.backends.base import Chunk
 from procession.process.memory import check_available
 from procession.process.pool import IDLE, WorkerPool
@@ -68,6 +70,11 @@ class ProcessBackend:
         """End a chunk: take it back, or kill its worker. True if it will not deliver."""
         ticket = chunk.handle
         return ticket is not None and self._pool.cancel(ticket)
+
+    def abandon(self, chunks: Sequence[Chunk]) -> None:
+        """End chunks that nobody wants any more."""
+        for chunk in chunks:
+            self.cancel(chunk)
 
     def running(self, chunk: Chunk) -> bool:
         """Whether a worker was given the chunk."""

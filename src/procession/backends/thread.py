@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 from procession.backends.base import Chunk, End, Reply
@@ -61,6 +62,11 @@ class ThreadBackend:
     def cancel(self, chunk: Chunk) -> bool:
         """Take the chunk back if it has not started: a thread cannot be ended."""
         return chunk.handle is not None and chunk.handle.cancel()
+
+    def abandon(self, chunks: Sequence[Chunk]) -> None:
+        """Take back what has not started."""
+        for chunk in chunks:
+            self.cancel(chunk)
 
     def running(self, chunk: Chunk) -> bool:
         """Whether a thread has begun with the chunk."""

@@ -22,7 +22,12 @@ def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return _awaited(call, args, kwargs)
     if what == "generator":
         return verbs.stream(call, args, kwargs)
-    return verbs.submit(call, args, kwargs).result()
+    future = verbs.submit(call, args, kwargs)
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        future.cancel()
+        raise
 
 
 async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from procession.backends.base import Item, Job, Reply
 from procession.configuration import Options
 from procession.engine.blame import Rules
+from procession.wire.beside import Broadcast, dump_beside, raw_beside
 from procession.wire.pickling import dumps
+from procession.wire.segments import AVAILABLE
 from procession.worker import state
 from procession.worker.relay import Outgoing, outgoing
 from procession.worker.run import Header, Settings, Style, call_with, exited, pack_header
@@ -91,7 +93,9 @@ def make_job(
 
     buffers: list[Any] = []
     function = dump_function(call.function, call.decorated, options.pickling)
-    shared = _dump_shared(call, style, args, kwargs or {}, buffers if out_of_band else None)
+    shared = _dump_shared(
+        call, style, args, kwargs or {}, buffers if out_of_band and AVAILABLE else None
+    )
 
     def pack() -> bytes:
         out = outgoing(options.pickling) if options.forward_logs else None
@@ -100,7 +104,7 @@ def make_job(
         )
         return pack_header(function, shared, settings)
 
-    return _new_job(call, lambda: context.run(pack), buffers)
+    return _new_job(call, lambda: context.run(pack), Broadcast(buffers) if buffers else ())
 
 
 class _Kept(NamedTuple):
@@ -164,7 +168,8 @@ def _dump_shared(
     if not (call.prefix or args or kwargs):
         return _NOTHING_SHARED
     try:
-        return dumps((call.prefix, args, kwargs), pickling, buffers)
+        shared = (call.prefix, args, kwargs)
+        return dumps(shared if buffers is None else raw_beside(shared), pickling, buffers)
     except Exception as error:
         from procession.wire.explain import explain_call
 
@@ -186,14 +191,18 @@ def packer(
     if shares:
         return Item
     pickling = call.options.pickling
+    private = call.options.retries > 0  # another attempt must find what the first one was given
 
     def pack(index: int, value: Any) -> Item:
-        buffers: list[Any] | None = [] if out_of_band else None
+        buffers: Sequence[Any] = ()
         try:
-            blob = dumps(value, pickling, buffers)
+            if out_of_band:
+                blob, buffers = dump_beside(value, pickling, private=private)
+            else:
+                blob = dumps(value, pickling)
         except Exception as error:
             raise _refusal(error, call, style, value) from error
-        return Item(index, value, blob, buffers or ())
+        return Item(index, value, blob, buffers)
 
     return pack
 

@@ -37,6 +37,7 @@ class MapRun:
         here: Whether the consumer's thread is to run the next items itself.
         replies: How many items workers have answered.
         failure: What kept the map from being sent on; raised to the consumer.
+        abandoned: Whether the program's end makes the map pointless, since nobody reads it then.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class MapRun:
         self.here = False
         self.replies = 0
         self.failure: BaseException | None = None
+        self.abandoned = True
         self._changed = threading.Condition(self.lock)
         self._notify = notify
         self._ready = Ready(plan.ordered)
@@ -141,8 +143,8 @@ class MapRun:
             self._again.clear()
             self._suspects.clear()
             self._changed.notify_all()
-        for chunk in chunks:
-            chunk.home.cancel(chunk)
+        if chunks and self._backend is not None:
+            self._backend.abandon([chunk for chunk in chunks if chunk.home is self._backend])
         if self._apart is not None:
             self._apart.close(wait=False, kill=kill)
         if self._feeder is not None:

@@ -11,7 +11,15 @@ from procession.engine.awaiting import AsyncMapIterator, FutureCollector
 from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.inline import Inline
-from procession.engine.job import Call, header_here, make_job, packer, reply_here, rules_of, single_job
+from procession.engine.job import (
+    Call,
+    header_here,
+    make_job,
+    packer,
+    reply_here,
+    rules_of,
+    single_job,
+)
 from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
 from procession.engine.plan import Plan, Settled
@@ -192,6 +200,7 @@ def map_async(
     except Exception as error:
         future.settle(None, error)
         return future
+    run.abandoned = False
     collector.attach(run)
     future._work = _MapWork(run)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -68,6 +69,8 @@ def set_up(setup: Setup) -> None:
     if os.getpid() == setup.parent:
         return
     state.mark_worker_process()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's; it ends us
     if setup.lifeline is not None:
         from procession.process import lifeline
 
