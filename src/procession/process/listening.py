@@ -122,6 +122,7 @@ def _replies(pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[
         if worker.verdict is not None:
             replies = [reply for reply in replies if reply.index != worker.blame[0]]
         ticket.replied.update([reply.index for reply in replies])
+        ticket.let_go(replies)
     if replies:
         ticket.chunk.listener.replied(ticket.chunk, replies)
 
@@ -136,7 +137,9 @@ def _done(
         _replies(pool, worker, message, segments)
         return
     # Before anything changes: an interrupt from here on loses neither the replies nor the end.
-    finals.append(_Final(ticket, messages.unpack_replies(message, segments)))
+    replies = messages.unpack_replies(message, segments)
+    finals.append(_Final(ticket, replies))
+    ticket.let_go(replies)
     with pool.lock:
         if worker.condemned():
             return
@@ -171,6 +174,7 @@ class _Final:
                 chunk.listener.replied(chunk, self._replies)
                 self._replies = ()
             chunk.listener.ended(chunk, _DONE)
+            chunk.handle = None  # it and its ticket hold each other, and what was sent
         except Exception:
             raise
         except BaseException:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from procession.backends.base import Chunk
+from procession.backends.base import Chunk, Reply
 from procession.process.listening import take
 from procession.process.reactor import reactor
 
@@ -33,10 +33,12 @@ class Ticket:
         replied: Which of its items have replied, if it has several.
         timers: What watches its limits.
         ahead: How many values its generator may be ahead; 0 if it is an ordinary chunk.
+        beside: Those of its items that have buffers in shared memory, by index.
     """
 
     __slots__ = (
         "ahead",
+        "beside",
         "chunk",
         "looks",
         "over",
@@ -57,6 +59,15 @@ class Ticket:
         self.replied: set[int] = set()
         self.timers: list[Timer] = []
         self.ahead = ahead
+        self.beside = {item.index: item for item in chunk.items if item.buffers}
+
+    def let_go(self, replies: Sequence[Reply]) -> None:
+        """Items that have results are not sent again: their shared memory is free for others."""
+        if self.beside:
+            for reply in replies:
+                item = self.beside.pop(reply.index, None)
+                if item is not None and reply.ok:
+                    item.buffers = ()
 
     def wait(self, timeout: float | None) -> None:
         """Read the worker's channel in this thread until the chunk is over, or time is.
