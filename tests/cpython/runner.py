@@ -14,11 +14,13 @@ import concurrent.futures
 import concurrent.futures._base
 import concurrent.futures.process
 import concurrent.futures.thread
+import faulthandler
 import functools
 import importlib
 import json
 import os
 import re
+import signal
 import sys
 import types
 import unittest
@@ -36,6 +38,9 @@ MODULES = (
     "test_shutdown",
     "test_deadlock",
 )
+PATIENCE = 60
+"""Seconds one test may take before it is a failure that shows its stacks."""
+
 MIXINS = {
     "fork": "ProcessPoolForkMixin",
     "forkserver": "ProcessPoolForkserverMixin",
@@ -101,6 +106,12 @@ class Result(unittest.TextTestResult):
         """A test is taken to have passed until something else is said."""
         super().startTest(test)
         self.outcomes[_name(test)] = "passed"
+        signal.alarm(PATIENCE)
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        """The test is over."""
+        signal.alarm(0)
+        super().stopTest(test)
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         """The test says that it does not apply here."""
@@ -145,13 +156,19 @@ def suite_of(module: types.ModuleType, context: str) -> unittest.TestSuite:
     return suite
 
 
+def _too_long(*_: object) -> None:
+    faulthandler.dump_traceback()
+    raise AssertionError(f"still running after {PATIENCE} s")
+
+
 def main(name: str, context: str) -> None:
     """Run one module for one start method and print what became of its tests."""
+    signal.signal(signal.SIGALRM, _too_long)
     module = load(name)
     runner = unittest.TextTestRunner(stream=sys.stderr, verbosity=2, resultclass=Result)
     result: Any = runner.run(suite_of(module, context))
     sys.stdout.flush()
-    print(json.dumps(result.outcomes))
+    print("\n" + json.dumps(result.outcomes))
 
 
 if __name__ == "__main__":
