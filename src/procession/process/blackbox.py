@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 __all__ = ["BlackBox", "Running"]
 
-_WORD = struct.Struct("=qq")
+_WORD = struct.Struct("=qqq")
 _TAIL_AT, _TAIL = 4096, 8192
 _STACK_AT, _STACK = _TAIL_AT + _TAIL, 64 * 1024
 _COUNT = struct.Struct("=q")
 _COUNT_AT = 64
-_NONE = -1
 
 
 class Running(NamedTuple):
@@ -38,10 +37,13 @@ class BlackBox:
 
     Attributes:
         map: The mapped memory.
+        chunk: How many chunks were begun (worker), or given to it (parent). What the word says of
+            an earlier chunk is of no interest any more.
     """
 
     def __init__(self, descriptor: int) -> None:
         self.map = mmap.mmap(descriptor, _STACK_AT + _STACK)
+        self.chunk = 0
 
     @staticmethod
     def create() -> int:
@@ -54,7 +56,6 @@ class BlackBox:
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
         os.ftruncate(descriptor, _STACK_AT + _STACK)
-        os.pwrite(descriptor, _WORD.pack(0, _NONE), 0)
         return descriptor
 
     def close(self) -> None:
@@ -66,11 +67,7 @@ class BlackBox:
     def begin(self, index: int) -> None:
         """Say that the item with this index runs from now on."""
         # The time goes first: a reader in between sees a fresh start, never a false timeout.
-        _WORD.pack_into(self.map, 0, time.monotonic_ns(), index)
-
-    def rest(self) -> None:
-        """Say that no item runs."""
-        _WORD.pack_into(self.map, 0, 0, _NONE)
+        _WORD.pack_into(self.map, 0, time.monotonic_ns(), self.chunk, index)
 
     def remember(self, text: str) -> None:
         """Keep the end of what was written to stderr."""
@@ -91,9 +88,9 @@ class BlackBox:
     # -- the parent's side -----------------------------------------------------------------
 
     def running(self) -> Running | None:
-        """The item that runs now (or ran when the worker died), if any."""
-        since, index = _WORD.unpack_from(self.map, 0)
-        return None if index == _NONE else Running(index, since / 1e9)
+        """The item of the present chunk that was begun last, if any was."""
+        since, chunk, index = _WORD.unpack_from(self.map, 0)
+        return Running(index, since / 1e9) if chunk == self.chunk and chunk else None
 
     def stack(self) -> str:
         """What faulthandler wrote."""

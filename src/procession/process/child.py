@@ -107,7 +107,6 @@ class _Worker:
             self._runner.run(task.key, task.items, replies.append, self._box.begin)
             self._runner.forget(task.key)
             messages.pack_replies(messages.DONE, replies)
-        self._box.rest()
 
     def serve(self) -> None:
         """Run what comes, until STOP comes or the parent is gone."""
@@ -131,6 +130,7 @@ class _Worker:
         return received
 
     def _run(self, task: messages.Task) -> None:
+        self._box.chunk += 1
         for key in task.forget:
             self._runner.forget(key)
         if task.ahead:
@@ -143,7 +143,6 @@ class _Worker:
         outbox = self._outbox
         outbox.begin(len(task.items))
         self._runner.run(task.key, task.items, outbox.emit, self._box.begin)
-        self._box.rest()
         outbox.end()
 
 

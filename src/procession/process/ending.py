@@ -10,7 +10,7 @@ from procession.backends.base import End
 from procession.process.channel import Message
 from procession.process.killing import put_down
 from procession.process.obituary import obituary
-from procession.process.reactor import reactor
+from procession.process.reactor import guarded, reactor
 from procession.process.worker import Worker
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def died(pool: WorkerPool, worker: Worker, take: Take) -> None:
         if worker.dead:
             return
         worker.dead = True
+        if worker in pool.idle:
+            pool.idle.remove(worker)
     reactor.forget(worker.death)
     reactor.forget(worker.channel)
     try:
@@ -81,8 +83,6 @@ def _bury(pool: WorkerPool, worker: Worker) -> None:
         timer.cancel()
     end = obituary(worker, code)
     with pool.lock:
-        if worker in pool.idle:
-            pool.idle.remove(worker)
         ticket, worker.ticket = worker.ticket, None
         if ticket is not None:
             ticket.over = True
@@ -95,7 +95,7 @@ def _bury(pool: WorkerPool, worker: Worker) -> None:
             each.over = True
         worker.stopping = True
         given = pool.match()
-    worker.close()
+    guarded(worker.close)  # whatever fails there, the chunk's end is told
     pool.hand_out(given)
     if ticket is not None:
         ticket.forget_timers()

@@ -210,6 +210,7 @@ class WorkerPool:
             worker, ticket = self.idle.pop(), self.queue.popleft()
             worker.ticket, ticket.worker = ticket, worker
             worker.tasks += len(ticket.chunk.items)
+            worker.box.chunk += 1
             self.busy += 1
             given.append((worker, ticket))
         if self.closed and not self.queue:

@@ -38,7 +38,6 @@ class Producer:
     def run(self) -> None:
         """Produce until the generator ends."""
         copy_context().run(self._run)
-        self._home._box.rest()
         send_all(self._home._sock, messages.pack_replies(messages.DONE, ()))
 
     def _run(self) -> None:

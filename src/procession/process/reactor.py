@@ -15,7 +15,7 @@ from typing import Any
 from procession.process import forks
 from procession.process.poller import READ, WRITE, Poller, make_poller
 
-__all__ = ["READ", "WRITE", "Reactor", "Timer", "reactor"]
+__all__ = ["READ", "WRITE", "Reactor", "Timer", "guarded", "reactor"]
 
 
 class Timer:
@@ -129,17 +129,17 @@ class Reactor:
                     timeout = max(0.0, self._timers[0][0] - time.monotonic())
                 self._sleeps_until = self._timers[0][0] if self._timers else None
             while self._deferred:
-                _guarded(self._deferred.popleft())
+                guarded(self._deferred.popleft())
             for timer in due:
                 call, timer.call = timer.call, None
                 if call is not None:
-                    _guarded(call)
+                    guarded(call)
             if due:
                 continue
             for descriptor in poller.poll(timeout):
                 handler = self._calls.get(descriptor)
                 if handler is not None:
-                    _guarded(handler)
+                    guarded(handler)
 
     def _live_timers(self) -> bool:
         while self._timers and self._timers[0][2].call is None:
@@ -154,8 +154,8 @@ class Reactor:
         return due
 
 
-def _guarded(call: Callable[[], Any]) -> None:
-    """A fault of one pool must not end the thread that serves all of them."""
+def guarded(call: Callable[[], Any]) -> None:
+    """Call; a fault of one pool must not end the thread that serves all of them."""
     try:
         call()
     except Exception as error:

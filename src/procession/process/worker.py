@@ -246,8 +246,7 @@ class Worker:
         finalizer = getattr(self._popen, "finalizer", None)
         if finalizer is not None:
             finalizer()
-        else:
-            _finalize(self._popen)
+        self._popen = None  # loky's closes what it has when it goes
         self.sock.close()
         self.box.close()
         lifeline.release()
@@ -257,16 +256,6 @@ class Worker:
         self.sock.close()
         self.box.close()
         self.dead = True
-
-
-def _finalize(popen: Any) -> None:
-    """loky's Popen has no ``close``: its finalizer runs when it goes."""
-    from multiprocessing import util
-
-    registry: dict[Any, Any] = getattr(util, "_finalizer_registry")  # noqa: B009 - not typed
-    for finalizer in list(registry.values()):
-        if finalizer._weakref is not None and finalizer._weakref() is popen:
-            finalizer()
 
 
 def _runs(pid: int) -> bool:
