@@ -81,30 +81,24 @@ def dumps(obj: Any, pickling: Pickling = "strict", buffers: list[Any] | None = N
     if type(obj) in _ATOMS:
         return _plain(obj, 5)
     try:
-        return _by_reference(obj, buffers)
+        if len(copyreg.dispatch_table) != PLAIN.registered:
+            PLAIN.keep_in_step()
+        idle = _idle if buffers is None else _idle_with_buffers
+        try:
+            pickler = idle.pop()
+        except IndexError:
+            pickler = _Pickler(buffers is not None)
+        pickler.dump(obj)
+        pieces = pickler.pieces
+        for mark in unimportable_marks():
+            for piece in pieces:
+                # Only frames hold names, and larger pieces are payloads. `find` beats `in`.
+                if type(piece) is bytes and len(piece) < _FRAME and piece.find(mark) >= 0:
+                    raise ByValue
     except (ByValue, pickle.PicklingError, TypeError, AttributeError):
         from procession.wire.byvalue import dumps_by_value
 
         return dumps_by_value(obj, pickling, buffers)
-
-
-def _by_reference(obj: Any, buffers: list[Any] | None) -> bytes:
-    if len(copyreg.dispatch_table) != PLAIN.registered:
-        PLAIN.keep_in_step()
-    idle = _idle if buffers is None else _idle_with_buffers
-    try:
-        pickler = idle.pop()
-    except IndexError:
-        pickler = _Pickler(buffers is not None)
-    pickler.dump(obj)
-    pieces = pickler.pieces
-    marks = unimportable_marks()
-    for piece in pieces:
-        # Only frames hold names, and larger pieces are payloads. `find` is faster than `in`.
-        if type(piece) is bytes and len(piece) < _FRAME:
-            for mark in marks:
-                if piece.find(mark) >= 0:
-                    raise ByValue
     if buffers is not None:
         buffers += pickler.buffers
         pickler.buffers.clear()
