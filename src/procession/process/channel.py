@@ -5,13 +5,18 @@ buffers, which are sent from where they lie and received into memory of their ow
 parent never blocks: what the socket does not take now is kept and sent when it can be. A worker
 blocks.
 
+A worker passes descriptors with a frame's first bytes (SCM_RIGHTS), so that what they stand for can
+be opened though the worker has died since.
+
 Frame: ``<u32 length of the tuple> <u64 bytes of all segments>``, the tuple, the segments. The
 tuple's last entry then gives the length of each segment.
 """
 
 from __future__ import annotations
 
+import array
 import marshal
+import os
 import socket
 import struct
 import threading
@@ -27,21 +32,52 @@ less than the larger number of system calls."""
 
 _HEAD = struct.Struct("<IQ")
 _BLOCK = 64 * 1024
+_DESCRIPTORS = 253
+"""Most descriptors that Linux passes with one message (SCM_MAX_FD)."""
+_ROOM = socket.CMSG_SPACE(_DESCRIPTORS * 4)
 _PARTS = 512
 """Most parts in one system call; the kernel's own limit is 1024."""
 
 Message = tuple[tuple[Any, ...], Sequence[Any]]
 
 
-def frame(message: tuple[Any, ...], segments: Sequence[Any] = ()) -> list[Any]:
+class Frame(list[Any]):
+    """The parts to send for a message.
+
+    Attributes:
+        descriptors: What to pass with them.
+    """
+
+    descriptors: Sequence[int] = ()
+
+
+def frame(message: tuple[Any, ...], segments: Sequence[Any] = ()) -> Frame:
     """The parts to send for a message."""
     if not segments:
         body = marshal.dumps(message)
-        return [_HEAD.pack(len(body), 0) + body]
+        return Frame([_HEAD.pack(len(body), 0) + body])
     views = [memoryview(segment).cast("B") for segment in segments]
     sizes = tuple(map(len, views))
     body = marshal.dumps((*message, sizes))
-    return [_HEAD.pack(len(body), sum(sizes)) + body, *views]
+    return Frame([_HEAD.pack(len(body), sum(sizes)) + body, *views])
+
+
+class Passed(dict[int, int]):
+    """Descriptors that came with frames, by their file's inode, until somebody takes them."""
+
+    def add(self, descriptors: bytes) -> None:
+        """Take what one call of ``recvmsg`` brought."""
+        numbers = array.array("i")
+        numbers.frombytes(descriptors[: len(descriptors) - len(descriptors) % numbers.itemsize])
+        for number in numbers:
+            inode = os.fstat(number).st_ino
+            if inode in self:
+                os.close(self[inode])
+            self[inode] = number
+
+    def __del__(self) -> None:
+        while self:
+            os.close(self.popitem()[1])
 
 
 class Receiver:
@@ -49,9 +85,13 @@ class Receiver:
 
     Args:
         sock: Where to read; a blocking socket.
+
+    Attributes:
+        passed: Takes the descriptors that are passed; `None`: they are closed.
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.passed: Passed | None = None
         self._sock = sock
         self._rest = b""
         self._piece: bytearray | None = None
@@ -82,12 +122,22 @@ class Receiver:
             if self._filled == len(self._piece):
                 self._complete(messages)
             return messages
-        data = self._sock.recv(_BLOCK, flags)
+        if self.passed is None:
+            data = self._sock.recv(_BLOCK, flags)
+        else:
+            data = self._receive(self.passed, flags)
         if not data:
             raise EOFError
         if self._rest:
             data, self._rest = self._rest + data, b""
         return self._parse(memoryview(data))
+
+    def _receive(self, passed: Passed, flags: int) -> bytes:
+        data, beside, _, _ = self._sock.recvmsg(_BLOCK, _ROOM, flags | socket.MSG_CMSG_CLOEXEC)
+        for level, kind, descriptors in beside:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                passed.add(descriptors)
+        return data
 
     def _parse(self, view: memoryview) -> list[Message]:
         messages: list[Message] = []
@@ -218,5 +268,10 @@ def send_all(sock: socket.socket, parts: Iterable[Any]) -> None:
     Raises:
         OSError: The other side is closed.
     """
+    descriptors = getattr(parts, "descriptors", ())
     for part in parts:
+        if descriptors:
+            sent = socket.send_fds(sock, [part], descriptors[:_DESCRIPTORS])
+            part = memoryview(part)[sent:]
+            descriptors = ()
         sock.sendall(part)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession.backends.base import End, Reply
 from procession.process import messages
-from procession.process.channel import Message
+from procession.process.channel import Message, Passed
 from procession.process.ending import died
 from procession.process.memory import private_bytes
 from procession.process.reactor import READ, reactor
@@ -38,6 +38,7 @@ def welcome(pool: WorkerPool, worker: Worker) -> None:
             worker.stopping = True
         if pool.timer is None:
             pool.timer = reactor.call_later(AUDIT, pool.audit)
+    worker.receiver.passed = Passed()
     reactor.watch(worker.death, lambda: died(pool, worker, take))
     reactor.watch(worker.channel, lambda: _channel_ready(pool, worker))
     reactor.arm(worker.death, READ)
@@ -117,7 +118,7 @@ def _replies(pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[
     ticket = worker.ticket
     if ticket is None or worker.verdict == "cancelled":
         return
-    replies = messages.unpack_replies(message, segments)
+    replies = messages.unpack_replies(message, segments, worker.receiver.passed)
     if not ticket.ahead:  # the indexes in a stream count its values
         if worker.verdict is not None:
             replies = [reply for reply in replies if reply.index != worker.blame[0]]
@@ -137,7 +138,7 @@ def _done(
         _replies(pool, worker, message, segments)
         return
     # Before anything changes: an interrupt from here on loses neither the replies nor the end.
-    replies = messages.unpack_replies(message, segments)
+    replies = messages.unpack_replies(message, segments, worker.receiver.passed)
     finals.append(_Final(ticket, replies))
     ticket.let_go(replies)
     with pool.lock:

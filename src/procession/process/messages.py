@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from procession.backends.base import Item, Job, Reply
-from procession.process.channel import SEGMENT, frame
+from procession.process.channel import SEGMENT, Frame, Passed, frame
 from procession.wire.beside import Broadcast
-from procession.wire.ticket import Gone
+from procession.wire.ticket import Gone, Ticket
 
 __all__ = [
     "CREDIT",
@@ -104,32 +104,42 @@ def unpack_task(message: tuple[Any, ...], segments: Sequence[Any]) -> Task:
     )
 
 
-def pack_replies(kind: int, replies: Iterable[Reply]) -> list[Any]:
+def pack_replies(kind: int, replies: Sequence[Reply]) -> Frame:
     """The frame that brings replies home; `kind` is `REPLIES` or `DONE`."""
     segments: list[Any] = []
     packed = [
         (index, ok, _pack(payload, buffers, segments), seconds, extras)
         for index, ok, payload, buffers, seconds, _, extras in replies
     ]
-    return frame((kind, packed), segments)
+    whole = frame((kind, packed), segments)
+    whole.descriptors = [
+        Ticket(*reply.buffers).fd
+        for reply in replies
+        if reply.buffers and isinstance(reply.buffers, tuple)
+    ]
+    return whole
 
 
-def unpack_replies(message: tuple[Any, ...], segments: Sequence[Any]) -> list[Reply]:
+def unpack_replies(
+    message: tuple[Any, ...], segments: Sequence[Any], passed: Passed | None = None
+) -> list[Reply]:
     """The other side of `pack_replies`. Shared memory is opened at once: its sender may end."""
     rest = iter(segments)
     return [
-        _arrived(Reply(index, ok, *_unpack(packed, rest), seconds, False, extras))
+        _arrived(Reply(index, ok, *_unpack(packed, rest), seconds, False, extras), passed)
         for index, ok, packed, seconds, extras in message[1]
     ]
 
 
-def _arrived(reply: Reply) -> Reply:
+def _arrived(reply: Reply, passed: Passed | None) -> Reply:
     if not isinstance(reply.buffers, tuple) or not reply.buffers:
         return reply
     from procession.wire.arrivals import open_ticket
 
+    ticket = Ticket(*reply.buffers)
+    descriptor = None if passed is None else passed.pop(ticket.inode, None)
     try:
-        return reply._replace(buffers=open_ticket(reply.buffers))
+        return reply._replace(buffers=open_ticket(ticket, descriptor))
     except Gone as error:
         from procession.wire.exceptions import dump_exception
 
