@@ -21,7 +21,7 @@ import numpy as np
 from procession.wire.pickling import dumps
 
 BAR = 1.2
-ROUNDS = 41
+ROUNDS = 101
 LEAST = 0.002  # seconds per timing; less is mostly noise
 
 
