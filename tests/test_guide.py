@@ -361,7 +361,7 @@ def test_initializer() -> None:
 
 def test_maxtasksperchild() -> None:
     """`Pool(maxtasksperchild=1)`: every item in a fresh process."""
-    function = parallel(workers=2, max_tasks_per_worker=1, chunk=1, context="spawn")(where)
+    function = parallel(workers=2, max_tasks_per_worker=1, chunk=1, backend="process")(where)
     pids = function.map(range(4))
     assert len(set(pids)) == 4
 

@@ -272,18 +272,6 @@ def noisy(x: int) -> int:
     return x
 
 
-@parallel(nested="error")
-def never_nested(x: int) -> int:
-    """Refuses to be mapped inside a worker."""
-    return x
-
-
-@parallel
-def nested_error(x: int) -> list[int]:
-    """Maps inside a worker what refuses it."""
-    return never_nested.map(range(x))
-
-
 @parallel
 def pair(first: Any, second: Any) -> tuple[Any, Any]:
     """A function of two arguments."""

@@ -75,11 +75,15 @@ def test_a_map_that_dies_raises(processes: Place) -> None:
 
 
 def test_a_death_is_tried_again(processes: Place, tmp_path: Path) -> None:
-    """With `retries` the item runs again in a fresh worker, and its result counts."""
+    """With `retries` the item runs again in a fresh worker, and its result counts.
+
+    An executor goes down as a whole and tells nobody who did it, so what was running is run again
+    apart; that first run is held against no item.
+    """
     function = at(processes, f.misbehave_once, retries=1)
     outcomes = list(function.outcomes(range(5), "SIGKILL", tmp_path / "mark"))
     assert [outcome.value for outcome in outcomes] == [0, 1, 4, 9, 16]
-    assert outcomes[2].attempts == 2
+    assert outcomes[2].attempts == (2 if processes.backend == "process" else 1)
 
 
 def test_a_poisonous_item_fails_after_its_retries(processes: Place) -> None:

@@ -114,8 +114,8 @@ def test_nested_maps_run_in_the_worker(place: Place) -> None:
 
 
 def test_nested_maps_can_be_an_error(processes: Place) -> None:
-    """`nested="error"` on the inner function refuses it."""
-    function = at(processes, f.nested_error)
+    """`nested="error"` refuses a decorated map inside a worker."""
+    function = at(processes, shapes.maps_inside, nested="error")
     with pytest.raises(procession.NestedParallelism, match="nested"):
         function.map([1, 2])
 

@@ -79,6 +79,12 @@ def test_the_standard_pool_refuses_replacement_under_fork() -> None:
     assert "max_tasks_per_worker" in str(caught.value)
 
 
+def test_loky_does_not_replace_workers() -> None:
+    """loky counts no tasks; the option is refused rather than ignored."""
+    with pytest.raises(OptionError, match="max_tasks_per_worker"):
+        how_started.with_options(backend="loky", max_tasks_per_worker=3)
+
+
 @pytest.mark.parametrize(
     "make",
     [
