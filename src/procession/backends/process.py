@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from procession.backends.base import Chunk
 from procession.process.memory import check_available
 from procession.process.pool import IDLE, WorkerPool
+from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.starting import method_of
+from procession.wire.housekeeping import housekeeper
 
 __all__ = ["ProcessBackend", "WorkerSpec"]
 
@@ -43,6 +45,7 @@ class ProcessBackend:
         single_use: bool = False,
     ) -> None:
         method_of(spec.context)
+        housekeeper.later = reactor.call_later
         self._pool = WorkerPool(spec, workers, idle=idle, single_use=single_use)
 
     @property

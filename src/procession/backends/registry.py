@@ -173,3 +173,6 @@ def shutdown(*, wait: bool = True) -> None:
         _foreign.clear()
     for pool in pools:
         pool.close(wait=wait, kill=True)
+    from procession.wire.housekeeping import housekeeper
+
+    housekeeper.clear()

@@ -12,10 +12,12 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import time
 import weakref
 from collections import OrderedDict
 from typing import Any
 
+from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
 from procession.wire.ticket import (
     GENERATION,
     TAKEN,
@@ -35,7 +37,7 @@ _KEPT = 64
 class _Map:
     """A shared map of somebody's segment."""
 
-    __slots__ = ("fd", "forked", "key", "map", "owner_type")
+    __slots__ = ("fd", "forked", "key", "map", "owner_type", "since")
 
     def __init__(self, key: tuple[int, int], ticket: Ticket) -> None:
         import ctypes
@@ -43,6 +45,7 @@ class _Map:
         self.key = key
         self.fd = _open(ticket)
         self.forked = False
+        self.since = 0.0
         try:
             self.map = shared_map(self.fd, ticket.size)
         except BaseException:
@@ -118,6 +121,7 @@ def _open_shared(key: tuple[int, int], ticket: Ticket) -> list[memoryview]:
     kept.map[TRANSIT] = 0
     owner = kept.owner_type.from_buffer(kept.map)
     _loans.add(kept)
+    housekeeper.arm()
     weakref.finalize(owner, _ended, kept, os.getpid()).atexit = False
     whole = memoryview(owner).cast("B")
     return [whole[offset : offset + size] for offset, size in ticket.spans]
@@ -189,9 +193,22 @@ def _ended(kept: _Map, pid: int) -> None:
 
 def _unlock(kept: _Map) -> None:
     fcntl.flock(kept.fd, fcntl.LOCK_UN)
+    if not housekeeper.watches:
+        os.close(kept.fd)
+        return
+    kept.since = time.monotonic()
     _idle[kept.key] = kept
     if len(_idle) > min(_KEPT, most_maps()):
         os.close(_idle.popitem(last=False)[1].fd)
+
+
+def trim() -> bool:
+    """Keep no map that was idle for too long. Whether any is kept."""
+    old = time.monotonic() - IDLE_SECONDS
+    for key, kept in list(_idle.items()):
+        if kept.since < old and _idle.pop(key, None) is not None:
+            os.close(kept.fd)
+    return bool(_idle)
 
 
 def forget_idle() -> None:
@@ -205,4 +222,5 @@ def _before_fork() -> None:
         kept.forked = True
 
 
+housekeeper.register(trim, forget_idle)
 os.register_at_fork(before=_before_fork, after_in_child=forget_idle)

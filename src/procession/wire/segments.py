@@ -18,10 +18,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pickle import PickleBuffer
 from typing import Any
 
+from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
 from procession.wire.ticket import FIRST, STATE, Ticket, most_maps, shared_map
 
 __all__ = ["AVAILABLE", "Placed", "Segments", "segments"]
@@ -31,9 +32,6 @@ AVAILABLE = sys.platform == "linux" and hasattr(os, "memfd_create")
 
 IDLE_BYTES = 512 * 1024 * 1024
 """Most memory kept for the next use. A guess: some large arrays, little beside 8 GB."""
-
-IDLE_SECONDS = 10.0
-"""How long memory is kept for the next use. A guess: longer than a pause in a loop of maps."""
 
 _PROBES = 16
 """Most segments that one call asks whether they are free again (some 2 µs each)."""
@@ -134,20 +132,16 @@ class Segments:
     """All segments of this process.
 
     Attributes:
-        later: Calls a function after so many seconds, and returns something with ``cancel``; or
-            `None`: idle memory is then looked after only when something is sent.
         idle_bytes: Most memory kept for the next use.
     """
 
     def __init__(self) -> None:
-        self.later: Callable[[float, Callable[[], Any]], Any] | None = None
         self.idle_bytes = IDLE_BYTES
         self._lock = threading.Lock()
         self._all: set[Segment] = set()
         self._free: list[Segment] = []
         self._lent: deque[Segment] = deque()
         self._dropped: deque[Segment] = deque()
-        self._timer: Any = None
 
     def place(
         self, buffers: Sequence[PickleBuffer], *, private: bool = False, transit: bool = False
@@ -190,6 +184,7 @@ class Segments:
             )
         )
         placed._segment, placed._dropped, placed.size = segment, self._dropped, end
+        housekeeper.arm()
         return placed
 
     def _acquire(self, size: int) -> Segment | None:
@@ -202,8 +197,6 @@ class Segments:
                         return None
                     segment = Segment(_capacity(size))
                     self._all.add(segment)
-                if self._timer is None and self.later is not None:
-                    self._timer = self.later(IDLE_SECONDS / 2, self._tick)
                 return segment
         except OSError:
             return None
@@ -257,17 +250,12 @@ class Segments:
             self._all.discard(segment)
         segment.free()
 
-    def trim(self) -> None:
-        """Give back what was idle for too long."""
+    def trim(self) -> bool:
+        """Give back what was idle for too long. Whether anything is kept."""
         if self._all:
             with self._lock:
                 self._collect(len(self._lent) + len(self._dropped))
-
-    def _tick(self) -> None:
-        with self._lock:
-            self._collect(len(self._lent) + len(self._dropped))
-            later = self.later if self._all else None
-            self._timer = None if later is None else later(IDLE_SECONDS / 2, self._tick)
+        return bool(self._all)
 
     def clear(self) -> None:
         """Give back all that nobody uses, and keep nothing else."""
@@ -280,9 +268,6 @@ class Segments:
             self._all.difference_update(self._free, self._lent)
             self._free.clear()
             self._lent.clear()
-            timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
 
     def renew(self) -> None:
         """In a forked child: these are the parent's."""
@@ -293,7 +278,6 @@ class Segments:
         self._free.clear()
         self._lent.clear()
         self._dropped.clear()
-        self._timer = self.later = None
 
 
 def _capacity(size: int) -> int:
@@ -321,5 +305,7 @@ def _copy(target: memoryview, source: memoryview) -> None:
 
 segments = Segments()
 """This process's."""
+
+housekeeper.register(segments.trim, segments.clear)
 
 os.register_at_fork(after_in_child=segments.renew)

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from procession.backends.base import Reply
 from procession.errors import NestedParallelism, NotPicklable, TaskExited
 from procession.wire.beside import dump_beside
+from procession.wire.housekeeping import housekeeper
 from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.ticket import Gone
 from procession.worker import state
@@ -152,6 +153,7 @@ class Runner:
             emit: Takes each reply.
             started: Takes the index of the item that is about to run.
         """
+        housekeeper.look()
         self._jobs.move_to_end(key)
         job = self._jobs[key]
         for index, attempt, blob, buffers in items:
