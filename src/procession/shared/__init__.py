@@ -1,0 +1,90 @@
+"""What several processes may touch: locks, queues, pipes, values and containers.
+
+    from procession import parallel, shared
+
+    hits = shared.Value("i", 0)
+
+    @parallel
+    def count(path: Path, hits: shared.Synchronized[int]) -> None:
+        with hits.get_lock():
+            hits.value += 1
+
+All of them can be passed as ordinary arguments, or inside one, to any worker of any local backend
+and start context, and to plain `multiprocessing` processes. They behave as those of
+`multiprocessing` do, and outlive whoever is killed while using them. They work between processes of
+one user on one machine. Names are loaded when they are first used.
+"""
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from procession.shared.barrier import Barrier as Barrier
+    from procession.shared.condition import Condition as Condition
+    from procession.shared.dict import Dict as Dict
+    from procession.shared.event import Event as Event
+    from procession.shared.list import List as List
+    from procession.shared.locks import Lock as Lock
+    from procession.shared.locks import RLock as RLock
+    from procession.shared.namespace import Namespace as Namespace
+    from procession.shared.pipe import Connection as Connection
+    from procession.shared.pipe import Pipe as Pipe
+    from procession.shared.queue import Queue as Queue
+    from procession.shared.semaphore import BoundedSemaphore as BoundedSemaphore
+    from procession.shared.semaphore import Semaphore as Semaphore
+    from procession.shared.values import Array as Array
+    from procession.shared.values import Synchronized as Synchronized
+    from procession.shared.values import SynchronizedArray as SynchronizedArray
+    from procession.shared.values import SynchronizedString as SynchronizedString
+    from procession.shared.values import Value as Value
+
+__all__ = [
+    "Array",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Connection",
+    "Dict",
+    "Event",
+    "List",
+    "Lock",
+    "Namespace",
+    "Pipe",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "Synchronized",
+    "SynchronizedArray",
+    "SynchronizedString",
+    "Value",
+]
+
+_HOMES = {
+    "barrier": ("Barrier",),
+    "condition": ("Condition",),
+    "dict": ("Dict",),
+    "event": ("Event",),
+    "list": ("List",),
+    "locks": ("Lock", "RLock"),
+    "namespace": ("Namespace",),
+    "pipe": ("Connection", "Pipe"),
+    "queue": ("Queue",),
+    "semaphore": ("BoundedSemaphore", "Semaphore"),
+    "values": ("Array", "Synchronized", "SynchronizedArray", "SynchronizedString", "Value"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # else a checker takes every misspelt name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module 'procession.shared' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"procession.shared.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

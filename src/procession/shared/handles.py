@@ -1,0 +1,148 @@
+"""Descriptors of nameless files that any process of the same user can open again.
+
+A shared object travels as an *address*: who has it open (pid), under which descriptor, and what
+file that is (device, inode). The receiver opens it through ``/proc/<pid>/fd/<n>`` and compares
+device and inode, so that a descriptor that was closed and used again is never taken for the object.
+Nothing has a name, so nothing is left behind however a process ends, and the kernel sees to it that
+only the same user can open it.
+
+Where there is no ``/proc`` (macOS), files get a name in a private folder: see
+`procession.shared.folder`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import threading
+from typing import NamedTuple
+
+from procession.errors import ProcessionError
+from procession.wire.pickling import dumps
+
+__all__ = [
+    "NAMELESS",
+    "Address",
+    "address",
+    "create",
+    "create_pipe",
+    "dumps_and_sent",
+    "note_sent",
+    "reopen",
+]
+
+NAMELESS = sys.platform == "linux" and hasattr(os, "memfd_create")
+"""Whether files without a name can be opened again by other processes."""
+
+_sent = threading.local()
+_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+
+
+class Address(NamedTuple):
+    """Where a descriptor can be opened again, as long as its process keeps it open.
+
+    Attributes:
+        pid: The process that has it open.
+        fd: Its descriptor there.
+        device: The file's device.
+        inode: The file's inode.
+        path: The file's name; empty where files have none.
+    """
+
+    pid: int
+    fd: int
+    device: int
+    inode: int
+    path: str = ""
+
+
+def create(label: str, size: int) -> tuple[int, str]:
+    """Make an empty file in memory; returns its descriptor and its name, if it has one."""
+    if NAMELESS:
+        fd, path = os.memfd_create(f"procession-{label}", os.MFD_CLOEXEC), ""
+        os.fchmod(fd, 0o600)
+    else:
+        from procession.shared import folder
+
+        fd, path = folder.create(label)
+    os.ftruncate(fd, size)
+    return fd, path
+
+
+def create_pipe() -> tuple[int, int, str]:
+    """Make a pipe in one direction; returns where to read, where to write, and its name."""
+    if NAMELESS:
+        return *os.pipe(), ""
+    from procession.shared import folder
+
+    return folder.create_pipe()
+
+
+def address(fd: int, path: str = "") -> Address:
+    """The address to send for a descriptor of this process."""
+    found = os.fstat(fd)
+    return Address(os.getpid(), fd, found.st_dev, found.st_ino, path)
+
+
+def reopen(where: Address, flags: int) -> int:
+    """Open what another process has open.
+
+    Raises:
+        ProcessionError: If it is not open there any more, or is another machine's.
+    """
+    path = where.path or f"/proc/{where.pid}/fd/{where.fd}"
+    try:
+        # Look before opening: opening a stranger's file or device may block or have effects.
+        if not _is(os.stat(path), where):
+            raise _gone(where)
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    except PermissionError as error:
+        raise ProcessionError(
+            f"A procession.shared object of process {where.pid} cannot be opened here: {error}. "
+            "Shared objects are for processes of the same user only."
+        ) from None
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise  # a pipe that nobody reads
+        raise _gone(where) from None
+    found = os.fstat(fd)
+    if not _is(found, where):
+        os.close(fd)
+        raise _gone(where)
+    if stat.S_ISFIFO(found.st_mode):
+        os.set_blocking(fd, True)
+    return fd
+
+
+def note_sent(sender: object) -> None:
+    """Called by what is pickled as an address; see `dumps_and_sent`."""
+    collected: list[object] | None = getattr(_sent, "collected", None)
+    if collected is not None:
+        collected.append(sender)
+
+
+def dumps_and_sent(value: object) -> tuple[bytes, list[object]]:
+    """Pickle `value`; returns also what was pickled as an address, to be kept open."""
+    if type(value) in _ATOMS:
+        return dumps(value), []
+    before = getattr(_sent, "collected", None)
+    sent: list[object] = []
+    _sent.collected = sent
+    try:
+        return dumps(value), sent
+    finally:
+        _sent.collected = before
+
+
+def _is(found: os.stat_result, where: Address) -> bool:
+    return (found.st_dev, found.st_ino) == (where.device, where.inode)
+
+
+def _gone(where: Address) -> ProcessionError:
+    return ProcessionError(
+        f"A procession.shared object that process {where.pid} sent cannot be opened: that process "
+        "has ended, has dropped the object, or is on another machine. Keep a reference to the "
+        "object where it is sent from until it has arrived; it works on one machine only."
+    )
