@@ -10,7 +10,6 @@ from procession.shared.layout import BODY, WORD
 from procession.shared.segment import Segment
 
 __all__ = [
-]
     "CODES",
     "Description",
     "array_type",
