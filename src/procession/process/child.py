@@ -118,6 +118,8 @@ class _Worker:
                 self._run(messages.unpack_task(message, segments))
                 # What the task held is not to be kept until the next one comes.
                 del message, segments
+            elif message[0] == messages.FORGET:
+                self._forget(message[1])
 
     def next_message(self) -> tuple[tuple[Any, ...], Sequence[Any]]:
         """Wait for one message; the parent's end counts as STOP."""
@@ -131,8 +133,7 @@ class _Worker:
 
     def _run(self, task: messages.Task) -> None:
         self._box.chunk += 1
-        for key in task.forget:
-            self._runner.forget(key)
+        self._forget(task.forget)
         if task.ahead:
             from procession.process.producing import Producer
 
@@ -141,9 +142,17 @@ class _Worker:
         if task.header is not None:
             self._runner.learn(task.key, *task.header)
         outbox = self._outbox
-        outbox.begin(len(task.items))
+        # What lies in shared memory is the item's to change, so it must not have to run again.
+        outbox.begin(
+            len(task.items),
+            prompt=any(isinstance(item[3], tuple) and item[3] for item in task.items),
+        )
         self._runner.run(task.key, task.items, outbox.emit, self._box.begin)
         outbox.end()
+
+    def _forget(self, keys: Sequence[int]) -> None:
+        for key in keys:
+            self._runner.forget(key)
 
 
 def _prepare(plan: Plan) -> None:
@@ -175,13 +184,15 @@ class _Outbox:
         self._lock = threading.Lock()
         self._replies: list[Reply] = []
         self._left = 0
+        self._prompt = False
         self._since = 0.0
         self._flusher: threading.Thread | None = None
         self._armed = threading.Event()
 
-    def begin(self, items: int) -> None:
-        """A chunk of so many items begins."""
+    def begin(self, items: int, prompt: bool = False) -> None:
+        """A chunk of so many items begins; `prompt` says that no reply may wait for company."""
         self._left = items
+        self._prompt = prompt
 
     def emit(self, reply: Reply) -> None:
         """Take a reply; the last one of a chunk waits for `end`."""
@@ -192,7 +203,7 @@ class _Outbox:
         now = time.monotonic()
         if len(self._replies) == 1:
             self._since = now
-        if reply.seconds >= _WORTH or now - self._since >= _DELAY:
+        if self._prompt or reply.seconds >= _WORTH or now - self._since >= _DELAY:
             self._flush()
         elif not self._armed.is_set():
             self._arm()

@@ -1,8 +1,8 @@
 """What the parent and a worker say to each other, as tuples that `channel.frame` can send.
 
 Down: `TASK` (a chunk, with its job's header the first time), `STOP`, `CREDIT` (the consumer of a
-stream has taken values). Up: `HELLO` (ready), `FAILED` (its set-up raised), `REPLIES` (some),
-`DONE` (the last ones of a chunk).
+stream has taken values), `FORGET` (jobs that are over). Up: `HELLO` (ready), `FAILED` (its set-up
+raised), `REPLIES` (some), `DONE` (the last ones of a chunk).
 
 A blob of up to `channel.SEGMENT` bytes travels in the tuple; of a larger one, and of each buffer,
 the tuple holds a placeholder, and the bytes follow as a segment. Of buffers that lie in shared
@@ -23,6 +23,7 @@ __all__ = [
     "CREDIT",
     "DONE",
     "FAILED",
+    "FORGET",
     "HELLO",
     "REPLIES",
     "STOP",
@@ -34,7 +35,7 @@ __all__ = [
     "unpack_task",
 ]
 
-TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE = range(7)
+TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE, FORGET = range(8)
 
 _ALONG = None
 """Placeholder of a blob that follows as a segment."""

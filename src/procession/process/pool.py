@@ -294,12 +294,15 @@ class WorkerPool:
                 if w.ready and not w.dead and not w.stopping and self._lost(w)
             ]
             self.busy = sum(w.ticket is not None for w in self.workers)
+            resting = list(self.idle)
             self.timer = reactor.call_later(AUDIT, self.audit) if self.workers else None
         for worker in lost:
             worker.garbled = True
             worker.kill()
         for worker in old:
             self.stop(worker)
+        for worker in resting:
+            worker.forget_over()
         for worker in tuple(self.workers):
             if worker.deserted():
                 worker.garbled = True

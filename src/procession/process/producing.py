@@ -68,10 +68,9 @@ class Producer:
             state.enter(None)
 
     def _send(self, value: Any, pickling: Any) -> None:
-        from procession.wire.pickling import dumps
+        from procession.wire.beside import dump_beside
 
-        found: list[Any] = []
-        payload = dumps(value, pickling, found)
+        payload, found = dump_beside(value, pickling, transit=True)
         self._ship(Reply(self._sent, True, payload, found, 0.0, False, self._extras()))
         self._sent += 1
         self._credit -= 1

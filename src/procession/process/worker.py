@@ -67,6 +67,7 @@ class Worker:
         self._popen = popen
         self._sender = Sender(sock)
         self._jobs: dict[int, ref[Job]] = {}
+        self._heavy = False  # whether some of them have buffers, which are not to be kept for long
         self._poll: Any = None
         self._pidfd = self._open_pidfd()
         self.channel = sock.fileno()
@@ -134,7 +135,7 @@ class Worker:
         known = job.key in self._jobs
         over: Sequence[int] = ()
         if not known:
-            if len(self._jobs) >= _JOBS_CHECKED:
+            if len(self._jobs) >= _JOBS_CHECKED or self._heavy:
                 over = [key for key, each in self._jobs.items() if each() is None]
                 for key in over:
                     del self._jobs[key]
@@ -142,6 +143,7 @@ class Worker:
                     # The worker's own memory of jobs is bounded: forget the oldest here first.
                     del self._jobs[next(iter(self._jobs))]
             self._jobs[job.key] = ref(job)
+            self._heavy = self._heavy or bool(job.buffers)
         parts = messages.pack_task(job, ticket.chunk.items, not known, over, ticket.ahead)
         return self._sender.send(parts)
 
@@ -151,6 +153,14 @@ class Worker:
             return self._sender.send(frame(message))
         except OSError:
             return True
+
+    def forget_over(self) -> None:
+        """Have it drop the jobs that are over, and what they hold; for a worker that is idle."""
+        over = [key for key, job in list(self._jobs.items()) if job() is None]
+        for key in over:
+            self._jobs.pop(key, None)
+        if over:
+            self.send(messages.FORGET, over)
 
     def flush(self) -> bool:
         """Send what waits. Whether all is sent, or can never be."""
