@@ -73,7 +73,9 @@ def job_of(function: Callable[..., Any], **limits: Any) -> Job:
     return Job(next(_keys), name, header, **limits)
 
 
-def begin(backend: ProcessBackend, job: Job, values: Sequence[Any], first: int = 0) -> tuple[Chunk, Told]:
+def begin(
+    backend: ProcessBackend, job: Job, values: Sequence[Any], first: int = 0
+) -> tuple[Chunk, Told]:
     """Start one chunk."""
     told = Told()
     items = []

@@ -33,9 +33,7 @@ Make = Callable[..., ProcessBackend]
     ("how", "code"),
     [("exit", 7), ("segfault", -11), ("SIGKILL", -9), ("abort", -6)],
 )
-def test_death_while_running_blames_the_item(
-    backend: ProcessBackend, how: str, code: int
-) -> None:
+def test_death_while_running_blames_the_item(backend: ProcessBackend, how: str, code: int) -> None:
     """The item that ran is blamed, those before it have replied, those after it have not."""
     told = run(backend, job_of(die), ["a", "b", how, "c"])
     end = told.wait()
@@ -46,7 +44,7 @@ def test_death_while_running_blames_the_item(
 
 
 def test_code_that_closes_the_channel(backend: ProcessBackend) -> None:
-    """An item that closes descriptors which are not its own is blamed, and nobody waits for ever."""
+    """An item that closes descriptors that are not its own is blamed; nobody waits for ever."""
     end = run(backend, job_of(die), ["close everything"]).wait()
     assert (end.kind, end.index) == ("died", 0)
     assert run(backend, job_of(double), [1, 2]).values == {0: 2, 1: 4}

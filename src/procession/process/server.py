@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections import OrderedDict
-from multiprocessing import connection, forkserver, process, spawn, util
+from multiprocessing import forkserver, process, spawn, util
 from typing import Any
 
 from procession.process import forks
@@ -88,6 +90,8 @@ class Server(forkserver.ForkServer):
     _forkserver_alive_fd: int | None
     _forkserver_address: Any
     _lock: threading.Lock
+    _address_fd: int | None = None
+    _folder: str | None = None
 
     def ensure_running(self) -> None:
         """Start the server, or start it again if it has died."""
@@ -97,25 +101,53 @@ class Server(forkserver.ForkServer):
                     return
                 self._forget()
             with socket.socket(socket.AF_UNIX) as listener:
-                address: Any = getattr(connection, "arbitrary_address")("AF_UNIX")  # noqa: B009 - not typed
-                listener.bind(address)
-                if not util.is_abstract_socket_namespace(address):
-                    os.chmod(address, 0o600)
-                listener.listen()
+                address = self._bind(listener)
                 with forks.forking:
                     alive_r, alive_w = os.pipe()
                     forks.own(alive_r, alive_w)
                 try:
                     self._forkserver_pid = _execute(listener.fileno(), alive_r)
                 except BaseException:
-                    forks.disown(alive_w)
-                    os.close(alive_w)
+                    _close(alive_w)
+                    self._unbind()
                     raise
                 finally:
-                    forks.disown(alive_r)
-                    os.close(alive_r)
+                    _close(alive_r)
             self._forkserver_address = address
             self._forkserver_alive_fd = alive_w
+
+    def _bind(self, listener: socket.socket) -> str:
+        """Give the listener an address that only this process can use.
+
+        Who may connect can have programs run as this user, so it is no abstract name (those are
+        open to everyone). On Linux the file is removed at once, so that it can never be left
+        behind: we keep it open, and connect through our own entry in /proc.
+        """
+        folder = tempfile.mkdtemp(prefix="procession-")
+        path = os.path.join(folder, "server")
+        try:
+            listener.bind(path)
+            os.chmod(path, 0o600)
+            listener.listen()
+            if not sys.platform.startswith("linux"):
+                self._folder = folder
+                return path
+            with forks.forking:
+                self._address_fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                forks.own(self._address_fd)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder)
+        return f"/proc/self/fd/{self._address_fd}"
+
+    def _unbind(self) -> None:
+        if self._address_fd is not None:
+            _close(self._address_fd)
+            self._address_fd = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
     def stop(self) -> None:
         """End the server and wait for it."""
@@ -133,13 +165,16 @@ class Server(forkserver.ForkServer):
                 pause = min(pause * 2, 0.02)
 
     def _forget(self) -> None:
-        alive, address = self._forkserver_alive_fd, self._forkserver_address
+        alive = self._forkserver_alive_fd
         self._forkserver_pid = self._forkserver_alive_fd = self._forkserver_address = None
         if alive is not None:
-            forks.disown(alive)
-            os.close(alive)
-        if address and not util.is_abstract_socket_namespace(address):
-            os.unlink(address)
+            _close(alive)
+        self._unbind()
+
+
+def _close(descriptor: int) -> None:
+    forks.disown(descriptor)
+    os.close(descriptor)
 
 
 def _lives(pid: int) -> bool:

@@ -1,0 +1,135 @@
+"""The interpreter's end with work in flight, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.process.jobs import is_alive, poll
+
+ROOT = Path(__file__).parents[2]
+
+HEAD = """
+import sys; sys.path[:0] = [{root!r}, {source!r}]
+from tests.process.jobs import *
+from procession.backends.process import WorkerSpec
+backend = ProcessBackend(WorkerSpec(context={context!r}), 2)
+"""
+
+
+def _program(code: str, context: str = "forkserver") -> subprocess.Popen[str]:
+    head = HEAD.format(root=str(ROOT), source=str(ROOT / "src"), context=context)
+    return subprocess.Popen(
+        [sys.executable, "-c", head + code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_started_work_finishes_at_exit() -> None:
+    """What was started is finished, also when it still waited for a worker."""
+    code = """
+class Print(Told):
+    def ended(self, chunk, end):
+        super().ended(chunk, end)
+        print(end.kind, self.values, flush=True)
+for n in range(4):
+    told = Print()
+    backend.start(Chunk(job_of(double), [Item(0, n, dumps(n))], told))
+"""
+    out, err = _program(code).communicate(timeout=60)
+    assert err == ""
+    assert sorted(out.splitlines()) == [f"done {{0: {2 * n}}}" for n in range(4)]
+
+
+def test_unhandled_exception() -> None:
+    """The traceback is the program's; the exit code too."""
+    program = _program("run(backend, job_of(double), [1]); raise KeyError('mine')")
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 1
+    assert err.strip().endswith("KeyError: 'mine'")
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver", "loky"])
+def test_ctrl_c_is_quiet(context: str) -> None:
+    """SIGINT to the whole group during long work: one traceback, the caller's; no worker stays."""
+    code = """
+chunks = [begin(backend, job_of(nap), [60]) for _ in range(2)]
+for chunk, _ in chunks:
+    poll(lambda: chunk.handle.worker and chunk.handle.worker.box.running(), "never ran")
+try:
+    print(*(chunk.handle.worker.pid for chunk, _ in chunks), flush=True)
+    chunks[0][1]._over.wait()
+finally:
+    for chunk, _ in chunks:
+        backend.cancel(chunk)
+"""
+    program = _program(code, context)
+    assert program.stdout is not None
+    pids = [int(word) for word in program.stdout.readline().split()]
+    os.killpg(program.pid, signal.SIGINT)
+    _, err = program.communicate(timeout=30)
+    assert err.count("Traceback") == 1
+    assert err.strip().endswith("KeyboardInterrupt")
+    poll(lambda: not any(map(is_alive, pids)), "a worker stayed")
+
+
+def test_ctrl_c_at_exit_ends_what_runs() -> None:
+    """At exit the program waits for its work; Ctrl-C ends that."""
+    code = """
+chunk, _ = begin(backend, job_of(nap), [600])
+poll(lambda: chunk.handle.worker and chunk.handle.worker.box.running(), "never ran")
+print(chunk.handle.worker.pid, flush=True)
+"""
+    program = _program(code)
+    assert program.stdout is not None
+    pid = int(program.stdout.readline())
+    time.sleep(0.2)
+    assert program.poll() is None
+    program.send_signal(signal.SIGINT)
+    program.communicate(timeout=30)
+    poll(lambda: not is_alive(pid), "the worker stayed")
+
+
+def test_interrupts_at_any_instant_lose_nothing() -> None:
+    """Hundreds of Ctrl-C during short calls: every chunk has its end, and the pool goes on."""
+    code = """
+import random
+job = job_of(double)
+run(backend, job, [0])
+rest, struck = [], 0
+def strike():
+    for _ in range(300):
+        time.sleep(random.random() * 0.003)
+        os.kill(os.getpid(), signal.SIGINT)
+thread = threading.Thread(target=strike, daemon=True)
+thread.start()
+while thread.is_alive():
+    try:
+        told = None
+        told = Told()
+        chunk = Chunk(job, [Item(0, 1, dumps(1))], told)
+        backend.start(chunk)
+        rest.append(told)
+        backend.attend(chunk)
+        told.wait()
+    except KeyboardInterrupt:
+        struck += 1
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+ends = [told.wait().kind for told in rest]
+assert struck > 100, struck
+assert set(ends) <= {"done", "died", "cancelled"}, set(ends)
+for _ in range(5):
+    assert run(backend, job, [4]).wait().kind in ("done", "died")
+print("well", flush=True)
+"""
+    out, err = _program(code).communicate(timeout=120)
+    assert "well" in out, err

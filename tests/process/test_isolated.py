@@ -1,0 +1,150 @@
+"""A process of its own for each call, its warm spare, and streams from generators."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procession.backends.base import End, Item
+from procession.process.isolated import IsolatedBackend, IsolatedStream, isolated_spec
+from procession.process.spec import WorkerSpec
+from procession.wire.exceptions import load_exception
+from procession.wire.pickling import dumps, loads
+from tests.process.jobs import (
+    begin,
+    count_and_note,
+    count_to,
+    die_after,
+    double,
+    fail_after,
+    is_alive,
+    job_of,
+    pid,
+    poll,
+    run,
+    surroundings,
+)
+
+
+@pytest.fixture(params=["forkserver", "fork"])
+def isolated(request: pytest.FixtureRequest) -> Iterator[IsolatedBackend]:
+    """Processes that are used once."""
+    backend = IsolatedBackend(WorkerSpec(context=request.param), 2)
+    yield backend
+    backend.close(kill=True)
+
+
+def stream(backend: IsolatedBackend, function: Any, value: Any, **options: Any) -> IsolatedStream:
+    """Run a generator function."""
+    return backend.stream(job_of(function), Item(0, value, dumps(value)), **options)
+
+
+def values(source: IsolatedStream) -> tuple[list[Any], End]:
+    """All that a stream yields, and its end."""
+    found: list[Any] = []
+    while not isinstance(got := source.take(30), End):
+        found.append(loads(got.payload) if got.ok else load_exception(got.payload))
+    return found, got
+
+
+def test_each_call_has_its_own_process(isolated: IsolatedBackend) -> None:
+    """No process runs two calls, and each is gone afterwards."""
+    job = job_of(pid)
+    pids = [run(isolated, job, [0]).values[0] for _ in range(5)]
+    assert len(set(pids)) == 5
+    poll(lambda: not any(map(is_alive, pids)), "a process stayed")
+
+
+def test_spare_comes_after_the_first_call_and_goes() -> None:
+    """There is none before the first call, one after it, none when it has waited in vain."""
+    backend = IsolatedBackend(WorkerSpec(), 2, idle=0.3)
+    assert not backend._pool.workers
+    run(backend, job_of(double), [1])
+    spare = poll(lambda: backend._pool.idle and backend._pool.idle[0], "no spare")
+    poll(lambda: not is_alive(spare.pid) and not backend._pool.workers, "the spare stayed")
+    backend.close()
+
+
+def test_spare_has_imported_the_module() -> None:
+    """A spare is made for a module."""
+    backend = IsolatedBackend(isolated_spec(WorkerSpec(), "colorsys"), 1)
+    assert run(backend, job_of(surroundings), [""]).values[0]["preloaded"]
+    assert isolated_spec(WorkerSpec(), "__main__") == WorkerSpec()
+    backend.close()
+
+
+def test_at_most_so_many_at_once(isolated: IsolatedBackend) -> None:
+    """No more chunks run at once than there are workers."""
+    tolds = [begin(isolated, job_of(double), [n])[1] for n in range(8)]
+    for told in tolds:
+        told.wait()
+        assert isolated._pool.busy <= 2
+
+
+def test_stream_brings_all_values_in_order(isolated: IsolatedBackend) -> None:
+    """A generator's values come one by one, then its end."""
+    found, end = values(stream(isolated, count_to, 500))
+    assert found == list(range(500))
+    assert end.kind == "done"
+
+
+def test_stream_is_bounded(isolated: IsolatedBackend, tmp_path: Path) -> None:
+    """A generator does not run further ahead of its consumer than it may."""
+    note = tmp_path / "note"
+    source = stream(isolated, count_and_note, str(note), ahead=4)
+    poll(lambda: note.exists() and note.stat().st_size == 4, "it did not run ahead")
+    assert [loads(source.take(30).payload) for _ in range(40)] == list(range(40))  # type: ignore[union-attr]
+    assert note.stat().st_size <= 44
+    source.close()
+
+
+def test_stream_of_a_generator_that_raises(isolated: IsolatedBackend) -> None:
+    """Its exception is the last value."""
+    found, end = values(stream(isolated, fail_after, 3))
+    assert found[:3] == [0, 1, 2]
+    assert isinstance(found[3], ValueError)
+    assert end.kind == "done"
+
+
+def test_stream_of_a_process_that_dies(isolated: IsolatedBackend) -> None:
+    """What was yielded before arrives; the end says how it died."""
+    found, end = values(stream(isolated, die_after, 3))
+    assert found == [0, 1, 2]
+    assert (end.kind, end.index, end.exitcode) == ("died", 0, 4)
+
+
+def test_closed_stream_ends_its_process(isolated: IsolatedBackend, tmp_path: Path) -> None:
+    """close() kills the process; nothing more comes but the end."""
+    source = stream(isolated, count_and_note, str(tmp_path / "note"))
+    source.take(30)
+    worker = source._ticket.worker
+    assert worker is not None
+    source.close()
+    poll(lambda: not is_alive(worker.pid), "the process stayed")
+
+
+def test_forgotten_stream_ends_its_process(isolated: IsolatedBackend, tmp_path: Path) -> None:
+    """A stream that is collected takes its process with it."""
+    source = stream(isolated, count_and_note, str(tmp_path / "note"))
+    source.take(30)
+    worker = source._ticket.worker
+    assert worker is not None
+    del source
+    gc.collect()
+    poll(lambda: not is_alive(worker.pid), "the process stayed")
+
+
+def test_stream_tells_an_event_loop(isolated: IsolatedBackend) -> None:
+    """A subscriber is called when something has come, at once if it is there already."""
+    source = stream(isolated, count_to, 1)
+    come = threading.Event()
+    source.subscribe(come.set)
+    assert come.wait(30)
+    assert source.take_nowait() is not None
+    found, _ = values(source)
+    assert found == []
