@@ -18,7 +18,12 @@ from weakref import WeakKeyDictionary
 from procession.backends.base import Chunk, End, Job, Reply
 from procession.errors import PoolClosed
 from procession.process import lifeline
+from procession.process.messages import arrived
+from procession.process.reactor import reactor
+from procession.wire.beside import Broadcast
+from procession.wire.housekeeping import housekeeper
 from procession.wire.parcel import Parcel
+from procession.wire.ticket import Ticket
 from procession.worker.remote import Shipment, run_chunk
 
 __all__ = ["ExecutorBackend"]
@@ -59,6 +64,7 @@ class ExecutorBackend:
         self._name = name
         self._owned = owned
         self._local = local
+        housekeeper.later = reactor.call_later
         self._lock = threading.Lock()
         self._executor: Executor | None = None
         self._processes: Any = None
@@ -85,9 +91,18 @@ class ExecutorBackend:
             PoolClosed: The backend, or the user's executor, was shut down.
         """
         job = chunk.job
-        items = [(item.index, item.attempt, item.blob) for item in chunk.items]
+        items = [
+            (item.index, item.attempt, item.blob, _to_share(item.buffers)) for item in chunk.items
+        ]
+        buffers = job.buffers
         shipment = Shipment(
-            (_process, job.key), self._header(job), items, job.timeout, job.memory_limit
+            (_process, job.key),
+            self._header(job),
+            buffers.sendable() if isinstance(buffers, Broadcast) else (),
+            items,
+            job.timeout,
+            job.memory_limit,
+            self._owned and self._local,
         )
         future, executor = self._submit(shipment)
         chunk.handle = future
@@ -168,7 +183,9 @@ class ExecutorBackend:
         else:
             self._warm = True
             if replied:
-                chunk.listener.replied(chunk, [Reply(*fields) for fields in replied])
+                replies = [arrived(Reply(*fields)) for fields in replied]
+                _let_go(chunk, replies)
+                chunk.listener.replied(chunk, replies)
             chunk.listener.ended(chunk, End(*ended))
 
     def _broken(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
@@ -229,6 +246,19 @@ class ExecutorBackend:
             end()
         else:
             threading.Thread(target=end, name="procession-ending", daemon=True).start()
+
+
+def _to_share(buffers: Sequence[Any]) -> tuple[Any, ...]:
+    """An item's ticket, such that its memory stays as it is: a broken executor runs it again."""
+    return tuple(Ticket(*buffers)._replace(private=True)) if buffers else ()
+
+
+def _let_go(chunk: Chunk, replies: Sequence[Reply]) -> None:
+    """Items that have results are not sent again: their shared memory is free for others."""
+    done = {reply.index for reply in replies if reply.ok}
+    for item in chunk.items:
+        if item.buffers and item.index in done:
+            item.buffers = ()
 
 
 class _Ending:

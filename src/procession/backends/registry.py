@@ -28,7 +28,7 @@ class Choice(NamedTuple):
     @property
     def out_of_band(self) -> bool:
         """Whether large buffers may travel beside the pickle."""
-        return self.isolated or self.options.backend == "process"
+        return self.isolated or self.options.backend in ("process", "loky", "stdlib")
 
 
 _lock = threading.RLock()
@@ -82,7 +82,7 @@ def _initializer(options: Options) -> bytes:
             function="initializer",
             root="(initializer, initargs)",
             pickling=options.pickling,
-        ) from error
+        ) from None
 
 
 def backend_for(choice: Choice) -> Backend:

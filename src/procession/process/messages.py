@@ -29,6 +29,7 @@ __all__ = [
     "STOP",
     "TASK",
     "Task",
+    "arrived",
     "pack_replies",
     "pack_task",
     "unpack_replies",
@@ -127,12 +128,13 @@ def unpack_replies(
     """The other side of `pack_replies`. Shared memory is opened at once: its sender may end."""
     rest = iter(segments)
     return [
-        _arrived(Reply(index, ok, *_unpack(packed, rest), seconds, False, extras), passed)
+        arrived(Reply(index, ok, *_unpack(packed, rest), seconds, False, extras), passed)
         for index, ok, packed, seconds, extras in message[1]
     ]
 
 
-def _arrived(reply: Reply, passed: Passed | None) -> Reply:
+def arrived(reply: Reply, passed: Passed | None = None) -> Reply:
+    """A reply whose shared memory is open; what stops that becomes the answer."""
     if not isinstance(reply.buffers, tuple) or not reply.buffers:
         return reply
     from procession.wire.arrivals import open_ticket

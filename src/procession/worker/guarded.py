@@ -25,11 +25,13 @@ class Guard:
         spec = WorkerSpec(None, initializer, initargs, threads_per_worker=threads)
         self._backend = ProcessBackend(spec, 1)
 
-    def run(self, job: Job, item: tuple[int, int, bytes]) -> tuple[list[Reply], End]:
+    def run(
+        self, job: Job, item: tuple[int, int, bytes, tuple[Any, ...]]
+    ) -> tuple[list[Reply], End]:
         """Run one item and say how it ended."""
-        index, attempt, blob = item
+        index, attempt, blob, buffers = item
         heard = _Heard()
-        chunk = Chunk(job, [Item(index, None, blob, attempt=attempt)], heard)
+        chunk = Chunk(job, [Item(index, None, blob, buffers, attempt)], heard)
         self._backend.start(chunk)
         heard.over.wait()
         return heard.replies, heard.end

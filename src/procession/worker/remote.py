@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from procession.backends.base import End, Job, Reply
+from procession.wire.segments import segments
 from procession.worker import state
 from procession.worker.run import Runner
 
@@ -39,16 +40,20 @@ class Shipment(NamedTuple):
     Attributes:
         key: The job, unique over all processes that may send to the same worker.
         header: The job's header, or where to read it if it is large (see `wire.parcel`).
-        items: ``(index, attempt, blob)`` each; a single one if the job has limits.
+        buffers: The header's large buffers: a ticket, or the bytes themselves.
+        items: ``(index, attempt, blob, ticket)`` each; a single one if the job has limits.
         timeout: The job's limit for one item, in seconds.
         memory_limit: The job's limit for one item, in bytes.
+        beside: Whether large results may come home in shared memory.
     """
 
     key: tuple[str, int]
     header: Any
-    items: Sequence[tuple[int, int, bytes]]
+    buffers: Any
+    items: Sequence[tuple[int, int, bytes, tuple[Any, ...]]]
     timeout: float | None = None
     memory_limit: int | None = None
+    beside: bool = False
 
 
 _runner: Runner | None = None
@@ -57,6 +62,11 @@ _guard: Any = None
 _guarding = threading.Lock()
 _initializer: tuple[Any, tuple[Any, ...]] = (None, ())
 _threads: int | None = None
+_heavy: Any = None
+"""The last job that came with large buffers."""
+
+_IDLE_BYTES = 64 * 1024 * 1024
+"""Most memory a worker keeps for its next results: no clock gives it back here. A guess."""
 
 
 def set_up(setup: Setup) -> None:
@@ -99,8 +109,20 @@ def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], tuple[Any, ...
     """Run one chunk; return its replies and its end, as plain tuples."""
     if shipment.timeout is not None or shipment.memory_limit is not None:
         replies, end = _run_guarded(shipment)
-        return [tuple(reply) for reply in replies], tuple(end)
-    return _run(shipment), tuple(End("done"))
+    else:
+        replies, end = _run(shipment), End("done")
+    return [tuple(reply._replace(buffers=_plain(reply.buffers))) for reply in replies], tuple(end)
+
+
+def _plain(buffers: Any) -> Any:
+    """The ticket of a reply, or what is to be sent instead."""
+    if not buffers or isinstance(buffers, tuple):
+        return tuple(buffers)
+    from pickle import PickleBuffer
+
+    # From the process that ends with its item's limit: memory of ours, for the way on.
+    placed = segments.place([PickleBuffer(buffer) for buffer in buffers], transit=True)
+    return [bytearray(buffer) for buffer in buffers] if placed is None else tuple(placed)
 
 
 def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
@@ -118,28 +140,32 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
             hash((process, number)),
             "",
             lambda: unpack(shipment.header),
+            shipment.buffers,
             timeout=shipment.timeout,
             memory_limit=shipment.memory_limit,
         )
         return _guard.run(job, shipment.items[0])
 
 
-def _run(shipment: Shipment) -> list[tuple[Any, ...]]:
-    global _runner
+def _run(shipment: Shipment) -> list[Reply]:
+    global _heavy, _runner
     if _runner is None:
-        _runner = Runner(out_of_band=False)
-    key, header, items = shipment[:3]
+        _runner = Runner(out_of_band=shipment.beside)
+        segments.idle_bytes = min(segments.idle_bytes, _IDLE_BYTES)
+    key, header, buffers, items = shipment[:4]
     if not _runner.knows(key):
         if _setup_error is not None:
             _runner.refuse(key, _setup_error)
         else:
             from procession.wire.parcel import unpack
 
-            _runner.learn(key, unpack(header))
+            if buffers and _heavy is not None:
+                _runner.forget(_heavy)  # it comes again with its next chunk, if there is one
+            _heavy = key if buffers else _heavy
+            _runner.learn(key, unpack(header), buffers)
     replies: list[Reply] = []
-    whole = ((index, attempt, blob, ()) for index, attempt, blob in items)
-    _runner.run(key, whole, replies.append, _nobody_watches)
-    return [tuple(reply) for reply in replies]
+    _runner.run(key, items, replies.append, _nobody_watches)
+    return replies
 
 
 def _nobody_watches(index: int) -> None:
