@@ -268,6 +268,7 @@ def isolated(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
 def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict[str, Any]) -> Any:
     from procession import decoration
     from procession.configuration import validate
+    from procession.pitfalls import warn_about
 
     if extra:
         raise decoration.positional_options(style, (function, *extra))
@@ -277,6 +278,7 @@ def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict
         from procession.function import Function
 
         decoration.check(function, style)
+        warn_about(decoration.unwrapped(function))
         return Function(function, style, decorator)
 
     if function is not _MISSING:

@@ -7,13 +7,12 @@ the other workers. Only the compiled code is looked at: no source is read, nothi
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from opcode import HAVE_ARGUMENT, opmap, opname, stack_effect
 from types import CodeType
 from typing import Any
 
-from procession.errors import ParallelWarning
+from procession._warn import warn_user
 
 __all__ = ["pitfalls", "warn_about"]
 
@@ -67,15 +66,10 @@ _UNSHARED = {
 _HOMES = frozenset({"_thread", "threading", "_io", "multiprocessing.synchronize"})
 
 
-def warn_about(function: Callable[..., Any], stacklevel: int = 1) -> None:
-    """Warn of each pitfall in a function's code.
-
-    Args:
-        function: What is being decorated.
-        stacklevel: As for `warnings.warn`: 1 is the caller of this function.
-    """
+def warn_about(function: Callable[..., Any]) -> None:
+    """Warn of each pitfall in the code of a function that is being decorated."""
     for text in pitfalls(function):
-        warnings.warn(text, ParallelWarning, stacklevel=stacklevel + 1)
+        warn_user(text)
 
 
 def pitfalls(function: Callable[..., Any]) -> list[str]:

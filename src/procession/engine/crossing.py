@@ -47,4 +47,4 @@ def across(header: Header, index: int, value: Any) -> Any:
             function=settings.name,
             root="result",
             pickling=settings.pickling,
-        ) from error
+        ) from None

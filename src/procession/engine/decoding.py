@@ -7,6 +7,7 @@ from typing import Any
 from procession.backends.base import Item, Reply
 from procession.engine.blame import Rules
 from procession.engine.plan import Settled
+from procession.errors import NotPicklable
 from procession.outcome import Outcome
 from procession.wire.exceptions import add_item_note, load_exception
 from procession.wire.pickling import loads
@@ -17,7 +18,16 @@ __all__ = ["error_of", "outcome_of", "value_of"]
 def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
     """The exception that an item raised, as itself, with a note that names function and item."""
     error: BaseException = reply.payload if reply.raw else load_exception(reply.payload)
+    if isinstance(error, NotPicklable) and error.where == "argument":
+        error = _located(error, item, rules)
     return noted(error, item, rules)
+
+
+def _located(error: NotPicklable, item: Item, rules: Rules) -> BaseException:
+    """A worker that could not rebuild an argument knows the type; only here is the object."""
+    from procession.wire.explain import locate
+
+    return locate(error, item.value, root=rules.root)
 
 
 def noted(error: BaseException, item: Item, rules: Rules) -> BaseException:

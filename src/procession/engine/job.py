@@ -48,7 +48,10 @@ class Call(NamedTuple):
 def rules_of(call: Call, *, single: bool = False) -> Rules:
     """The options that decide about retries."""
     options = call.options
-    return Rules(call.name, options.retries, options.retry_on, single)
+    code = getattr(call.function, "__code__", None)
+    names = code.co_varnames[len(call.prefix) : code.co_argcount] if code is not None else ()
+    root = names[0] if names and not single else "args"
+    return Rules(call.name, options.retries, options.retry_on, single, root)
 
 
 def header_here(call: Call, style: Style, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Header:
@@ -181,7 +184,7 @@ def _dump_shared(
             target=call.function,
             function=call.name,
             pickling=pickling,
-        ) from error
+        ) from None
 
 
 def packer(
@@ -201,7 +204,7 @@ def packer(
             else:
                 blob = dumps(value, pickling)
         except Exception as error:
-            raise _refusal(error, call, style, value) from error
+            raise _refusal(error, call, style, value) from None
         return Item(index, value, blob, buffers)
 
     return pack

@@ -8,6 +8,7 @@ wherever the same file (or notebook cell) can be read.
 from __future__ import annotations
 
 import os
+import sys
 from itertools import islice
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -16,6 +17,9 @@ __all__ = ["Frame", "pack_traceback", "unpack_traceback"]
 
 Frame = tuple[str, str, str, str, int, tuple[int | None, int | None, int | None, int | None]]
 """File, module name, function name, qualified name, line, (line, end line, column, end column)."""
+
+_KNOWN_TABLES = sys.implementation.name == "cpython" and sys.version_info < (3, 15)
+"""Whether code objects have the location tables that `_line_table` writes."""
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _HEAD, _TAIL = 20, 80
@@ -47,11 +51,26 @@ def _pack_frame(traceback: TracebackType) -> Frame:
 
 def unpack_traceback(frames: list[Frame]) -> TracebackType | None:
     """A traceback that prints as the packed one did."""
+    if not _KNOWN_TABLES:
+        return _by_tblib(frames)
     traceback: TracebackType | None = None
     for frame in reversed(frames):
         made, lasti = _make_frame(frame)
         traceback = TracebackType(traceback, made, lasti, frame[4])
     return traceback
+
+
+def _by_tblib(frames: list[Frame]) -> TracebackType | None:
+    """The same without columns, for interpreters whose location tables we do not know."""
+    import tblib
+
+    following: dict[str, Any] | None = None
+    for filename, module, name, _, line, _ in reversed(frames):
+        code = {"co_filename": filename, "co_name": name}
+        names = {"__name__": module, "__file__": filename}
+        frame = {"f_globals": names, "f_code": code, "f_lineno": line, "f_locals": {}}
+        following = {"tb_frame": frame, "tb_lineno": line, "tb_next": following}
+    return None if following is None else tblib.Traceback.from_dict(following).as_traceback()
 
 
 class _Here(Exception):
