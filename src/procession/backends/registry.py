@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import Any, NamedTuple
 
@@ -173,6 +174,18 @@ def shutdown(*, wait: bool = True) -> None:
         _foreign.clear()
     for pool in pools:
         pool.close(wait=wait, kill=True)
+    if wait:
+        _stop_helpers()
+
+
+def _stop_helpers() -> None:
+    """End the fork server and the helper thread, if they were ever started."""
+    cleanup = sys.modules.get("procession.process.cleanup")
+    if cleanup is not None:
+        cleanup.stop_helpers()
+    alarm = sys.modules.get("procession.engine.alarm")
+    if alarm is not None:
+        alarm.stop()
     from procession.wire.housekeeping import housekeeper
 
     housekeeper.clear()

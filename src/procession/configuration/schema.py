@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_BACKEND", "NEVER_INLINE", "OptionValues", "Options"]
 
-DEFAULT_BACKEND: Final = "loky"
+DEFAULT_BACKEND: Final = "process"
 
 BackendName = Literal["process", "loky", "stdlib", "thread", "serial", "dask", "ray"]
 ContextName = Literal["fork", "spawn", "forkserver", "loky"]

@@ -13,7 +13,11 @@ from collections.abc import Callable
 from itertools import count
 from time import monotonic
 
-__all__ = ["Alarm", "after"]
+__all__ = ["Alarm", "after", "stop"]
+
+
+_IDLE_SECONDS = 1.0
+"""Seconds without an alarm after which the thread ends."""
 
 
 class Alarm:
@@ -51,11 +55,30 @@ class _Clock:
             elif alarm.when < self._sleeps_until:
                 self._changed.notify()
 
+    def stop(self) -> None:
+        """End the thread, unless it is needed again."""
+        with self._changed:
+            self._heap.clear()
+            thread = self._thread
+            self._changed.notify()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(1.0)
+
     def _loop(self) -> None:
         while True:
             action = self._next()
             if action is not None:
                 action()
+            elif self._ends():
+                return
+
+    def _ends(self) -> bool:
+        """Whether nothing has been armed for a while: then the thread goes."""
+        with self._changed:
+            if self._heap:
+                return False
+            self._thread = None
+            return True
 
     def _next(self) -> Callable[[], None] | None:
         with self._changed:
@@ -64,9 +87,8 @@ class _Clock:
                 action = heapq.heappop(self._heap)[2].action
                 if action is not None:
                     return action
-            # Waking every 10 ms while alarms come and go is cheaper than a wake-up for each.
-            self._sleeps_until = self._heap[0][0] if self._heap else float("inf")
-            self._changed.wait(self._sleeps_until - now if self._heap else None)
+            self._sleeps_until = self._heap[0][0] if self._heap else now + _IDLE_SECONDS
+            self._changed.wait(self._sleeps_until - now)
             return None
 
 
@@ -82,3 +104,9 @@ def after(seconds: float, action: Callable[[], None]) -> Alarm:
     alarm = Alarm(monotonic() + seconds, action)
     _clock.add(alarm)
     return alarm
+
+
+def stop() -> None:
+    """End the helper thread; the next alarm starts it again."""
+    if _pid == os.getpid():
+        _clock.stop()
