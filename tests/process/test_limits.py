@@ -56,6 +56,6 @@ def test_memory_limit(make: Make, context: str) -> None:
     end = told.wait()
     assert (end.kind, end.index) == ("memory", 1)
     assert end.peak > 120_000_000
-    assert told.values == {0: 1_000_000}
+    assert told.values in ({0: 1_000_000}, {})  # a reply may wait 10 ms, and die with its worker
     assert run(backend, job_of(double), [1]).values == {0: 2}
     del inherited

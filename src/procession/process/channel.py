@@ -8,7 +8,7 @@ blocks.
 A worker passes descriptors with a frame's first bytes (SCM_RIGHTS), so that what they stand for can
 be opened though the worker has died since.
 
-Frame: ``<u32 length of the tuple> <u64 bytes of all segments>``, the tuple, the segments. The
+Frame: ``<u32 length of the tuple> <u64 number of segments>``, the tuple, the segments. The
 tuple's last entry then gives the length of each segment.
 """
 
@@ -59,7 +59,7 @@ def frame(message: tuple[Any, ...], segments: Sequence[Any] = ()) -> Frame:
     views = [memoryview(segment).cast("B") for segment in segments]
     sizes = tuple(map(len, views))
     body = marshal.dumps((*message, sizes))
-    return Frame([_HEAD.pack(len(body), sum(sizes)) + body, *views])
+    return Frame([_HEAD.pack(len(body), len(sizes)) + body, *views])
 
 
 class Passed(dict[int, int]):
