@@ -1,0 +1,189 @@
+"""What one call costs: a raw pipe echo, our pool, and the pools of others, in one interleaved run.
+
+    python benchmarks/latency.py [--calls 300] [--context forkserver]
+
+Prints medians in microseconds of a warm ``submit(x).result()`` and of a call in a process of its
+own, and the cold start to the first result in milliseconds. The echo sends the same bytes to a
+process that sends them back, with one read and one write on each side. Others that are not
+installed are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Call = Callable[[], object]
+
+
+def plus_one(x: int) -> int:
+    return x + 1
+
+
+def echo_forever(connection: int) -> None:
+    while data := os.read(connection, 65536):
+        os.write(connection, data)
+
+
+@contextmanager
+def raw_echo() -> Iterator[Call]:
+    import pickle
+    import socket
+
+    from procession.backends.base import Item, Job
+    from procession.process import messages
+
+    item = Item(0, 1, pickle.dumps(((1,), {}), 5))
+    data = b"".join(messages.pack_task(Job(1, "plus_one"), [item], False, ()))
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        echo_forever(theirs.fileno())
+        os._exit(0)
+    theirs.close()
+    number = ours.fileno()
+
+    def call() -> None:
+        os.write(number, data)
+        os.read(number, 65536)
+
+    yield call
+    ours.close()
+    os.waitpid(child, 0)
+
+
+@contextmanager
+def procession_pool(context: str) -> Iterator[Call]:
+    import procession
+
+    function = procession.background(backend="process", context=context, workers=1)(plus_one)
+    yield lambda: function.submit(1).result()
+
+
+@contextmanager
+def procession_isolated(context: str) -> Iterator[Call]:
+    import procession
+
+    function = procession.isolated(context=context)(plus_one)
+    yield lambda: function(1)
+
+
+@contextmanager
+def standard_library(context: str) -> Iterator[Call]:
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(context)) as pool:
+        yield lambda: pool.submit(plus_one, 1).result()
+
+
+@contextmanager
+def mp_pool(context: str) -> Iterator[Call]:
+    with multiprocessing.get_context(context).Pool(1) as pool:
+        yield lambda: pool.apply(plus_one, (1,))
+
+
+@contextmanager
+def loky_pool(context: str) -> Iterator[Call]:
+    from loky import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(1) as pool:
+        yield lambda: pool.submit(plus_one, 1).result()
+
+
+@contextmanager
+def pebble_pool(context: str) -> Iterator[Call]:
+    from pebble import ProcessPool
+
+    with ProcessPool(1, context=multiprocessing.get_context(context)) as pool:
+        yield lambda: pool.submit(plus_one, None, 1).result()
+
+
+@contextmanager
+def pebble_process(context: str) -> Iterator[Call]:
+    from pebble import concurrent
+
+    function = concurrent.process(context=multiprocessing.get_context(context))(plus_one)
+    yield lambda: function(1).result()
+
+
+@contextmanager
+def mpire_pool(context: str) -> Iterator[Call]:
+    from mpire import WorkerPool
+
+    with WorkerPool(1, start_method=context) as pool:
+        yield lambda: pool.apply(plus_one, (1,))
+
+
+POOLS: dict[str, Callable[[str], Any]] = {
+    "raw pipe echo": lambda context: raw_echo(),
+    "procession": procession_pool,
+    "ProcessPoolExecutor": standard_library,
+    "multiprocessing.Pool": mp_pool,
+    "loky": loky_pool,
+    "pebble": pebble_pool,
+    "mpire": mpire_pool,
+}
+ALONE: dict[str, Callable[[str], Any]] = {
+    "procession @isolated": procession_isolated,
+    "pebble @concurrent.process": pebble_process,
+}
+
+
+def opened(makers: dict[str, Callable[[str], Any]], context: str) -> dict[str, tuple[Any, Call]]:
+    """Those that are installed, each with its first call done; prints how long that took."""
+    ready: dict[str, tuple[Any, Call]] = {}
+    for name, make in makers.items():
+        begin = time.perf_counter()
+        manager = make(context)
+        try:
+            call = manager.__enter__()
+        except ImportError:
+            continue
+        call()
+        print(f"{name:28} first result after {1000 * (time.perf_counter() - begin):7.0f} ms")
+        ready[name] = (manager, call)
+    return ready
+
+
+def measure(calls: dict[str, tuple[Any, Call]], rounds: int, pause: float) -> None:
+    """Medians, one call of each in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, (_, call) in calls.items():
+            begin = time.perf_counter()
+            call()
+            taken[name].append(time.perf_counter() - begin)
+            time.sleep(pause)
+    echo = statistics.median(next(iter(taken.values())))
+    for name, times in taken.items():
+        median = statistics.median(times)
+        print(f"{name:28} {1e6 * median:9.0f} µs {median / echo:7.1f} x")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--context", default="forkserver")
+    arguments = parser.parse_args()
+    print(f"Python {sys.version.split()[0]}, {arguments.context}, {os.cpu_count()} CPUs\n")
+    print("Cold start (imports of the library included)")
+    pools = opened(POOLS, arguments.context)
+    alone = opened(ALONE, arguments.context)
+    print("\nWarm call")
+    measure(pools, arguments.calls, 0.0)
+    print("\nA process of its own for each call, half a second between two calls")
+    measure({"raw pipe echo": pools["raw pipe echo"], **alone}, 10, 0.5)
+    for manager, _ in (*pools.values(), *alone.values()):
+        manager.__exit__(None, None, None)
+
+
+if __name__ == "__main__":
+    main()
