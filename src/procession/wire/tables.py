@@ -19,7 +19,7 @@ from procession.wire.importing import MAIN, find, importable
 from procession.wire.kinds import class_of
 from procession.wire.refusals import Refusal, Refused, refusal_of
 
-__all__ = ["PLAIN", "ByValue", "Table", "refuse", "special_reducers"]
+__all__ = ["PLAIN", "ByValue", "Table", "refuse", "special_reducers", "wrap_reducer"]
 
 Reduce = Callable[[Any], Any]
 
@@ -116,6 +116,29 @@ special_reducers: dict[str, Reduce] = {
 }
 
 
+_wrappers: dict[type, list[Callable[[Reduce], Reduce]]] = {}
+_tables: list[Table] = []
+
+
+def wrap_reducer(cls: type, wrapper: Callable[[Reduce], Reduce]) -> None:
+    """Have some objects of a type, and of its subclasses, pickled in another way.
+
+    Args:
+        cls: The type.
+        wrapper: Given the usual reducer, makes the one to be asked instead.
+    """
+    _wrappers.setdefault(cls, []).append(wrapper)
+    for table in _tables:
+        table.clear()
+
+
+def _wrapped(cls: type, reduce: Reduce) -> Reduce:
+    for base in cls.__mro__:
+        for wrapper in _wrappers.get(base, ()):
+            reduce = wrapper(reduce)
+    return reduce
+
+
 class Table(dict[type, Reduce]):
     """A dispatch table that fills itself.
 
@@ -132,6 +155,7 @@ class Table(dict[type, Reduce]):
         self._named = named
         self._extra = extra
         self.registered = 0
+        _tables.append(self)
 
     def keep_in_step(self) -> None:
         """Forget everything when somebody has registered reducers with `copyreg` since."""
@@ -142,12 +166,12 @@ class Table(dict[type, Reduce]):
     def __missing__(self, cls: type) -> Reduce:
         registered = copyreg.dispatch_table.get(cls)
         if registered is not None:
-            return registered  # not remembered: it may be replaced
+            return _wrapped(cls, registered)  # not remembered: it may be replaced
         if not self._named and issubclass(cls, type):
             raise KeyError(cls)  # the by-value pickler looks at each class itself
         if len(self) > _MOST_TYPES:
             self.clear()  # it holds on to classes that may be gone otherwise
-        reduce = self[cls] = self._judge(cls)
+        reduce = self[cls] = _wrapped(cls, self._judge(cls)) if _wrappers else self._judge(cls)
         return reduce
 
     def _judge(self, cls: Any) -> Reduce:
