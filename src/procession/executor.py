@@ -13,12 +13,15 @@ from itertools import islice
 from typing import Any, NoReturn, TypeVar, Unpack
 
 from procession.backends import registry
+from procession.backends.base import Chunk, End
 from procession.configuration import Options, OptionValues, resolve, validate
 from procession.decoration import is_decorated
+from procession.engine.blame import Rules
 from procession.engine.job import Call, make_job, packer, rules_of
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
+from procession.process.cleanup import has_ended
 
 __all__ = ["Pool"]
 
@@ -85,6 +88,11 @@ class Pool(Executor):
         for name, value in standard:
             if value is None:
                 continue
+            if name == "workers" and isinstance(value, int) and value <= 0:
+                raise OptionError(
+                    f"max_workers must be greater than 0, and is {value}. Leave it out for all "
+                    "usable CPUs."
+                )
             if name in given:
                 raise OptionError(
                     f"Pool() was given {name} twice, {given[name]!r} and {value!r}: leave one out."
@@ -98,6 +106,7 @@ class Pool(Executor):
         self._backend = registry.open_backend(choice)
         self._lock = threading.Lock()
         self._open = True
+        self._broken = ""
         self._calls: weakref.WeakSet[SingleCall] = weakref.WeakSet()
 
     def _resolved(self) -> Options:
@@ -113,10 +122,14 @@ class Pool(Executor):
             PoolClosed: The pool was shut down. It is a `RuntimeError`.
         """
         with self._lock:
+            if self._broken:
+                raise self._broken_error()
             if not self._open:
                 raise PoolClosed("cannot schedule new futures after shutdown")
+            if has_ended():
+                raise PoolClosed("cannot schedule new futures after interpreter shutdown")
             call = self._call(fn)
-            single = SingleCall(self._backend, rules_of(call, single=True))
+            single = _PoolCall(self, rules_of(call, single=True))
             self._calls.add(single)
             try:
                 job = make_job(
@@ -127,6 +140,18 @@ class Pool(Executor):
             except Exception as error:
                 single.future.settle(None, error)
         return single.future
+
+    def _break(self, error: BaseException | None) -> None:
+        """The initializer has failed: no worker can be had."""
+        self._broken = f"its initializer raised {error!r}"
+
+    def _broken_error(self) -> BaseException:
+        from procession.errors import WorkerDied
+
+        return WorkerDied(
+            f"No worker of this Pool could be set up: {self._broken}. Mend the initializer, and "
+            "make a new Pool."
+        )
 
     def _call(self, fn: Any) -> Call:
         decorated = None
@@ -186,12 +211,12 @@ class Pool(Executor):
     ) -> Iterator[Any]:
         try:
             while futures:
-                result = futures[0].result(None if end is None else end - time.monotonic())
-                futures.popleft()
+                future = futures.popleft()
                 for fn, args in islice(calls, 1):
                     futures.append(self.submit(fn, *args))
-                yield result
-                del result
+                slot = [future]
+                del future
+                yield _taken(slot, end)
         finally:
             for future in futures:
                 future.cancel()
@@ -225,6 +250,32 @@ class Pool(Executor):
         if name in _INSTEAD:
             raise AttributeError(f"Pool has no {name}(): {_INSTEAD[name]}.")
         raise AttributeError(f"Pool has no attribute {name!r}")
+
+
+def _taken(slot: list[Future[Any]], end: float | None) -> Any:
+    """The result of the future in the slot, kept by nobody else; one that fails is cancelled."""
+    future = slot.pop()
+    try:
+        return future.result(None if end is None else end - time.monotonic())
+    finally:
+        future.cancel()
+
+
+class _PoolCall(SingleCall):
+    """A call of a pool, which a failing initializer breaks, as it does the standard library's."""
+
+    def __init__(self, pool: Pool, rules: Rules) -> None:
+        super().__init__(pool._backend, rules)
+        self._pool = pool
+
+    def ended(self, chunk: Chunk, end: End) -> None:
+        """The worker is done with it, one way or another."""
+        failed = end.kind == "refused" and not isinstance(end.error, PoolClosed)
+        if failed and self._pool._options.initializer is not None:
+            self._pool._break(end.error)
+            self._over(None, self._pool._broken_error())
+        else:
+            super().ended(chunk, end)
 
 
 class _Several:

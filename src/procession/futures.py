@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as cf
+import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, overload
 
@@ -85,17 +86,23 @@ class Future(cf.Future[T]):
             concurrent.futures.CancelledError: It was cancelled.
             BaseException: What the call raised.
         """
-        work = self._work
-        if work is not None:
-            work.attend(timeout)
-        return super().result(timeout)
+        return super().result(self._attend(timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the call and return what it raised, or `None`; else as `result`."""
+        return super().exception(self._attend(timeout))
+
+    def _attend(self, timeout: float | None) -> float | None:
+        """Wait as directly as possible; gives what is left of the timeout."""
         work = self._work
-        if work is not None:
-            work.attend(timeout)
-        return super().exception(timeout)
+        if work is None:
+            return timeout
+        if timeout is None:
+            work.attend(None)
+            return None
+        end = time.monotonic() + timeout
+        work.attend(timeout)
+        return max(0.0, end - time.monotonic())
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """Give the future its result or error, unless it was cancelled meanwhile."""

@@ -240,6 +240,8 @@ class ExecutorBackend:
             held, self._holds = self._holds, False
             processes = list((self._processes or {}).values()) if kill else []
         if executor is None or not self._owned:
+            if held:
+                lifeline.release()
             return
         end = _Ending(executor, processes, held, self._name)
         if wait:

@@ -8,6 +8,7 @@ from typing import Any
 
 from procession.backends.executor import ExecutorBackend
 from procession.configuration import Options
+from procession.wire.initializing import Packed
 from procession.worker.remote import Setup, set_up
 from procession.worker.threads import thread_environment
 
@@ -17,7 +18,7 @@ _IDLE_SECONDS = 60
 """How long loky keeps an idle worker."""
 
 
-def executor_backend(options: Options, initializer: bytes) -> ExecutorBackend:
+def executor_backend(options: Options, initializer: Packed) -> ExecutorBackend:
     """The backend for ``backend="loky"``, ``"stdlib"`` or an executor instance."""
     backend = options.backend
     if backend == "loky":
@@ -35,13 +36,13 @@ def executor_backend(options: Options, initializer: bytes) -> ExecutorBackend:
     return ExecutorBackend(lambda _: backend, workers, name, owned=False, local=local)
 
 
-def _setup(options: Options, initializer: bytes, *, forked: bool) -> Setup:
+def _setup(options: Options, initializer: Packed, *, forked: bool) -> Setup:
     from procession.process import lifeline
 
     return Setup(os.getpid(), options.threads_per_worker, initializer, forked, lifeline.ticket())
 
 
-def _loky(options: Options, initializer: bytes, workers: int) -> Executor:
+def _loky(options: Options, initializer: Packed, workers: int) -> Executor:
     from loky import ProcessPoolExecutor
 
     context: Any = options.context
@@ -63,7 +64,7 @@ def _loky(options: Options, initializer: bytes, workers: int) -> Executor:
     )
 
 
-def _stdlib(options: Options, initializer: bytes, workers: int) -> Executor:
+def _stdlib(options: Options, initializer: Packed, workers: int) -> Executor:
     from concurrent.futures import ProcessPoolExecutor
 
     context = options.context if options.context is not None else "spawn"

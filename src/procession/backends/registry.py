@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from procession.backends.base import Backend
 from procession.configuration import Options
+from procession.wire.initializing import Packed, pack_initializer
 
 __all__ = ["Choice", "backend_for", "is_warm", "one_by_one", "open_backend", "shutdown"]
 
@@ -59,29 +60,33 @@ def _key(choice: Choice) -> Any:
         options.backend,
         options.workers,
         context if context is None or isinstance(context, str) else id(context),
-        _initializer(options),
+        _identity(_initializer(options)),
         options.max_tasks_per_worker,
         options.threads_per_worker,
     )
 
 
-def _initializer(options: Options) -> bytes:
-    """The initializer and its arguments as they are sent, which is also what tells them apart."""
-    if options.initializer is None:
-        return b""
-    from procession.wire.explain import explain
-    from procession.wire.pickling import dumps
+def _identity(packed: Packed) -> Any:
+    return packed if isinstance(packed, bytes) else (packed[0], *map(id, packed[1]))
 
-    given = (options.initializer, options.initargs)
+
+def _initializer(options: Options) -> Packed:
+    """The initializer and its arguments as they are sent, which is also what tells them apart.
+
+    Raises:
+        NotPicklable: The initializer cannot cross.
+    """
     try:
-        return dumps(given, options.pickling)
+        return pack_initializer(options.initializer, options.initargs)
     except Exception as error:
+        from procession.wire.explain import explain
+
         raise explain(
             error,
-            given,
+            options.initializer,
             where="argument",
             function="initializer",
-            root="(initializer, initargs)",
+            root="initializer",
             pickling=options.pickling,
         ) from None
 
@@ -179,7 +184,10 @@ def shutdown(*, wait: bool = True) -> None:
 
 
 def _stop_helpers() -> None:
-    """End the fork server and the helper thread, if they were ever started."""
+    """End the fork server and the helper thread, and give back memory kept for the next use."""
+    housekeeping = sys.modules.get("procession.wire.housekeeping")
+    if housekeeping is not None:
+        housekeeping.housekeeper.clear()
     cleanup = sys.modules.get("procession.process.cleanup")
     if cleanup is not None:
         cleanup.stop_helpers()

@@ -107,7 +107,12 @@ def make_job(
         )
         return pack_header(function, shared, settings)
 
-    return _new_job(call, lambda: context.run(pack), Broadcast(buffers) if buffers else ())
+    job = _new_job(call, lambda: context.run(pack), Broadcast(buffers) if buffers else ())
+    if args or kwargs or call.prefix:
+        # What was pickled by its address must be kept until the last worker has opened it.
+        here = header_here(call, style, args, kwargs or {})
+        job.call = lambda item: reply_here(here, item)
+    return job
 
 
 class _Kept(NamedTuple):

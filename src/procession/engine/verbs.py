@@ -48,7 +48,7 @@ class _Where:
         if nested:
             from procession.worker.run import nested as rule
 
-            rule.check(call.name)
+            rule.check(call.name, options.nested)
         limited = options.timeout is not None or options.memory_limit is not None
         self.serial = options.backend == "serial" or (nested and not limited)
         self.shares = options.backend == "thread" and not call.isolated

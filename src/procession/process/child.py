@@ -33,7 +33,7 @@ class Plan(NamedTuple):
         around: The caller's surroundings, where they are not inherited.
         threads: Cap for OpenMP and BLAS pools, or `None`.
         preload: Modules to import before it is ready.
-        initializer: Pickled ``(initializer, initargs)``, or empty.
+        initializer: The initializer and its arguments, packed; or empty.
         rehearse: Whether to run an item of no meaning first, as the real one is in a hurry.
     """
 
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     around: environment.Surroundings | None
     threads: int | None
     preload: tuple[str, ...]
-    initializer: bytes
+    initializer: Any
     rehearse: bool
 
 
@@ -170,10 +170,11 @@ def _prepare(plan: Plan) -> None:
         except Exception:
             continue  # the item that needs it raises it again, where it can be told
     if plan.initializer:
-        from procession.wire.pickling import loads
+        from procession.wire.initializing import open_initializer
+        from procession.worker.state import base_context
 
-        initializer, initargs = loads(plan.initializer)
-        initializer(*initargs)
+        initializer, initargs = open_initializer(plan.initializer)
+        base_context.run(initializer, *initargs)
 
 
 class _Outbox:

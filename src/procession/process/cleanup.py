@@ -12,10 +12,11 @@ from procession.process import forks
 if TYPE_CHECKING:
     from procession.process.pool import WorkerPool
 
-__all__ = ["at_exit", "register", "shutdown", "stop_helpers"]
+__all__ = ["at_exit", "has_ended", "register", "shutdown", "stop_helpers"]
 
 _pools: WeakSet[WorkerPool] = WeakSet()
 _registered = False
+_ended = False
 
 
 def register(pool: WorkerPool) -> None:
@@ -31,6 +32,11 @@ def register(pool: WorkerPool) -> None:
         atexit.register(at_exit)
         forks.renew_in_child(_renew)
     _pools.add(pool)
+
+
+def has_ended() -> bool:
+    """Whether the interpreter is ending, so that no new work is taken."""
+    return _ended
 
 
 def _renew() -> None:
@@ -61,7 +67,11 @@ def at_exit() -> None:
 
     Work that nobody will read is not finished: chunks whose listener says ``abandoned``.
     """
+    global _ended
+    _ended = True
     try:
+        if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
+            shutdown(kill=True)  # the program was interrupted, so nobody waits for what still runs
         for pool in list(_pools):
             pool.drop_abandoned()
         while any(pool.at_work for pool in list(_pools)):

@@ -9,6 +9,7 @@ from procession.process.launching import launch_worker
 from procession.process.listening import welcome
 from procession.process.spec import WorkerSpec
 from procession.process.worker import Worker
+from procession.wire.initializing import Packed, pack_initializer
 
 if TYPE_CHECKING:
     from procession.process.pool import WorkerPool
@@ -31,7 +32,7 @@ class Hiring:
     def __init__(self, pool: WorkerPool, spec: WorkerSpec) -> None:
         self._pool = pool
         self._spec = spec
-        self._initializer: bytes | None = None
+        self._initializer: Packed | None = None
         self.renew()
 
     def renew(self) -> None:
@@ -128,7 +129,7 @@ class Hiring:
             worker: Worker | None = None
             error: BaseException | None = None
             try:
-                worker = launch_worker(self._spec, self._pickled(), rehearse=pool.single_use)
+                worker = launch_worker(self._spec, self._packed(), rehearse=pool.single_use)
                 welcome(pool, worker)
             except BaseException as raised:
                 error = raised
@@ -142,15 +143,9 @@ class Hiring:
             if error is not None:
                 pool.refuse(error)
 
-    def _pickled(self) -> bytes:
+    def _packed(self) -> Packed:
         if self._initializer is None:
-            spec = self._spec
-            if spec.initializer is None:
-                self._initializer = b""
-            else:
-                from procession.wire.pickling import dumps
-
-                self._initializer = dumps((spec.initializer, spec.initargs), "by-value")
+            self._initializer = pack_initializer(self._spec.initializer, self._spec.initargs)
         return self._initializer
 
 

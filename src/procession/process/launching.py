@@ -11,16 +11,17 @@ from procession.process.blackbox import BlackBox
 from procession.process.obituary import watch_oom
 from procession.process.spec import WorkerSpec
 from procession.process.worker import Worker
+from procession.wire.initializing import Packed
 
 __all__ = ["launch_worker"]
 
 
-def launch_worker(spec: WorkerSpec, initializer: bytes, *, rehearse: bool = False) -> Worker:
+def launch_worker(spec: WorkerSpec, initializer: Packed, *, rehearse: bool = False) -> Worker:
     """Start a process; it says HELLO when it is ready.
 
     Args:
         spec: How.
-        initializer: The spec's initializer and its arguments, pickled; or empty.
+        initializer: The spec's initializer and its arguments, packed; or empty.
         rehearse: Whether it is to prepare for one single item.
 
     Raises:

@@ -90,7 +90,10 @@ class Ticket:
                 self._read(worker, deadline, finals)
         finally:
             if worker.reading._is_owned():  # type: ignore[attr-defined]
+                mine = worker.reader
                 worker.reading.release()
+                if worker.reader is mine:
+                    worker.reader = None  # its frame holds the chunk, and the caller's objects
                 # Only now, in this order: an event that came meanwhile was dropped by the reactor.
                 if worker.ticket is not None and not worker.dead:
                     reactor.arm(worker.channel, worker.awaited())

@@ -22,14 +22,14 @@ class Setup(NamedTuple):
     Attributes:
         parent: The caller's process id.
         threads: Cap for OpenMP and BLAS pools, or `None`.
-        initializer: Pickled ``(initializer, initargs)``, or empty.
+        initializer: The initializer and its arguments, packed; or empty.
         forked: Whether the worker shares the parent's random state until it is reseeded.
         lifeline: Where the parent's lifeline can be opened, or empty.
     """
 
     parent: int
     threads: int | None = None
-    initializer: bytes = b""
+    initializer: Any = b""
     forked: bool = False
     lifeline: Any = None
 
@@ -95,11 +95,11 @@ def set_up(setup: Setup) -> None:
 
         reseed_after_fork()
     if setup.initializer:
-        from procession.wire.pickling import loads
+        from procession.wire.initializing import open_initializer
 
         try:
-            _initializer = initializer, initargs = loads(setup.initializer)
-            initializer(*initargs)
+            _initializer = initializer, initargs = open_initializer(setup.initializer)
+            state.base_context.run(initializer, *initargs)
         except BaseException as error:
             error.add_note("raised by the initializer of this worker")
             _setup_error = error

@@ -10,7 +10,6 @@ import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from contextvars import copy_context
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -175,7 +174,7 @@ class Runner:
             return _failed(index, _unloadable(error, "argument", settings.name), settings)
         task = state.CurrentTask(index, attempt, str(os.getpid()), settings.name)
         begin = perf_counter()
-        ok, outcome = copy_context().run(self._call, job, task, value)
+        ok, outcome = state.base_context.copy().run(self._call, job, task, value)
         seconds = perf_counter() - begin
         extras = self._recorder.take() if self._recorder is not None else None
         del value
@@ -229,16 +228,17 @@ class _Nested:
     def set(self, mode: str) -> None:
         self.mode = mode
 
-    def check(self, function: str) -> None:
-        """Refuse a nested call where the running job asks for that.
+    def check(self, function: str, own: str) -> None:
+        """Refuse a nested call if the running job, or the inner function itself, asks for that.
 
         Raises:
             NestedParallelism: Under ``nested="error"``.
         """
-        if self.mode == "error":
+        if "error" in (self.mode, own):
+            whose = "it" if own == "error" else "the running function"
             raise NestedParallelism(
-                f"{function}() was called in parallel inside a worker, and the running function "
-                f"was decorated with nested='error'. Call {function}.local(...) here, or write "
+                f"{function}() was called in parallel inside a worker, and {whose} was decorated "
+                f"with nested='error'. Call {function}.local(...) here, or write "
                 "nested='serial' to let inner calls run serially in this worker."
             )
 

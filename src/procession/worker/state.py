@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,10 @@ class CurrentTask:
     worker: str
     function: str
 
+
+base_context = Context()
+"""What every item of this worker starts from: what its initializer has set, and nothing that a
+forked worker inherited from whatever its parent was doing."""
 
 _current: ContextVar[CurrentTask | Callable[[], CurrentTask] | None] = ContextVar(
     "procession_current_task", default=None
