@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -110,8 +111,7 @@ def make_job(
     job = _new_job(call, lambda: context.run(pack), Broadcast(buffers) if buffers else ())
     if args or kwargs or call.prefix:
         # What was pickled by its address must be kept until the last worker has opened it.
-        here = header_here(call, style, args, kwargs or {})
-        job.call = lambda item: reply_here(here, item)
+        job.call = partial(reply_here, header_here(call, style, args, kwargs or {}))
     return job
 
 

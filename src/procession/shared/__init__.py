@@ -18,7 +18,10 @@ one user on one machine. Names are loaded when they are first used.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from procession.shared.arrays import array as array
+    from procession.shared.arrays import zeros as zeros
     from procession.shared.barrier import Barrier as Barrier
+    from procession.shared.broadcast import put as put
     from procession.shared.condition import Condition as Condition
     from procession.shared.dict import Dict as Dict
     from procession.shared.event import Event as Event
@@ -56,10 +59,15 @@ __all__ = [
     "SynchronizedArray",
     "SynchronizedString",
     "Value",
+    "array",
+    "put",
+    "zeros",
 ]
 
 _HOMES = {
+    "arrays": ("array", "zeros"),
     "barrier": ("Barrier",),
+    "broadcast": ("put",),
     "condition": ("Condition",),
     "dict": ("Dict",),
     "event": ("Event",),

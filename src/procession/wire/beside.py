@@ -13,7 +13,11 @@ from typing import Any
 from procession.wire.pickling import LARGE, Pickling, dumps
 from procession.wire.segments import AVAILABLE, Placed, segments
 
-__all__ = ["Broadcast", "dump_beside", "raw_beside"]
+__all__ = ["Broadcast", "dump_beside", "raw_beside", "stand_ins"]
+
+stand_ins: dict[int, Any] = {}
+"""What goes into a pickle instead of an object, by the object's id: for objects of builtin types,
+which the C pickler asks nobody about. They are found where they are arguments."""
 
 _MOST_ARGUMENTS = 64
 """Tuples and dicts of more elements are data rather than arguments, and not searched. A guess."""
@@ -62,13 +66,15 @@ def dump_beside(
 
 def raw_beside(value: Any) -> Any:
     """The value, with each large `bytes` and `bytearray` that is an argument to go beside."""
-    found: dict[int, _Raw] = {}
+    found: dict[int, Any] = {}
     return _exchange(value, 2, found) if _find(value, 2, found) else value
 
 
-def _find(value: Any, depth: int, found: dict[int, _Raw]) -> bool:
-    kind: Any = type(value)
-    if kind is bytes or kind is bytearray:
+def _find(value: Any, depth: int, found: dict[int, Any]) -> bool:
+    kind = _type(value)
+    if stand_ins and id(value) in stand_ins:
+        found[id(value)] = stand_ins[id(value)]
+    elif kind is bytes or kind is bytearray:
         if len(value) >= LARGE:
             found[id(value)] = _Raw(value)
     elif depth and kind in (tuple, dict) and len(value) <= _MOST_ARGUMENTS:
@@ -77,16 +83,20 @@ def _find(value: Any, depth: int, found: dict[int, _Raw]) -> bool:
     return bool(found)
 
 
-def _exchange(value: Any, depth: int, found: dict[int, _Raw]) -> Any:
+def _exchange(value: Any, depth: int, found: dict[int, Any]) -> Any:
     raw = found.get(id(value))
     if raw is not None:
         return raw
-    kind: Any = type(value)
+    kind = _type(value)
     if not depth or kind not in (tuple, dict) or len(value) > _MOST_ARGUMENTS:
         return value
     if kind is tuple:
         return tuple([_exchange(each, depth - 1, found) for each in value])
     return {key: _exchange(each, depth - 1, found) for key, each in value.items()}
+
+
+def _type(value: object) -> type:
+    return type(value)
 
 
 class Broadcast(list[Any]):

@@ -23,7 +23,7 @@ from pickle import PickleBuffer
 from typing import Any
 
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
-from procession.wire.ticket import FIRST, STATE, Ticket, most_maps, shared_map
+from procession.wire.ticket import DROPPED, FIRST, STATE, TRANSIT, Ticket, most_maps, shared_map
 
 __all__ = ["AVAILABLE", "Placed", "Segments", "segments"]
 
@@ -79,7 +79,7 @@ class Segment:
             with memoryview(self.map) as target:
                 for offset, source in parts:
                     _copy(target[offset : offset + source.nbytes], source)
-        os.pwrite(self.fd, STATE.pack(generation, transit, 0), 0)
+        os.pwrite(self.fd, STATE.pack(generation, transit, 0, 0), 0)
 
     def reclaim(self) -> bool:
         """Whether nobody uses it any more. If so, no ticket opens it again."""
@@ -88,7 +88,7 @@ class Segment:
         except OSError:
             return False
         try:
-            _, transit, _ = STATE.unpack(os.pread(self.fd, STATE.size, 0))
+            _, transit, *_ = STATE.unpack(os.pread(self.fd, STATE.size, 0))
             if not transit:
                 os.pwrite(self.fd, bytes(STATE.size), 0)
             return not transit
@@ -121,6 +121,11 @@ class Placed(tuple[Any, ...]):
     _segment: Segment
     _dropped: deque[Segment]
     size: int
+
+    def drop(self) -> None:
+        """Tell whoever keeps what it was sent that this need not be kept any more."""
+        if self._segment.pid == os.getpid():
+            os.pwrite(self._segment.fd, b"\1", DROPPED)
 
     def __del__(self) -> None:
         # Runs amid anything: no lock, no system call but getpid.
@@ -238,7 +243,7 @@ class Segments:
             return True
         for _ in range(min(_PROBES, len(self._lent))):
             segment = self._lent.popleft()
-            if not os.pread(segment.fd, STATE.size, 0)[8]:  # it has arrived
+            if not os.pread(segment.fd, STATE.size, 0)[TRANSIT]:  # it has arrived
                 self._all.discard(segment)
                 segment.let_go()
                 return True

@@ -32,12 +32,14 @@ __all__ = [
     "shared_map",
 ]
 
-STATE = struct.Struct("<QBB")
+STATE = struct.Struct("<QBBB")
 GENERATION = struct.Struct("<Q")
 TRANSIT = 8
 """Byte: 1 until the receiver has it. Only where the sender does not keep it until then."""
 TAKEN = 9
 """Byte: 1 once a receiver was given the memory itself, to write to as it likes."""
+DROPPED = 10
+"""Byte: 1 once the sender has dropped what it sent; whoever keeps it may drop it too."""
 FIRST = 64
 """Where the first buffer begins; all are aligned to as much (a cache line, and AVX-512)."""
 
