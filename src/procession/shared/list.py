@@ -58,7 +58,7 @@ class List(Replica, MutableSequence[_T]):
     def __delitem__(self, index: SupportsIndex | slice) -> None:
         with self._mutex:
             self._refresh()
-            self._replace(index, [])
+            self._replace(index, None)
 
     def __len__(self) -> int:
         self._catch_up()
@@ -106,7 +106,7 @@ class List(Replica, MutableSequence[_T]):
             except IndexError:
                 what = "pop index out of range" if self._items else "pop from empty list"
                 raise IndexError(what) from None
-            self._replace(index, [])
+            self._replace(index, None)
         return cast("_T", loads(blob))
 
     def remove(self, value: _T) -> None:
@@ -194,25 +194,25 @@ class List(Replica, MutableSequence[_T]):
     def __repr__(self) -> str:
         return f"List({self.copy()!r})"
 
-    def _replace(self, index: SupportsIndex | slice, blobs: list[bytes]) -> None:
-        """Put `blobs` in place of an item or a slice, with the mutex held."""
+    def _replace(self, index: SupportsIndex | slice, blobs: list[bytes] | None) -> None:
+        """Put `blobs` in place of an item or a slice, or delete it, with the mutex held."""
         count = len(self._items)
         if not isinstance(index, slice):
             try:
                 at = range(count)[index]
             except IndexError:
                 raise IndexError("list assignment index out of range") from None
-            self._change(at, at + 1, blobs)
+            self._change(at, at + 1, blobs or [])
             return
         start, stop, step = index.indices(count)
         if step == 1:
-            self._change(start, max(start, stop), blobs)
+            self._change(start, max(start, stop), blobs or [])
             return
         new = self._items.copy()
-        if blobs:
-            new[index] = blobs
-        else:
+        if blobs is None:
             del new[index]
+        else:
+            new[index] = blobs
         self._change(0, count, new)
 
     def _rearrange(self, rearranged: Callable[[list[_T], list[bytes]], list[bytes]]) -> None:

@@ -13,7 +13,6 @@ more than the semaphore itself.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -154,10 +153,8 @@ class SemaphoreMutex(Shared):
     def _wait(self, block: bool, timeout: float | None) -> bool:
         if not block:
             return self._attempt() or self._look_at_times()
-        for _ in range(_SPINS):
-            if self._attempt():
-                return True
-            os.sched_yield()  # the holder may have been interrupted, on this very processor
+        if any(self._attempt() for _ in range(_SPINS)):
+            return True
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = _FIRST_LOOK
         while True:
