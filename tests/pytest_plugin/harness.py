@@ -97,7 +97,8 @@ class Run:
                 self.notes.append(event)
 
     def _test(self, nodeid: str) -> Test:
-        return self.tests.setdefault(nodeid.rpartition("/")[2], Test())
+        file, _, name = nodeid.partition("::")
+        return self.tests.setdefault(f"{file.rpartition('/')[2]}::{name}", Test())
 
     def __getitem__(self, name: str) -> Test:
         (found,) = [one for nodeid, one in self.tests.items() if nodeid.endswith("::" + name)]

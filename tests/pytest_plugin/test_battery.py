@@ -275,8 +275,9 @@ def test_wide_fixtures_stay(battery: Run) -> None:
     """pytest's own module and session fixtures are set up once, torn down once, by itself."""
     for word in ("whole", "wide"):
         ups, downs = battery.noted(f"{word} up"), battery.noted(f"{word} down")
+        lost = battery.noted("shared", "crash")
         assert len(set(ups)) == len(ups)
-        assert sorted(ups) == sorted(downs), "each set-up is torn down, in its own process"
+        assert sorted(pid for pid in ups if pid not in lost) == sorted(downs)
 
 
 def test_groups_share(battery: Run) -> None:

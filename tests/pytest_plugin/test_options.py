@@ -140,8 +140,8 @@ def test_without_a_plugin(write: Write, blocked: str) -> None:
 def test_without_the_plugin(write: Write) -> None:
     """-p no:procession: the marker is unknown, and nothing else happens."""
     folder = write("@pytest.mark.isolated\ndef test_one(): assert os.environ['HERE'] == '1'")
-    os_environ = {"HERE": "1"}
-    result = run(folder, "-p", "no:procession", "-p", "no:procession.pytest_plugin", **os_environ)
+    off = ["-p", "no:procession", "-p", "no:procession.pytest_plugin"]
+    result = run(folder, *off, HERE="1")
     assert result.counts["passed"] == 1
 
 

@@ -55,9 +55,11 @@ class Shared:
         return ends
 
     def let_go(self) -> None:
-        """Close what only the other side needs."""
-        for name in ("bell", "commands"):
-            self._close(self.fds[name])
+        """Close what only the other side needs.
+
+        Not its end of the bell: as long as one is open here, the bell never reads as ended.
+        """
+        self._close(self.fds["commands"])
 
     def keep_own(self) -> None:
         """In a fork, close what only pytest needs."""

@@ -48,6 +48,7 @@ class Inner:
         self._writer = Writer(payload["records"], payload["bell"], payload["records_path"])
         self._payload = payload
         self._collect_errors: list[str] = []
+        self._running: str | None = None
         config.stash[IN_CHILD] = True
 
     # Life of the session.
@@ -106,6 +107,7 @@ class Inner:
         Returns:
             Whether this process can run another one.
         """
+        self._running = item.nodeid
         os.ftruncate(self._payload["log"], 0)
         printed = [os.fstat(self._payload[name]).st_size for name in ("raw_out", "raw_err")]
         self._writer.send("began", item.nodeid, *printed)
@@ -156,7 +158,7 @@ class Inner:
     @pytest.hookimpl
     def pytest_warning_recorded(self, warning_message: Any, when: str, nodeid: str) -> None:
         """Send home what was warned of while a test ran; pytest has seen the others itself."""
-        if when == "runtest":
+        if when == "runtest" and nodeid == self._running:  # a fork also hears all earlier ones
             category = warning_message.category
             self._writer.send(
                 "warning",
@@ -181,15 +183,15 @@ class Inner:
 
 def plain(value: Any) -> Any:
     """Reduce what a report holds to what any process can read; the rest becomes its text."""
-    kind: Any = type(value)
-    if kind in (type(None), str, int, float, bool, bytes):
-        return value
-    if kind in (list, tuple):
-        return kind(map(plain, value))
-    if issubclass(kind, dict):
-        return {plain(name): plain(one) for name, one in value.items()}
+    held: Any = value
+    if value is None or type(value) in (str, int, float, bool, bytes):
+        return held
+    if type(value) in (list, tuple):
+        return held.__class__(map(plain, held))
+    if isinstance(value, dict):
+        return {plain(name): plain(one) for name, one in held.items()}
     try:
-        return os.fspath(value)
+        return os.fspath(held)
     except TypeError:
         pass
     try:
