@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import procession
-from procession import NotPicklable, TaskExited
+from procession import NotPicklable, ParallelWarning, TaskExited
 from tests.conformance import functions as f
 from tests.conformance.places import Place, at
 from tests.conformance.test_verbs import collect
@@ -293,7 +293,8 @@ def test_a_multiprocessing_lock_is_refused(processes: Place) -> None:
 
 def test_a_lambda_is_refused_and_told_of_by_value(processes: Place) -> None:
     """Under `pickling="strict"` a lambda cannot be sent; the message names the way out."""
-    function: Any = procession.parallel(lambda x: x + 1)
+    with pytest.warns(ParallelWarning, match="by-value"):
+        function: Any = procession.parallel(lambda x: x + 1)
     with pytest.raises(NotPicklable, match="by-value") as caught:
         at(processes, function).map([1, 2])
     assert caught.value.where == "function"

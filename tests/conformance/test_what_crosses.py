@@ -27,7 +27,9 @@ def test_context_variables(place: Place) -> None:
 
 
 def test_context_variables_do_not_leak_between_items(place: Place) -> None:
-    """What one item sets another does not see."""
+    """What one item sets another does not see (a serial map is a plain loop: there it does)."""
+    if place.backend == "serial":
+        pytest.skip("a plain loop in the caller's own context")
     assert at(place, c.set_variable).map(["a", "b", "c"]) == ["default"] * 3
 
 
