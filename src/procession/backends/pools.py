@@ -79,7 +79,7 @@ def _stdlib(options: Options, initializer: Packed, workers: int) -> Executor:
     )
     if options.max_tasks_per_worker is not None:
         # It counts a worker that has just retired as idle, starts none, and hangs (cpython#115634).
-        executor._idle_worker_semaphore = _NobodyIdle()  # type: ignore[attr-defined]
+        executor._idle_worker_semaphore = _NobodyIdle()  # type: ignore[assignment]
     return executor
 
 

@@ -170,11 +170,9 @@ def _prepare(plan: Plan) -> None:
         except Exception:
             continue  # the item that needs it raises it again, where it can be told
     if plan.initializer:
-        from procession.wire.initializing import open_initializer
-        from procession.worker.state import base_context
+        from procession.worker.initializing import run_initializer
 
-        initializer, initargs = open_initializer(plan.initializer)
-        base_context.run(initializer, *initargs)
+        run_initializer(plan.initializer)
 
 
 class _Outbox:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from procession.process.launching import launch_worker
 from procession.process.listening import welcome
+from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.worker import Worker
 from procession.wire.initializing import Packed, pack_initializer
@@ -107,6 +108,7 @@ class Hiring:
         with self._pool.lock:
             if not self._orders or (self._thread is not None and self._thread.is_alive()):
                 return
+            reactor.hold()
             thread = self._thread = threading.Thread(
                 target=self._work, name="procession-starter", daemon=True
             )
@@ -123,7 +125,7 @@ class Hiring:
                     self._orders = 0
                     self._thread = None
                     pool.gone.notify_all()
-                    return
+                    break
                 self._orders -= 1
                 self._begun += 1
             worker: Worker | None = None
@@ -142,6 +144,7 @@ class Hiring:
                 pool.gone.notify_all()
             if error is not None:
                 pool.refuse(error)
+        reactor.release()
 
     def _packed(self) -> Packed:
         if self._initializer is None:

@@ -43,12 +43,35 @@ class Reactor:
         self._timers: list[tuple[float, int, Timer]] = []
         self._serial = itertools.count()
         self._sleeps_until: float | None = None
+        self._held = 0
         self._deferred: deque[Callable[[], Any]] = deque()
 
     @property
     def here(self) -> bool:
         """Whether the calling thread is the reactor's."""
         return threading.current_thread() is self._thread
+
+    def hold(self) -> None:
+        """Be there, and stay, until `release`: a worker is about to come.
+
+        No thread can be started once the interpreter is ending, but work that was begun before is
+        to be finished then.
+
+        Raises:
+            RuntimeError: There is no thread, and none can be started any more.
+        """
+        with self._lock:
+            if self._poller is None:
+                self._poller = make_poller()
+            self._ensure_thread()
+            self._held += 1
+
+    def release(self) -> None:
+        """What `hold` was for has happened."""
+        with self._lock:
+            self._held -= 1
+            if self._poller is not None:
+                self._poller.wake()
 
     def watch(self, descriptor: int, call: Callable[[], Any]) -> None:
         """Call `call` whenever the descriptor, once `arm`-ed, is ready."""
@@ -108,16 +131,15 @@ class Reactor:
 
     def _ensure_thread(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="procession-reactor", daemon=True
-            )
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="procession-reactor", daemon=True)
+            thread.start()  # may be refused: then there is none
+            self._thread = thread
 
     def _run(self) -> None:
         while True:
             with self._lock:
                 poller = self._poller
-                if poller is None or not (self._calls or self._live_timers()):
+                if poller is None or not (self._held or self._calls or self._live_timers()):
                     # The last worker is gone: the next one starts another thread.
                     self._poller = self._thread = None
                     if poller is not None:

@@ -95,11 +95,10 @@ def set_up(setup: Setup) -> None:
 
         reseed_after_fork()
     if setup.initializer:
-        from procession.wire.initializing import open_initializer
+        from procession.worker.initializing import run_initializer
 
         try:
-            _initializer = initializer, initargs = open_initializer(setup.initializer)
-            state.base_context.run(initializer, *initargs)
+            _initializer = run_initializer(setup.initializer)
         except BaseException as error:
             error.add_note("raised by the initializer of this worker")
             _setup_error = error
@@ -144,7 +143,8 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
             timeout=shipment.timeout,
             memory_limit=shipment.memory_limit,
         )
-        return _guard.run(job, shipment.items[0])
+        replies, end = _guard.run(job, shipment.items[0])
+        return replies, end
 
 
 def _run(shipment: Shipment) -> list[Reply]:
