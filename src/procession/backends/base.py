@@ -74,13 +74,15 @@ class Item:
         index: Its place in the input, from 0.
         value: The caller's own object, for messages and outcomes.
         blob: The value, pickled; empty on backends that share this process.
-        buffers: Large buffers that belong to the blob (pickle protocol 5, out of band).
+        buffers: Large buffers that belong to the blob: the ticket of a segment (see
+            `procession.wire.ticket`), or empty.
+        size: Bytes of blob and buffers.
         attempt: 1 for the first run.
         seconds: Spent running in attempts that failed.
         starts: How often its worker died before it had started.
     """
 
-    __slots__ = ("attempt", "blob", "buffers", "index", "seconds", "starts", "value")
+    __slots__ = ("attempt", "blob", "buffers", "index", "seconds", "size", "starts", "value")
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class Item:
         self.value = value
         self.blob = blob
         self.buffers = buffers
+        self.size: int = len(blob) + getattr(buffers, "size", 0)
         self.attempt = attempt
         self.seconds = 0.0
         self.starts = 0
