@@ -20,6 +20,13 @@ PROMISES = {
         "the first primes: [2, 3, 5, 7, 11, 13, 17, 19]",
     ],
     "background_calls.py": ["148,933 primes below 2,000,000", "168 primes below 1,000", "awaited:"],
+    "shared_state.py": [
+        "counted to 4,000, of each digit [400, 400,",
+        "40,000 steps under a lock",
+        "never more than two inside",
+        "producer done; the squares below 1,000 add up to 332,833,500",
+        "the answers were [2, 4, 6]; nobody asks any more",
+    ],
     "one_bad_item.py": [
         "10! has 7 digits",
         "-1  ValueError after 1 attempt(s)",
