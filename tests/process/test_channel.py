@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procession.process.blackbox import BlackBox
-from procession.process.channel import Receiver, Sender, frame, send_all
+from procession.process.channel import Message, Receiver, Sender, frame, send_all
 from procession.process.poller import READ, WRITE, _Epoll, _Portable
 
 Pair = tuple[socket.socket, socket.socket]
@@ -85,19 +85,20 @@ def test_sender_never_blocks(pair: Pair) -> None:
     sender, big = Sender(one), os.urandom(3_000_000)
     assert not sender.send(frame((1, "first"), [big]))
     assert not sender.send(frame((2, "second")))
-    receiver, got = Receiver(other), []
-    reader = threading.Thread(target=lambda: [got.extend(receiver.read()) for _ in _until(got, 2)])
+    receiver = Receiver(other)
+    got: list[Message] = []
+
+    def read() -> None:
+        while len(got) < 2:
+            got.extend(receiver.read())
+
+    reader = threading.Thread(target=read)
     reader.start()
     while not sender.flush():
         pass
     reader.join(30)
     assert [message[1] for message, _ in got] == ["first", "second"]
     assert bytes(got[0][1][0]) == big
-
-
-def _until(got: list[object], count: int) -> Iterator[None]:
-    while len(got) < count:
-        yield
 
 
 def test_end_of_the_other_side(pair: Pair) -> None:

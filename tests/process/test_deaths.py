@@ -6,11 +6,14 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from procession.backends.base import Chunk
 from procession.backends.process import ProcessBackend
 from tests.process.jobs import (
+    Told,
     begin,
     big,
     die,
@@ -93,9 +96,7 @@ def test_worker_killed_while_it_writes(backend: ProcessBackend) -> None:
     """A worker killed at any instant around a large result: the whole result, or a death."""
     for delay in range(12):
         chunk, told = begin(backend, job_of(big), [30_000_000])
-        poll(lambda chunk=chunk: chunk.handle.worker or None, "never sent")
-        worker = chunk.handle.worker
-        poll(lambda worker=worker, told=told: worker.box.running() or told.ends, "never ran")
+        worker = _running(chunk, told)
         for _ in range(delay * 400):
             pass
         try:
@@ -107,6 +108,13 @@ def test_worker_killed_while_it_writes(backend: ProcessBackend) -> None:
         if end.kind == "done":
             assert len(told.values[0]) == 30_000_000
     assert run(backend, job_of(double), [3]).values == {0: 6}
+
+
+def _running(chunk: Chunk, told: Told) -> Any:
+    """The worker of a chunk, once it runs it (or has run it)."""
+    worker = poll(lambda: chunk.handle.worker, "never sent")
+    poll(lambda: worker.box.running() or told.ends, "never ran")
+    return worker
 
 
 def test_message_to_a_stopped_worker_blocks_nobody(make: Make) -> None:

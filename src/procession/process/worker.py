@@ -64,7 +64,7 @@ class Worker:
         self.failure: bytes | None = None
         self.failure_to_send: Exception | None = None
         self._suspect: tuple[int, Any] | None = None
-        self._popen = popen
+        self._popen: Any = popen
         self._sender = Sender(sock)
         self._jobs: dict[int, ref[Job]] = {}
         self._heavy = False  # whether some of them have buffers, which are not to be kept for long
