@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,31 @@ backend = ProcessBackend(WorkerSpec(context={context!r}), 2)
 """
 
 
+@pytest.fixture(autouse=True)
+def _none_stays() -> Iterator[None]:
+    """A program that hangs must not outlive its test."""
+    yield
+    while _programs:
+        program = _programs.pop()
+        if program.poll() is None:
+            program.kill()
+            program.communicate()
+
+
+_programs: list[subprocess.Popen[str]] = []
+
+
 def _program(code: str, context: str = "forkserver") -> subprocess.Popen[str]:
     head = HEAD.format(root=str(ROOT), source=str(ROOT / "src"), context=context)
-    return subprocess.Popen(
+    program = subprocess.Popen(
         [sys.executable, "-c", head + code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+    _programs.append(program)
+    return program
 
 
 def test_started_work_finishes_at_exit() -> None:
