@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,21 @@ def test_sent_once_per_worker(backend: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
-    [[1, 2, 3], {"a": 1}, ("x", 2), {1, 2}, "text" * 1000, b"bytes" * 1000, np.arange(5)],
+    "make",
+    [
+        lambda: [1, 2, 3],
+        lambda: {"a": 1},
+        lambda: (*[1, 2], 3),
+        lambda: {1, 2},
+        lambda: "".join(["text"] * 9000),
+        lambda: bytes(100_000),
+        lambda: np.arange(5),
+    ],
     ids=["list", "dict", "tuple", "set", "str", "bytes", "array"],
 )
-def test_what_can_be_put(value: Any) -> None:
+def test_what_can_be_put(make: Callable[[], object]) -> None:
     """Containers, strings and arrays are one object per worker, as an argument or in an item."""
+    value = make()
     given = shared.put(value)
     assert given is value
     work = parallel(workers=1, inline=False, backend="process", chunk=1)(second)
@@ -92,10 +102,8 @@ def test_sent_as_it_was() -> None:
 def test_freed_when_dropped() -> None:
     """Weakly referenced objects at once, others with the next look."""
     model, values = shared.put(Model()), shared.put([1, 2, 3])
-    entries = [entry for entry in broadcast._puts.values() if entry.target() in (model, values)]
-    keys = {entry.key for entry in entries}
-    assert len(keys) == 2
-    del entries, model, values
+    keys = {broadcast._puts[id(each)].key for each in (model, values)}
+    del model, values
     gc.collect()
     broadcast._sweep()
     assert keys.isdisjoint(broadcast._by_key)

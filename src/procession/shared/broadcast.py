@@ -50,23 +50,24 @@ class _Put:
 
     def __init__(self, obj: Any) -> None:
         self.key = (os.getpid(), next(_serials))
-        self.lies = _lay_down(obj)
+        self.lies: Placed | Parcel | None = _lay_down(obj)
         self.object: Any = None
         self.reference: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         handles.note_sent(self)
         lies = self.lies
-        return _fetch, (self.key, tuple(lies) if isinstance(lies, Placed) else lies.ticket)
+        return _fetch, (self.key, lies.ticket if isinstance(lies, Parcel) else tuple(lies or ()))
 
     def target(self) -> Any:
         """The object, or `None` if it is gone."""
         return self.object if self.reference is None else self.reference()
 
     def drop(self) -> None:
-        """The object is gone: tell the workers."""
+        """The object is gone: tell the workers, and let the memory go."""
         if isinstance(self.lies, Placed):
             self.lies.drop()
+        self.lies = self.reference = self.object = None
 
 
 class _Held:
@@ -256,6 +257,6 @@ def _renew() -> None:
     _held.clear()
 
 
-housekeeper.register(_sweep, lambda: None)
+housekeeper.register(_sweep, _sweep)
 housekeeper.register(_trim, lambda: None)
 os.register_at_fork(after_in_child=_renew)

@@ -28,11 +28,11 @@ class Housekeeper:
 
     def __init__(self) -> None:
         self.later: Callable[[float, Callable[[], Any]], Any] | None = None
-        self._tasks: list[tuple[Callable[[], bool], Callable[[], None]]] = []
+        self._tasks: list[tuple[Callable[[], bool], Callable[[], object]]] = []
         self._timer: Any = None
         self._looked = 0.0
 
-    def register(self, trim: Callable[[], bool], clear: Callable[[], None]) -> None:
+    def register(self, trim: Callable[[], bool], clear: Callable[[], object]) -> None:
         """Look after something.
 
         Args:
@@ -70,7 +70,7 @@ class Housekeeper:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-        for _, clear in self._tasks:
+        for _, clear in reversed(self._tasks):  # the first ones are what the later ones use
             clear()
 
     def renew(self) -> None:

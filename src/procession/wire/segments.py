@@ -119,7 +119,7 @@ class Placed(tuple[Any, ...]):
     """
 
     _segment: Segment
-    _dropped: deque[Segment]
+    _pool: Segments
     size: int
 
     def drop(self) -> None:
@@ -128,9 +128,9 @@ class Placed(tuple[Any, ...]):
             os.pwrite(self._segment.fd, b"\1", DROPPED)
 
     def __del__(self) -> None:
-        # Runs amid anything: no lock, no system call but getpid.
+        # Runs amid anything: takes no lock.
         if self._segment.pid == os.getpid():
-            self._dropped.append(self._segment)
+            self._pool._dropped_one(self._segment)
 
 
 class Segments:
@@ -188,9 +188,16 @@ class Segments:
                 tuple(spans),
             )
         )
-        placed._segment, placed._dropped, placed.size = segment, self._dropped, end
+        placed._segment, placed._pool, placed.size = segment, self, end
         housekeeper.arm()
         return placed
+
+    def _dropped_one(self, segment: Segment) -> None:
+        if housekeeper.watches:
+            self._dropped.append(segment)
+        else:  # nobody would look after it
+            self._all.discard(segment)
+            segment.let_go()
 
     def _acquire(self, size: int) -> Segment | None:
         try:
