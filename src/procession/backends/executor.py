@@ -111,6 +111,7 @@ class ExecutorBackend:
         future.add_done_callback(lambda done: self._done(chunk, executor, done))
 
     def _submit(self, shipment: Shipment) -> tuple[Future[Any], Executor]:
+        closed: BaseException | None = None
         for _ in range(3):
             executor = self._current()
             try:
@@ -218,7 +219,7 @@ class ExecutorBackend:
             flight = {chunk for chunk, where in self._flight.items() if where is executor}
             if not flight or flight - unwanted:
                 return
-            processes = list((self._processes or {}).values())
+            processes = _listed(self._processes)
             self._executor = None
         end = _Ending(executor, processes, False, self._name)
         threading.Thread(target=end, name="procession-ending", daemon=True).start()
@@ -238,7 +239,7 @@ class ExecutorBackend:
             self._closed = True
             executor, self._executor = self._executor, None
             held, self._holds = self._holds, False
-            processes = list((self._processes or {}).values()) if kill else []
+            processes = _listed(self._processes) if kill else []
         if executor is None or not self._owned:
             if held:
                 lifeline.release()
@@ -286,9 +287,14 @@ class _Ending:
             lifeline.release()  # not before: it would kill workers that still run
 
 
+def _listed(processes: Any) -> list[Any]:
+    """The worker processes of an executor, which keeps them by pid, and keeps none at its end."""
+    return [] if processes is None else list(processes.values())
+
+
 def _exit_code(processes: Any) -> int | None:
     """The exit code of the worker that broke the executor: the one that has ended by now."""
-    for process in list((processes or {}).values()):
+    for process in _listed(processes):
         try:
             code: int | None = process.exitcode
         except Exception:

@@ -91,7 +91,11 @@ def make_job(
     if shares:
         job = _new_job(call)
         header = header_here(call, style, args, kwargs or {})
-        job.call = lambda item: context.copy().run(reply_here, header, item)
+
+        def run(item: Item) -> Reply:
+            return context.copy().run(reply_here, header, item)
+
+        job.call = run
         return job
     from procession.wire.functions import dump_function
 
@@ -218,7 +222,8 @@ def packer(
 def _refusal(error: Exception, call: Call, style: Style, value: Any) -> BaseException:
     from procession.wire.explain import explain_call
 
-    args, kwargs = (value,), {}
+    args: tuple[Any, ...] = (value,)
+    kwargs: dict[str, Any] = {}
     if style == "star":
         args = tuple(value)
     elif style == "call":

@@ -11,12 +11,20 @@ from typing import Any
 
 __all__ = ["Source"]
 
-_INERT: frozenset[type] = frozenset(
-    {
-        *(list, tuple, range, str, bytes, bytearray, dict, set, frozenset, deque),
-        *(type({}.keys()), type({}.values()), type({}.items())),
-    }
+_BUILTIN: tuple[type, ...] = (
+    list,
+    tuple,
+    range,
+    str,
+    bytes,
+    bytearray,
+    dict,
+    set,
+    frozenset,
+    deque,
 )
+_NONE: dict[Any, Any] = {}
+_INERT = frozenset((*_BUILTIN, *map(type, (_NONE.keys(), _NONE.values(), _NONE.items()))))
 """Containers whose iterators run no code of the user's: they never block, in any thread."""
 
 _SLICED: frozenset[type] = frozenset({list, tuple, range, str, bytes})

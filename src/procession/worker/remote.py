@@ -113,10 +113,13 @@ def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], tuple[Any, ...
     return [tuple(reply._replace(buffers=_plain(reply.buffers))) for reply in replies], tuple(end)
 
 
-def _plain(buffers: Any) -> Any:
+def _plain(buffers: Any) -> Sequence[Any]:
     """The ticket of a reply, or what is to be sent instead."""
-    if not buffers or isinstance(buffers, tuple):
-        return tuple(buffers)
+    if not buffers:
+        return ()
+    if isinstance(buffers, tuple):
+        ticket: tuple[Any, ...] = tuple(iter(buffers))  # pyright: ignore[reportUnknownArgumentType]
+        return ticket
     from pickle import PickleBuffer
 
     # From the process that ends with its item's limit: memory of ours, for the way on.

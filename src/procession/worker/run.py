@@ -59,8 +59,7 @@ class Header(NamedTuple):
 
 def pack_header(function: bytes, shared: bytes, settings: Settings) -> bytes:
     """Put a job together; `shared` is the pickled ``(prefix, args, kwargs)``."""
-    plain = (*settings[:5], settings.out and tuple(settings.out), *settings[6:])
-    return pickle.dumps((function, shared, plain), 5)
+    return pickle.dumps((function, shared, settings), 5)
 
 
 def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
@@ -73,9 +72,7 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
 
     function, shared, settings = pickle.loads(header)
     prefix, args, kwargs = loads(shared, buffers)
-    out = settings[5]
-    fields = (*settings[:5], None if out is None else Outgoing(*out), *settings[6:])
-    return Header(load_function(function), prefix, args, kwargs, Settings(*fields))
+    return Header(load_function(function), prefix, args, kwargs, settings)
 
 
 def call_with(header: Header, value: Any) -> Any:
