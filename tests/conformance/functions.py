@@ -146,6 +146,13 @@ class ExitsWhenUnpickled:
         return sys.exit, (3,)
 
 
+class ExitsWhenPickled:
+    """Ends the process that pickles it, in the soft way."""
+
+    def __reduce__(self) -> NoReturn:
+        sys.exit(3)
+
+
 class BadRepr:
     """Raises when its repr is asked for."""
 
@@ -241,6 +248,7 @@ TERRIBLE: dict[str, Any] = {
     "unpicklable result": threading.Lock,
     "result that fails to pickle": FailsToPickle,
     "result that cannot be rebuilt": FailsToUnpickle,
+    "result that exits when pickled": ExitsWhenPickled,
     "os._exit": lambda: os._exit(7),
     "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "SIGSEGV": _segfault,

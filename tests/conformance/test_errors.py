@@ -275,6 +275,13 @@ def test_a_result_that_cannot_be_sent(processes: Place, how: str) -> None:
     assert error.where == "result"
 
 
+def test_a_result_that_exits_while_it_is_pickled(processes: Place) -> None:
+    """`sys.exit` in a result's own pickling is an exit like any other: the worker lives on."""
+    error = outcome_of(processes, "result that exits when pickled").error
+    assert isinstance(error, TaskExited)
+    assert error.code == 3
+
+
 def test_a_result_that_cannot_be_rebuilt(processes: Place) -> None:
     """A result that breaks while it is unpickled breaks nothing else."""
     error = outcome_of(processes, "result that cannot be rebuilt").error
