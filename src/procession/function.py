@@ -204,6 +204,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         self._self_changes = changes
         self._self_origin = origin
         self._self_kept = None  # by engine.job
+        self._self_route = None  # by engine.verbs
         self._self_in_order = False
 
     def _call(self) -> Call:

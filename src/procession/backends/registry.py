@@ -10,8 +10,18 @@ from typing import Any, NamedTuple
 from procession.backends.base import Backend
 from procession.configuration import Options
 from procession.wire.initializing import Packed, pack_initializer
+from procession.worker.threads import default_applies
 
-__all__ = ["Choice", "backend_for", "is_warm", "one_by_one", "open_backend", "shutdown"]
+__all__ = [
+    "Choice",
+    "age",
+    "backend_for",
+    "is_warm",
+    "one_by_one",
+    "open_backend",
+    "shutdown",
+    "thread_cap",
+]
 
 
 class Choice(NamedTuple):
@@ -36,19 +46,24 @@ class Choice(NamedTuple):
 _lock = threading.RLock()
 _pools: dict[Any, Backend] = {}
 _foreign: dict[int, tuple[Any, Backend]] = {}
-_pid = os.getpid()
+_age = 0
 
 
 def _after_fork() -> None:
     """A child has none of its parent's pools: their workers answer the parent."""
-    global _lock, _pid
+    global _age, _lock
     _lock = threading.RLock()
-    _pid = os.getpid()
+    _age += 1
     _pools.clear()
     _foreign.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def age() -> int:
+    """A number that changes whenever pools that were handed out are open no more."""
+    return _age
 
 
 def _key(choice: Choice) -> Any:
@@ -146,6 +161,16 @@ def open_backend(choice: Choice) -> Backend:
     return executor_backend(options, _initializer(options))
 
 
+def thread_cap(options: Options) -> int | None:
+    """The cap on OpenMP and BLAS threads, unless it is a default that forked workers cannot keep."""
+    if "threads_per_worker" in options.given or options.context is None:
+        return options.threads_per_worker
+    from procession.configuration.compatibility import context_name
+
+    forked = context_name(options.context) == "fork"
+    return options.threads_per_worker if default_applies(forked) else None
+
+
 def _process(choice: Choice) -> Backend:
     from procession.backends.process import ProcessBackend, WorkerSpec
 
@@ -155,7 +180,7 @@ def _process(choice: Choice) -> Backend:
         options.initializer,
         options.initargs,
         options.max_tasks_per_worker,
-        options.threads_per_worker,
+        thread_cap(options),
     )
     if not choice.isolated:
         return ProcessBackend(spec, options.workers)
@@ -173,7 +198,9 @@ def shutdown(*, wait: bool = True) -> None:
     Args:
         wait: Return only when every worker has ended.
     """
+    global _age
     with _lock:
+        _age += 1
         pools = [*_pools.values(), *(pool for _, pool in _foreign.values())]
         _pools.clear()
         _foreign.clear()

@@ -267,5 +267,6 @@ class MapIterator(chain[Any]):
         self.close()
 
     def __del__(self) -> None:
-        if not self._batches.run.closed:
-            self.close()
+        batches = getattr(self, "_batches", None)  # absent if Ctrl-C struck while it was made
+        if batches is not None and not batches.run.closed:
+            batches.close()

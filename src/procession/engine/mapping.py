@@ -19,6 +19,7 @@ from procession.engine.intake import Intake
 from procession.engine.plan import Plan, Settled
 from procession.engine.ready import Ready
 from procession.engine.source import Source
+from procession.futures import Bell
 
 __all__ = ["MapRun"]
 
@@ -55,7 +56,7 @@ class MapRun:
         self.replies = 0
         self.failure: BaseException | None = None
         self.abandoned = True
-        self._changed = threading.Condition(self.lock)
+        self._waiting: list[Bell] = []
         self._notify = notify
         self._ready = Ready(plan.ordered)
         self._open_backend = backend
@@ -112,10 +113,17 @@ class MapRun:
 
     def wait(self, timeout: float | None = None) -> None:
         """Sleep until something may have changed for the consumer."""
+        bell = Bell()
         with self.lock:
-            idle = not (self.over or self.here or self.failure)
-            if idle and not self._ready.has(self.intake.delivered):
-                self._changed.wait(timeout)
+            if self.over or self.here or self.failure or self._ready.has(self.intake.delivered):
+                return
+            self._waiting.append(bell)
+        bell.wait(timeout)
+
+    def _wake_up(self) -> None:
+        """Under the lock: have those who sleep look again."""
+        while self._waiting:
+            self._waiting.pop().ring()
 
     def stop_after(self, index: int) -> None:
         """Run nothing beyond `index`: its error decides the map, only earlier items matter now."""
@@ -142,7 +150,7 @@ class MapRun:
             self.intake.stop()
             self._again.clear()
             self._suspects.clear()
-            self._changed.notify_all()
+            self._wake_up()
         if chunks and self._backend is not None:
             self._backend.abandon([chunk for chunk in chunks if chunk.home is self._backend])
         if self._apart is not None:
@@ -226,7 +234,7 @@ class MapRun:
         if placement is not None and self.replies and placement.here(intake.remaining):
             if not self.here:
                 self.here = True
-                self._changed.notify_all()
+                self._wake_up()
             return []
         room = intake.room() if intake.source.inert else None
         if room is not None and room <= 0:
@@ -357,13 +365,13 @@ class MapRun:
             self._bytes += sum(each.size for each in settled)
             self._ready.add(settled)
             if self._ready.has(self.intake.delivered):
-                self._changed.notify_all()
+                self._wake_up()
         if self._notify is not None:
             self._notify()
 
     def wake(self) -> None:
         """Have the consumer look again."""
         with self.lock:
-            self._changed.notify_all()
+            self._wake_up()
         if self._notify is not None:
             self._notify()

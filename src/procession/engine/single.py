@@ -69,7 +69,12 @@ class SingleCall:
 
     def ended(self, chunk: Chunk, end: End) -> None:
         """The worker is done with it, one way or another."""
-        if self._reply is not None or self._cancelled:
+        if self._reply is not None:
+            return
+        if self._cancelled:
+            # Who cancelled may have been interrupted (Ctrl-C) before it could say so.
+            self.future.settle_cancelled()
+            self._close_apart()
             return
         item = chunk.items[0]
         if end.kind == "done":
@@ -90,10 +95,13 @@ class SingleCall:
         return self._apart
 
     def _over(self, value: Any, error: BaseException | None) -> None:
-        if self._apart is not None:
-            self._apart.close(wait=False)
+        self._close_apart()
         self._chunk = None
         self.future.settle(value, error)
+
+    def _close_apart(self) -> None:
+        if self._apart is not None:
+            self._apart.close(wait=False)
 
     # -- Work --------------------------------------------------------------------------------
 

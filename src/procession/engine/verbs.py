@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from procession.backends import registry
 from procession.backends.base import Backend, Item
+from procession.configuration import Options
 from procession.engine.awaiting import AsyncMapIterator, FutureCollector
+from procession.engine.blame import Rules
 from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.inline import Inline
@@ -42,7 +44,7 @@ _WINDOW_PER_WORKER = 1024
 class _Where:
     """Where a call's items are going to run."""
 
-    def __init__(self, call: Call, *, blocking: bool, single: bool = False) -> None:
+    def __init__(self, call: Call, *, blocking: bool) -> None:
         options = call.options
         nested = in_worker() and not call.isolated
         if nested:
@@ -61,6 +63,39 @@ class _Where:
 
     def backend(self) -> Backend:
         return registry.backend_for(self.choice)
+
+
+class _Route(NamedTuple):
+    """Where a function's last single call went: where the next one goes, if nothing has changed."""
+
+    options: Options
+    age: int
+    where: _Where
+    backend: Backend
+    rules: Rules
+    pack: Callable[[int, Any], Item]
+
+
+def _route(call: Call) -> _Route | None:
+    """The way of a single call to its pool; `None` if it runs here."""
+    kept: _Route | None = getattr(call.decorated, "_self_route", None)
+    if (
+        kept is not None
+        and kept.options is call.options
+        and kept.age == registry.age()
+        and not in_worker()
+    ):
+        return kept
+    age = registry.age()
+    where = _Where(call, blocking=False)
+    if where.serial:
+        return None
+    pack = packer(call, "call", shares=where.shares, out_of_band=where.out_of_band)
+    rules = rules_of(call, single=True)
+    route = _Route(call.options, age, where, where.backend(), rules, pack)
+    if call.decorated is not None and not in_worker():
+        call.decorated._self_route = route
+    return route
 
 
 def _prepare(
@@ -244,20 +279,18 @@ def _settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
 
 def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
     """A future of one call. Whatever is wrong with the call is in the future."""
-    where = _Where(call, blocking=False, single=True)
     value = ((*call.prefix, *args), kwargs)
-    plain = call._replace(prefix=())
-    if where.serial:
+    plain = call if not call.prefix else call._replace(prefix=())
+    route = _route(plain)
+    if route is None:
         item = Item(0, value)
         reply = reply_here(header_here(plain, "call", (), {}), item)
         settled = Settled(item, reply)
         return _settled(Future(), lambda: value_of(settled, rules_of(call, single=True)))
-    single = SingleCall(where.backend(), rules_of(call, single=True))
+    single = SingleCall(route.backend, route.rules)
     try:
-        shares, out_of_band = where.shares, where.out_of_band
-        job = make_job(plain, "call", shares=True) if shares else single_job(plain)
-        pack = packer(plain, "call", shares=shares, out_of_band=out_of_band)
-        single.start(job, pack(0, value))
+        job = make_job(plain, "call", shares=True) if route.where.shares else single_job(plain)
+        single.start(job, route.pack(0, value))
     except Exception as error:
         single.future.settle(None, error)
     return single.future

@@ -39,6 +39,7 @@ not measured; `procession.worker.run` remembers half as many jobs."""
 
 _Payload = tuple[tuple[str, ...], Reference | None, Any]
 
+_referred: dict[Reference, tuple[Any, tuple[str, ...], bytes]] = {}
 _loaded: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
 _pickled: WeakKeyDictionary[FunctionType, tuple[Any, bytes]] = WeakKeyDictionary()
 
@@ -59,14 +60,14 @@ def dump_function(
     refresh()
     raw = undecorated(function)
     reference = _reference(raw, decorated)
-    return pickle.dumps(
-        (
-            tuple(entry or os.getcwd() for entry in sys.path),
-            reference,
-            _dump_value(raw, pickling) if reference is None else _where_defined(raw),
-        ),
-        5,
-    )
+    path = tuple(entry or os.getcwd() for entry in sys.path)
+    if reference is None:
+        return pickle.dumps((path, None, _dump_value(raw, pickling)), 5)
+    known = _referred.get(reference)
+    if known is None or known[0] is not raw or known[1] != path:
+        payload = pickle.dumps((path, reference, _where_defined(raw)), 5)
+        known = _referred[reference] = raw, path, payload
+    return known[2]
 
 
 def load_function(payload: bytes) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ import sys
 
 from procession.errors import BackendUnavailable
 
-__all__ = ["THREAD_VARIABLES", "cap_threads", "thread_environment"]
+__all__ = ["THREAD_VARIABLES", "cap_threads", "default_applies", "thread_environment"]
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -25,6 +25,15 @@ THREAD_VARIABLES = (
 def thread_environment(threads: int) -> dict[str, str]:
     """The environment that caps the libraries' thread pools in a new process."""
     return dict.fromkeys(THREAD_VARIABLES, str(threads))
+
+
+def default_applies(forked: bool) -> bool:
+    """Whether a cap that nobody asked for can be kept: not in forked workers without threadpoolctl."""
+    if not forked or "numpy" not in sys.modules:
+        return True
+    import importlib.util
+
+    return importlib.util.find_spec("threadpoolctl") is not None
 
 
 def cap_threads(threads: int, *, numpy_is_loaded: bool) -> None:
