@@ -39,7 +39,9 @@ def executor_backend(options: Options, initializer: Packed) -> ExecutorBackend:
 def _setup(options: Options, initializer: Packed, *, forked: bool) -> Setup:
     from procession.process import lifeline
 
-    return Setup(os.getpid(), options.threads_per_worker, initializer, forked, lifeline.ticket())
+    from procession.backends.registry import thread_cap
+
+    return Setup(os.getpid(), thread_cap(options), initializer, forked, lifeline.ticket())
 
 
 def _loky(options: Options, initializer: Packed, workers: int) -> Executor:

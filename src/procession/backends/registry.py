@@ -162,7 +162,7 @@ def open_backend(choice: Choice) -> Backend:
 
 
 def thread_cap(options: Options) -> int | None:
-    """The cap on OpenMP and BLAS threads, unless it is a default that forked workers cannot keep."""
+    """The cap on OpenMP and BLAS threads, but no default that forked workers could not keep."""
     if "threads_per_worker" in options.given or options.context is None:
         return options.threads_per_worker
     from procession.configuration.compatibility import context_name

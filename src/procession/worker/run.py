@@ -27,6 +27,8 @@ __all__ = ["Header", "Runner", "Settings", "Style", "call_with", "open_header", 
 Style = Literal["value", "star", "call"]
 """How an item is handed to the function: ``f(item, …)``, ``f(*item, …)``, or ``f(*args, **kw)``."""
 
+_EXITS = (SystemExit, KeyboardInterrupt)
+
 _COROUTINE = 0x80  # inspect.CO_COROUTINE: inspect is slow to import
 
 _JOBS_KEPT = 64
@@ -167,6 +169,8 @@ class Runner:
             value = loads(blob, buffers)
         except Gone as error:
             return _failed(index, error, settings)
+        except _EXITS as error:
+            return _failed(index, _exit(error, settings), settings)
         except BaseException as error:
             return _failed(index, _unloadable(error, "argument", settings.name), settings)
         task = state.CurrentTask(index, attempt, str(os.getpid()), settings.name)
@@ -183,6 +187,8 @@ class Runner:
                 payload, found = dump_beside(outcome, settings.pickling, transit=True)
             else:
                 payload = dumps(outcome, settings.pickling)
+        except _EXITS as error:
+            return _failed(index, _exit(error, settings), settings, seconds, extras)
         except BaseException as error:
             refused = _refused_result(error, outcome, settings)
             return _failed(index, refused, settings, seconds, extras)
@@ -202,8 +208,8 @@ class Runner:
                 with seeded(settings.seed, task.index):
                     return True, _finished(call_with(job, value), job)
             return True, _finished(call_with(job, value), job)
-        except (SystemExit, KeyboardInterrupt) as error:
-            return False, error if settings.exits else exited(error, settings.name)
+        except _EXITS as error:
+            return False, _exit(error, settings)
         except BaseException as error:
             return False, error
         finally:
@@ -241,6 +247,10 @@ class _Nested:
 
 
 nested = _Nested()
+
+
+def _exit(error: BaseException, settings: Settings) -> BaseException:
+    return error if settings.exits else exited(error, settings.name)
 
 
 def exited(error: BaseException, function: str) -> TaskExited:

@@ -28,7 +28,7 @@ def thread_environment(threads: int) -> dict[str, str]:
 
 
 def default_applies(forked: bool) -> bool:
-    """Whether a cap that nobody asked for can be kept: not in forked workers without threadpoolctl."""
+    """Whether a cap that nobody asked for can be kept; forked workers need threadpoolctl."""
     if not forked or "numpy" not in sys.modules:
         return True
     import importlib.util
