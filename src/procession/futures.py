@@ -7,6 +7,8 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, overload
 
+from procession.bells import Bell, Condition
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -18,6 +20,9 @@ T2 = TypeVar("T2")
 T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 T5 = TypeVar("T5")
+
+
+_SETTLED = ("FINISHED", "CANCELLED", "CANCELLED_AND_NOTIFIED")
 
 
 class Work(Protocol):
@@ -36,6 +41,25 @@ class Work(Protocol):
         ...
 
 
+class _Waiter:
+    """Who waits in `Future.result`, as `concurrent.futures` knows those who wait."""
+
+    def __init__(self) -> None:
+        self.bell = Bell()
+
+    def add_result(self, _: object) -> None:
+        """The future is settled."""
+        self.bell.ring()
+
+    add_exception = add_cancelled = add_result
+
+
+_DESERTED = 20
+"""Tenths of a second after which a future's lock is taken for deserted: it is held for
+microseconds, but `concurrent.futures.as_completed` and ``wait`` leave it held if Ctrl-C strikes
+while they take the locks of all their futures. A guess, long beside any such hold."""
+
+
 class Future(cf.Future[T]):
     """The result of a call that runs in a worker.
 
@@ -49,6 +73,10 @@ class Future(cf.Future[T]):
 
     _work: Work | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._condition = Condition()
+
     def cancel(self) -> bool:
         """End the call, also when it already runs.
 
@@ -60,13 +88,24 @@ class Future(cf.Future[T]):
         """
         work = self._work
         if work is None or self.done():
-            return super().cancel()
-        if not work.cancel():
+            cancelled = super().cancel()
+            with self._condition:
+                if self._state == "CANCELLED":
+                    waiters: list[Any] = self._waiters
+                    for waiter in waiters:
+                        if isinstance(waiter, _Waiter):
+                            waiter.bell.ring()
+            return cancelled
+        return work.cancel() and self.settle_cancelled()
+
+    def settle_cancelled(self) -> bool:
+        """Mark the future as cancelled, and tell who waits. False if it was settled before."""
+        if not super().cancel():
             return False
-        cancelled = super().cancel()
-        if cancelled:
-            self.set_running_or_notify_cancel()
-        return cancelled
+        with self._condition:
+            if self._state == "CANCELLED":
+                self.set_running_or_notify_cancel()
+        return True
 
     def running(self) -> bool:
         """Whether the call runs now."""
@@ -86,26 +125,42 @@ class Future(cf.Future[T]):
             concurrent.futures.CancelledError: It was cancelled.
             BaseException: What the call raised.
         """
-        return super().result(self._attend(timeout))
+        self._wait(timeout)
+        return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the call and return what it raised, or `None`; else as `result`."""
-        return super().exception(self._attend(timeout))
+        self._wait(timeout)
+        return super().exception(0)
 
-    def _attend(self, timeout: float | None) -> float | None:
-        """Wait as directly as possible; gives what is left of the timeout."""
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until it is settled, as directly as possible.
+
+        Raises:
+            TimeoutError: It was not settled in time.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
         work = self._work
-        if work is None:
-            return timeout
-        if timeout is None:
-            work.attend(None)
-            return None
-        end = time.monotonic() + timeout
-        work.attend(timeout)
-        return max(0.0, end - time.monotonic())
+        if work is not None:
+            work.attend(timeout)
+        if self._state in _SETTLED:
+            return
+        waiter: Any = _Waiter()
+        with self._condition:
+            if self._state in _SETTLED:
+                return
+            self._waiters.append(waiter)
+        if waiter.bell.wait(None if end is None else end - time.monotonic()):
+            return
+        with self._condition:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            if self._state not in _SETTLED:
+                raise TimeoutError
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """Give the future its result or error, unless it was cancelled meanwhile."""
+        self._take_deserted()
         try:
             if error is not None:
                 self.set_exception(error)
@@ -114,6 +169,14 @@ class Future(cf.Future[T]):
         except cf.InvalidStateError:
             pass
         self._work = None
+
+    def _take_deserted(self) -> None:
+        """If whoever locked the future left without a word, give it another lock."""
+        for _ in range(_DESERTED):
+            if self._condition.acquire(timeout=0.1):
+                self._condition.release()
+                return
+        self._condition = Condition()
 
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio

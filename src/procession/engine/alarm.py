@@ -13,6 +13,8 @@ from collections.abc import Callable
 from itertools import count
 from time import monotonic
 
+from procession.bells import Condition
+
 __all__ = ["Alarm", "after", "stop"]
 
 
@@ -40,7 +42,7 @@ class _Clock:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Alarm]] = []
         self._order = count()
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = Condition(threading.Lock())
         self._sleeps_until = 0.0
         self._thread: threading.Thread | None = None
 

@@ -7,6 +7,8 @@ import threading
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
+from procession.bells import Bell
+
 if TYPE_CHECKING:
     from procession.engine.mapping import MapRun
 
@@ -18,7 +20,7 @@ class Feeder:
 
     def __init__(self, run: MapRun) -> None:
         self._run = run
-        self._room = threading.Event()
+        self._room = Bell()
         context = copy_context()
         self._thread = threading.Thread(
             target=context.run, args=(self._loop,), name="procession-feeder", daemon=True
@@ -27,7 +29,7 @@ class Feeder:
 
     def poke(self) -> None:
         """There may be room again, or the map is over."""
-        self._room.set()
+        self._room.ring()
 
     def _loop(self) -> None:
         run, intake = self._run, self._run.intake
@@ -35,7 +37,6 @@ class Feeder:
             while intake.open:
                 if run.here_only or intake.room() <= 0:
                     self._room.wait()
-                    self._room.clear()
                     continue
                 with intake.taking:
                     start, values = intake.take(1)

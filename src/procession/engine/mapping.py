@@ -13,13 +13,13 @@ from time import perf_counter
 from typing import Any
 
 from procession.backends.base import Backend, Chunk, End, Item, Reply
+from procession.bells import Bells
 from procession.engine.blame import judge, may_retry
 from procession.engine.feeding import Feeder
 from procession.engine.intake import Intake
 from procession.engine.plan import Plan, Settled
 from procession.engine.ready import Ready
 from procession.engine.source import Source
-from procession.futures import Bell
 
 __all__ = ["MapRun"]
 
@@ -56,7 +56,7 @@ class MapRun:
         self.replies = 0
         self.failure: BaseException | None = None
         self.abandoned = True
-        self._waiting: list[Bell] = []
+        self._bells = Bells()
         self._notify = notify
         self._ready = Ready(plan.ordered)
         self._open_backend = backend
@@ -113,17 +113,11 @@ class MapRun:
 
     def wait(self, timeout: float | None = None) -> None:
         """Sleep until something may have changed for the consumer."""
-        bell = Bell()
         with self.lock:
             if self.over or self.here or self.failure or self._ready.has(self.intake.delivered):
                 return
-            self._waiting.append(bell)
+            bell = self._bells.add()
         bell.wait(timeout)
-
-    def _wake_up(self) -> None:
-        """Under the lock: have those who sleep look again."""
-        while self._waiting:
-            self._waiting.pop().ring()
 
     def stop_after(self, index: int) -> None:
         """Run nothing beyond `index`: its error decides the map, only earlier items matter now."""
@@ -150,7 +144,7 @@ class MapRun:
             self.intake.stop()
             self._again.clear()
             self._suspects.clear()
-            self._wake_up()
+            self._bells.ring()
         if chunks and self._backend is not None:
             self._backend.abandon([chunk for chunk in chunks if chunk.home is self._backend])
         if self._apart is not None:
@@ -234,7 +228,7 @@ class MapRun:
         if placement is not None and self.replies and placement.here(intake.remaining):
             if not self.here:
                 self.here = True
-                self._wake_up()
+                self._bells.ring()
             return []
         room = intake.room() if intake.source.inert else None
         if room is not None and room <= 0:
@@ -365,13 +359,13 @@ class MapRun:
             self._bytes += sum(each.size for each in settled)
             self._ready.add(settled)
             if self._ready.has(self.intake.delivered):
-                self._wake_up()
+                self._bells.ring()
         if self._notify is not None:
             self._notify()
 
     def wake(self) -> None:
         """Have the consumer look again."""
         with self.lock:
-            self._wake_up()
+            self._bells.ring()
         if self._notify is not None:
             self._notify()

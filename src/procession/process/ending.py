@@ -34,9 +34,15 @@ def condemn(
             return worker.verdict == verdict
         worker.verdict, worker.blame, worker.stopping = verdict, blame, True
         given = pool.match()
-    ticket.forget_timers()
-    put_down(worker, dump=verdict == "timeout")
-    pool.hand_out(given)
+    try:
+        ticket.forget_timers()
+        put_down(worker, dump=verdict == "timeout")
+        pool.hand_out(given)
+    except Exception:
+        raise
+    except BaseException:
+        worker.kill()  # Ctrl-C half-way: whoever asked learns of it, and the worker still goes
+        raise
     return True
 
 
@@ -108,4 +114,4 @@ def _bury(pool: WorkerPool, worker: Worker) -> None:
         if pool.timer is not None and not pool.workers:
             pool.timer.cancel()
             pool.timer = None
-        pool.gone.notify_all()
+        pool.gone.ring()

@@ -124,7 +124,7 @@ class Hiring:
                 if not self._orders or (pool.closed and not pool.queue):
                     self._orders = 0
                     self._thread = None
-                    pool.gone.notify_all()
+                    pool.gone.ring()
                     break
                 self._orders -= 1
                 self._begun += 1
@@ -141,7 +141,7 @@ class Hiring:
                 self._begun -= 1
                 if error is not None:
                     self._failures += 1
-                pool.gone.notify_all()
+                pool.gone.ring()
             if error is not None:
                 pool.refuse(error)
         reactor.release()

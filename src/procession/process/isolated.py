@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 
 from procession.backends.base import Chunk, End, Item, Job, Reply
 from procession.backends.process import ProcessBackend
+from procession.bells import Bells
 from procession.process import messages
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
@@ -94,15 +95,17 @@ class IsolatedStream:
             TimeoutError: Nothing came in `timeout` seconds.
         """
         flow = self._flow
-        with flow.changed:
-            deadline = None if timeout is None else time.monotonic() + timeout
-            while not flow.replies and flow.end is None:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError("no value came in time")
-                flow.changed.wait(left)
-            found = self._next()
-        assert found is not None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with flow.changed:
+                found = self._next()
+                if found is not None:
+                    break
+                bell = flow.bells.add()
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError("no value came in time")
+            bell.wait(left)
         self._credit()
         return found
 
@@ -157,7 +160,8 @@ class _Flow:
 
     def __init__(self, ahead: int) -> None:
         self.ahead = ahead
-        self.changed = threading.Condition()
+        self.changed = threading.Lock()
+        self.bells = Bells()
         self.replies: deque[Reply] = deque()
         self.end: End | None = None
         self.taken = 0
@@ -169,7 +173,7 @@ class _Flow:
     def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
         with self.changed:
             self.replies.extend(replies)
-            self.changed.notify_all()
+            self.bells.ring()
             call = self.subscriber
         if call is not None:
             call()
@@ -177,7 +181,7 @@ class _Flow:
     def ended(self, chunk: Chunk, end: End) -> None:
         with self.changed:
             self.end = end
-            self.changed.notify_all()
+            self.bells.ring()
             call = self.subscriber
         if call is not None:
             call()

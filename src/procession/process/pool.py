@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from procession.backends.base import Chunk, End
+from procession.bells import Bells
 from procession.errors import PoolClosed
 from procession.process import cleanup, messages, watch
 from procession.process.ending import condemn
@@ -72,7 +73,7 @@ class WorkerPool:
         for worker in getattr(self, "workers", ()):
             worker.abandon()
         self.lock = threading.Lock()
-        self.gone = threading.Condition(self.lock)
+        self.gone = Bells()
         self.workers: set[Worker] = set()
         self.queue: deque[Ticket] = deque()
         self.idle: list[Worker] = []
@@ -121,22 +122,34 @@ class WorkerPool:
 
     def cancel(self, ticket: Ticket) -> bool:
         """End a chunk. True if nothing more comes from it but ``End("cancelled")``."""
-        with self.lock:
-            if ticket.over:
-                return False
-            worker = ticket.worker
-            if worker is None:
-                try:
-                    self.queue.remove(ticket)
-                except ValueError:
+        try:
+            with self.lock:
+                if ticket.over:
                     return False
-                ticket.over = True
-            elif worker.verdict is not None and worker.verdict != "cancelled":
-                return False
-        if worker is None:
-            ticket.chunk.listener.ended(ticket.chunk, End("cancelled"))
-            return True
+                worker = ticket.worker
+                if worker is None:
+                    if ticket not in self.queue:
+                        return False
+                    ticket.over = True  # from here on `match` leaves it out
+                elif worker.verdict is not None and worker.verdict != "cancelled":
+                    return False
+            if worker is None:
+                self._take_back(ticket)
+                return True
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C
+            if ticket.over and ticket.worker is None:
+                reactor.call_soon(lambda: self._take_back(ticket))
+            raise
         return condemn(self, ticket, "cancelled", (None, 0.0, 0))
+
+    def _take_back(self, ticket: Ticket) -> None:
+        with self.lock:
+            if ticket in self.queue:
+                self.queue.remove(ticket)
+            self.gone.ring()
+        ticket.chunk.listener.ended(ticket.chunk, End("cancelled"))
 
     def warm_up(self, workers: int | None = None) -> None:
         """Begin to start workers, up to the pool's size."""
@@ -192,8 +205,15 @@ class WorkerPool:
         for ticket in dropped:
             ticket.chunk.listener.ended(ticket.chunk, End("cancelled"))
         if wait and not reactor.here:
+            self._wait_for_end()
+
+    def _wait_for_end(self) -> None:
+        while True:
             with self.lock:
-                self.gone.wait_for(lambda: not (self.workers or self.queue or self.hiring.count))
+                if not (self.workers or self.queue or self.hiring.count):
+                    return
+                bell = self.gone.add()
+            bell.wait()
 
     # -- who gets what (under the lock) --------------------------------------------------------
 
@@ -207,6 +227,9 @@ class WorkerPool:
         """
         given: list[tuple[Worker, Ticket | None]] = []
         while self.queue and self.idle and self.busy < self.size:
+            if self.queue[0].over:
+                self.queue.popleft()  # cancelled, half-way
+                continue
             worker, ticket = self.idle.pop(), self.queue.popleft()
             worker.ticket, ticket.worker = ticket, worker
             worker.tasks += len(ticket.chunk.items)

@@ -1,0 +1,72 @@
+"""Waiting that survives Ctrl-C at any instant.
+
+A signal handler may raise between any two bytecodes of the main thread. `threading.Condition` and
+`threading.Event` are Python code around a lock: an exception in there leaves the lock held for
+ever, or has it released twice. What is here leaves it all to the lock's own methods, which are C.
+"""
+
+from __future__ import annotations
+
+import threading
+from operator import attrgetter
+
+__all__ = ["Bell", "Bells", "Condition"]
+
+
+class Bell:
+    """Wakes one thread. Who waits after it has rung is woken at once; that uses the ring up."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """Wake who waits, or whoever will; ringing twice is ringing once."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it has rung
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Sleep until it rings. Whether it did within `timeout` seconds."""
+        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+
+
+class Bells:
+    """Those who wait for the same change. Guarded by the lock that guards what changes:
+
+    with lock:
+        if it is as I want it:
+            return
+        bell = bells.add()
+    bell.wait()                  # and look again
+    """
+
+    __slots__ = ("_bells",)
+
+    def __init__(self) -> None:
+        self._bells: list[Bell] = []
+
+    def add(self) -> Bell:
+        """A bell that rings at the next change. Under the lock."""
+        bell = Bell()
+        self._bells.append(bell)
+        return bell
+
+    def ring(self) -> None:
+        """Something has changed. Under the lock."""
+        while self._bells:
+            self._bells.pop().ring()
+
+
+class Condition(threading.Condition):
+    """A condition whose lock Ctrl-C cannot leave held by a ``with`` block.
+
+    ``with`` calls the lock's own methods: they are looked up before the lock is taken, and nothing
+    runs between them and the block. Do not `wait` for it in a thread that Ctrl-C may strike.
+    """
+
+    __enter__ = property(attrgetter("_lock.__enter__"))
+    __exit__ = property(attrgetter("_lock.__exit__"))
