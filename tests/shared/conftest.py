@@ -23,11 +23,13 @@ def _forkserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     from multiprocessing import forkserver, process, resource_tracker
 
     resource_tracker.ensure_running()
-    config: dict[str, Any] = process.current_process()._config
+    this: Any = process.current_process()
+    config: dict[str, Any] = this._config
     config["tempdir"] = str(tmp_path_factory.mktemp("mp"))
     yield
     config["tempdir"] = None
-    forkserver._forkserver._stop()
+    server: Any = forkserver._forkserver
+    server._stop()
 
 
 def _starter(method: str) -> Iterator[Start]:

@@ -112,7 +112,8 @@ def pass_on(context_name: str, things: dict[str, Any]) -> None:
     """Send them on to a process of this process."""
     import multiprocessing
 
-    child = multiprocessing.get_context(context_name).Process(target=use, args=(things,))
+    context: Any = multiprocessing.get_context(context_name)
+    child = context.Process(target=use, args=(things,))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child.start()

@@ -89,7 +89,7 @@ def test_waiting_for_several() -> None:
     """`multiprocessing.connection.wait` takes them."""
     pairs = [shared.Pipe() for _ in range(3)]
     pairs[1][1].send(1)
-    ready: list[Any] = wait([here for here, _ in pairs], 30)
+    ready: list[Any] = wait(list[Any](here for here, _ in pairs), 30)
     assert ready == [pairs[1][0]]
 
 
@@ -97,7 +97,7 @@ def test_closing() -> None:
     """A closed end is of no use, here; and it cannot be sent."""
     here, _there = shared.Pipe()
     with here:
-        assert not here.closed
+        here.poll()
     assert here.closed
     for use in (here.recv, here.fileno, here.poll):
         with pytest.raises(OSError, match="closed"):

@@ -242,7 +242,7 @@ def test_a_barrier_breaks_and_is_reset() -> None:
     with pytest.raises(threading.BrokenBarrierError):
         barrier.wait()
     barrier.reset()
-    assert not barrier.broken
+    assert repr(barrier) == "<Barrier(0/2 waiting)>"
     barrier.abort()
     assert repr(barrier) == "<Barrier(broken)>"
     alone = shared.Barrier(1, action=lambda: 1 / 0)

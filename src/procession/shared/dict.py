@@ -21,6 +21,7 @@ __all__ = ["Dict"]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _T = TypeVar("_T")
+_W = TypeVar("_W")
 _MISSING: Any = object()
 
 
@@ -41,7 +42,20 @@ class Dict(Replica, MutableMapping[_K, _V]):
         **kwargs: As for ``dict``.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    @overload
+    def __init__(self, /) -> None: ...
+    @overload
+    def __init__(self: Dict[str, _W], /, **kwargs: _W) -> None: ...
+    @overload
+    def __init__(self, items: Mapping[_K, _V] | Iterable[tuple[_K, _V]], /) -> None: ...
+    @overload
+    def __init__(
+        self: Dict[str, _W],
+        items: Mapping[str, _W] | Iterable[tuple[str, _W]],
+        /,
+        **kwargs: _W,
+    ) -> None: ...
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         initial: dict[Any, Any] = dict(*args, **kwargs)
         self._create("dict")
         if initial:

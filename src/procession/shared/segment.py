@@ -271,7 +271,13 @@ def _leave_in_order() -> None:
     util = sys.modules.get("multiprocessing.util")
     if util is not None and not _leaving:
         _leaving = True
-        util.Finalize(None, _leave_all, exitpriority=0)
+        _leave_at_exit(util)
+        # What is unpickled for a new process comes before it forgets the finalizers of its parent.
+        util.register_after_fork(util, _leave_at_exit)
+
+
+def _leave_at_exit(util: Any) -> None:
+    util.Finalize(None, _leave_all, exitpriority=0)
 
 
 def _after_fork() -> None:

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_S = TypeVar("_S")
 _C = TypeVar("_C", bound="ctypes.Structure | ctypes.Union")
 _AnyLock: TypeAlias = "Lock | Literal[True] | None"
 _Ints = Literal["b", "B", "h", "H", "i", "I", "l", "L", "q", "Q"]
@@ -82,8 +83,8 @@ class Synchronized(_Synchronized, Generic[_T]):
             self._obj.value = value
 
 
-class SynchronizedArray(_Synchronized, Generic[_T]):
-    """An array in shared memory; made by `Array`. Items and slices are accessed under the lock."""
+class _Sequence(_Synchronized, Generic[_T, _S]):
+    """Many numbers, characters or structures."""
 
     def __len__(self) -> int:
         return len(self._obj)
@@ -91,15 +92,15 @@ class SynchronizedArray(_Synchronized, Generic[_T]):
     @overload
     def __getitem__(self, index: int) -> _T: ...
     @overload
-    def __getitem__(self, index: slice) -> list[_T]: ...
-    def __getitem__(self, index: int | slice) -> _T | list[_T]:
+    def __getitem__(self, index: slice) -> _S: ...
+    def __getitem__(self, index: int | slice) -> _T | _S:
         with self._lock:
-            return cast("_T | list[_T]", self._obj[index])
+            return cast("_T | _S", self._obj[index])
 
     @overload
     def __setitem__(self, index: int, value: _T) -> None: ...
     @overload
-    def __setitem__(self, index: slice, value: Sequence[_T]) -> None: ...
+    def __setitem__(self, index: slice, value: Sequence[_T] | _S) -> None: ...
     def __setitem__(self, index: int | slice, value: Any) -> None:
         with self._lock:
             self._obj[index] = value
@@ -109,8 +110,12 @@ class SynchronizedArray(_Synchronized, Generic[_T]):
             yield self[index]
 
 
-class SynchronizedString(SynchronizedArray[bytes]):
-    """An array of characters in shared memory; made by ``Array("c", ...)``."""
+class SynchronizedArray(_Sequence[_T, list[_T]], Generic[_T]):
+    """An array in shared memory; made by `Array`. Items and slices are accessed under the lock."""
+
+
+class SynchronizedString(_Sequence[bytes, bytes]):
+    """An array of characters in shared memory; made by ``Array("c", ...)``. A slice is bytes."""
 
     @property
     def value(self) -> bytes:
@@ -192,7 +197,7 @@ def Value(typecode_or_type: Any, *args: Any, lock: Lock | bool | None = True) ->
 
 
 @overload
-def Array(
+def Array(  # type: ignore[overload-overlap]
     typecode_or_type: Literal["c"] | type[ctypes.c_char],
     size_or_initializer: int | Sequence[Any],
     *,
