@@ -1,0 +1,51 @@
+"""The helper thread that looks after a map which runs in the caller's thread."""
+
+from __future__ import annotations
+
+import threading
+
+from procession.engine import alarm
+
+
+def test_an_alarm_calls_once() -> None:
+    """An armed alarm makes its call, in another thread."""
+    called = threading.Event()
+    threads: list[int] = []
+
+    def note() -> None:
+        threads.append(threading.get_ident())
+        called.set()
+
+    alarm.after(0.001, note)
+    assert called.wait(10)
+    alarm.stop()
+    assert threads != [threading.get_ident()]
+    assert len(threads) == 1
+
+
+def test_a_disarmed_alarm_is_silent() -> None:
+    """What was disarmed is not called, while what was armed later is."""
+    calls: list[str] = []
+    called = threading.Event()
+    alarm.after(0.001, lambda: calls.append("disarmed")).disarm()
+    alarm.after(0.002, called.set)
+    assert called.wait(10)
+    alarm.stop()
+    assert calls == []
+
+
+def test_an_earlier_alarm_overtakes() -> None:
+    """A nearer alarm is called first, though the thread sleeps until a later one."""
+    order: list[str] = []
+    done = threading.Event()
+    late = alarm.after(3600, done.set)
+
+    def near() -> None:
+        order.append("near")
+        done.set()
+
+    alarm.after(0.001, near)
+    assert done.wait(10)
+    assert order == ["near"]
+    late.disarm()
+    alarm.stop()

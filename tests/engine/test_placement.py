@@ -1,0 +1,61 @@
+"""Here or in the pool, decided by measured times alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from procession.engine.placement import Placement
+
+
+def placement(item: float, *, pack: float = 1e-6, workers: int = 2) -> Placement:
+    """A placement that has seen one item."""
+    made = Placement(workers)
+    made.packed(1, pack)
+    made.ran(1, item)
+    return made
+
+
+def test_nothing_is_known_before_an_item_has_run() -> None:
+    """Without a measurement items go to the pool, and a cold pool is started."""
+    made = Placement(4)
+    assert not made.here(1000)
+    assert made.worth_starting(1000)
+
+
+@pytest.mark.parametrize(
+    ("item", "here"), [(50e-9, True), (5e-6, True), (50e-6, False), (1, False)]
+)
+def test_items_stay_while_sending_costs_more(item: float, here: bool) -> None:
+    """Items shorter than what it costs to send them are run here."""
+    assert placement(item).here(None) is here
+
+
+def test_expensive_arguments_stay() -> None:
+    """An item that takes longer to pickle than to run is run here."""
+    assert placement(100e-6, pack=200e-6).here(None)
+
+
+def test_a_small_rest_is_not_worth_a_message() -> None:
+    """What one round trip outlasts is run here."""
+    assert placement(50e-6).here(2)
+    assert not placement(50e-6).here(100)
+
+
+def test_one_worker_is_no_help_with_short_items() -> None:
+    """With one worker there is nothing to be gained, unless items are long."""
+    assert placement(100e-6, workers=1).here(None)
+
+
+@pytest.mark.parametrize(("remaining", "worth"), [(2, False), (1000, True), (None, True)])
+def test_a_cold_pool_starts_for_enough_work(remaining: int | None, worth: bool) -> None:
+    """Starting workers pays only if what is left takes longer than the start."""
+    assert placement(1e-3).worth_starting(remaining) is worth
+
+
+def test_times_follow_a_change() -> None:
+    """Items that become longer leave for the pool after a few measurements."""
+    made = placement(1e-6)
+    assert made.here(None)
+    for _ in range(5):
+        made.ran(1, 5e-3)
+    assert not made.here(None)
