@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +11,9 @@ from procession.backends.base import Chunk, End, Item
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
 
 __all__ = ["Verdict", "judge", "may_retry"]
+
+_OURS = f'File "{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}'
+"""How a line of a stack begins whose code is Procession's."""
 
 _STARTS = 3
 """How often a worker may die under a chunk before any of its items has started, until the chunk's
@@ -155,7 +159,15 @@ def _attempts(item: Item) -> str:
     return f", at attempt {item.attempt}" if item.attempt > 1 else ""
 
 
-def _indent(text: str) -> str:
-    if not text.strip():
-        return ""
-    return "\n" + "\n".join("  " + line for line in text.strip().splitlines())
+def _indent(stack: str) -> str:
+    """A stack for a message: the user's own frames, without what lies below them."""
+    lines: list[str] = []
+    below = False
+    for line in stack.strip().splitlines():
+        if not line.startswith("  "):
+            below = False
+        elif line.lstrip().startswith(_OURS):
+            below = True
+        if not below:
+            lines.append("  " + line)
+    return "".join("\n" + line for line in lines)
