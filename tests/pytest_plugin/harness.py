@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,11 @@ import procession
 
 BATTERY = Path(__file__).with_name("battery")
 
-PLUGIN = (
-    []
-    if any(point.name == "procession" for point in entry_points(group="pytest11"))
-    else ["-p", "procession.pytest_plugin"]
-)
-"""What loads the plugin where Procession is on the path and not installed."""
+FEW = ["procession.pytest_plugin", "pytest_asyncio.plugin", "anyio.pytest_plugin"]
+"""Plugins that most runs load. Each process of a test loads them again, so no more than needed."""
+
+PATIENCE = 900
+"""Seconds for a run; far more than any takes on a machine that has nothing else to do."""
 
 SOURCE = str(Path(procession.__file__).parents[1])
 
@@ -116,8 +116,15 @@ class Run:
         return {word.rstrip("s") if word != "passed" else word: int(n) for n, word in found}
 
 
-def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Start pytest in a folder."""
+def start(
+    folder: Path, *arguments: str, plugins: bool = False, **environment: str
+) -> subprocess.Popen[str]:
+    """Start pytest in a folder, with a few plugins or with all that are installed."""
+    few = [name for name in FEW if find_spec(name.partition(".")[0]) is not None]
+    loaded = [part for name in few for part in ("-p", name)]
+    if plugins:
+        installed = any(one.name == "procession" for one in entry_points(group="pytest11"))
+        loaded = [] if installed else ["-p", FEW[0]]
     if not (folder / "pytest.ini").exists():
         (folder / "pytest.ini").write_text(INI)
     if not (folder / "conftest.py").exists():
@@ -131,9 +138,11 @@ def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     variables["BATTERY_EVENTS"] = str(folder / "events")
     variables["PYTEST_DEBUG_TEMPROOT"] = str(folder)
+    if not plugins:
+        variables["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     variables |= environment
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", *PLUGIN, *arguments],
+        [sys.executable, "-m", "pytest", *loaded, *arguments],
         cwd=folder,
         env=variables,
         stdin=subprocess.DEVNULL,
@@ -143,11 +152,11 @@ def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen
     )
 
 
-def run(folder: Path, *arguments: str, timeout: float = 240, **environment: str) -> Run:
+def run(folder: Path, *arguments: str, plugins: bool = False, **environment: str) -> Run:
     """Run pytest in a folder, to its end."""
-    process = start(folder, *arguments, **environment)
+    process = start(folder, *arguments, plugins=plugins, **environment)
     try:
-        return Run(folder, process, timeout)
+        return Run(folder, process, PATIENCE)
     except BaseException:
         process.kill()
         process.communicate()

@@ -10,6 +10,8 @@ import pytest
 
 from tests.pytest_plugin.harness import BATTERY, EXPECTED, FAILED, PASSED, SKIPPED, Run, run
 
+pytestmark = pytest.mark.timeout(1000)
+
 
 @pytest.fixture(scope="module", params=["plain", "xdist"])
 def battery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
@@ -21,7 +23,8 @@ def battery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         shutil.copy(file, folder)
     order = ["suite_outcomes.py", "suite_crashes.py", "suite_scopes.py", "suite_forks.py"]
     distributed = ["-n2", "--dist=loadscope"] if request.param == "xdist" else []
-    return run(folder, *distributed, *order, "suite_groups.py", "--basetemp", str(folder / "tmp"))
+    arguments = [*distributed, *order, "suite_groups.py", "--basetemp", str(folder / "tmp")]
+    return run(folder, *arguments, plugins=bool(distributed))
 
 
 def stdout(report: dict[str, object], of: str = "call") -> str:

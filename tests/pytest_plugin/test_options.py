@@ -16,7 +16,7 @@ import pytest
 
 from tests.pytest_plugin.harness import FAILED, PASSED, SOURCE, Run, run, start
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1000)
 
 
 @pytest.fixture
@@ -140,8 +140,7 @@ def test_without_a_plugin(write: Write, blocked: str) -> None:
 def test_without_the_plugin(write: Write) -> None:
     """-p no:procession: the marker is unknown, and nothing else happens."""
     folder = write("@pytest.mark.isolated\ndef test_one(): assert os.environ['HERE'] == '1'")
-    off = ["-p", "no:procession", "-p", "no:procession.pytest_plugin"]
-    result = run(folder, *off, HERE="1")
+    result = run(folder, "-p", "no:procession.pytest_plugin", HERE="1")
     assert result.counts["passed"] == 1
 
 
@@ -270,7 +269,7 @@ def test_wrong_arguments_under_xdist(write: Write) -> None:
     """Under xdist the test itself says so: a worker cannot stop a run."""
     pytest.importorskip("xdist")
     folder = write("@pytest.mark.isolated(timeuot=3)\ndef test_one(): pass\ndef test_two(): pass")
-    result = run(folder, "-n2")
+    result = run(folder, "-n2", plugins=True)
     assert "timeout=3" in result["test_one"].bad["text"]
     assert result.counts == {"passed": 1, "error": 1}
 
@@ -361,7 +360,7 @@ def test_pytest_timeout(write: Write) -> None:
             pass
         """
     )
-    result = run(folder)
+    result = run(folder, plugins=True)
     assert result.counts == {"failed": 3, "passed": 1}
     assert "Timeout (>1.0s)" in result["test_signal"].bad["text"]
     bad = result["test_thread"].bad
@@ -396,7 +395,7 @@ def test_coverage(write: Write, distributed: list[str]) -> None:
         "def same(x):\n    return x\n\n\n"
         "def never(x):\n    return -x\n"
     )
-    result = run(folder, "--cov=measured", "--cov-report=term-missing", *distributed)
+    result = run(folder, "--cov=measured", "--cov-report=term-missing", *distributed, plugins=True)
     assert result.counts == {"passed": 3}
     (line,) = [line for line in result.out.splitlines() if line.startswith("measured.py")]
     assert line.split()[-2:] == ["88%", "14"]

@@ -33,7 +33,7 @@ def measuring(config: pytest.Config) -> Measuring:
     takes in at the end.
     """
     plugin: Any = config.pluginmanager.getplugin("_cov")
-    options = ("--no-cov",) if config.pluginmanager.hasplugin("pytest_cov") else ()
+    options = ("--no-cov",) if hasattr(config.option, "no_cov") else ()
     controller = getattr(plugin, "cov_controller", None)
     if controller is not None and controller.cov is not None and not plugin._disabled:
         arguments: dict[str, Any] = {
