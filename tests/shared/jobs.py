@@ -43,6 +43,18 @@ def increment_under(lock: Any, value: Any, times: int) -> None:
             value.value += 1
 
 
+def increment_in_spite(lock: Any, value: Any, times: int) -> None:
+    """The same, though holders of the lock die."""
+    warnings.simplefilter("ignore")
+    increment_under(lock, value, times)
+
+
+def die_in_spite(lock: Any) -> None:
+    """Take it and die, like others before."""
+    warnings.simplefilter("ignore")
+    die_holding(lock)
+
+
 def use(things: dict[str, Any]) -> str:
     """Use one of each, and report in the Dict."""
     with things["lock"], things["rlock"], things["rlock"], things["semaphore"], things["bounded"]:

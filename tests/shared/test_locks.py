@@ -141,10 +141,10 @@ def test_the_holder_dies_while_many_wait(fork: Start) -> None:
     """One after the other gets it."""
     lock, value = shared.Lock(), shared.Value("i", 0, lock=False)
     lock.acquire()
-    waiting = [fork(jobs.increment_under, lock, value, 100) for _ in range(3)]
+    waiting = [fork(jobs.increment_in_spite, lock, value, 100) for _ in range(3)]
     lock.release()
     for _ in range(3):
-        fork(jobs.die_holding, lock)
+        fork(jobs.die_in_spite, lock)
     for process in waiting:
         process.join(60)
     assert value.value == 300

@@ -102,9 +102,15 @@ class RLock(Lock):
                 f"attempt to release recursive lock not owned by thread (process {os.getpid()})"
             )
         self._depth -= 1
-        if not self._depth:
-            self._owner = None
+        if self._depth:
+            return
+        self._owner = None
+        try:
             Mutex.release(self)
+        except BaseException:
+            if not self._depth and self._held_here():
+                Mutex.release(self)  # an interrupt came before it was given back
+            raise
 
     def __exit__(self, *error: object) -> None:
         self.release()
