@@ -108,7 +108,7 @@ class RLock(Lock):
         try:
             Mutex.release(self)
         except BaseException:
-            if not self._depth and self._held_here():
+            if self._held_here() and not self._depth:
                 Mutex.release(self)  # an interrupt came before it was given back
             raise
 
