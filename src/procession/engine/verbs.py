@@ -117,7 +117,7 @@ def _prepare(
     from procession.engine.crossing import crossing
 
     crosses = crossing()
-    serial = where.serial
+    serial = where.serial or (where.inline and options.inline is True)
     source = Source(items)
     job = make_job(
         call,
@@ -146,7 +146,7 @@ def _prepare(
     header = header_here(call, style, args, kwargs)
     single = one_by_one or (ordered and not source.inert)
     inline = Inline(run, header, single=single, whole=whole, serial=serial, crossing=crosses)
-    if serial or options.inline is True or not registry.is_warm(where.choice):
+    if serial or not registry.is_warm(where.choice):
         inline.begin()
     return run, inline
 
