@@ -217,11 +217,21 @@ class MapRun:
         if flight >= 2 * backend.workers:
             return None
         if self._again:
-            return backend, [self._again.popleft()], []
+            return backend, self._next_again(backend), []
         if self._bytes > BYTES_AHEAD and flight >= backend.workers:
             return None
         values = self._next_values(backend, flight)
         return (backend, [], values) if values else None
+
+    def _next_again(self, backend: Backend) -> list[Item]:
+        """Items to run again: an item that failed alone, those that only lost their worker in
+        chunks (a dead worker may leave thousands), such that every worker gets some."""
+        again = self._again
+        most = min(self._chunk_items, 1 + len(again) // (2 * backend.workers))
+        items = [again.popleft()]
+        while again and len(items) < most and items[0].attempt == again[0].attempt == 1:
+            items.append(again.popleft())
+        return items
 
     def _next_values(self, backend: Backend, flight: int) -> list[tuple[int, Any]]:
         placement, intake = self.plan.placement, self.intake
