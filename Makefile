@@ -74,7 +74,7 @@ soak: $(STAMP)-test
 	$(BIN)/python -m pytest -m soak --timeout $(SOAK_TIMEOUT) $(ARGS)
 
 bench: $(STAMP)-bench
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in $(filter-out benchmarks/workloads.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
