@@ -191,13 +191,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {plain(name): plain(one) for name, one in held.items()}
     try:
-        return os.fspath(held)
-    except TypeError:
-        pass
-    try:
-        return str(value)
+        return str(held)
     except Exception:
-        return f"<{type(value).__name__} whose str() fails>"
+        return f"<{type(held).__name__} whose str() fails>"
 
 
 def adopt(config: pytest.Config, payload: dict[str, Any]) -> None:
