@@ -19,8 +19,8 @@ def tie_to(fd: int) -> None:
     """End this process group as soon as no one holds the write end of the pipe `fd`.
 
     On Linux the kernel does it, also while C code holds the GIL. Elsewhere a thread does, which
-    has to wait for the GIL. The signal belongs to the open pipe, which pytest's processes inherit, so
-    it reaches the one that was tied last; there is never more than one.
+    has to wait for the GIL. The signal belongs to the open pipe, which all tests' processes
+    inherit, so it reaches the one that was tied last; there is never more than one.
     """
     import fcntl
     import select
