@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -424,3 +425,23 @@ def increased(array: Any) -> tuple[Any, bool]:
     """Its argument plus one, in place, and whether it came through a segment."""
     array += 1
     return array, bool(arrivals._private)
+
+
+def large_or_death(job: tuple[str, int]) -> Any:
+    """Items 0, 2, … return something large; the others end the worker at once."""
+    path, index = job
+    with open(path, "a") as file:
+        file.write(f"{index}\n")
+    if index % 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return np.full(N, index)
+
+
+def test_a_large_result_outlives_its_worker(tmp_path: Path) -> None:
+    """What was sent before the worker died is delivered, and its item does not run again."""
+    path = str(tmp_path / "runs")
+    work = parallel(workers=1, inline=False, backend="process", chunk=2)(large_or_death)
+    outcomes = list(work.outcomes([(path, index) for index in range(8)]))
+    assert [outcome.ok for outcome in outcomes] == [True, False] * 4
+    assert all((each.value == each.index).all() for each in outcomes if each.ok)
+    assert sorted(Path(path).read_text().split()) == [str(index) for index in range(8)]

@@ -202,7 +202,8 @@ class _Outbox:
         now = time.monotonic()
         if len(self._replies) == 1:
             self._since = now
-        if self._prompt or reply.seconds >= _WORTH or now - self._since >= _DELAY:
+        large = self._prompt or reply.buffers  # a message costs little beside it
+        if large or reply.seconds >= _WORTH or now - self._since >= _DELAY:
             self._flush()
         elif not self._armed.is_set():
             self._arm()
