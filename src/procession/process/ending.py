@@ -26,22 +26,23 @@ def condemn(
     pool: WorkerPool, ticket: Ticket, verdict: str, blame: tuple[int | None, float, int]
 ) -> bool:
     """Kill the worker of a chunk, for the given reason. Whether the chunk was still running."""
-    with pool.lock:
-        worker = ticket.worker
-        if ticket.over or worker is None or worker.ticket is not ticket or worker.dead:
-            return False
-        if worker.verdict is not None:
-            return worker.verdict == verdict
-        worker.verdict, worker.blame, worker.stopping = verdict, blame, True
-        given = pool.match()
+    worker = ticket.worker
     try:
+        with pool.lock:
+            if ticket.over or worker is None or worker.ticket is not ticket or worker.dead:
+                return False
+            if worker.verdict is not None:
+                return worker.verdict == verdict
+            worker.verdict, worker.blame, worker.stopping = verdict, blame, True
+            given = pool.match()
         ticket.forget_timers()
         put_down(worker, dump=verdict == "timeout")
         pool.hand_out(given)
     except Exception:
         raise
     except BaseException:
-        worker.kill()  # Ctrl-C half-way: whoever asked learns of it, and the worker still goes
+        if worker is not None and worker.ticket is ticket and worker.verdict is not None:
+            worker.kill()  # Ctrl-C half-way: whoever asked learns of it, and the worker still goes
         raise
     return True
 

@@ -108,16 +108,24 @@ class Hiring:
         with self._pool.lock:
             if not self._orders or (self._thread is not None and self._thread.is_alive()):
                 return
-            reactor.hold()
+            held = _Hold()
             thread = self._thread = threading.Thread(
-                target=self._work, name="procession-starter", daemon=True
+                target=self._work, args=(held,), name="procession-starter", daemon=True
             )
         try:
-            thread.start()
-        except RuntimeError:  # the interpreter is ending, or the system has no thread left
-            self._work()
+            reactor.hold()
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending, or the system has no thread left
+                self._work(held)
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C: the next call starts another, if this one does not run
+            if not thread.is_alive():
+                held.release()
+            raise
 
-    def _work(self) -> None:
+    def _work(self, held: _Hold) -> None:
         pool = self._pool
         while True:
             with pool.lock:
@@ -144,12 +152,27 @@ class Hiring:
                 pool.gone.ring()
             if error is not None:
                 pool.refuse(error)
-        reactor.release()
+        held.release()
 
     def _packed(self) -> Packed:
         if self._initializer is None:
             self._initializer = pack_initializer(self._spec.initializer, self._spec.initargs)
         return self._initializer
+
+
+class _Hold:
+    """Lets the reactor go once, whoever of several is the first to say so."""
+
+    def __init__(self) -> None:
+        self._left = [reactor.release]
+
+    def release(self) -> None:
+        """The thread has done its work, or never began."""
+        try:
+            release = self._left.pop()
+        except IndexError:
+            return
+        release()
 
 
 def _never_ready(worker: Worker, code: int | None) -> BaseException:

@@ -69,7 +69,7 @@ class Reactor:
     def release(self) -> None:
         """What `hold` was for has happened."""
         with self._lock:
-            self._held -= 1
+            self._held = max(0, self._held - 1)
             if self._poller is not None:
                 self._poller.wake()
 
