@@ -37,8 +37,8 @@ class Rules(NamedTuple):
     retry_on: tuple[type[BaseException], ...] = ()
     single: bool = False
     """Whether this is one call rather than an item of a map."""
-    root: str = "argument"
-    """What the paths to parts of an item begin with: the parameter's name."""
+    names: tuple[str, ...] = ()
+    """The function's parameters, from the item's on: what the paths into arguments begin with."""
 
 
 def may_retry(item: Item, error: BaseException, rules: Rules) -> bool:

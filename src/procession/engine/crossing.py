@@ -31,8 +31,11 @@ def across(header: Header, index: int, value: Any) -> Any:
         NotPicklable: The result cannot cross; arguments were checked before.
     """
     settings = header.settings
-    there: Any = loads(dumps((header.prefix, value, header.args, header.kwargs), settings.pickling))
-    prefix, value, args, kwargs = there
+    try:
+        sent = dumps((header.prefix, value, header.args, header.kwargs), settings.pickling)
+    except Exception as error:
+        raise _refused(error, header, value) from None
+    prefix, value, args, kwargs = loads(sent)
     copied = header._replace(prefix=prefix, args=args, kwargs=kwargs)
     result = call_with(copied, value)
     try:
@@ -48,3 +51,22 @@ def across(header: Header, index: int, value: Any) -> Any:
             root="result",
             pickling=settings.pickling,
         ) from None
+
+
+def _refused(error: Exception, header: Header, value: Any) -> BaseException:
+    from procession.wire.explain import explain_call
+
+    if header.settings.style == "call":
+        args, kwargs = value
+    else:
+        several = header.settings.style == "star"
+        args = (*value, *header.args) if several else (value, *header.args)
+        kwargs = header.kwargs
+    return explain_call(
+        error,
+        (*header.prefix, *args),
+        kwargs,
+        target=header.function,
+        function=header.settings.name,
+        pickling=header.settings.pickling,
+    )

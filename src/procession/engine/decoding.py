@@ -18,7 +18,7 @@ __all__ = ["error_of", "outcome_of", "value_of"]
 def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
     """The exception that an item raised, as itself, with a note that names function and item."""
     error: BaseException = reply.payload if reply.raw else load_exception(reply.payload)
-    if isinstance(error, NotPicklable) and error.where == "argument":
+    if isinstance(error, NotPicklable) and error.where == "argument" and not reply.raw:
         error = _located(error, item, rules)
     return noted(error, item, rules)
 
@@ -27,7 +27,15 @@ def _located(error: NotPicklable, item: Item, rules: Rules) -> BaseException:
     """A worker that could not rebuild an argument knows the type; only here is the object."""
     from procession.wire.explain import locate
 
-    return locate(error, item.value, root=rules.root)
+    if not rules.single:
+        return locate(error, item.value, root=rules.names[0] if rules.names else "item")
+    args, kwargs = item.value
+    named = [*zip((*rules.names, *["args"] * len(args)), args, strict=False), *kwargs.items()]
+    for name, value in named:
+        located = locate(error, value, root=name)
+        if located.path != error.path:
+            return located
+    return error
 
 
 def noted(error: BaseException, item: Item, rules: Rules) -> BaseException:

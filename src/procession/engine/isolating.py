@@ -31,4 +31,6 @@ def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if verbs.runs_here(call):
+        return await call.function(*call.prefix, *args, **kwargs)
     return await verbs.submit(call, args, kwargs)

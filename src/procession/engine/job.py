@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from procession.backends.base import Item, Job, Reply
 from procession.configuration import Options
+from procession.decoration import kind
 from procession.engine.blame import Rules
+from procession.engine.crossing import across, crossing
 from procession.wire.beside import Broadcast, dump_beside, raw_beside
 from procession.wire.pickling import dumps
 from procession.wire.segments import AVAILABLE
@@ -51,15 +53,24 @@ def rules_of(call: Call, *, single: bool = False) -> Rules:
     options = call.options
     code = getattr(call.function, "__code__", None)
     names = code.co_varnames[len(call.prefix) : code.co_argcount] if code is not None else ()
-    root = names[0] if names and not single else "args"
-    return Rules(call.name, options.retries, options.retry_on, single, root)
+    return Rules(call.name, options.retries, options.retry_on, single, tuple(names))
 
 
 def header_here(call: Call, style: Style, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Header:
     """The job as it is run in this process."""
     options = call.options
     settings = Settings(call.name, style, options.pickling, options.seed, options.nested)
-    return Header(call.function, call.prefix, args, kwargs, settings)
+    function = call.function
+    if kind(function) == "coroutine":
+        function = partial(_run_coroutine, function)
+    return Header(function, call.prefix, args, kwargs, settings)
+
+
+def _run_coroutine(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a call of an ``async def`` function comes to, as it would in a worker."""
+    import asyncio
+
+    return asyncio.run(function(*args, **kwargs))
 
 
 def make_job(
@@ -257,6 +268,8 @@ def reply_here(header: Header, item: Item) -> Reply:
 
 
 def _call(header: Header, item: Item) -> Any:
+    if crossing():
+        return across(header, item.index, item.value)
     if header.settings.seed is None:
         return call_with(header, item.value)
     from procession.worker.seeding import preserve, seeded

@@ -34,7 +34,7 @@ from procession.futures import Future
 from procession.worker.run import Style
 from procession.worker.state import in_worker
 
-__all__ = ["amap", "imap", "map_async", "map_list", "stream", "submit"]
+__all__ = ["amap", "imap", "map_async", "map_list", "runs_here", "stream", "submit"]
 
 _WINDOW_PER_WORKER = 1024
 """Items taken ahead per worker where the user sets no window; pickled bytes bound it as well
@@ -275,6 +275,11 @@ def _settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
     else:
         future.settle(value)
     return future
+
+
+def runs_here(call: Call) -> bool:
+    """Whether a single call of the function would run in this process."""
+    return _Where(call, blocking=False).serial
 
 
 def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
