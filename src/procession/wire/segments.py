@@ -3,32 +3,24 @@
 On Linux a segment is a memfd: it has no name that could be left behind, and does not care how small
 /dev/shm is. On other systems, and wherever memory or descriptors run out, `Segments.place` answers
 `None`, and the buffers stay in the pickle.
-
-Pages are allocated by writing, which fails with an error where touching a map would be SIGBUS; a
-segment is mapped only when it is filled for the second time. Filling a warm one costs a memcpy.
 """
 
 from __future__ import annotations
 
-import fcntl
 import itertools
-import mmap
 import os
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pickle import PickleBuffer
 from typing import Any
 
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
-from procession.wire.ticket import DROPPED, FIRST, STATE, TRANSIT, Ticket, most_maps, shared_map
+from procession.wire.memfd import AVAILABLE, Segment
+from procession.wire.ticket import DROPPED, FIRST, STATE, TRANSIT, Ticket, most_maps
 
 __all__ = ["AVAILABLE", "Placed", "Segments", "segments"]
-
-AVAILABLE = sys.platform == "linux" and hasattr(os, "memfd_create")
-"""Whether this system has memory without names that another process can open."""
 
 IDLE_BYTES = 512 * 1024 * 1024
 """Most memory kept for the next use. A guess: some large arrays, little beside 8 GB."""
@@ -36,79 +28,7 @@ IDLE_BYTES = 512 * 1024 * 1024
 _PROBES = 16
 """Most segments that one call asks whether they are free again (some 2 µs each)."""
 
-_F_ADD_SEALS, _F_SEAL_SHRINK = 1033, 2
 _generations = itertools.count(time.time_ns())
-
-
-class Segment:
-    """One memfd of this process."""
-
-    __slots__ = ("capacity", "committed", "fd", "inode", "map", "pid", "since")
-
-    def __init__(self, capacity: int) -> None:
-        self.fd = os.memfd_create("procession-segment", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.ftruncate(self.fd, capacity)
-            # Cut off under a live map, its pages would be SIGBUS.
-            fcntl.fcntl(self.fd, _F_ADD_SEALS, _F_SEAL_SHRINK)
-            self.inode = os.fstat(self.fd).st_ino
-        except BaseException:
-            os.close(self.fd)
-            raise
-        self.pid = os.getpid()
-        self.capacity = capacity
-        self.committed = 0
-        self.map: mmap.mmap | None = None
-        self.since = 0.0
-
-    def fill(
-        self, generation: int, transit: bool, parts: Iterable[tuple[int, memoryview]], end: int
-    ) -> None:
-        """Copy buffers to their offsets.
-
-        Raises:
-            OSError: There is no memory left.
-        """
-        if end > self.committed:
-            for offset, source in parts:
-                _write(self.fd, source, offset)
-            self.committed = end
-        else:
-            if self.map is None:
-                self.map = shared_map(self.fd, self.capacity)
-            with memoryview(self.map) as target:
-                for offset, source in parts:
-                    _copy(target[offset : offset + source.nbytes], source)
-        os.pwrite(self.fd, STATE.pack(generation, transit, 0, 0), 0)
-
-    def reclaim(self) -> bool:
-        """Whether nobody uses it any more. If so, no ticket opens it again."""
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        try:
-            _, transit, *_ = STATE.unpack(os.pread(self.fd, STATE.size, 0))
-            if not transit:
-                os.pwrite(self.fd, bytes(STATE.size), 0)
-            return not transit
-        finally:
-            fcntl.flock(self.fd, fcntl.LOCK_UN)
-
-    def free(self) -> None:
-        """Give the memory back, whoever still maps it; only after `reclaim`."""
-        try:
-            if self.map is None:
-                self.map = shared_map(self.fd, self.capacity)
-            self.map.madvise(mmap.MADV_REMOVE)
-        except (OSError, ValueError):
-            pass  # it goes with the last map then
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Keep it no longer; the memory lasts as long as somebody maps it."""
-        self.map = None
-        os.close(self.fd)
 
 
 class Placed(tuple[Any, ...]):
@@ -296,23 +216,6 @@ def _capacity(size: int) -> int:
     """`size` rounded up by at most an eighth, so that buffers of similar sizes share segments."""
     step = max(1 << 12, 1 << max(0, size.bit_length() - 4))
     return -(-size // step) * step
-
-
-def _write(fd: int, source: memoryview, offset: int) -> None:
-    at = 0
-    while at < source.nbytes:
-        at += os.pwrite(fd, source[at:], offset + at)
-
-
-def _copy(target: memoryview, source: memoryview) -> None:
-    """Copy; with numpy's help other threads run meanwhile."""
-    numpy = sys.modules.get("numpy")
-    copyto = getattr(numpy, "copyto", None)
-    if copyto is None or numpy is None:
-        target[:] = source
-    else:
-        byte = numpy.uint8
-        copyto(numpy.frombuffer(target, byte), numpy.frombuffer(source, byte))
 
 
 segments = Segments()
