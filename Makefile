@@ -16,6 +16,8 @@ STAMP   := $(VENV)/.procession-$(VERSION)
 
 # Extra arguments for pytest, for example: make test ARGS="-k outcomes -x"
 ARGS ?=
+# Test modules that run at the same time; 0 runs all in one process.
+JOBS ?= 2
 # Seconds that one soak test may take before its stacks are dumped and the run ends.
 SOAK_TIMEOUT ?= 1200
 
@@ -51,11 +53,14 @@ $(STAMP)-bench: $(STAMP)-base
 	$(PIP) install --editable '.[numpy,threads]' --group bench
 	@touch $@
 
+# Compiled once here, or every worker that starts compiles anew where nothing may be cached.
 demo: $(STAMP)-base
+	$(BIN)/python -m compileall -q src
 	$(BIN)/python examples/codebase_metrics.py
 
 test: $(STAMP)-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m compileall -q src
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 cov: $(STAMP)-test
 	$(BIN)/python -m pytest --cov=procession --cov-branch --cov-report=term-missing $(ARGS)
