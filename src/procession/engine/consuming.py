@@ -109,12 +109,22 @@ def collect(run: MapRun, inline: Inline | None, progress: Progress | None) -> li
                 continue
             if progress is not None:
                 progress.update(done)
+        _warn_of_traffic(run)
         return collector.result()
     except BaseException:
         run.cancel()
         raise
     finally:
         _end(inline, progress)
+
+
+def _warn_of_traffic(run: MapRun) -> None:
+    """Tell the caller of a map that moved more than it computed."""
+    text = run.traffic.warning(run.plan.rules.name)
+    if text is not None:
+        from procession._warn import warn_user
+
+        warn_user(text)
 
 
 def _begin(run: MapRun, inline: Inline | None) -> None:
@@ -163,6 +173,7 @@ class _Batches:
                 if (settled := run.poll()) is not None:
                     return self._give(settled)
                 if run.over:
+                    _warn_of_traffic(run)
                     break
                 if inline is None or not inline.active:
                     run.wait()

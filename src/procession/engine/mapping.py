@@ -20,6 +20,7 @@ from procession.engine.intake import Intake
 from procession.engine.plan import Plan, Settled
 from procession.engine.ready import Ready
 from procession.engine.source import Source
+from procession.engine.traffic import Traffic
 
 __all__ = ["MapRun"]
 
@@ -38,6 +39,7 @@ class MapRun:
         here: Whether the consumer's thread is to run the next items itself.
         replies: How many items workers have answered.
         failure: What kept the map from being sent on; raised to the consumer.
+        traffic: What was moved and computed so far.
         abandoned: Whether the program's end makes the map pointless, since nobody reads it then.
     """
 
@@ -55,6 +57,7 @@ class MapRun:
         self.here = False
         self.replies = 0
         self.failure: BaseException | None = None
+        self.traffic = Traffic()
         self.abandoned = True
         self._bells = Bells()
         self._notify = notify
@@ -273,7 +276,7 @@ class MapRun:
             if self.closed:
                 return
             self._flight[chunk] = {item.index: item for item in items}
-            self._bytes += sum(len(item.blob) for item in items)
+            self._bytes += sum(item.size for item in items)
         try:
             backend.start(chunk)
         except Exception as error:
@@ -309,10 +312,12 @@ class MapRun:
 
     def _measure(self, found: list[tuple[Item | None, Reply]]) -> None:
         seconds = sum(reply.seconds for _, reply in found)
-        size = sum(0 if reply.raw else len(reply.payload) for _, reply in found)
-        size += sum(len(item.blob) for item, _ in found if item is not None)
+        pairs = [(item, reply) for item, reply in found if item is not None]
+        sent = sum(item.size for item, _ in pairs)
+        back = sum(Settled(item, reply).size for item, reply in pairs)
         self.replies += len(found)
-        self.plan.schedule.observe(len(found), seconds, size)
+        self.traffic.moved(len(found), sent, back, seconds)
+        self.plan.schedule.observe(len(found), seconds, sent + back)
         if self.plan.placement is not None:
             self.plan.placement.ran(len(found), seconds)
 
@@ -322,7 +327,7 @@ class MapRun:
             left = self._flight.pop(chunk, None)
             if left is None:
                 return
-            self._bytes -= sum(len(item.blob) for item in chunk.items)
+            self._bytes -= sum(item.size for item in chunk.items)
             if self.closed:
                 return
         try:
