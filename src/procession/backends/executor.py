@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -27,6 +28,9 @@ from procession.wire.ticket import Ticket
 from procession.worker.remote import Shipment, run_chunk
 
 __all__ = ["ExecutorBackend"]
+
+_REAPING_SECONDS = 0.2
+"""How long to wait for the exit code of a worker whose pipes are closed. Measured: below 1 ms."""
 
 _process = uuid.uuid4().hex
 
@@ -103,6 +107,7 @@ class ExecutorBackend:
             job.timeout,
             job.memory_limit,
             self._owned and self._local,
+            os.getpid(),
         )
         future, executor = self._submit(shipment)
         chunk.handle = future
@@ -160,8 +165,9 @@ class ExecutorBackend:
             if self._executor is not executor:
                 return
             self._executor = None
+            processes = _listed(self._processes)
         if self._owned:
-            end = _Ending(executor, [], False, self._name)
+            end = _Ending(executor, processes, False, self._name, kill=False)
             threading.Thread(target=end, name="procession-ending", daemon=True).start()
 
     # -- what comes back ---------------------------------------------------------------------
@@ -221,7 +227,7 @@ class ExecutorBackend:
                 return
             processes = _listed(self._processes)
             self._executor = None
-        end = _Ending(executor, processes, False, self._name)
+        end = _Ending(executor, processes, False, self._name, kill=True)
         threading.Thread(target=end, name="procession-ending", daemon=True).start()
 
     def running(self, chunk: Chunk) -> bool:
@@ -239,12 +245,12 @@ class ExecutorBackend:
             self._closed = True
             executor, self._executor = self._executor, None
             held, self._holds = self._holds, False
-            processes = _listed(self._processes) if kill else []
+            processes, self._processes = _listed(self._processes), None
         if executor is None or not self._owned:
             if held:
                 lifeline.release()
             return
-        end = _Ending(executor, processes, held, self._name)
+        end = _Ending(executor, processes, held, self._name, kill=kill)
         if wait:
             end()
         else:
@@ -267,24 +273,33 @@ def _let_go(chunk: Chunk, replies: Sequence[Reply]) -> None:
 class _Ending:
     """Shuts an executor down, waits for its workers, and lets the lifeline go after the last."""
 
-    def __init__(self, executor: Executor, kill: list[Any], held: bool, name: str) -> None:
+    def __init__(
+        self, executor: Executor, processes: list[Any], held: bool, name: str, *, kill: bool
+    ) -> None:
         self._executor = executor
+        self._processes = processes
         self._kill = kill
         self._held = held
         self._name = name
 
     def __call__(self) -> None:
-        for process in self._kill:
-            try:
-                process.kill()
-            except Exception:
-                continue  # it has ended by itself
+        if self._kill:
+            self._each("kill")
         how: dict[str, Any] = {}
         if self._kill:
             how = {"kill_workers": True} if self._name == "loky" else {"cancel_futures": True}
         self._executor.shutdown(wait=True, **how)
+        self._each("close")  # gives back its pipes now, not when it happens to be collected
         if self._held:
             lifeline.release()  # not before: it would kill workers that still run
+
+
+    def _each(self, do: str) -> None:
+        for process in self._processes:
+            try:
+                getattr(process, do)()
+            except Exception:
+                continue  # it has ended by itself, or was closed
 
 
 def _listed(processes: Any) -> list[Any]:
@@ -294,11 +309,14 @@ def _listed(processes: Any) -> list[Any]:
 
 def _exit_code(processes: Any) -> int | None:
     """The exit code of the worker that broke the executor: the one that has ended by now."""
-    for process in _listed(processes):
-        try:
-            code: int | None = process.exitcode
-        except Exception:
-            continue
-        if code not in (None, 0):
-            return code
+    deadline = time.monotonic() + _REAPING_SECONDS
+    while time.monotonic() < deadline:
+        for process in _listed(processes):
+            try:
+                code: int | None = process.exitcode
+            except Exception:
+                continue
+            if code not in (None, 0):
+                return code
+        time.sleep(0.001)  # its pipes close a moment before its exit code can be had
     return None

@@ -45,6 +45,7 @@ class Shipment(NamedTuple):
         timeout: The job's limit for one item, in seconds.
         memory_limit: The job's limit for one item, in bytes.
         beside: Whether large results may come home in shared memory.
+        sender: The caller's process id.
     """
 
     key: tuple[str, int]
@@ -54,6 +55,7 @@ class Shipment(NamedTuple):
     timeout: float | None = None
     memory_limit: int | None = None
     beside: bool = False
+    sender: int = 0
 
 
 _runner: Runner | None = None
@@ -153,7 +155,11 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
 def _run(shipment: Shipment) -> list[Reply]:
     global _heavy, _runner
     if _runner is None:
-        _runner = Runner(out_of_band=shipment.beside)
+        # An executor of threads runs us in the caller's own process, whose logging is not ours.
+        apart = os.getpid() != shipment.sender
+        if apart:
+            state.mark_worker_process()
+        _runner = Runner(out_of_band=shipment.beside, adopts=apart)
         segments.idle_bytes = min(segments.idle_bytes, _IDLE_BYTES)
     key, header, buffers, items = shipment[:4]
     if not _runner.knows(key):
