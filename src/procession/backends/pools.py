@@ -37,9 +37,8 @@ def executor_backend(options: Options, initializer: Packed) -> ExecutorBackend:
 
 
 def _setup(options: Options, initializer: Packed, *, forked: bool) -> Setup:
-    from procession.process import lifeline
-
     from procession.backends.registry import thread_cap
+    from procession.process import lifeline
 
     return Setup(os.getpid(), thread_cap(options), initializer, forked, lifeline.ticket())
 

@@ -103,9 +103,11 @@ class Runner:
 
     Args:
         out_of_band: Whether large buffers of results travel beside the pickle, in shared memory.
+        adopts: Whether this process takes over the caller's logging, warnings and variables.
     """
 
-    def __init__(self, *, out_of_band: bool = True) -> None:
+    def __init__(self, *, out_of_band: bool = True, adopts: bool = True) -> None:
+        self._adopts = adopts
         self._out_of_band = out_of_band
         self._jobs: OrderedDict[Any, Header | BaseException] = OrderedDict()
         self._recorder: Recorder | None = None
@@ -199,7 +201,7 @@ class Runner:
         settings = job.settings
         state.enter(task)
         nested.set(settings.nested)
-        if settings.out is not None:
+        if settings.out is not None and self._adopts:
             self._adopt(settings.out)
         try:
             if settings.seed is not None:
