@@ -205,3 +205,24 @@ def test_fork_server_that_was_killed(make: Make) -> None:
     os.kill(victim, 9)
     poll(lambda: not pool.warm, "the loss of the server was not seen")
     assert run(pool, job_of(pid), [0]).values[0] != first
+
+
+def test_a_long_temporary_folder_does_not_matter(tmp_path: Path) -> None:
+    """The fork server starts though the path of its socket is longer than an address can be."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    code = (
+        "from procession import parallel\n"
+        "f = parallel(context='forkserver')(abs)\n"
+        "print(f.submit(-3).result(60))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("3\n", "")
+    assert os.listdir(folder) == []

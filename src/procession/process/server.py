@@ -126,7 +126,7 @@ class Server(forkserver.ForkServer):
         folder = tempfile.mkdtemp(prefix="procession-")
         path = os.path.join(folder, "server")
         try:
-            listener.bind(path)
+            _bind_short(listener, folder, path)
             os.chmod(path, 0o600)
             listener.listen()
             if not sys.platform.startswith("linux"):
@@ -175,6 +175,18 @@ class Server(forkserver.ForkServer):
 def _close(descriptor: int) -> None:
     forks.disown(descriptor)
     os.close(descriptor)
+
+
+def _bind_short(listener: socket.socket, folder: str, path: str) -> None:
+    """Bind to a path however long it is: a socket's address holds 107 bytes."""
+    if not sys.platform.startswith("linux"):
+        listener.bind(path)
+        return
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{descriptor}/{os.path.basename(path)}")
+    finally:
+        os.close(descriptor)
 
 
 def _lives(pid: int) -> bool:
