@@ -1,23 +1,16 @@
-"""No pool is kept between the tests of this folder; whatever stays is found by the next fixture."""
+"""Long and violent runs: `make soak`, not `make test`."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-import procession
+HERE = Path(__file__).parent
 
 
-@pytest.fixture(autouse=True)
-def _pools_end() -> Iterator[None]:
-    yield
-    ended = threading.Event()
-
-    def shut_down() -> None:
-        procession.shutdown()
-        ended.set()
-
-    threading.Thread(target=shut_down, daemon=True).start()
-    assert ended.wait(60), "shutdown() hangs"
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder as a soak test."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.soak)
