@@ -172,13 +172,13 @@ def run(workload: w.Workload, rounds: int, contestants: list[Peer]) -> dict[str,
         for peer in contestants:
             tries.append((peer.name, lambda p=peer: p.map(workload.plain, workload.items)))
             if turn % 2 == 0 and not workload.cold:
-                for chunk in chunks:
-                    tries.append(
-                        (
-                            f"{peer.name}/{chunk}",
-                            lambda p=peer, c=chunk: p.map(workload.plain, workload.items, c),
-                        )
+                tries.extend(
+                    (
+                        f"{peer.name}/{c}",
+                        lambda p=peer, c=c: p.map(workload.plain, workload.items, c),
                     )
+                    for c in chunks
+                )
         for name, attempt in tries:
             taken: list[float] = []
             with _timed(taken):
@@ -187,9 +187,7 @@ def run(workload: w.Workload, rounds: int, contestants: list[Peer]) -> dict[str,
                     next(peer for peer in contestants if peer.name == name).close()
             if workload.cold:
                 procession.shutdown()
-            if turn:  # the first round warms up
-                times.setdefault(name, []).extend(taken)
-            elif workload.slow:
+            if turn or workload.slow:  # the first round warms up
                 times.setdefault(name, []).extend(taken)
     return {name: statistics.median(each) for name, each in times.items()}
 

@@ -293,7 +293,6 @@ class _Ending:
         if self._held:
             lifeline.release()  # not before: it would kill workers that still run
 
-
     def _each(self, do: str) -> None:
         for process in self._processes:
             try:
