@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.support.waiting import wait_until
 
 def _gone(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 
@@ -105,9 +106,7 @@ def test_the_parent_waits_for_any_child() -> None:
     try:
         for context in ("fork", "spawn", "forkserver", "loky"):
             function = square.with_options(workers=2, inline=False, context=context)
-            assert within(lambda function=function: function.map(range(9))) == [
-                x * x for x in range(9)
-            ]
+            assert within(partial(function.map, range(9))) == [x * x for x in range(9)]
             died = _kill_itself.with_options(workers=2, context=context).submit(0)
             error = within(died.exception)
             assert isinstance(error, procession.WorkerDied)

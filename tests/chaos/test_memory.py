@@ -46,7 +46,7 @@ def test_a_long_map_takes_no_memory(count: int, inline: Any) -> None:
 def test_an_infinite_input(inline: Any) -> None:
     """Only what the window allows is taken of a generator that never ends."""
     function = square.with_options(workers=2, inline=inline)
-    results = function.imap(itertools.count())
+    results: Any = function.imap(itertools.count())
     grown = within(lambda: _consumed(itertools.islice(results, 100_000)))
     results.close()
     assert grown < GROWTH

@@ -29,6 +29,12 @@ from procession.wire.ticket import Gone
 from tests.support.waiting import wait_until
 from tests.wire.segment_helpers import end_child, step
 
+
+def _buffer(array: Any) -> pickle.PickleBuffer:
+    """An array as what pickle hands out; not every stub of numpy says that it is a buffer."""
+    return pickle.PickleBuffer(array)
+
+
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="needs memfd")
 
 N = LARGE // 8
@@ -123,7 +129,7 @@ def test_later_mutation_is_not_seen() -> None:
 def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
     """A slice keeps its segment; the next value then gets another, and this one when it is gone."""
     pool = Segments()
-    given = pickle.PickleBuffer(np.zeros(N))
+    given = _buffer(np.zeros(N))
     first = pool.place([given])
     assert first is not None
     inode = first[2]
@@ -144,7 +150,7 @@ def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
 def test_a_ticket_opens_nothing_once_its_memory_is_used_again() -> None:
     """Nobody reads what was meant for somebody else."""
     pool = Segments()
-    given = pickle.PickleBuffer(np.zeros(N))
+    given = _buffer(np.zeros(N))
     old = tuple(pool.place([given]) or ())
     new = pool.place([given])
     assert new is not None
@@ -157,11 +163,11 @@ def test_a_ticket_opens_nothing_once_its_memory_is_used_again() -> None:
 def test_in_transit_memory_is_kept_until_it_has_arrived() -> None:
     """A result that the sender has let go of is not overwritten before it was opened."""
     pool = Segments()
-    first = tuple(pool.place([pickle.PickleBuffer(np.ones(N))], transit=True) or ())
-    second = tuple(pool.place([pickle.PickleBuffer(np.zeros(N))], transit=True) or ())
+    first = tuple(pool.place([_buffer(np.ones(N))], transit=True) or ())
+    second = tuple(pool.place([_buffer(np.zeros(N))], transit=True) or ())
     assert first[2] != second[2]
     assert bytes(arrivals.open_ticket(first)[0]) == np.ones(N).tobytes()
-    third = pool.place([pickle.PickleBuffer(np.zeros(N))])
+    third = pool.place([_buffer(np.zeros(N))])
     assert third is not None
     assert third[2] == first[2]
     arrivals.open_ticket(second)
