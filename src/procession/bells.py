@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from operator import attrgetter
+from typing import Any
 
 __all__ = ["Bell", "Bells", "Condition"]
 
@@ -68,5 +69,5 @@ class Condition(threading.Condition):
     runs between them and the block. Do not `wait` for it in a thread that Ctrl-C may strike.
     """
 
-    __enter__ = property(attrgetter("_lock.__enter__"))
-    __exit__ = property(attrgetter("_lock.__exit__"))
+    __enter__: Any = property(attrgetter("_lock.__enter__"))
+    __exit__: Any = property(attrgetter("_lock.__exit__"))

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from procession.backends.base import Item, Job, Reply
 from procession.process.channel import SEGMENT, Frame, Passed, frame
 from procession.wire.beside import Broadcast
+from procession.wire.kinds import is_a
 from procession.wire.ticket import Gone, Ticket
 
 __all__ = [
@@ -66,7 +67,7 @@ def _pack(blob: Any, buffers: Any, segments: list[Any]) -> tuple[Any, Any]:
         blob = _ALONG
     if isinstance(buffers, Broadcast):
         buffers = buffers.sendable()
-    if isinstance(buffers, tuple):
+    if is_a(buffers, tuple):
         return blob, tuple(buffers) if buffers else 0
     segments.extend(buffers)
     return blob, len(buffers)
@@ -78,7 +79,9 @@ def _unpack(packed: Any, segments: Iterator[Any]) -> tuple[Any, Sequence[Any]]:
         blob = next(segments)
     if not buffers:
         return blob, ()
-    return blob, buffers if isinstance(buffers, tuple) else [next(segments) for _ in range(buffers)]
+    if is_a(buffers, tuple):
+        return blob, buffers
+    return blob, [next(segments) for _ in range(buffers)]
 
 
 def pack_task(

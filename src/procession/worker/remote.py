@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from procession.backends.base import End, Job, Reply
+from procession.wire.kinds import is_a
 from procession.wire.segments import segments
 from procession.worker import state
 from procession.worker.run import Runner
@@ -119,9 +120,8 @@ def _plain(buffers: Any) -> Sequence[Any]:
     """The ticket of a reply, or what is to be sent instead."""
     if not buffers:
         return ()
-    if isinstance(buffers, tuple):
-        ticket: tuple[Any, ...] = tuple(iter(buffers))  # pyright: ignore[reportUnknownArgumentType]
-        return ticket
+    if is_a(buffers, tuple):
+        return tuple(buffers)
     from pickle import PickleBuffer
 
     # From the process that ends with its item's limit: memory of ours, for the way on.
