@@ -160,6 +160,7 @@ def orphans(marker: str) -> list[str]:
                 environment == own
                 and os.getsid(pid) == os.getsid(0)
                 and process.create_time() > psutil.Process().create_time()
+                and process.ppid() != os.getppid()  # not a sibling: another worker of xdist
                 and _environment(process.ppid()) != own
             )
             if forked or os.fsencode(marker) in environment.split(b"\0"):
