@@ -212,6 +212,9 @@ def _helper_descriptors() -> set[int]:
 def _shared_memory() -> Iterator[Held]:
     with contextlib.suppress(OSError):
         for name in os.listdir(SHARED_MEMORY):
+            # multiprocessing's own semaphores, of programs that a neighbour under xdist runs now
+            if name.startswith("sem.mp-") and "PYTEST_XDIST_WORKER" in os.environ:
+                continue
             yield Held("shared memory", name)
 
 
