@@ -49,9 +49,9 @@ class _Verbs:
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start one call in the pool and return its future at once."""
-        from procession.engine import verbs
+        from procession.engine.verbs import submit
 
-        return verbs.submit(self._call(), args, kwargs)
+        return submit(self._call(), args, kwargs)
 
     def map(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> list[Any]:
         """Run the function on every item; return the results in order."""
@@ -203,13 +203,19 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         self._self_decorator = decorator
         self._self_changes = changes
         self._self_origin = origin
+        self._self_known: tuple[Any, Call] | None = None  # the last call, and what it was made of
         self._self_kept = None  # by engine.job
         self._self_route = None  # by engine.verbs
         self._self_in_order = False
 
     def _call(self) -> Call:
-        self._check_order()
-        return self._call_of(unwrapped(self.__wrapped__), ())
+        if not self._self_in_order:
+            self._check_order()
+        wrapped, options = self.__wrapped__, resolve(self._self_changes, self._self_decorator)
+        known = self._self_known
+        if known is None or known[0] is not wrapped or known[1].options is not options:
+            known = self._self_known = wrapped, self._call_of(unwrapped(wrapped), ())
+        return known[1]
 
     def _check_order(self) -> None:
         if not self._self_in_order:

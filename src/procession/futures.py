@@ -22,6 +22,7 @@ T4 = TypeVar("T4")
 T5 = TypeVar("T5")
 
 
+_logger: Any = cf._base.LOGGER
 _SETTLED = ("FINISHED", "CANCELLED", "CANCELLED_AND_NOTIFIED")
 
 
@@ -38,6 +39,10 @@ class Work(Protocol):
 
     def attend(self, timeout: float | None) -> None:
         """Wait for it in the calling thread as directly as possible; may return early."""
+        ...
+
+    def watched(self) -> None:
+        """Somebody looks at the future, or waits for it by other means than `attend`."""
         ...
 
 
@@ -60,6 +65,23 @@ microseconds, but `concurrent.futures.as_completed` and ``wait`` leave it held i
 while they take the locks of all their futures. A guess, long beside any such hold."""
 
 
+class _WhenWanted:
+    """A future's condition, made when somebody first wants it.
+
+    A call that is submitted and waited for by `Future.result` needs none, and making it takes
+    longer than all the rest of a future.
+    """
+
+    def __get__(self, future: Any, owner: Any = None) -> Any:
+        if future is None:
+            return self
+        condition = future.__dict__.setdefault("_condition", Condition())  # atomic
+        work = future._work
+        if work is not None:
+            work.watched()
+        return condition
+
+
 class Future(cf.Future[T]):
     """The result of a call that runs in a worker.
 
@@ -72,10 +94,15 @@ class Future(cf.Future[T]):
     """
 
     _work: Work | None = None
+    _condition: Any = _WhenWanted()
+    _state = "PENDING"
+    _result: Any = None
+    _exception: Any = None
 
     def __init__(self) -> None:
-        super().__init__()
-        self._condition = Condition()
+        # In place of the standard one, which makes the condition.
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
 
     def cancel(self) -> bool:
         """End the call, also when it already runs.
@@ -125,8 +152,12 @@ class Future(cf.Future[T]):
             concurrent.futures.CancelledError: It was cancelled.
             BaseException: What the call raised.
         """
-        self._wait(timeout)
-        return super().result(0)
+        if self._state not in _SETTLED:
+            self._wait(timeout)
+        if self._state != "FINISHED" or self._exception is not None:
+            return super().result(0)
+        value: T = self._result
+        return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the call and return what it raised, or `None`; else as `result`."""
@@ -160,15 +191,39 @@ class Future(cf.Future[T]):
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """Give the future its result or error, unless it was cancelled meanwhile."""
-        self._take_deserted()
-        try:
-            if error is not None:
-                self.set_exception(error)
-            else:
-                self.set_result(value)
-        except cf.InvalidStateError:
-            pass
+        told = self.__dict__
+        if "_condition" not in told and self._state == "PENDING":
+            # Nobody has looked at it, so nobody else can settle it.
+            self._result, self._exception = value, error
+            self._state = "FINISHED"
+            if "_condition" in told:  # now somebody has, and may wait
+                self._tell()
+        else:
+            self._take_deserted()
+            try:
+                if error is not None:
+                    self.set_exception(error)
+                else:
+                    self.set_result(value)
+            except cf.InvalidStateError:
+                pass
         self._work = None
+
+    def _tell(self) -> None:
+        """Tell who waits that it is settled."""
+        with self._condition:
+            for waiter in self._waiters:
+                if self._exception is not None:
+                    waiter.add_exception(self)
+                else:
+                    waiter.add_result(self)
+            self._condition.notify_all()
+        callbacks = self._done_callbacks
+        while callbacks:
+            try:
+                callbacks.pop(0)(self)
+            except Exception:
+                _logger.exception("exception calling callback for %r", self)
 
     def _take_deserted(self) -> None:
         """If whoever locked the future left without a word, give it another lock."""

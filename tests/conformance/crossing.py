@@ -94,9 +94,9 @@ def use_connection(_: int) -> tuple[int, int]:
 
 
 @parallel
-def use_handle(handle: PerWorker[Connection]) -> int:
-    """Which process the connection of this worker was made in."""
-    return handle.value.pid
+def use_handle(handle: PerWorker[Connection]) -> bool:
+    """Whether the handle means the connection that this very worker has made."""
+    return handle.value is connection.value and handle.value.pid == os.getpid()
 
 
 @parallel

@@ -170,12 +170,16 @@ class Listener(Protocol):
 class Chunk:
     """Items of one job that go to one worker in one message, and run there in order."""
 
-    __slots__ = ("handle", "home", "items", "job", "listener")
+    __slots__ = ("attended", "handle", "home", "items", "job", "listener")
 
-    def __init__(self, job: Job, items: Sequence[Item], listener: Listener) -> None:
+    def __init__(
+        self, job: Job, items: Sequence[Item], listener: Listener, attended: bool = False
+    ) -> None:
         self.job = job
         self.items = items
         self.listener = listener
+        self.attended = attended
+        """Whether somebody is expected to wait for it by ``attend``, on backends that have it."""
         self.handle: Any = None
         """For the backend's own use."""
         self.home: Any = None

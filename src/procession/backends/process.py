@@ -4,6 +4,7 @@ Beyond the protocol of `backends.base`, `ProcessBackend` has
 
 * ``attend(chunk, timeout)``: the calling thread waits for a chunk by reading the worker's pipe
   itself, which saves a thread switch. It may return early; then wait in the ordinary way.
+* ``notice(chunk)``: somebody looks at a chunk that was ``attended``, but not by ``attend``.
 * ``warm_up()``: start workers before they are needed.
 """
 
@@ -93,6 +94,12 @@ class ProcessBackend:
         ticket = chunk.handle
         if ticket is not None:
             ticket.wait(timeout)
+
+    def notice(self, chunk: Chunk) -> None:
+        """Read the chunk's replies as they come: nobody is known to `attend` to it any more."""
+        ticket = chunk.handle
+        if ticket is not None:
+            self._pool.notice(ticket)
 
     def warm_up(self, workers: int | None = None) -> None:
         """Begin to start workers, at most as many as the pool may have."""

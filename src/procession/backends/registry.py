@@ -212,15 +212,13 @@ def shutdown(*, wait: bool = True) -> None:
 
 def _stop_helpers() -> None:
     """End the fork server and the helper thread, and give back memory kept for the next use."""
-    housekeeping = sys.modules.get("procession.wire.housekeeping")
-    if housekeeping is not None:
-        housekeeping.housekeeper.clear()
-    cleanup = sys.modules.get("procession.process.cleanup")
-    if cleanup is not None:
-        cleanup.stop_helpers()
+    # Not by way of our own pools: executors start processes from our fork server, too.
+    server = sys.modules.get("procession.process.server")
+    if server is not None:
+        server.stop_all()
     alarm = sys.modules.get("procession.engine.alarm")
     if alarm is not None:
         alarm.stop()
-    from procession.wire.housekeeping import housekeeper
-
-    housekeeper.clear()
+    housekeeping = sys.modules.get("procession.wire.housekeeping")
+    if housekeeping is not None:
+        housekeeping.housekeeper.clear()

@@ -133,6 +133,8 @@ def resolve(
         return entry.resolved
     configured = _configured
     resolved = _resolve(changes, decorator, scoped, configured, seen)
+    if entry is not None and entry.resolved == resolved:
+        resolved = entry.resolved  # the same object as long as nothing has changed
     if len(_cache) >= _CACHE_SIZE:
         _cache.clear()
     until = time.monotonic() + _CACHE_SECONDS

@@ -16,10 +16,11 @@ from procession.decoration import kind
 from procession.engine.blame import Rules
 from procession.engine.crossing import across, crossing
 from procession.wire.beside import Broadcast, dump_beside, raw_beside
+from procession.wire.constancy import Watch
 from procession.wire.pickling import dumps
 from procession.wire.segments import AVAILABLE
 from procession.worker import state
-from procession.worker.relay import Outgoing, outgoing
+from procession.worker.relay import Outgoing, outgoing, unchanged
 from procession.worker.run import Header, Settings, Style, call_with, exited, pack_header
 
 __all__ = ["Call", "header_here", "make_job", "packer", "reply_here", "rules_of", "single_job"]
@@ -133,8 +134,9 @@ def make_job(
 class _Kept(NamedTuple):
     """The job of a function's last single call, and all that it was made of."""
 
+    raw: Callable[..., Any]
     options: Options
-    function: bytes
+    watch: Watch
     out: Outgoing | None
     job: Job
 
@@ -148,23 +150,32 @@ def single_job(call: Call) -> Job:
     Raises:
         NotPicklable: The function cannot cross.
     """
-    from procession.wire.functions import dump_function
-
-    options = call.options
-    function = dump_function(call.function, call.decorated, options.pickling)
-    out = outgoing(options.pickling) if options.forward_logs else None
-    kept: _Kept | None = getattr(call.decorated, "_self_kept", None)
+    options, decorated = call.options, call.decorated
+    kept: _Kept | None = None if decorated is None else decorated._self_kept
     if (
         kept is not None
-        and kept.function == function
+        and kept.raw is call.function
+        and kept.options is options
+        and kept.watch.holds()
+        and unchanged(kept.out)
+    ):
+        return kept.job
+    from procession.wire.functions import dump_watched
+
+    function, watch = dump_watched(call.function, decorated, options.pickling)
+    out = outgoing(options.pickling) if options.forward_logs else None
+    if (
+        kept is not None
+        and kept.raw is call.function
+        and kept.watch is watch
         and kept.out == out
-        and (kept.options is options or kept.options == options)
+        and kept.options == options
     ):
         return kept.job
     settings = Settings(call.name, "call", options.pickling, options.seed, options.nested, out)
     job = _new_job(call, lambda: pack_header(function, _NOTHING_SHARED, settings))
-    if call.decorated is not None:
-        call.decorated._self_kept = _Kept(options, function, out, job)
+    if decorated is not None and watch is not None:
+        decorated._self_kept = _Kept(call.function, options, watch, out, job)
     return job
 
 

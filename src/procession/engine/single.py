@@ -27,6 +27,7 @@ class SingleCall:
         self._chunk: Chunk | None = None
         self._reply: Reply | None = None
         self._cancelled = False
+        self._watched = False
 
     def start(self, job: Job, item: Item) -> None:
         """Send the call to a worker.
@@ -38,7 +39,7 @@ class SingleCall:
         self._start(self._backend, job, item)
 
     def _start(self, backend: Backend, job: Job, item: Item) -> None:
-        chunk = Chunk(job, [item], self)
+        chunk = Chunk(job, [item], self, not self._watched)
         chunk.home = backend
         self._chunk = chunk
         backend.start(chunk)
@@ -50,7 +51,7 @@ class SingleCall:
             from procession.worker.relay import replay
 
             replay(reply.extras)
-        if not reply.ok and self._retried(item, reply):
+        if not reply.ok and self._rules.retry_on and self._retried(item, reply):
             return  # `ended` follows, and runs it again
         self._reply = reply
         try:
@@ -60,8 +61,6 @@ class SingleCall:
         self._over(value, error)
 
     def _retried(self, item: Item, reply: Reply) -> bool:
-        if not self._rules.retry_on:
-            return False
         if not may_retry(item, error_of(item, reply, self._rules), self._rules):
             return False
         item.seconds += reply.seconds
@@ -95,7 +94,8 @@ class SingleCall:
         return self._apart
 
     def _over(self, value: Any, error: BaseException | None) -> None:
-        self._close_apart()
+        if self._apart is not None:
+            self._close_apart()
         self._chunk = None
         self.future.settle(value, error)
 
@@ -136,3 +136,13 @@ class SingleCall:
         attend = getattr(chunk.home, "attend", None)
         if attend is not None:
             attend(chunk, timeout)
+
+    def watched(self) -> None:
+        """Do not rely on `attend`: whoever looks at the future may never call it."""
+        self._watched = True
+        chunk = self._chunk
+        if chunk is not None and chunk.attended:
+            chunk.attended = False
+            notice: Callable[[Chunk], None] | None = getattr(chunk.home, "notice", None)
+            if notice is not None:
+                notice(chunk)

@@ -264,6 +264,9 @@ class _MapWork:
     def attend(self, timeout: float | None) -> None:
         pass
 
+    def watched(self) -> None:
+        pass
+
 
 def _settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
     try:

@@ -35,9 +35,12 @@ _BLOCK = 64 * 1024
 _DESCRIPTORS = 253
 """Most descriptors that Linux passes with one message (SCM_MAX_FD)."""
 _ROOM = socket.CMSG_SPACE(_DESCRIPTORS * 4)
+# As plain numbers: an enum's operators are slow.
+_CLOEXEC, _NOW = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_DONTWAIT)
 _PARTS = 512
 """Most parts in one system call; the kernel's own limit is 1024."""
 
+_Received = tuple[bytes, list[tuple[int, int, bytes]], int, Any]
 Message = tuple[tuple[Any, ...], Sequence[Any]]
 
 
@@ -88,6 +91,7 @@ class Receiver:
 
     Attributes:
         passed: Takes the descriptors that are passed; `None`: they are closed.
+        fetched: What was received and is not yet read.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -100,11 +104,26 @@ class Receiver:
         self._message: tuple[Any, ...] | None = None
         self._sizes: deque[int] = deque()
         self._segments: list[bytearray] = []
+        self.fetched: deque[_Received] = deque()
 
     @property
     def amid(self) -> bool:
         """Whether a frame has begun and is not complete."""
         return self._piece is not None or bool(self._rest)
+
+    @property
+    def within(self) -> bool:
+        """Whether a large piece has begun, which is received into memory of its own."""
+        return self._piece is not None
+
+    def fetch(self) -> None:
+        """Wait for data and keep it until `read` is called; not for the midst of a large piece.
+
+        It is received and kept in one step: a signal handler that raises runs before or after it,
+        and in both cases nothing is lost.
+        """
+        if not self.fetched:
+            self.fetched.extend(map(self._sock.recvmsg, (_BLOCK,), (_ROOM,), (_CLOEXEC,)))
 
     def read(self, flags: int = 0) -> list[Message]:
         """Read once, and return the messages that are complete by now, perhaps none.
@@ -130,10 +149,18 @@ class Receiver:
             raise EOFError
         if self._rest:
             data, self._rest = self._rest + data, b""
+        elif len(data) >= _HEAD.size:
+            length, beside = _HEAD.unpack_from(data)
+            if not beside and len(data) == _HEAD.size + length:  # one frame, and all of it
+                return [(marshal.loads(memoryview(data)[_HEAD.size :]), ())]
         return self._parse(memoryview(data))
 
     def _receive(self, passed: Passed, flags: int) -> bytes:
-        data, beside, _, _ = self._sock.recvmsg(_BLOCK, _ROOM, flags | socket.MSG_CMSG_CLOEXEC)
+        if self.fetched:
+            received = self.fetched.popleft()
+        else:
+            received = self._sock.recvmsg(_BLOCK, _ROOM, flags | _CLOEXEC)
+        data, beside, _, _ = received
         for level, kind, descriptors in beside:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 passed.add(descriptors)
@@ -233,7 +260,7 @@ class Sender:
         while self._waiting:
             batch = [self._waiting[i] for i in range(min(len(self._waiting), _PARTS))]
             try:
-                sent = self._sock.sendmsg(batch, (), socket.MSG_DONTWAIT)
+                sent = self._sock.sendmsg(batch, (), _NOW)
             except BlockingIOError:
                 return False
             while sent:
@@ -249,7 +276,7 @@ class Sender:
 
     def _try(self, part: bytes) -> int:
         try:
-            return self._sock.send(part, socket.MSG_DONTWAIT)
+            return self._sock.send(part, _NOW)
         except BlockingIOError:
             return 0
 

@@ -133,7 +133,8 @@ class _Worker:
 
     def _run(self, task: messages.Task) -> None:
         self._box.chunk += 1
-        self._forget(task.forget)
+        if task.forget:
+            self._forget(task.forget)
         if task.ahead:
             from procession.process.producing import Producer
 
@@ -143,9 +144,10 @@ class _Worker:
             self._runner.learn(task.key, *task.header)
         outbox = self._outbox
         # What lies in shared memory is the item's to change, so it must not have to run again.
+        several = len(task.items) > 1
         outbox.begin(
             len(task.items),
-            prompt=any(isinstance(item[3], tuple) and item[3] for item in task.items),
+            prompt=several and any(item[3] and isinstance(item[3], tuple) for item in task.items),
         )
         self._runner.run(task.key, task.items, outbox.emit, self._box.begin)
         outbox.end()

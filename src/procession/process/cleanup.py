@@ -12,7 +12,7 @@ from procession.process import forks
 if TYPE_CHECKING:
     from procession.process.pool import WorkerPool
 
-__all__ = ["at_exit", "has_ended", "register", "shutdown", "stop_helpers"]
+__all__ = ["at_exit", "has_ended", "register", "shutdown"]
 
 _pools: WeakSet[WorkerPool] = WeakSet()
 _registered = False
@@ -52,14 +52,9 @@ def shutdown(*, wait: bool = True, kill: bool = False) -> None:
     if wait:
         for pool in pools:
             pool.close(wait=True, kill=kill)
-        stop_helpers()
-
-
-def stop_helpers() -> None:
-    """End the fork servers. The next worker starts a new one."""
-    server = sys.modules.get("procession.process.server")
-    if server is not None:
-        server.stop_all()
+        server = sys.modules.get("procession.process.server")
+        if server is not None:
+            server.stop_all()
 
 
 def at_exit() -> None:

@@ -152,7 +152,7 @@ class IsolatedStream:
             taken, flow.taken = flow.taken, 0
         if taken and not worker.dead and not worker.send(messages.CREDIT, taken):
             worker.unsent = True
-            reactor.arm(worker.channel, worker.awaited())
+            worker.arm()
 
 
 class _Flow:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from procession.process.pool import WorkerPool
     from procession.process.ticket import Ticket
 
-__all__ = ["AUDIT", "take", "welcome"]
+__all__ = ["AUDIT", "look", "take", "welcome"]
 
 AUDIT = 0.5
 """Seconds between two looks for idle workers and for what an interrupt left half done."""
@@ -40,14 +40,16 @@ def welcome(pool: WorkerPool, worker: Worker) -> None:
             pool.timer = reactor.call_later(AUDIT, pool.audit)
     worker.receiver.passed = Passed()
     reactor.watch(worker.death, lambda: died(pool, worker, take))
-    reactor.watch(worker.channel, lambda: _channel_ready(pool, worker))
+    reactor.watch(worker.channel, lambda: look(pool, worker))
     reactor.arm(worker.death, READ)
-    reactor.arm(worker.channel, READ)
+    worker.arm()
     if worker.stopping:
         worker.kill()
 
 
-def _channel_ready(pool: WorkerPool, worker: Worker) -> None:
+def look(pool: WorkerPool, worker: Worker) -> None:
+    """Something can be read from a worker, or written to it. In the reactor's thread."""
+    worker.armed = False
     if worker.unsent and not worker.dead:
         worker.unsent = not worker.flush()
     if not worker.reading.acquire(blocking=False):
@@ -58,7 +60,7 @@ def _channel_ready(pool: WorkerPool, worker: Worker) -> None:
             return
         take(pool, worker, worker.read(), finals)
         if worker.ticket is not None or not worker.ready or worker.receiver.amid:
-            reactor.arm(worker.channel, worker.awaited())
+            worker.arm()
     except EOFError:
         # Dead, or its own code closed the channel: then it is of no use any more.
         if not worker.stopping:
@@ -122,7 +124,7 @@ def _replies(pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[
     if not ticket.ahead:  # the indexes in a stream count its values
         if worker.verdict is not None:
             replies = [reply for reply in replies if reply.index != worker.blame[0]]
-        ticket.replied.update([reply.index for reply in replies])
+        ticket.replied = (ticket.replied or set()).union([reply.index for reply in replies])
         ticket.let_go(replies)
     if replies:
         ticket.chunk.listener.replied(ticket.chunk, replies)
@@ -140,9 +142,10 @@ def _done(
     # Before anything changes: an interrupt from here on loses neither the replies nor the end.
     replies = messages.unpack_replies(message, segments, worker.receiver.passed)
     finals.append(_Final(ticket, replies))
-    ticket.let_go(replies)
+    if ticket.beside is not None:
+        ticket.let_go(replies)
     with pool.lock:
-        if worker.condemned():
+        if worker.condemned():  # meanwhile
             return
         ticket.over = True
         worker.ticket = None
@@ -152,11 +155,13 @@ def _done(
             worker.stopping = True
         else:
             _rest(pool, worker)
-        given = pool.match()
-    ticket.forget_timers()
+        given = pool.match() if pool.queue or pool.closed else ()
+    if ticket.timers:
+        ticket.forget_timers()
     if used_up:
         reactor.call_later(_LATER, lambda: pool.retire(worker))
-    pool.hand_out(given)
+    if given:
+        pool.hand_out(given)
 
 
 class _Final:

@@ -6,7 +6,8 @@ raised), `REPLIES` (some), `DONE` (the last ones of a chunk).
 
 A blob of up to `channel.SEGMENT` bytes travels in the tuple; of a larger one, and of each buffer,
 the tuple holds a placeholder, and the bytes follow as a segment. Of buffers that lie in shared
-memory the tuple holds the ticket (see `procession.wire.ticket`).
+memory the tuple holds the ticket (see `procession.wire.ticket`). So a message without segments is
+used as it stands: that is what most are, and what the latency of a call depends on.
 """
 
 from __future__ import annotations
@@ -62,23 +63,24 @@ class Task(NamedTuple):
 
 
 def _pack(blob: Any, buffers: Any, segments: list[Any]) -> tuple[Any, Any]:
+    """What the tuple holds for a blob and its buffers; what is to follow goes to `segments`."""
     if len(blob) >= SEGMENT:
         segments.append(blob)
         blob = _ALONG
     if isinstance(buffers, Broadcast):
         buffers = buffers.sendable()
     if is_a(buffers, tuple):
-        return blob, tuple(buffers) if buffers else 0
+        return blob, tuple(buffers)
+    if not buffers:
+        return blob, ()
     segments.extend(buffers)
     return blob, len(buffers)
 
 
-def _unpack(packed: Any, segments: Iterator[Any]) -> tuple[Any, Sequence[Any]]:
+def _unpack(packed: Sequence[Any], segments: Iterator[Any]) -> tuple[Any, Sequence[Any]]:
     blob, buffers = packed
     if blob is _ALONG:
         blob = next(segments)
-    if not buffers:
-        return blob, ()
     if is_a(buffers, tuple):
         return blob, buffers
     return blob, [next(segments) for _ in range(buffers)]
@@ -91,20 +93,25 @@ def pack_task(
     segments: list[Any] = []
     header = _pack(job.header, job.buffers, segments) if with_header else None
     packed = [
-        (item.index, item.attempt, _pack(item.blob, item.buffers, segments)) for item in items
+        (item.index, item.attempt, *_pack(item.blob, item.buffers, segments))
+        if item.buffers or len(item.blob) >= SEGMENT
+        else (item.index, item.attempt, item.blob, ())
+        for item in items
     ]
     return frame((TASK, job.key, header, tuple(forget), packed, ahead), segments)
 
 
 def unpack_task(message: tuple[Any, ...], segments: Sequence[Any]) -> Task:
     """The other side of `pack_task`."""
+    if not segments:
+        return Task._make(message[1:])
     rest = iter(segments)
     _, key, header, forget, items, ahead = message[:6]
     return Task(
         key,
         None if header is None else _unpack(header, rest),
         forget,
-        [(index, attempt, *_unpack(packed, rest)) for index, attempt, packed in items],
+        [(index, attempt, *_unpack(packed, rest)) for index, attempt, *packed in items],
         ahead,
     )
 
@@ -112,16 +119,17 @@ def unpack_task(message: tuple[Any, ...], segments: Sequence[Any]) -> Task:
 def pack_replies(kind: int, replies: Sequence[Reply]) -> Frame:
     """The frame that brings replies home; `kind` is `REPLIES` or `DONE`."""
     segments: list[Any] = []
-    packed = [
-        (index, ok, _pack(payload, buffers, segments), seconds, extras)
-        for index, ok, payload, buffers, seconds, _, extras in replies
-    ]
+    packed: list[tuple[Any, ...]] = []
+    descriptors: list[int] = []
+    for index, ok, payload, buffers, seconds, _, extras in replies:
+        if buffers or len(payload) >= SEGMENT:
+            if buffers and isinstance(buffers, tuple):
+                descriptors.append(Ticket(*buffers).fd)
+            payload, buffers = _pack(payload, buffers, segments)
+        packed.append((index, ok, payload, buffers or (), seconds, False, extras))
     whole = frame((kind, packed), segments)
-    whole.descriptors = [
-        Ticket(*reply.buffers).fd
-        for reply in replies
-        if reply.buffers and isinstance(reply.buffers, tuple)
-    ]
+    if descriptors:
+        whole.descriptors = descriptors
     return whole
 
 
@@ -129,11 +137,16 @@ def unpack_replies(
     message: tuple[Any, ...], segments: Sequence[Any], passed: Passed | None = None
 ) -> list[Reply]:
     """The other side of `pack_replies`. Shared memory is opened at once: its sender may end."""
-    rest = iter(segments)
-    return [
-        arrived(Reply(index, ok, *_unpack(packed, rest), seconds, False, extras), passed)
-        for index, ok, packed, seconds, extras in message[1]
-    ]
+    replies = [Reply._make(packed) for packed in message[1]]
+    if segments:
+        rest = iter(segments)
+        for at, reply in enumerate(replies):
+            payload, buffers = _unpack((reply.payload, reply.buffers), rest)
+            replies[at] = reply._replace(payload=payload, buffers=buffers)
+    for at, reply in enumerate(replies):
+        if reply.buffers:
+            replies[at] = arrived(reply, passed)
+    return replies
 
 
 def arrived(reply: Reply, passed: Passed | None = None) -> Reply:

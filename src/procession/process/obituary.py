@@ -26,7 +26,7 @@ def watch_oom() -> None:
 
 
 def _unanswered(ticket: Ticket, index: int) -> bool:
-    return index not in ticket.replied and any(i.index == index for i in ticket.chunk.items)
+    return index not in (ticket.replied or ()) and any(i.index == index for i in ticket.chunk.items)
 
 
 def obituary(worker: Worker, code: int | None) -> End:

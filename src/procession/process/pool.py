@@ -36,6 +36,10 @@ two calls of one program, short beside the life of a server."""
 _STOPPING = 5.0
 """Seconds that a worker's exit handlers may take, before it is killed."""
 
+SWEEP = 0.005
+"""Seconds between two looks for replies that nobody reads, as long as single calls are made. A
+look costs some 20 µs, and whoever reads such a reply late had not asked for it."""
+
 _LOOKS = 10
 """A chunk that the audit has found so often given to a worker, but not sent, is lost."""
 
@@ -79,6 +83,7 @@ class WorkerPool:
         self.idle: list[Worker] = []
         self.busy = 0
         self.timer: Any = None
+        self.sweeper: Any = None
         self.hiring.renew()
 
     # -- what callers ask ----------------------------------------------------------------------
@@ -112,7 +117,8 @@ class WorkerPool:
                     )
                 self.queue.append(ticket)
                 given = self.match()
-            self.hand_out(given)
+            if given or self.hiring.count:
+                self.hand_out(given)
         except PoolClosed:
             raise
         except BaseException:
@@ -243,6 +249,9 @@ class WorkerPool:
                 given.append((worker, None))
         elif self.queue:
             self.hiring.look()
+            for worker in self.workers:
+                if worker.left:  # their next chunk waits already
+                    worker.arm()
         return given
 
     def hand_out(self, given: Sequence[tuple[Worker, Ticket | None]]) -> None:
@@ -276,9 +285,36 @@ class WorkerPool:
             worker.failure_to_send = error
             worker.kill()
             return
-        ticket.sent = True
         worker.unsent = not sent
-        reactor.arm(worker.channel, worker.awaited())
+        worker.left = True
+        ticket.sent = True
+        if not (sent and ticket.chunk.attended):
+            worker.arm()
+        elif self.sweeper is None:
+            self._begin_to_sweep()
+
+    def notice(self, ticket: Ticket) -> None:
+        """Read what comes for a chunk whose replies were left to whoever waits for it."""
+        worker = ticket.worker
+        if worker is not None and ticket.sent and not ticket.over and worker.left:
+            worker.arm()
+
+    def _begin_to_sweep(self) -> None:
+        with self.lock:
+            if self.sweeper is None:
+                self.sweeper = reactor.call_later(SWEEP, self.sweep)
+
+    def sweep(self) -> None:
+        """Read the replies that nobody reads; ends when no more single calls are made."""
+        with self.lock:
+            again = False
+            for worker in self.workers:
+                if worker.box.chunk != worker.seen:
+                    worker.seen = worker.box.chunk
+                    again = True
+                elif worker.left and worker.ticket is not None and worker.reader is None:
+                    worker.arm()
+            self.sweeper = reactor.call_later(SWEEP, self.sweep) if again else None
 
     def stop(self, worker: Worker) -> None:
         """Ask a worker to end; insist if it does not."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from procession.backends.base import Chunk, Reply
-from procession.process.listening import take
+from procession.backends.base import Chunk, Item, Reply
+from procession.process.listening import look, take
 from procession.process.reactor import reactor
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Ticket:
         sent: Whether it was sent, or begun to be.
         looks: How often the pool's audit has found it given but not sent.
         over: Whether its end was, or is about to be, told.
-        replied: Which of its items have replied, if it has several.
+        replied: Which of its items have replied before the last ones, if any.
         timers: What watches its limits.
         ahead: How many values its generator may be ahead; 0 if it is an ordinary chunk.
         beside: Those of its items that have buffers in shared memory, by index.
@@ -56,14 +55,18 @@ class Ticket:
         self.over = False
         self.sent = False
         self.looks = 0
-        self.replied: set[int] = set()
+        self.replied: set[int] | None = None
         self.timers: list[Timer] = []
         self.ahead = ahead
-        self.beside = {item.index: item for item in chunk.items if item.buffers}
+        self.beside: dict[int, Item] | None = None
+        for item in chunk.items:
+            if item.buffers:
+                self.beside = self.beside or {}
+                self.beside[item.index] = item
 
     def let_go(self, replies: Sequence[Reply]) -> None:
         """Items that have results are not sent again: their shared memory is free for others."""
-        if self.beside:
+        if self.beside is not None:
             for reply in replies:
                 item = self.beside.pop(reply.index, None)
                 if item is not None and reply.ok:
@@ -86,32 +89,33 @@ class Ticket:
             # Nothing may stand between taking the lock and `finally`: a signal handler may raise
             # anywhere. Who owns an RLock can be asked.
             if worker.reading.acquire(blocking=False):
-                worker.reader = (threading.get_ident(), sys._getframe())
+                worker.reader = (threading.get_ident(), self)
                 self._read(worker, deadline, finals)
         finally:
             if worker.reading._is_owned():  # type: ignore[attr-defined]
                 mine = worker.reader
                 worker.reading.release()
                 if worker.reader is mine:
-                    worker.reader = None  # its frame holds the chunk, and the caller's objects
+                    worker.reader = None
                 # Only now, in this order: an event that came meanwhile was dropped by the reactor.
-                if worker.ticket is not None and not worker.dead:
-                    reactor.arm(worker.channel, worker.awaited())
+                if worker.receiver.fetched:
+                    reactor.call_soon(lambda: look(self.pool, worker))
+                elif worker.ticket is not None and not worker.dead:
+                    worker.arm()
             for final in finals:
                 final()
 
     def _read(
         self, worker: Worker, deadline: float | None, finals: list[Callable[[], None]]
     ) -> None:
-        disarmed = False
+        worker.disarm()
         while worker.ticket is self and not worker.dead:
-            if not disarmed:
-                reactor.arm(worker.channel, 0)
-                disarmed = True
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return
-            if not worker.wait_readable(left):
+            if deadline is None:
+                worker.fetch()
+            elif not (
+                worker.receiver.fetched
+                or worker.wait_readable(max(0.0, deadline - time.monotonic()))
+            ):
                 return
             try:
                 take(self.pool, worker, worker.read(), finals)

@@ -16,12 +16,14 @@ from procession.backends.base import Job
 from procession.process import forks, lifeline, messages
 from procession.process.blackbox import BlackBox
 from procession.process.channel import Message, Receiver, Sender, frame
-from procession.process.reactor import READ, WRITE
+from procession.process.reactor import READ, WRITE, reactor
 
 if TYPE_CHECKING:
     from procession.process.ticket import Ticket
 
 __all__ = ["Worker"]
+
+_NOW = int(socket.MSG_DONTWAIT)  # as a plain number: an enum's operators are slow
 
 _JOBS_CHECKED = 16
 """A worker that was sent so many jobs is told which of them are over. A guess."""
@@ -39,6 +41,9 @@ class Worker:
         tasks: How many items it was given.
         verdict: Why we are killing it: ``"timeout"``, ``"memory"``, ``"cancelled"``; or `None`.
         reading: Held by the thread that reads its channel.
+        armed: Whether the reactor was asked to read its channel, as far as is known.
+        left: Whether its chunk's replies are left to whoever waits for them (`Pool.sweep`).
+        seen: How many chunks it had been given at the last sweep.
     """
 
     def __init__(self, method: str, popen: Any, sock: socket.socket, box: BlackBox) -> None:
@@ -48,11 +53,14 @@ class Worker:
         self.box = box
         self.receiver = Receiver(sock)
         self.reading = threading.RLock()
-        self.reader: tuple[int, Any] | None = None
+        self.reader: tuple[int, Ticket] | None = None
         self.ready = False
         self.stopping = False
         self.dead = False
         self.unsent = False
+        self.armed = False
+        self.left = False
+        self.seen = 0
         self.garbled = False
         self.ticket: Ticket | None = None
         self.tasks = 0
@@ -63,7 +71,7 @@ class Worker:
         self.timers: list[Any] = []
         self.failure: bytes | None = None
         self.failure_to_send: Exception | None = None
-        self._suspect: tuple[int, Any] | None = None
+        self._suspect: tuple[int, Ticket] | None = None
         self._popen: Any = popen
         self._sender = Sender(sock)
         self._jobs: dict[int, ref[Job]] = {}
@@ -106,6 +114,16 @@ class Worker:
             self._poll = poll
         return bool(self._poll.poll(None if timeout is None else max(0.0, timeout * 1000)))
 
+    def fetch(self) -> None:
+        """Wait for data and keep it for `read`; never loses any, whatever interrupts it."""
+        if self.receiver.within:
+            self.wait_readable(None)
+            return
+        try:
+            self.receiver.fetch()
+        except OSError:
+            pass  # `read` says what is wrong
+
     def deserted(self) -> bool:
         """Whether the thread that was reading left without giving the lock back.
 
@@ -119,10 +137,12 @@ class Worker:
         suspect, self._suspect = self._suspect, self.reader
         if suspect is None or suspect is not self.reader:
             return False
-        thread, left = suspect
+        thread, ticket = suspect
+        reads = type(ticket).wait.__code__
         frame = sys._current_frames().get(thread)
         while frame is not None:
-            if frame is left:
+            # Not the frame itself was kept: one that is kept makes a cycle at each call.
+            if frame.f_code is reads and frame.f_locals.get("self") is ticket:
                 return False
             frame = frame.f_back
         return True
@@ -176,7 +196,7 @@ class Worker:
             EOFError: The worker's end is closed.
         """
         try:
-            return self.receiver.read(socket.MSG_DONTWAIT)
+            return self.receiver.read(_NOW)
         except BlockingIOError:
             return []
         except OSError as error:
@@ -187,13 +207,21 @@ class Worker:
         rest: list[Message] = []
         try:
             while True:
-                rest += self.receiver.read(socket.MSG_DONTWAIT)
+                rest += self.receiver.read(_NOW)
         except (EOFError, OSError, ValueError):
             return rest
 
-    def awaited(self) -> int:
-        """What its channel is to be armed for."""
-        return READ | WRITE if self.unsent else READ
+    def arm(self) -> None:
+        """Have the reactor read what comes next, and send what is left."""
+        self.left = False
+        self.armed = True
+        reactor.arm(self.channel, READ | WRITE if self.unsent else READ)
+
+    def disarm(self) -> None:
+        """Have the reactor leave the channel to the thread that reads it."""
+        if self.armed:
+            reactor.arm(self.channel, 0)
+            self.armed = False
 
     def condemned(self) -> bool:
         """Whether we are killing it."""

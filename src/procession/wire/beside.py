@@ -7,6 +7,7 @@ an argument of the call, it goes beside the pickle too.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable
 from pickle import PickleBuffer
 from typing import Any
 
@@ -21,6 +22,9 @@ which the C pickler asks nobody about. They are found where they are arguments."
 
 _MOST_ARGUMENTS = 64
 """Tuples and dicts of more elements are data rather than arguments, and not searched. A guess."""
+
+
+_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
 
 
 class _Raw:
@@ -64,23 +68,29 @@ def dump_beside(
     return blob, placed
 
 
+_INSIDE = frozenset({int, float, bool, complex, type(None)})
+"""Types of values that nothing ever stands for."""
+
+
 def raw_beside(value: Any) -> Any:
     """The value, with each large `bytes` and `bytearray` that is an argument to go beside."""
     found: dict[int, Any] = {}
-    return _exchange(value, 2, found) if _find(value, 2, found) else value
+    _find((value,), 3, found)
+    return _exchange(value, 2, found) if found else value
 
 
-def _find(value: Any, depth: int, found: dict[int, Any]) -> bool:
-    kind = _type(value)
-    if stand_ins and id(value) in stand_ins:
-        found[id(value)] = stand_ins[id(value)]
-    elif kind is bytes or kind is bytearray:
-        if len(value) >= LARGE:
-            found[id(value)] = _Raw(value)
-    elif depth and kind in (tuple, dict) and len(value) <= _MOST_ARGUMENTS:
-        for each in value.values() if kind is dict else value:
-            _find(each, depth - 1, found)
-    return bool(found)
+def _find(values: Iterable[Any], depth: int, found: dict[int, Any]) -> None:
+    for value in values:
+        kind = _type(value)
+        if kind in _INSIDE:
+            continue
+        if stand_ins and id(value) in stand_ins:
+            found[id(value)] = stand_ins[id(value)]
+        elif kind is bytes or kind is bytearray:
+            if len(value) >= LARGE:
+                found[id(value)] = _Raw(value)
+        elif depth > 1 and (kind is tuple or kind is dict) and 0 < len(value) <= _MOST_ARGUMENTS:
+            _find(value.values() if kind is dict else value, depth - 1, found)
 
 
 def _exchange(value: Any, depth: int, found: dict[int, Any]) -> Any:
@@ -93,10 +103,6 @@ def _exchange(value: Any, depth: int, found: dict[int, Any]) -> Any:
     if kind is tuple:
         return tuple([_exchange(each, depth - 1, found) for each in value])
     return {key: _exchange(each, depth - 1, found) for key, each in value.items()}
-
-
-def _type(value: object) -> type:
-    return type(value)
 
 
 class Broadcast(list[Any]):

@@ -16,7 +16,7 @@ from procession.wire.kinds import class_of
 from procession.wire.references import Reference, reference_to, why_not_by_value
 from procession.wire.refusals import Refused
 
-__all__ = ["Code", "dispatched", "used_globals"]
+__all__ = ["Code", "dispatched", "global_names", "used_globals"]
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not in C
 _SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
@@ -84,9 +84,13 @@ class Code:
 
 def used_globals(function: types.FunctionType) -> dict[str, Any]:
     """The globals that a function's code names, with the functions nested in it."""
-    names = cloudpickle._extract_code_globals(function.__code__)
     space = function.__globals__
-    return {name: space[name] for name in names if name in space}
+    return {name: space[name] for name in global_names(function) if name in space}
+
+
+def global_names(function: types.FunctionType) -> list[str]:
+    """The names of globals and builtins in a function's code, and in functions nested in it."""
+    return list(cloudpickle._extract_code_globals(function.__code__))
 
 
 def dispatched(function: types.FunctionType) -> list[tuple[type, Any]] | None:

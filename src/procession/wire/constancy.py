@@ -1,102 +1,182 @@
-"""Whether a by-value function still means what it meant when it was last pickled.
+"""Whether a function still means what it meant when it was last pickled.
 
-Pickling by value copies the globals that a function uses, so an old pickle may be sent again only
-if none of them has changed. That can be known cheaply where all of them are atoms, modules,
-importable classes, or functions of which the same holds. Otherwise there is no fingerprint, and
-the function is pickled again.
+What was pickled for a function may be sent again only if pickling it now would give the same. That
+can be known cheaply: for a name, by following it again; for a function that goes by value, if all
+the globals that it uses are atoms, modules, importable classes, or functions of which the same
+holds. Otherwise there is nothing to watch, and the function is pickled each time.
 """
 
 from __future__ import annotations
 
-from types import BuiltinFunctionType, FunctionType, ModuleType
+import os
+import sys
+from collections.abc import Callable, Mapping
+from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 from typing import Any
 
 from procession.wire.importing import importable, resolves
 from procession.wire.kinds import class_of, is_a
-from procession.wire.references import is_decorated, reference_to
+from procession.wire.references import Reference, is_decorated, mangled, reference_to
 
-__all__ = ["fingerprint"]
+__all__ = ["Watch", "watch"]
 
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis))
 _MOST = 200
+_NOTHING = object()
+
+_Place = tuple[Mapping[Any, Any], Any, Any]
 
 
 class _Changeable(Exception):
     pass
 
 
-def fingerprint(function: FunctionType) -> tuple[Any, ...] | None:
-    """Equal as long as pickling `function` by value would give the same; `None` if nobody knows."""
-    parts: list[Any] = []
-    waiting: list[Any] = [function]
-    seen: set[int] = set()
+class Watch:
+    """What a pickled function was made of. Keeps all of it, so that no identity is used again."""
+
+    __slots__ = ("_cells", "_folder", "_functions", "_path", "_places")
+
+    def __init__(self) -> None:
+        self._path = list(sys.path)
+        self._folder = os.getcwd() if "" in self._path else None
+        self._places: list[_Place] = []
+        self._functions: list[tuple[FunctionType, tuple[Any, ...]]] = []
+        self._cells: list[tuple[CellType, Any]] = []
+
+    def holds(self) -> bool:
+        """Whether nothing of it has changed."""
+        if sys.path != self._path:
+            return False
+        for space, name, value in self._places:
+            if space.get(name, _NOTHING) is not value:
+                return False
+        for function, (code, defaults, keywords, name, qualname, doc, several) in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not keywords
+                or function.__name__ is not name
+                or function.__qualname__ is not qualname
+                or function.__doc__ is not doc
+                or len(function.__dict__) != several
+            ):
+                return False
+        for cell, value in self._cells:
+            if _contents(cell) is not value:
+                return False
+        return self._folder is None or os.getcwd() == self._folder
+
+    # -- what to look at -----------------------------------------------------------------------
+
+    def _name(self, reference: Reference) -> None:
+        """A name that leads to something."""
+        module, qualname, _ = reference
+        found: Any = sys.modules.get(module)
+        self._places.append((sys.modules, module, found))
+        for part in qualname.split("."):
+            holders = [found]
+            if is_a(found, type):
+                part, holders = mangled(found, part), found.__mro__
+            for holder in holders:
+                space = getattr(holder, "__dict__", {})
+                self._places.append((space, part, space.get(part, _NOTHING)))
+                if part in space:
+                    found = space[part]
+                    break
+            else:
+                raise _Changeable  # found by some __getattr__
+
+    def _mapping(self, space: Mapping[Any, Any], names: Any) -> list[Any]:
+        values = [space.get(name, _NOTHING) for name in names]
+        self._places += zip([space] * len(values), names, values, strict=True)
+        return [value for value in values if value is not _NOTHING]
+
+    def _function(self, function: FunctionType) -> list[Any]:
+        """A function that goes by value. What is in it, to be looked at as well."""
+        from procession.wire.code import global_names
+
+        inner = function.__dict__
+        if inner and set(inner) != {"__wrapped__"}:
+            raise _Changeable
+        self._functions.append((function, _own(function)))
+        found = self._mapping(function.__globals__, global_names(function))
+        found += self._mapping(inner, list(inner))
+        keywords = function.__kwdefaults__
+        if keywords is not None:
+            found += self._mapping(keywords, list(keywords))
+        found.append(function.__defaults__)
+        for cell in function.__closure__ or ():
+            value = _contents(cell)
+            self._cells.append((cell, value))
+            if value is not _NOTHING:
+                found.append(value)
+        return found
+
+    def _add(self, value: Any) -> list[Any]:
+        """Look at a value that a function uses; what is in it is to be looked at as well."""
+        if type(value) in _ATOMS or isinstance(value, (ModuleType, BuiltinFunctionType)):
+            return []
+        if class_of(value) is tuple:
+            return list(value)
+        if is_decorated(value):
+            reference = reference_to(value)
+            if reference is None:
+                return [value.__wrapped__]
+            self._name(reference)
+            return []
+        if type(value) is FunctionType or is_a(value, type):
+            if importable(value.__module__) and resolves(value):
+                self._name((value.__module__, value.__qualname__, 0))
+                return []
+            if type(value) is FunctionType:
+                return self._function(value)
+        raise _Changeable
+
+
+def _contents(cell: CellType) -> Any:
     try:
+        return cell.cell_contents
+    except ValueError:
+        return _NOTHING
+
+
+def watch(function: Callable[..., Any], reference: Reference | None) -> Watch | None:
+    """Watch what was just pickled for a function; `None` if nobody knows what it depends on.
+
+    Args:
+        function: The undecorated function.
+        reference: The name it went by; `None` if it went by value.
+    """
+    if type(function) is not FunctionType:
+        return None
+    made = Watch()
+    try:
+        if reference is not None:
+            made._name(reference)
+            made._functions.append((function, _own(function)))
+            return made
+        waiting: list[Any] = [function]
+        seen: dict[int, Any] = {}
         while waiting:
             value = waiting.pop()
             if id(value) not in seen:
-                seen.add(id(value))
-                _add(value, parts, waiting)
-            if len(parts) > _MOST:
+                seen[id(value)] = value
+                waiting += made._function(function) if value is function else made._add(value)
+            if len(seen) > _MOST:
                 return None
     except _Changeable:
         return None
-    return tuple(parts)
+    return made
 
 
-def _add(value: Any, parts: list[Any], waiting: list[Any]) -> None:
-    if type(value) in _ATOMS:
-        parts += (type(value), value)
-    elif class_of(value) is tuple:
-        parts += (tuple, len(value))
-        waiting += value
-    elif is_decorated(value):
-        parts.append(_Same(value))
-        if reference_to(value) is None:
-            waiting.append(value.__wrapped__)
-    elif type(value) is FunctionType:
-        parts.append(_Same(value))
-        if not (importable(value.__module__) and resolves(value)):
-            _add_function(value, parts, waiting)
-    elif isinstance(value, (ModuleType, BuiltinFunctionType)) or _is_fixed_class(value):
-        parts.append(_Same(value))
-    else:
-        raise _Changeable
-
-
-def _is_fixed_class(value: Any) -> bool:
-    return is_a(value, type) and importable(value.__module__) and resolves(value)
-
-
-def _add_function(function: FunctionType, parts: list[Any], waiting: list[Any]) -> None:
-    from procession.wire.code import used_globals
-
-    if function.__dict__ and set(function.__dict__) != {"__wrapped__"}:
-        raise _Changeable
-    parts += (_Same(function.__code__), function.__name__, function.__qualname__, function.__doc__)
-    waiting += function.__dict__.values()
-    for name, value in used_globals(function).items():
-        parts.append(name)
-        waiting.append(value)
-    waiting.append(function.__defaults__)
-    for name, value in (function.__kwdefaults__ or {}).items():
-        parts.append(name)
-        waiting.append(value)
-    for cell in function.__closure__ or ():
-        try:
-            waiting.append(cell.cell_contents)
-        except ValueError:
-            parts.append(None)
-
-
-class _Same:
-    """Compares by identity, and keeps what it stands for alive."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
-
-    __hash__ = None  # type: ignore[assignment]
+def _own(function: FunctionType) -> tuple[Any, ...]:
+    """What a function is compared by, beside the places where its values stand."""
+    return (
+        function.__code__,
+        function.__defaults__,
+        function.__kwdefaults__,
+        function.__name__,
+        function.__qualname__,
+        function.__doc__,
+        len(function.__dict__),
+    )

@@ -16,9 +16,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from procession.errors import NotPicklable
+from procession.wire.constancy import Watch, watch
 from procession.wire.importing import refresh
 from procession.wire.kinds import is_a
 from procession.wire.pickling import Pickling, dumps, loads
@@ -31,17 +31,17 @@ from procession.wire.references import (
 )
 from procession.wire.refusals import Refusal
 
-__all__ = ["dump_function", "load_function", "reduce_decorated"]
+__all__ = ["dump_function", "dump_watched", "load_function", "reduce_decorated"]
 
 _KEPT = 128
-"""By-value functions that a worker keeps, so that their globals live on between calls. A guess,
-not measured; `procession.worker.run` remembers half as many jobs."""
+"""Pickled functions that a caller keeps, and by-value functions that a worker keeps, so that their
+globals live on between calls. A guess, not measured; `procession.worker.run` remembers half as many
+jobs."""
 
 _Payload = tuple[tuple[str, ...], Reference | None, Any]
 
-_referred: dict[Reference, tuple[Any, tuple[str, ...], bytes]] = {}
 _loaded: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
-_pickled: WeakKeyDictionary[FunctionType, tuple[Any, bytes]] = WeakKeyDictionary()
+_pickled: dict[FunctionType, tuple[Pickling, int, Watch, bytes]] = {}
 
 
 def dump_function(
@@ -57,17 +57,32 @@ def dump_function(
     Raises:
         NotPicklable: With ``where="function"``.
     """
-    refresh()
+    return dump_watched(function, decorated, pickling)[0]
+
+
+def dump_watched(
+    function: Callable[..., Any], decorated: Any, pickling: Pickling
+) -> tuple[bytes, Watch | None]:
+    """As `dump_function`; with what tells whether the same would be pickled for it again.
+
+    Raises:
+        NotPicklable: With ``where="function"``.
+    """
     raw = undecorated(function)
+    known = _pickled.get(raw) if type(raw) is FunctionType else None
+    if known is not None and known[:2] == (pickling, id(decorated)) and known[2].holds():
+        return known[3], known[2]
+    refresh()
     reference = _reference(raw, decorated)
     path = tuple(entry or os.getcwd() for entry in sys.path)
-    if reference is None:
-        return pickle.dumps((path, None, _dump_value(raw, pickling)), 5)
-    known = _referred.get(reference)
-    if known is None or known[0] is not raw or known[1] != path:
-        payload = pickle.dumps((path, reference, _where_defined(raw)), 5)
-        known = _referred[reference] = raw, path, payload
-    return known[2]
+    value = _where_defined(raw) if reference is not None else _dump_value(raw, pickling)
+    payload = pickle.dumps((path, reference, value), 5)
+    watching = watch(raw, reference)
+    if watching is not None and type(raw) is FunctionType:
+        if len(_pickled) >= _KEPT:
+            _pickled.clear()  # they keep what their functions use
+        _pickled[raw] = pickling, id(decorated), watching, payload
+    return payload, watching
 
 
 def load_function(payload: bytes) -> Callable[..., Any]:
@@ -146,16 +161,8 @@ def _dump_value(function: Any, pickling: Pickling) -> bytes:
     if refusal is not None:
         raise _nameless(function, refusal)
     from procession.wire.byvalue import dumps_by_value
-    from procession.wire.constancy import fingerprint
 
-    mark = (pickling, fingerprint(function))
-    known = _pickled.get(function)
-    if known is not None and mark[1] is not None and known[0] == mark:
-        return known[1]
-    blob = _explaining(function, pickling, lambda: dumps_by_value(function, pickling, code=True))
-    if mark[1] is not None:
-        _pickled[function] = mark, blob
-    return blob
+    return _explaining(function, pickling, lambda: dumps_by_value(function, pickling, code=True))
 
 
 def _explaining(function: Any, pickling: Pickling, dump: Callable[[], bytes]) -> bytes:

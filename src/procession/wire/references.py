@@ -17,6 +17,7 @@ from procession.wire.refusals import Refusal
 __all__ = [
     "Reference",
     "is_decorated",
+    "mangled",
     "reference_to",
     "resolve",
     "why_not_by_value",
@@ -75,9 +76,15 @@ def _walk(module: str, qualname: str) -> Any:
     return found
 
 
-def _raw_attribute(cls: type, name: str) -> Any:
+def mangled(cls: type, name: str) -> str:
+    """The name under which a class holds what its body calls `name`."""
     if name.startswith("__") and not name.endswith("__"):
-        name = f"_{cls.__name__.lstrip('_')}{name}"  # as the compiler does
+        return f"_{cls.__name__.lstrip('_')}{name}"  # as the compiler does
+    return name
+
+
+def _raw_attribute(cls: type, name: str) -> Any:
+    name = mangled(cls, name)
     for base in cls.__mro__:
         if name in base.__dict__:
             return base.__dict__[name]

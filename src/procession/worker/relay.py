@@ -11,7 +11,7 @@ import sys
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
-__all__ = ["Outgoing", "Recorder", "outgoing", "replay"]
+__all__ = ["Outgoing", "Recorder", "outgoing", "replay", "unchanged"]
 
 _MARK = "procession"
 _RECORDS_PER_ITEM = 10_000
@@ -100,13 +100,21 @@ def outgoing(pickling: Any = "strict") -> Outgoing:
     return Outgoing(_manners(), _context_variables(pickling))
 
 
+def unchanged(out: Outgoing | None) -> bool:
+    """Whether `outgoing` would give the same again, where that is quickly told."""
+    if out is None:
+        return True
+    return not out.variables and not copy_context() and _manners() is out.manners
+
+
 def _manners() -> bytes:
     """Levels and filters, pickled again only when one of them has changed."""
     global _last_manners
-    levels, filters = _logger_levels(), list(sys.modules["warnings"].filters)
+    levels, filters = _logger_levels(), sys.modules["warnings"].filters
     known, blob = _last_manners
     if known is not None and known[0] is levels and known[1] == filters:
         return blob
+    filters = list(filters)
     from procession.wire.pickling import dumps
 
     try:
@@ -172,12 +180,13 @@ class Recorder:
         self._levels: dict[str, int] | None = None
         self._manners = b""
         self._handler: Any = None
+        self._shows: Any = self._show
 
     def adopt(self, out: Outgoing) -> None:
         """Behave like the caller from here on."""
         import warnings
 
-        warnings.showwarning = self._show  # type: ignore[assignment]  # takes what it is given
+        warnings.showwarning = self._shows
         if out.manners == self._manners:
             return
         from procession.wire.pickling import loads

@@ -60,6 +60,7 @@ class Shipment(NamedTuple):
 
 
 _runner: Runner | None = None
+_runner_of = 0
 _setup_error: BaseException | None = None
 _guard: Any = None
 _guarding = threading.Lock()
@@ -153,8 +154,9 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
 
 
 def _run(shipment: Shipment) -> list[Reply]:
-    global _heavy, _runner
-    if _runner is None:
+    global _heavy, _runner, _runner_of
+    if _runner is None or _runner_of != os.getpid():  # a forked worker's is its own
+        _runner_of = os.getpid()
         # An executor of threads runs us in the caller's own process, whose logging is not ours.
         apart = os.getpid() != shipment.sender
         if apart:

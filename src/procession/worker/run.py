@@ -57,6 +57,8 @@ class Header(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     settings: Settings
+    awaits: bool = False
+    """Whether the function is ``async def``: what its coroutine comes to is the result."""
 
 
 def pack_header(function: bytes, shared: bytes, settings: Settings) -> bytes:
@@ -74,7 +76,10 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
 
     function, shared, settings = pickle.loads(header)
     prefix, args, kwargs = loads(shared, buffers)
-    return Header(load_function(function), prefix, args, kwargs, settings)
+    function = load_function(function)
+    code = getattr(function, "__code__", None)
+    awaits = code is not None and bool(code.co_flags & _COROUTINE)
+    return Header(function, prefix, args, kwargs, settings, awaits)
 
 
 def call_with(header: Header, value: Any) -> Any:
@@ -88,14 +93,12 @@ def call_with(header: Header, value: Any) -> Any:
     return header.function(*header.prefix, *args, **kwargs)
 
 
-def _finished(result: Any, header: Header) -> Any:
-    """The result; that of a coroutine, if the function is ``async def``, is what it comes to."""
-    code = getattr(header.function, "__code__", None)
-    if code is None or not code.co_flags & _COROUTINE:
-        return result
+def _result(header: Header, value: Any) -> Any:
+    if not header.awaits:
+        return call_with(header, value)
     import asyncio
 
-    return asyncio.run(result)
+    return asyncio.run(call_with(header, value))
 
 
 class Runner:
@@ -111,6 +114,7 @@ class Runner:
         self._out_of_band = out_of_band
         self._jobs: OrderedDict[Any, Header | BaseException] = OrderedDict()
         self._recorder: Recorder | None = None
+        self._name = ""
 
     def knows(self, key: Any) -> bool:
         """Whether the job was learnt and is still remembered."""
@@ -156,6 +160,7 @@ class Runner:
         housekeeper.look()
         self._jobs.move_to_end(key)
         job = self._jobs[key]
+        self._name = str(os.getpid())
         for index, attempt, blob, buffers in items:
             started(index)
             if isinstance(job, BaseException):
@@ -175,7 +180,7 @@ class Runner:
             return _failed(index, _exit(error, settings), settings)
         except BaseException as error:
             return _failed(index, _unloadable(error, "argument", settings.name), settings)
-        task = state.CurrentTask(index, attempt, str(os.getpid()), settings.name)
+        task = state.CurrentTask(index, attempt, self._name, settings.name)
         begin = perf_counter()
         ok, outcome = state.base_context.copy().run(self._call, job, task, value)
         seconds = perf_counter() - begin
@@ -200,7 +205,7 @@ class Runner:
         """Call the function in a context of its own; what it raises is an answer too."""
         settings = job.settings
         state.enter(task)
-        nested.set(settings.nested)
+        nested.mode = settings.nested
         if settings.out is not None and self._adopts:
             self._adopt(settings.out)
         try:
@@ -208,8 +213,8 @@ class Runner:
                 from procession.worker.seeding import seeded
 
                 with seeded(settings.seed, task.index):
-                    return True, _finished(call_with(job, value), job)
-            return True, _finished(call_with(job, value), job)
+                    return True, _result(job, value)
+            return True, _result(job, value)
         except _EXITS as error:
             return False, _exit(error, settings)
         except BaseException as error:
