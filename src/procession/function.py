@@ -49,7 +49,7 @@ class _Verbs:
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start one call in the pool and return its future at once."""
-        from procession.engine.verbs import submit
+        from procession.engine.calls import submit
 
         return submit(self._call(), args, kwargs)
 
@@ -205,7 +205,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         self._self_origin = origin
         self._self_known: tuple[Any, Call] | None = None  # the last call, and what it was made of
         self._self_kept = None  # by engine.job
-        self._self_route = None  # by engine.verbs
+        self._self_route = None  # by engine.routing
         self._self_in_order = False
 
     def _call(self) -> Call:

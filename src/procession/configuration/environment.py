@@ -119,11 +119,11 @@ def _parsed(option: str, value: Any, name: str, text: str) -> Any:
 
 def warn_of_strangers() -> None:
     """Warn of variables that look like an option of ours and set none."""
-    import difflib
-
     for name in os.environ:
         if not name.startswith(PREFIX) or name in _NAMES:
             continue
+        import difflib
+
         option = name[len(PREFIX) :].lower()
         if option in OPTIONS:
             warn_user(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procession.decoration import kind
-from procession.engine import verbs
+from procession.engine import calls
 from procession.engine.job import Call
 
 __all__ = ["call"]
@@ -21,8 +21,8 @@ def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if what == "coroutine":
         return _awaited(call, args, kwargs)
     if what == "generator":
-        return verbs.stream(call, args, kwargs)
-    future = verbs.submit(call, args, kwargs)
+        return calls.stream(call, args, kwargs)
+    future = calls.submit(call, args, kwargs)
     try:
         return future.result()
     except KeyboardInterrupt:
@@ -31,6 +31,6 @@ def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if verbs.runs_here(call):
+    if calls.runs_here(call):
         return await call.function(*call.prefix, *args, **kwargs)
-    return await verbs.submit(call, args, kwargs)
+    return await calls.submit(call, args, kwargs)

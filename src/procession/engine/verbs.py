@@ -1,101 +1,32 @@
-"""What each verb does: choose where, make the job, start the map, and give the results."""
+"""What each verb that maps does: choose where, make the job, start, and give the results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from procession.backends import registry
-from procession.backends.base import Backend, Item
-from procession.configuration import Options
 from procession.engine.awaiting import AsyncMapIterator, FutureCollector
-from procession.engine.blame import Rules
+from procession.engine.calls import settled
 from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.inline import Inline
-from procession.engine.job import (
-    Call,
-    header_here,
-    make_job,
-    packer,
-    reply_here,
-    rules_of,
-    single_job,
-)
+from procession.engine.job import Call, header_here, make_job, packer, rules_of
 from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
-from procession.engine.plan import Plan, Settled
+from procession.engine.plan import Plan
 from procession.engine.progress import open_progress
+from procession.engine.routing import Where
 from procession.engine.schedule import Schedule
-from procession.engine.single import SingleCall
 from procession.engine.source import Source
-from procession.errors import OptionError
 from procession.futures import Future
 from procession.worker.run import Style
-from procession.worker.state import in_worker
 
-__all__ = ["amap", "imap", "map_async", "map_list", "runs_here", "stream", "submit"]
+__all__ = ["amap", "imap", "map_async", "map_list"]
 
 _WINDOW_PER_WORKER = 1024
 """Items taken ahead per worker where the user sets no window; pickled bytes bound it as well
 (`mapping.BYTES_AHEAD`). Large, so that one long item at the front stops nobody. A guess."""
-
-
-class _Where:
-    """Where a call's items are going to run."""
-
-    def __init__(self, call: Call, *, blocking: bool) -> None:
-        options = call.options
-        nested = in_worker() and not call.isolated
-        if nested:
-            from procession.worker.run import nested as rule
-
-            rule.check(call.name, options.nested)
-        limited = options.timeout is not None or options.memory_limit is not None
-        self.serial = options.backend == "serial" or (nested and not limited)
-        self.shares = options.backend == "thread" and not call.isolated
-        self.inline = blocking and not call.isolated and options.may_inline and not nested
-        isolated = call.isolated or nested
-        module = getattr(call.function, "__module__", "") if isolated else ""
-        module = "" if module == "__main__" else module
-        self.choice = registry.Choice(options, isolated, module)
-        self.out_of_band = self.choice.out_of_band
-
-    def backend(self) -> Backend:
-        return registry.backend_for(self.choice)
-
-
-class _Route(NamedTuple):
-    """Where a function's last single call went: where the next one goes, if nothing has changed."""
-
-    options: Options
-    age: int
-    where: _Where
-    backend: Backend
-    rules: Rules
-    pack: Callable[[int, Any], Item]
-
-
-def _route(call: Call) -> _Route | None:
-    """The way of a single call to its pool; `None` if it runs here."""
-    kept: _Route | None = getattr(call.decorated, "_self_route", None)
-    if (
-        kept is not None
-        and kept.options is call.options
-        and kept.age == registry.age()
-        and not in_worker()
-    ):
-        return kept
-    age = registry.age()
-    where = _Where(call, blocking=False)
-    if where.serial:
-        return None
-    pack = packer(call, "call", shares=where.shares, out_of_band=where.out_of_band)
-    rules = rules_of(call, single=True)
-    route = _Route(call.options, age, where, where.backend(), rules, pack)
-    if call.decorated is not None and not in_worker():
-        call.decorated._self_route = route
-    return route
 
 
 def _prepare(
@@ -113,7 +44,7 @@ def _prepare(
 ) -> tuple[MapRun, Inline | None]:
     """Make the run of a map, and the runner of items here if there is to be one."""
     options = call.options
-    where = _Where(call, blocking=blocking)
+    where = Where(call, blocking=blocking)
     from procession.engine.crossing import crossing
 
     crosses = crossing()
@@ -189,7 +120,7 @@ def amap(
     call: Call, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> AsyncMapIterator:
     """Results one by one, for ``async for``."""
-    where = _Where(call, blocking=False)
+    where = Where(call, blocking=False)
     if where.serial:
         call = call._replace(options=_threaded(call))
 
@@ -214,11 +145,11 @@ def map_async(
 ) -> Future[list[Any]]:
     """A future of all results."""
     future: Future[list[Any]] = Future()
-    if _Where(call, blocking=False).serial:
-        return _settled(future, lambda: map_list(call, "value", items, args, kwargs))
+    if Where(call, blocking=False).serial:
+        return settled(future, lambda: map_list(call, "value", items, args, kwargs))
 
     def finished(result: Callable[[], list[Any]]) -> None:
-        _settled(future, result)
+        settled(future, result)
 
     collector = FutureCollector(finished)
     try:
@@ -266,65 +197,6 @@ class _MapWork:
 
     def watched(self) -> None:
         pass
-
-
-def _settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
-    try:
-        value = result()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        future.settle(None, error)
-    else:
-        future.settle(value)
-    return future
-
-
-def runs_here(call: Call) -> bool:
-    """Whether a single call of the function would run in this process."""
-    return _Where(call, blocking=False).serial
-
-
-def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
-    """A future of one call. Whatever is wrong with the call is in the future."""
-    value = ((*call.prefix, *args), kwargs)
-    plain = call if not call.prefix else call._replace(prefix=())
-    route = _route(plain)
-    if route is None:
-        item = Item(0, value)
-        reply = reply_here(header_here(plain, "call", (), {}), item)
-        settled = Settled(item, reply)
-        return _settled(Future(), lambda: value_of(settled, rules_of(call, single=True)))
-    single = SingleCall(route.backend, route.rules)
-    try:
-        job = make_job(plain, "call", shares=True) if route.where.shares else single_job(plain)
-        single.start(job, route.pack(0, value))
-    except Exception as error:
-        single.future.settle(None, error)
-    return single.future
-
-
-def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
-    """The values of a generator function, which runs in a process of its own."""
-    where = _Where(call, blocking=False)
-    if where.serial:
-        values: Iterator[Any] = call.function(*call.prefix, *args, **kwargs)
-        return values
-    if call.options.retries:
-        raise OptionError(
-            f"{call.name}() is a generator function and was decorated with "
-            f"retries={call.options.retries}: values that were given cannot be taken back. Leave "
-            "retries out, or retry around the whole loop."
-        )
-    from procession.engine.streaming import Stream
-
-    value = ((*call.prefix, *args), kwargs)
-    plain = call._replace(prefix=())
-    job = make_job(plain, "call")
-    item = packer(plain, "call")(0, value)
-    backend: Any = where.backend()
-    source = backend.stream(job, item)
-    return Stream(source, source._ticket.chunk, rules_of(call, single=True))
 
 
 def _progress(call: Call, run: MapRun) -> Any:

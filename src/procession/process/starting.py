@@ -17,6 +17,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from procession.process import forks
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-__all__ = ["METHODS", "Descriptors", "default_method", "launch", "method_of"]
+__all__ = ["METHODS", "Descriptors", "default_method", "launch", "method_of", "prepare"]
 
 METHODS = ("fork", "spawn", "forkserver", "loky")
 
@@ -56,6 +57,23 @@ def method_of(context: Any) -> str:
             f"{', '.join(map(repr, METHODS))}, or pass a multiprocessing context object."
         )
     return name
+
+
+def prepare(context: Any) -> None:
+    """A process will soon be started: begin with what takes long, the fork server.
+
+    It boots while this process still loads and packs what the first call needs.
+
+    Raises:
+        OptionError: As in `method_of`.
+    """
+    if method_of(context) == "forkserver":
+        from procession.process import server
+
+        try:
+            _quietly(server.current().ensure_running)
+        except Exception:
+            pass  # `launch` tries again, and says what is wrong
 
 
 class Descriptors:
@@ -103,23 +121,23 @@ def launch(
     process._config["daemon"] = False  # not inherited: our worker may have children of its own
     if method == "fork":
         with forks.keeping(keep):
-            return _quietly(launcher(method), process)
+            return _quietly(partial(launcher(method), process))
     if method != "loky":
         from multiprocessing import resource_tracker
 
         # Before signals are blocked: this unblocks them.
         resource_tracker.ensure_running()
-    return _quietly(launcher(method), process)
+    return _quietly(partial(launcher(method), process))
 
 
-def _quietly(launcher: Callable[[BaseProcess], Any], process: BaseProcess) -> Any:
-    """Launch with SIGINT blocked, so that Ctrl-C cannot strike a child that is not set up yet.
+def _quietly(start: Callable[[], Any]) -> Any:
+    """Start with SIGINT blocked, so that Ctrl-C cannot strike a child that is not set up yet.
 
     The child inherits the mask; it ignores SIGINT before it lifts it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return launcher(process)
+        return start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -115,14 +115,24 @@ def _manners() -> bytes:
     if known is not None and known[0] is levels and known[1] == filters:
         return blob
     filters = list(filters)
+    blob = _dump_manners(levels, filters)
+    _last_manners = (levels, filters), blob
+    return blob
+
+
+def _dump_manners(levels: dict[str, int] | None, filters: list[Any]) -> bytes:
+    import pickle
+
+    if all(map(_plain_filter, filters)):
+        # Not by our own pickler: the usual filters name ``__main__``, as text, and looking into
+        # that would load cloudpickle.
+        return pickle.dumps((levels, filters), 5)
     from procession.wire.pickling import dumps
 
     try:
-        blob = dumps((levels, filters), "by-value")
+        return dumps((levels, filters), "by-value")
     except Exception:  # a filter for a warning class that cannot cross: nobody there raises it
-        blob = dumps((levels, [each for each in filters if _plain_filter(each)]), "by-value")
-    _last_manners = (levels, filters), blob
-    return blob
+        return dumps((levels, [each for each in filters if _plain_filter(each)]), "by-value")
 
 
 def _plain_filter(each: Any) -> bool:

@@ -1,0 +1,85 @@
+"""One call: as a future, or as the stream of values of a generator function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from procession.backends.base import Item
+from procession.engine.decoding import value_of
+from procession.engine.job import (
+    Call,
+    header_here,
+    make_job,
+    packer,
+    reply_here,
+    rules_of,
+    single_job,
+)
+from procession.engine.plan import Settled
+from procession.engine.routing import Where, route
+from procession.engine.single import SingleCall
+from procession.errors import OptionError
+from procession.futures import Future
+
+__all__ = ["runs_here", "settled", "stream", "submit"]
+
+
+def settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
+    """Settle a future with what `result` returns or raises."""
+    try:
+        value = result()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        future.settle(None, error)
+    else:
+        future.settle(value)
+    return future
+
+
+def runs_here(call: Call) -> bool:
+    """Whether a single call of the function would run in this process."""
+    return Where(call, blocking=False).serial
+
+
+def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    """A future of one call. Whatever is wrong with the call is in the future."""
+    value = ((*call.prefix, *args), kwargs)
+    plain = call if not call.prefix else call._replace(prefix=())
+    way = route(plain)
+    if way is None:
+        item = Item(0, value)
+        reply = reply_here(header_here(plain, "call", (), {}), item)
+        over = Settled(item, reply)
+        return settled(Future(), lambda: value_of(over, rules_of(call, single=True)))
+    single = SingleCall(way.backend, way.rules)
+    try:
+        job = make_job(plain, "call", shares=True) if way.where.shares else single_job(plain)
+        single.start(job, way.pack(0, value))
+    except Exception as error:
+        single.future.settle(None, error)
+    return single.future
+
+
+def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
+    """The values of a generator function, which runs in a process of its own."""
+    where = Where(call, blocking=False)
+    if where.serial:
+        values: Iterator[Any] = call.function(*call.prefix, *args, **kwargs)
+        return values
+    if call.options.retries:
+        raise OptionError(
+            f"{call.name}() is a generator function and was decorated with "
+            f"retries={call.options.retries}: values that were given cannot be taken back. Leave "
+            "retries out, or retry around the whole loop."
+        )
+    from procession.engine.streaming import Stream
+
+    value = ((*call.prefix, *args), kwargs)
+    plain = call._replace(prefix=())
+    job = make_job(plain, "call")
+    item = packer(plain, "call")(0, value)
+    backend: Any = where.backend()
+    source = backend.stream(job, item)
+    return Stream(source, source._ticket.chunk, rules_of(call, single=True))

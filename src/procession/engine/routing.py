@@ -1,0 +1,73 @@
+"""Where the items of a call run: in this process, in a pool, or each in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from procession.backends import registry
+from procession.backends.base import Backend, Item
+from procession.configuration import Options
+from procession.engine.blame import Rules
+from procession.engine.job import Call, packer, rules_of
+from procession.worker.state import in_worker
+
+__all__ = ["Route", "Where", "route"]
+
+
+class Where:
+    """Where a call's items are going to run."""
+
+    def __init__(self, call: Call, *, blocking: bool) -> None:
+        options = call.options
+        nested = in_worker() and not call.isolated
+        if nested:
+            from procession.worker.run import nested as rule
+
+            rule.check(call.name, options.nested)
+        limited = options.timeout is not None or options.memory_limit is not None
+        self.serial = options.backend == "serial" or (nested and not limited)
+        self.shares = options.backend == "thread" and not call.isolated
+        self.inline = blocking and not call.isolated and options.may_inline and not nested
+        isolated = call.isolated or nested
+        module = getattr(call.function, "__module__", "") if isolated else ""
+        module = "" if module == "__main__" else module
+        self.choice = registry.Choice(options, isolated, module)
+        self.out_of_band = self.choice.out_of_band
+
+    def backend(self) -> Backend:
+        """The pool; made now if there is none."""
+        return registry.backend_for(self.choice)
+
+
+class Route(NamedTuple):
+    """Where a function's last single call went: where the next one goes, if nothing has changed."""
+
+    options: Options
+    age: int
+    where: Where
+    backend: Backend
+    rules: Rules
+    pack: Callable[[int, Any], Item]
+
+
+def route(call: Call) -> Route | None:
+    """The way of a single call to its pool; `None` if it runs here."""
+    kept: Route | None = getattr(call.decorated, "_self_route", None)
+    if (
+        kept is not None
+        and kept.options is call.options
+        and kept.age == registry.age()
+        and not in_worker()
+    ):
+        return kept
+    age = registry.age()
+    where = Where(call, blocking=False)
+    if where.serial:
+        return None
+    pack = packer(call, "call", shares=where.shares, out_of_band=where.out_of_band)
+    rules = rules_of(call, single=True)
+    found = Route(call.options, age, where, where.backend(), rules, pack)
+    if call.decorated is not None and not in_worker():
+        call.decorated._self_route = found
+    return found
