@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import pickle
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -127,14 +129,34 @@ def test_too_large_is_an_error() -> None:
         shared.zeros(10**14)
 
 
+def _memory_of(array: Any) -> weakref.ref[mmap.mmap]:
+    """What an array lies on, without keeping it."""
+    while not isinstance(array, memoryview):
+        array = array.base
+    assert array.obj in arrays._memories
+    return weakref.ref(array.obj)
+
+
 def test_memory_goes_with_the_last_array() -> None:
     """Nothing else keeps it: a view does, and then nothing."""
-    before = len(arrays._memories)
     view = shared.zeros(1000)[3:5]
-    assert len(arrays._memories) == before + 1
+    memory = _memory_of(view)
+    gc.collect()
+    assert memory() is not None
     del view
     gc.collect()
-    assert len(arrays._memories) == before
+    assert memory() is None
+
+
+def test_what_has_been_with_a_worker_goes_too() -> None:
+    """An array that was sent, and came back, is not kept for its next use: it is the caller's."""
+    array = shared.zeros(6)
+    memory = _memory_of(array)
+    (back,) = parallel(workers=1, inline=False, backend="process")(add).map([array])
+    assert _memory_of(back)() is memory()
+    assert memory() not in arrays._recent
+    del array, back
+    wait_until(lambda: gc.collect() >= 0 and memory() is None)
 
 
 def test_a_killed_owner_leaves_nothing() -> None:

@@ -30,10 +30,14 @@ Reduce = Callable[[Any], Any]
 
 
 class _Memory(NamedTuple):
-    """What is known of a map: where its file can be opened again, and where it lies here."""
+    """What is known of a map: where its file can be opened again, and where it lies here.
+
+    ``foreign`` says that it came from another process.
+    """
 
     address: handles.Address
     start: int
+    foreign: bool
 
 
 _memories: weakref.WeakKeyDictionary[mmap.mmap, _Memory] = weakref.WeakKeyDictionary()
@@ -113,7 +117,7 @@ def _new(shape: Any, kind: Any, order: Any) -> Any:
         raise MemoryError(f"no shared memory for {size} bytes: {error}") from error
     except AttributeError:
         pass  # macOS has no posix_fallocate; there it is a file on disk
-    return _on(_map(fd, path, path), shape, kind, 0, None, order)
+    return _on(_map(fd, path, path, foreign=False), shape, kind, 0, None, order)
 
 
 def _check(size: int) -> None:
@@ -135,7 +139,7 @@ def _on(on: mmap.mmap, shape: Any, kind: Any, offset: int, strides: Any, order: 
     return numpy.ndarray(shape, kind, whole, offset, strides, order)
 
 
-def _map(fd: int, path: str, owned: str) -> mmap.mmap:
+def _map(fd: int, path: str, owned: str, *, foreign: bool) -> mmap.mmap:
     """Map a file; it is closed, and `owned` is removed, with the last array on it."""
     import numpy
 
@@ -146,7 +150,8 @@ def _map(fd: int, path: str, owned: str) -> mmap.mmap:
         raise
     weakref.finalize(made, _close, fd, owned, os.getpid()).atexit = False
     address = handles.address(fd, path)
-    _memories[made] = _Memory(address, numpy.frombuffer(made, numpy.uint8).ctypes.data)
+    start = numpy.frombuffer(made, numpy.uint8).ctypes.data
+    _memories[made] = _Memory(address, start, foreign)
     _attached[address.device, address.inode] = made
     return made
 
@@ -216,9 +221,10 @@ def _arrive(
     where = handles.Address(*address)
     on = _attached.get((where.device, where.inode))
     if on is None:
-        on = _map(handles.reopen(where, os.O_RDWR), where.path, "")
-    if where.pid != os.getpid():
-        # The next item is likely to come with the same memory: touching fresh pages is slow.
+        on = _map(handles.reopen(where, os.O_RDWR), where.path, "", foreign=True)
+    if _memories[on].foreign:
+        # The next item is likely to come with the same memory: touching fresh pages is slow. What
+        # was made here comes home to its maker, whose last array on it is to be the end of it.
         _recent[on] = time.monotonic()
         housekeeper.arm()
     made = _on(on, shape, kind, offset, strides)
