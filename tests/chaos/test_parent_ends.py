@@ -104,12 +104,74 @@ for n in range(6):
     assert (sorted(out.split()), err) == ([str(n) for n in range(6)], "")
 
 
-def test_a_pending_iterator_is_abandoned_at_exit() -> None:
+@pytest.mark.parametrize("backend", ["process", "loky", "stdlib"])
+def test_a_pending_iterator_is_abandoned_at_exit(backend: str) -> None:
     """Nobody will read it: the program does not wait for its items."""
-    code = """
+    code = f"""
 from tests.chaos.jobs import nap
-iterator = nap.with_options(workers=2, inline=False).imap([0.0, 600.0, 600.0], 600.0)
-futures = next(nap.with_options(workers=2, inline=False).imap([1], 0.0))
+f = nap.with_options(workers=2, inline=False, chunk=1, backend={backend!r})
+iterator = f.imap([0.0, 600.0, 600.0], 600.0)
+assert list(f.imap([1], 0.0)) == [1]
+over = f.outcomes([2, 3, 4], 600.0)
 """
     out, err = program(code).communicate(timeout=60)
     assert (out, err) == ("", "")
+
+
+@pytest.mark.parametrize("backend", ["process", "loky", "stdlib"])
+def test_a_thread_reads_on_after_the_main_one(backend: str) -> None:
+    """What a thread of the user's still reads when the main thread has ended is not abandoned."""
+    code = f"""
+import threading
+from tests.chaos.jobs import nap
+f = nap.with_options(workers=2, inline=False, chunk=1, backend={backend!r})
+begun = threading.Event()
+def read():
+    values = []
+    for value in f.imap(range(4), 0.1):
+        begun.set()
+        values.append(value)
+    print(values, flush=True)
+threading.Thread(target=read).start()
+begun.wait()
+"""
+    out, err = program(code).communicate(timeout=60)
+    assert (out, err) == ("[0, 1, 2, 3]\n", "")
+
+
+AT_EXIT = """
+import os, pathlib, sys, threading, time
+from tests.chaos.jobs import start_and_nap
+f = start_and_nap.with_options(workers=2, backend={backend!r})
+futures = [f.submit(n, pathlib.Path({folder!r})) for n in range(3)]
+main = threading.get_ident()
+def say_when_it_ends():
+    name = ""
+    while name != "_finish":
+        time.sleep(0.01)
+        frame = sys._current_frames().get(main)
+        while frame is not None and (name := frame.f_code.co_name) != "_finish":
+            frame = frame.f_back
+    print("ending", flush=True)
+threading.Thread(target=say_when_it_ends, daemon=True).start()
+while len(os.listdir({folder!r})) < 2:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("backend", ["process", "loky", "stdlib"])
+def test_ctrl_c_at_the_end(backend: str, tmp_path: Path) -> None:
+    """A program that waits for its calls at its end is interrupted at once, and says so."""
+    child = program(AT_EXIT.format(backend=backend, folder=str(tmp_path)))
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ending\n", child.communicate()[1]
+        relatives = family(child.pid)
+        os.killpg(child.pid, signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+        assert err.startswith("KeyboardInterrupt: ")
+        assert err.count("\n") == 1
+        wait_until(lambda: not alive(relatives))
+    finally:
+        child.kill()
+        child.communicate()

@@ -232,6 +232,19 @@ def test_after_a_shutdown_the_next_call_starts_a_new_pool(place: Place) -> None:
     assert at(place, f.square).map([1, 2]) == [1, 4]
 
 
+def test_a_shutdown_ends_what_runs_and_what_waits(place: Place, tmp_path: Path) -> None:
+    """Whoever waits for a call that `procession.shutdown()` ended gets `PoolClosed`, soon."""
+    if not place.has_processes:
+        pytest.skip("a thread cannot be ended")
+    function = at(place, f.start_then_sleep)
+    futures = [function.submit(tmp_path / str(number)) for number in range(2 * WORKERS)]
+    for number in range(WORKERS):
+        wait_for_file(tmp_path / str(number))
+    procession.shutdown()
+    assert [type(future.exception(60)) for future in futures] == [PoolClosed] * len(futures)
+    assert at(place, f.square).map([1, 2]) == [1, 4]
+
+
 def test_a_pool_that_was_shut_down_takes_nothing() -> None:
     """A `Pool` of one's own is closed for good."""
     with procession.Pool(2) as pool:

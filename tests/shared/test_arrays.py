@@ -133,8 +133,10 @@ def _memory_of(array: Any) -> weakref.ref[mmap.mmap]:
     """What an array lies on, without keeping it."""
     while not isinstance(array, memoryview):
         array = array.base
-    assert array.obj in arrays._memories
-    return weakref.ref(array.obj)
+    memory = array.obj
+    assert isinstance(memory, mmap.mmap)
+    assert memory in arrays._memories
+    return weakref.ref(memory)
 
 
 def test_memory_goes_with_the_last_array() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -17,8 +16,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from procession.backends.base import Chunk, End, Job, Reply
+from procession.backends.ending import Ending, exit_code, listed
 from procession.errors import PoolClosed
-from procession.process import lifeline
+from procession.process import cleanup, lifeline
 from procession.process.messages import arrived
 from procession.process.reactor import reactor
 from procession.wire.beside import Broadcast
@@ -29,8 +29,8 @@ from procession.worker.remote import Shipment, run_chunk
 
 __all__ = ["ExecutorBackend"]
 
-_REAPING_SECONDS = 0.2
-"""How long to wait for the exit code of a worker whose pipes are closed. Measured: below 1 ms."""
+_inherited: list[Any] = []
+"""Executors of a forked child's parent. Letting them go would wake the parent's threads."""
 
 _process = uuid.uuid4().hex
 
@@ -73,10 +73,23 @@ class ExecutorBackend:
         self._executor: Executor | None = None
         self._processes: Any = None
         self._closed = False
+        self._killed = False
         self._warm = False
         self._holds = False
         self._flight: dict[Chunk, Executor] = {}
+        self._telling = 0
+        self._endings: list[Ending] = []
         self._parcels: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
+        if owned:
+            cleanup.register(self)
+
+    def renew(self) -> None:
+        """Start with nothing, in a forked child: the executor is the parent's."""
+        _inherited.append(self._executor)
+        self._lock = threading.Lock()
+        self._executor = self._processes = None
+        self._warm = self._holds = False
+        self._flight, self._endings, self._telling = {}, [], 0
 
     @property
     def workers(self) -> int:
@@ -120,7 +133,7 @@ class ExecutorBackend:
         for _ in range(3):
             executor = self._current()
             try:
-                return executor.submit(run_chunk, shipment), executor
+                future = executor.submit(run_chunk, shipment)
             except BrokenExecutor:
                 if not self._owned:
                     raise
@@ -133,6 +146,10 @@ class ExecutorBackend:
                         f"more work: {error}. Give one that is open, or backend='process'."
                     ) from error
                 closed = error
+            else:
+                if self._owned:
+                    cleanup.before_executors(self, self._name)
+                return future, executor
         raise PoolClosed(f"the {self._name} pool takes no more work: {closed}") from closed
 
     def _header(self, job: Job) -> Any:
@@ -165,10 +182,9 @@ class ExecutorBackend:
             if self._executor is not executor:
                 return
             self._executor = None
-            processes = _listed(self._processes)
+            processes = listed(self._processes)
         if self._owned:
-            end = _Ending(executor, processes, False, self._name, kill=False)
-            threading.Thread(target=end, name="procession-ending", daemon=True).start()
+            self._end_aside(Ending(executor, processes, False, self._name, kill=False))
 
     # -- what comes back ---------------------------------------------------------------------
 
@@ -177,16 +193,27 @@ class ExecutorBackend:
         with self._lock:
             alone = sum(1 for each in self._flight.values() if each is executor) == 1
             self._flight.pop(chunk, None)
+            self._telling += 1
         chunk.handle = None  # it and its callback hold each other, and the executor
+        try:
+            self._tell(chunk, executor, future, alone)
+        finally:
+            with self._lock:
+                self._telling -= 1
+
+    def _tell(self, chunk: Chunk, executor: Executor, future: Future[Any], alone: bool) -> None:
         try:
             replied, ended = future.result()
         except CancelledError:
             chunk.listener.ended(chunk, End("cancelled"))
         except BrokenExecutor as error:
             self._drop(executor)
-            chunk.listener.ended(chunk, self._broken(chunk, alone, error))
+            # If we have killed it, nobody is to blame, and nothing to be run again.
+            end = End("cancelled") if self._killed else self._broken(chunk, alone, error)
+            chunk.listener.ended(chunk, end)
         except BaseException as error:
-            chunk.listener.ended(chunk, End("refused", error=error))
+            end = End("cancelled") if self._killed else End("refused", error=error)
+            chunk.listener.ended(chunk, end)
         else:
             self._warm = True
             if replied:
@@ -202,7 +229,7 @@ class ExecutorBackend:
                 "a pool in which a death costs only the item that caused it."
             )
             return End("refused", error=error)
-        exitcode = _exit_code(self._processes)
+        exitcode = exit_code(self._processes)
         if alone and len(chunk.items) == 1 and self._workers == 1:
             return End("died", chunk.items[0].index, exitcode)
         return End("broken", exitcode=exitcode, error=error)
@@ -225,10 +252,20 @@ class ExecutorBackend:
             flight = {chunk for chunk, where in self._flight.items() if where is executor}
             if not flight or flight - unwanted:
                 return
-            processes = _listed(self._processes)
+            processes = listed(self._processes)
             self._executor = None
-        end = _Ending(executor, processes, False, self._name, kill=True)
-        threading.Thread(target=end, name="procession-ending", daemon=True).start()
+        self._end_aside(Ending(executor, processes, False, self._name, kill=True))
+
+    def drop_abandoned(self) -> None:
+        """End the chunks whose listener has an attribute ``abandoned`` that is true."""
+        with self._lock:
+            chunks = list(self._flight)
+        self.abandon([c for c in chunks if getattr(c.listener, "abandoned", False)])
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a chunk is in flight, or its end is being told."""
+        return bool(self._flight or self._telling)
 
     def running(self, chunk: Chunk) -> bool:
         """Whether the executor says that the chunk has started."""
@@ -243,18 +280,31 @@ class ExecutorBackend:
         """Shut the executor down if it is ours."""
         with self._lock:
             self._closed = True
+            self._killed = self._killed or kill
             executor, self._executor = self._executor, None
             held, self._holds = self._holds, False
-            processes, self._processes = _listed(self._processes), None
-        if executor is None or not self._owned:
-            if held:
-                lifeline.release()
-            return
-        end = _Ending(executor, processes, held, self._name, kill=kill)
+            processes, self._processes = listed(self._processes), None
+        if executor is not None and self._owned:
+            end = Ending(executor, processes, held, self._name, kill=kill)
+            if wait or cleanup.has_ended():
+                end()
+            else:
+                self._end_aside(end)
+        elif held:
+            lifeline.release()
         if wait:
-            end()
-        else:
-            threading.Thread(target=end, name="procession-ending", daemon=True).start()
+            for ending in list(self._endings):
+                ending.join()
+
+    def _end_aside(self, end: Ending) -> None:
+        """End an executor in a thread of its own: the caller may be the executor's, or hold a lock.
+
+        `close` waits for it, and so does the program's end.
+        """
+        with self._lock:
+            self._endings = [each for each in self._endings if each.running]
+            self._endings.append(end)
+        end.start()
 
 
 def _to_share(buffers: Sequence[Any]) -> tuple[Any, ...]:
@@ -268,54 +318,3 @@ def _let_go(chunk: Chunk, replies: Sequence[Reply]) -> None:
     for item in chunk.items:
         if item.buffers and item.index in done:
             item.buffers = ()
-
-
-class _Ending:
-    """Shuts an executor down, waits for its workers, and lets the lifeline go after the last."""
-
-    def __init__(
-        self, executor: Executor, processes: list[Any], held: bool, name: str, *, kill: bool
-    ) -> None:
-        self._executor = executor
-        self._processes = processes
-        self._kill = kill
-        self._held = held
-        self._name = name
-
-    def __call__(self) -> None:
-        if self._kill:
-            self._each("kill")
-        how: dict[str, Any] = {}
-        if self._kill:
-            how = {"kill_workers": True} if self._name == "loky" else {"cancel_futures": True}
-        self._executor.shutdown(wait=True, **how)
-        self._each("close")  # gives back its pipes now, not when it happens to be collected
-        if self._held:
-            lifeline.release()  # not before: it would kill workers that still run
-
-    def _each(self, do: str) -> None:
-        for process in self._processes:
-            try:
-                getattr(process, do)()
-            except Exception:
-                continue  # it has ended by itself, or was closed
-
-
-def _listed(processes: Any) -> list[Any]:
-    """The worker processes of an executor, which keeps them by pid, and keeps none at its end."""
-    return [] if processes is None else list(processes.values())
-
-
-def _exit_code(processes: Any) -> int | None:
-    """The exit code of the worker that broke the executor: the one that has ended by now."""
-    deadline = time.monotonic() + _REAPING_SECONDS
-    while time.monotonic() < deadline:
-        for process in _listed(processes):
-            try:
-                code: int | None = process.exitcode
-            except Exception:
-                continue
-            if code not in (None, 0):
-                return code
-        time.sleep(0.001)  # its pipes close a moment before its exit code can be had
-    return None

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
-from weakref import WeakSet
+from collections.abc import Sequence
+from typing import Protocol
+from weakref import WeakValueDictionary
 
 from procession.process import forks
 
-if TYPE_CHECKING:
-    from procession.process.pool import WorkerPool
+__all__ = ["at_exit", "before_executors", "has_ended", "register", "shutdown"]
 
-__all__ = ["at_exit", "has_ended", "register", "shutdown"]
+_LOOK = 0.002
+"""Seconds between two looks whether work is left, at exit."""
 
-_pools: WeakSet[WorkerPool] = WeakSet()
+_SAID = "KeyboardInterrupt: what still ran when the program ended was ended, and its results lost\n"
+
+
+class Ends(Protocol):
+    """What is to be ended with the interpreter: a pool of workers, ours or an executor's."""
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it runs something, or has something to tell."""
+        ...
+
+    def drop_abandoned(self) -> None:
+        """End the chunks whose listener has an attribute ``abandoned`` that is true."""
+        ...
+
+    def close(self, *, wait: bool = True, kill: bool = False) -> None:
+        """Take no more work, and end; see `procession.backends.base.Backend.close`."""
+        ...
+
+    def renew(self) -> None:
+        """In a forked child: forget everything, as it is the parent's."""
+        ...
+
+
+_Pools = WeakValueDictionary[int, Ends]
+
+_pools: _Pools = WeakValueDictionary()
+_executors: _Pools = WeakValueDictionary()
+_kinds: set[str] = set()
 _registered = False
 _ended = False
 
 
-def register(pool: WorkerPool) -> None:
+def register(pool: Ends) -> None:
     """Have a pool ended at exit, and renewed in forked children."""
     global _registered
     if not _registered:
@@ -31,7 +61,26 @@ def register(pool: WorkerPool) -> None:
 
         atexit.register(at_exit)
         forks.renew_in_child(_renew)
-    _pools.add(pool)
+    _pools[id(pool)] = pool
+
+
+def before_executors(pool: Ends, kind: str) -> None:
+    """Have what an executor runs finished before that kind's own exit handler runs.
+
+    That one waits for everything that was submitted, though nobody may read it, and cannot be
+    interrupted. Such handlers run when the main thread has ended, the last one registered first;
+    so call this after the executor has taken its first work. Registering is private to CPython
+    (`concurrent.futures` and loky do it): without it, a program's end waits for abandoned work.
+    """
+    _executors[id(pool)] = pool
+    add = getattr(threading, "_register_atexit", None)
+    if add is None or kind in _kinds:
+        return
+    _kinds.add(kind)
+    try:
+        add(_finish_executors)
+    except RuntimeError:
+        pass  # the main thread has ended already
 
 
 def has_ended() -> bool:
@@ -39,14 +88,19 @@ def has_ended() -> bool:
     return _ended
 
 
+def _living(pools: _Pools) -> list[Ends]:
+    """Those there are, whatever other threads do meanwhile."""
+    return [pool for each in pools.valuerefs() if (pool := each()) is not None]
+
+
 def _renew() -> None:
-    for pool in list(_pools):
+    for pool in _living(_pools):
         pool.renew()
 
 
 def shutdown(*, wait: bool = True, kill: bool = False) -> None:
     """Close all pools of this process, and end the fork servers."""
-    pools = list(_pools)
+    pools = _living(_pools)
     for pool in pools:
         pool.close(wait=False, kill=kill)
     if wait:
@@ -65,13 +119,50 @@ def at_exit() -> None:
     global _ended
     _ended = True
     try:
-        if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
-            shutdown(kill=True)  # the program was interrupted, so nobody waits for what still runs
-        for pool in list(_pools):
-            pool.drop_abandoned()
-        while any(pool.at_work for pool in list(_pools)):
-            time.sleep(0.002)
+        _finish(_living(_pools))
         shutdown()
+    except KeyboardInterrupt:
+        _interrupted()
     except BaseException:
         shutdown(kill=True)
         raise
+
+
+def _finish_executors() -> None:
+    try:
+        # A thread of the user's that still runs may be reading what would else be abandoned.
+        _finish(_living(_executors), abandon=not _others_run())
+    except KeyboardInterrupt:
+        _interrupted()
+
+
+def _finish(pools: Sequence[Ends], *, abandon: bool = True) -> None:
+    """Wait until nothing runs that somebody may still want."""
+    if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
+        shutdown(kill=True)  # the program was interrupted, so nobody waits for what still runs
+    if abandon:
+        for pool in pools:
+            pool.drop_abandoned()
+    while any(pool.at_work for pool in pools):
+        time.sleep(_LOOK)
+
+
+def _others_run() -> bool:
+    """Whether a thread runs that Python waits for, other than this one and the executors'."""
+    return any(
+        not thread.daemon and type(thread).__name__ != "_ExecutorManagerThread"
+        for thread in threading.enumerate()
+        if thread is not threading.current_thread()
+    )
+
+
+def _interrupted() -> None:
+    """Ctrl-C while the program's end waited for its work: end that, and say so in one line.
+
+    (Raised from here it would come as a traceback through our own code, and change nothing.)
+    """
+    shutdown(kill=True)
+    try:
+        sys.stderr.write(_SAID)
+    except Exception:
+        pass  # there is no stderr any more

@@ -1,0 +1,87 @@
+"""How an executor that is ours ends: its workers, its pipes, and who waits for that."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Executor
+from typing import Any
+
+from procession.process import lifeline
+
+__all__ = ["Ending", "exit_code", "listed"]
+
+_REAPING_SECONDS = 0.2
+"""How long to wait for the exit code of a worker whose pipes are closed. Measured: below 1 ms."""
+
+
+class Ending:
+    """Shuts an executor down, waits for its workers, and lets the lifeline go after the last."""
+
+    def __init__(
+        self, executor: Executor, processes: list[Any], held: bool, name: str, *, kill: bool
+    ) -> None:
+        self._executor = executor
+        self._processes = processes
+        self._kill = kill
+        self._held = held
+        self._name = name
+        # No daemon: the interpreter would end it amid what gives semaphores back.
+        self._thread = threading.Thread(target=self, name="procession-ending")
+
+    def start(self) -> None:
+        """Do it in a thread; where none can be started any more, only kill what is to be killed."""
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter is ending, which ends the executor as well
+            if self._kill:
+                self._each("kill")
+
+    @property
+    def running(self) -> bool:
+        """Whether its thread has something to do."""
+        return self._thread.is_alive()
+
+    def join(self) -> None:
+        """Wait for its thread."""
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __call__(self) -> None:
+        """Do it, and return when all is gone."""
+        if self._kill:
+            self._each("kill")
+        how: dict[str, Any] = {}
+        if self._kill:
+            how = {"kill_workers": True} if self._name == "loky" else {"cancel_futures": True}
+        self._executor.shutdown(wait=True, **how)
+        self._each("close")  # gives back its pipes now, not when it happens to be collected
+        if self._held:
+            lifeline.release()  # not before: it would kill workers that still run
+
+    def _each(self, do: str) -> None:
+        for process in self._processes:
+            try:
+                getattr(process, do)()
+            except Exception:
+                continue  # it has ended by itself, or was closed
+
+
+def listed(processes: Any) -> list[Any]:
+    """The worker processes of an executor, which keeps them by pid, and keeps none at its end."""
+    return [] if processes is None else list(processes.values())
+
+
+def exit_code(processes: Any) -> int | None:
+    """The exit code of the worker that broke the executor: the one that has ended by now."""
+    deadline = time.monotonic() + _REAPING_SECONDS
+    while time.monotonic() < deadline:
+        for process in listed(processes):
+            try:
+                code: int | None = process.exitcode
+            except Exception:
+                continue
+            if code not in (None, 0):
+                return code
+        time.sleep(0.001)  # its pipes close a moment before its exit code can be had
+    return None
