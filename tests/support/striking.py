@@ -77,9 +77,8 @@ class Strikes:
     def _strike(self) -> None:
         while not self._over:
             time.sleep(self._dice.random() * 2 * self._every)
-            if self._over or self.felt >= self._count:
-                continue
-            self._pending = True
-            os.kill(os.getpid(), signal.SIGINT)
-            while self._pending and not self._over:
-                time.sleep(0.0002)
+            if self.felt < self._count:
+                self._pending = True
+                os.kill(os.getpid(), signal.SIGINT)
+                while self._pending and self.felt < self._count:
+                    time.sleep(0.0002)
