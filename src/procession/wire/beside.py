@@ -26,6 +26,9 @@ _MOST_ARGUMENTS = 64
 
 _type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
 
+_LOOKED_AT = frozenset({tuple, dict, bytes, bytearray})
+"""What is itself exchanged, or holds what may be."""
+
 
 class _Raw:
     """Stands for bytes or a bytearray in the pickle; becomes it again when unpickled."""
@@ -74,6 +77,8 @@ _INSIDE = frozenset({int, float, bool, complex, type(None)})
 
 def raw_beside(value: Any) -> Any:
     """The value, with each large `bytes` and `bytearray` that is an argument to go beside."""
+    if type(value) not in _LOOKED_AT and not stand_ins:
+        return value
     found: dict[int, Any] = {}
     _find((value,), 3, found)
     return _exchange(value, 2, found) if found else value

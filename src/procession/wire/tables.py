@@ -108,6 +108,14 @@ def _reduce_variable(variable: Any) -> Any:
     return reduce_variable(variable)
 
 
+def _array_reducer(cls: type) -> Reduce | None:
+    if f"{cls.__module__}.{cls.__qualname__}" != "numpy.ndarray":
+        return None
+    from procession.wire.small_arrays import reduce_array
+
+    return reduce_array
+
+
 special_reducers: dict[str, Reduce] = {
     "builtins.module": _reduce_module,
     "builtins.method": _reduce_method,
@@ -187,7 +195,7 @@ class Table(dict[type, Reduce]):
             return _by_value
         if BaseException in cls.__mro__ and cls.__module__ != "builtins":
             return _as_usual if has_own_reduce(cls) else reduce_exception
-        return self._extra(cls) or _as_usual
+        return self._extra(cls) or _array_reducer(cls) or _as_usual
 
 
 PLAIN = Table(named=True, extra=lambda cls: None)
