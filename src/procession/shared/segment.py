@@ -21,7 +21,7 @@ import threading
 import time
 import weakref
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from procession.errors import ProcessionError
 from procession.shared import handles
@@ -40,7 +40,7 @@ from procession.shared.layout import (
     WORD,
 )
 
-__all__ = ["Segment", "Shared", "attach"]
+__all__ = ["Flag", "Segment", "Shared", "attach"]
 
 # `struct flock` on Linux (64 bits), and on macOS and the BSDs.
 _FLOCK = struct.Struct("hhqqi4x" if sys.platform == "linux" else "qqihh")
@@ -52,12 +52,18 @@ _segments: weakref.WeakValueDictionary[tuple[int, int], Segment] = weakref.WeakV
 _leaving = False
 
 
+class Flag(Protocol):
+    """One byte of a segment, true or false; ``flag[()]``."""
+
+    def __getitem__(self, key: tuple[()], /) -> bool: ...
+    def __setitem__(self, key: tuple[()], value: bool, /) -> None: ...
+
+
 class Segment:
     """One file in memory, mapped, with its rows. Made by `create`; sent by its address.
 
     Attributes:
         words: The memory as signed words of 8 bytes.
-        flags: The memory as bytes that are true or false.
         map: The memory as bytes.
         row: The row this process claimed; 0 before it needs one.
         views: The objects of this process that live in here, by class.
@@ -70,7 +76,6 @@ class Segment:
         self.row = 0
         self.map = mmap.mmap(fd, os.fstat(fd).st_size)
         self.words = memoryview(self.map).cast("q")
-        self.flags = memoryview(self.map).cast("?")
         self.views: weakref.WeakValueDictionary[type, Any] = weakref.WeakValueDictionary()
         self._guard = threading.Lock()
 
@@ -99,6 +104,12 @@ class Segment:
     def __reduce__(self) -> tuple[Any, ...]:
         handles.note_sent(self)
         return _receive, tuple(handles.address(self.fd, self.path))
+
+    def flag(self, word: int) -> Flag:
+        """The first byte of a word as true or false, to be read and written as ``flag[()]``."""
+        at = word * WORD
+        view: Any = memoryview(self.map)[at : at + 1].cast("?", ())
+        return cast("Flag", view)
 
     def claim(self) -> int:
         """This process's row, claimed at the first call.
