@@ -8,7 +8,7 @@ import threading
 from typing import Any, NamedTuple
 
 from procession.backends.base import Backend
-from procession.configuration import Options
+from procession.configuration import Options, precedence
 from procession.wire.initializing import Packed, pack_initializer
 from procession.worker.threads import default_applies
 
@@ -75,13 +75,17 @@ def _key(choice: Choice) -> Any:
         options.backend,
         options.workers,
         context if context is None or isinstance(context, str) else id(context),
-        _identity(_initializer(options)),
+        _initializer_key(options),
         options.max_tasks_per_worker,
         options.threads_per_worker,
     )
 
 
-def _identity(packed: Packed) -> Any:
+def _initializer_key(options: Options) -> Any:
+    """What tells initializers apart; the pool keeps alive what is known by its identity."""
+    if options.backend == "thread":  # nothing is sent
+        return (id(options.initializer), *map(id, options.initargs))
+    packed = _initializer(options)
     return packed if isinstance(packed, bytes) else (packed[0], *map(id, packed[1]))
 
 
@@ -155,7 +159,7 @@ def open_backend(choice: Choice) -> Backend:
     if options.backend == "thread":
         from procession.backends.thread import ThreadBackend
 
-        return ThreadBackend(options.workers)
+        return ThreadBackend(options.workers, options.initializer, options.initargs)
     from procession.backends.pools import executor_backend
 
     return executor_backend(options, _initializer(options))
@@ -206,6 +210,10 @@ def shutdown(*, wait: bool = True) -> None:
         _foreign.clear()
     for pool in pools:
         pool.close(wait=wait, kill=True)
+    precedence.forget()
+    initializing = sys.modules.get("procession.worker.initializing")
+    if initializing is not None:
+        initializing.forget_initializers()
     if wait:
         _stop_helpers()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any
 
 from procession.backends.base import Chunk, End, Reply
 from procession.errors import PoolClosed
@@ -13,12 +14,36 @@ __all__ = ["ThreadBackend"]
 
 
 class ThreadBackend:
-    """Runs chunks in a pool of threads; items are the caller's own objects."""
+    """Runs chunks in a pool of threads; items are the caller's own objects.
 
-    def __init__(self, workers: int) -> None:
+    Args:
+        workers: How many threads.
+        initializer: Called once in each thread before its first item.
+        initargs: What it is given.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
         self._workers = workers
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="procession")
+        self._initializer = initializer
+        self._initargs = initargs
+        self._mine = threading.local()
+        self._executor = ThreadPoolExecutor(
+            workers, thread_name_prefix="procession", initializer=self._initialize
+        )
         self._lock = threading.Lock()
+
+    def _initialize(self) -> None:
+        # Raised here, an error would break the executor; kept, it is the answer to each item.
+        self._mine.error = None
+        if self._initializer is not None:
+            from procession.worker.initializing import initialize
+
+            self._mine.error = initialize(self._initializer, self._initargs)
 
     @property
     def workers(self) -> int:
@@ -45,7 +70,12 @@ class ThreadBackend:
 
     def _run(self, chunk: Chunk) -> None:
         for item in chunk.items:
-            reply: Reply = chunk.job.call(item)
+            error = self._mine.error
+            reply: Reply = (
+                chunk.job.call(item)
+                if error is None
+                else Reply(item.index, False, error, (), 0.0, True)
+            )
             chunk.listener.replied(chunk, [reply])
 
     def _done(self, chunk: Chunk, future: Future[None]) -> None:
@@ -74,7 +104,7 @@ class ThreadBackend:
 
     def apart(self) -> ThreadBackend:
         """A pool of one thread (never asked for: a thread cannot die alone)."""
-        return ThreadBackend(1)
+        return ThreadBackend(1, self._initializer, self._initargs)
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:
         """Take no more chunks; with `kill`, give up those that have not started."""

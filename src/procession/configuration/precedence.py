@@ -23,7 +23,7 @@ from procession.configuration.validation import validate
 from procession.cpus import usable_cpus
 from procession.errors import OptionError
 
-__all__ = ["configure", "options", "resolve"]
+__all__ = ["configure", "forget", "options", "resolve"]
 
 
 class _Layer(NamedTuple):
@@ -135,11 +135,20 @@ def resolve(
     resolved = _resolve(changes, decorator, scoped, configured, seen)
     if entry is not None and entry.resolved == resolved:
         resolved = entry.resolved  # the same object as long as nothing has changed
+    now = time.monotonic()
+    # They hold what the options hold: initargs, executors.
+    for old in [each for each, known in list(_cache.items()) if known.until < now]:
+        _cache.pop(old, None)
     if len(_cache) >= _CACHE_SIZE:
         _cache.clear()
-    until = time.monotonic() + _CACHE_SECONDS
+    until = now + _CACHE_SECONDS
     _cache[key] = _Entry(changes, decorator, seen, configured, scoped, until, resolved)
     return resolved
+
+
+def forget() -> None:
+    """Keep no result, nor what it was resolved from."""
+    _cache.clear()
 
 
 def _resolve(

@@ -133,6 +133,7 @@ class Options:
         """Whether blocking map verbs may run items in this process at all."""
         if isinstance(self.inline, bool):
             return self.inline
-        # A limit from configure() or the environment binds here as one on the function does.
+        # A limit from configure() or the environment binds here as one on the function does, and
+        # no initializer has run here.
         limited = self.timeout is not None or self.memory_limit is not None
-        return not limited and self.explicit.isdisjoint(NEVER_INLINE)
+        return not limited and self.initializer is None and self.explicit.isdisjoint(NEVER_INLINE)

@@ -10,6 +10,7 @@ from procession.engine.decoding import value_of
 from procession.engine.job import (
     Call,
     header_here,
+    initialized,
     make_job,
     packer,
     reply_here,
@@ -50,7 +51,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     way = route(plain)
     if way is None:
         item = Item(0, value)
-        reply = reply_here(header_here(plain, "call", (), {}), item)
+        reply = reply_here(header_here(initialized(plain), "call", (), {}), item)
         over = Settled(item, reply)
         return settled(Future(), lambda: value_of(over, rules_of(call, single=True)))
     single = SingleCall(way.backend, way.rules)
@@ -66,7 +67,7 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
     """The values of a generator function, which runs in a process of its own."""
     where = Where(call, blocking=False)
     if where.serial:
-        values: Iterator[Any] = call.function(*call.prefix, *args, **kwargs)
+        values: Iterator[Any] = initialized(call).function(*call.prefix, *args, **kwargs)
         return values
     if call.options.retries:
         raise OptionError(

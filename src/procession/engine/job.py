@@ -23,7 +23,16 @@ from procession.worker import state
 from procession.worker.relay import Outgoing, outgoing, unchanged
 from procession.worker.run import Header, Settings, Style, call_with, exited, pack_header
 
-__all__ = ["Call", "header_here", "make_job", "packer", "reply_here", "rules_of", "single_job"]
+__all__ = [
+    "Call",
+    "header_here",
+    "initialized",
+    "make_job",
+    "packer",
+    "reply_here",
+    "rules_of",
+    "single_job",
+]
 
 _keys = itertools.count(1)
 _NOTHING_SHARED = dumps(((), (), {}))
@@ -65,6 +74,24 @@ def header_here(call: Call, style: Style, args: tuple[Any, ...], kwargs: dict[st
     if kind(function) == "coroutine":
         function = partial(_run_coroutine, function)
     return Header(function, call.prefix, args, kwargs, settings)
+
+
+def initialized(call: Call) -> Call:
+    """The call as it runs in this process, where its initializer has run first.
+
+    If that failed, its error is the answer to each item, as in a worker.
+    """
+    options = call.options
+    if options.initializer is None:
+        return call
+    from procession.worker.initializing import run_initializer_here
+
+    error = run_initializer_here(options.initializer, options.initargs)
+    return call if error is None else call._replace(function=partial(_raise, error))
+
+
+def _raise(error: BaseException, *args: Any, **kwargs: Any) -> Any:
+    raise error
 
 
 def _run_coroutine(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -11,7 +11,7 @@ from procession.engine.calls import settled
 from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.inline import Inline
-from procession.engine.job import Call, header_here, make_job, packer, rules_of
+from procession.engine.job import Call, header_here, initialized, make_job, packer, rules_of
 from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
 from procession.engine.plan import Plan
@@ -49,6 +49,8 @@ def _prepare(
 
     crosses = crossing()
     serial = where.serial or (where.inline and options.inline is True)
+    if serial:
+        call = initialized(call)
     source = Source(items)
     job = make_job(
         call,

@@ -23,6 +23,7 @@ from procession.wire.importing import find, importable, resolves
 from procession.wire.kinds import class_of, is_a
 from procession.wire.pickling import Pickling, keep_small
 from procession.wire.references import resolve
+from procession.wire.spaces import set_class, set_function
 from procession.wire.tables import Table
 
 __all__ = ["ValuePickler", "dumps_by_value"]
@@ -136,7 +137,7 @@ class ValuePickler(cloudpickle.Pickler):
             registered = dispatched(function)
             if registered is not None:
                 return _make_dispatch, (function.__module__, registered)
-            return self._dynamic_function_reduce(function)
+            return (*self._dynamic_function_reduce(function)[:5], set_function)
         return NotImplemented if resolves(function) else (resolve, reference)
 
     def reduce_class(self, cls: type) -> Any:
@@ -180,4 +181,4 @@ def _make_class(owner: _Owner, make: Callable[..., type], args: tuple[Any, ...])
 def _set_class(cls: type, state: Any) -> None:
     """Fill a class; our own is left as it is, whatever a worker did to its copy."""
     if cls in _owners:
-        cloudpickle._class_setstate(cls, state)
+        set_class(cls, state)

@@ -1,15 +1,21 @@
-"""Running the user's initializer in a worker that starts."""
+"""Running the user's initializer: in a worker that starts, or in this process if it is one."""
 
 from __future__ import annotations
 
+import operator
+import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from procession.wire.initializing import Packed, open_initializer
 from procession.worker.state import base_context
 
-__all__ = ["run_initializer"]
+__all__ = ["forget_initializers", "initialize", "run_initializer", "run_initializer_here"]
+
+_here: list[tuple[Any, tuple[Any, ...], BaseException | None]] = []
+_lock = threading.RLock()
 
 
 def run_initializer(packed: Packed) -> tuple[Callable[..., object], tuple[Any, ...]]:
@@ -19,9 +25,14 @@ def run_initializer(packed: Packed) -> tuple[Callable[..., object], tuple[Any, .
         BaseException: What the initializer raises. As the standard library does, it is logged too,
             if the worker's logging is set up.
     """
-    initializer, initargs = open_initializer(packed)
+    from procession.wire.spaces import arriving
+
+    with arriving() as arrivals:
+        initializer, initargs = open_initializer(packed)
+    arrivals.look()
     try:
         base_context.run(initializer, *initargs)
+        arrivals.keep()
     except BaseException:
         logging: Any = sys.modules.get("logging")
         logger = None if logging is None else logging.getLogger("concurrent.futures")
@@ -29,3 +40,48 @@ def run_initializer(packed: Packed) -> tuple[Callable[..., object], tuple[Any, .
             logger.critical("Exception in initializer:", exc_info=True)
         raise
     return initializer, initargs
+
+
+def run_initializer_here(
+    initializer: Callable[..., object], initargs: tuple[Any, ...]
+) -> BaseException | None:
+    """Run an initializer in this process, unless it has run here already (backend="serial").
+
+    Returns:
+        What it raised, then or now.
+    """
+    with _lock:
+        for known, arguments, error in _here:
+            if known is initializer and _same(arguments, initargs):
+                return error
+        error = initialize(initializer, initargs)
+        _here.append((initializer, initargs, error))
+        return error
+
+
+def initialize(
+    initializer: Callable[..., object], initargs: tuple[Any, ...]
+) -> BaseException | None:
+    """Call an initializer in this thread; return what it raised."""
+    try:
+        initializer(*initargs)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        error.add_note("raised by the initializer")
+        return error
+    return None
+
+
+def _same(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
+
+
+def forget_initializers() -> None:
+    """Run each again when it is needed."""
+    global _lock
+    _lock = threading.RLock()
+    _here.clear()
+
+
+os.register_at_fork(after_in_child=forget_initializers)
