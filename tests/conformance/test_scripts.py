@@ -323,3 +323,54 @@ def _alive(mark: Path) -> bool:
     import psutil
 
     return bool(psutil.pid_exists(int(mark.read_text())))
+
+
+OWN_LINES = """
+import warnings
+import procession
+
+@procession.parallel(OPTIONS)
+def warn(x):
+    warnings.warn("careful")
+
+@procession.parallel(OPTIONS)
+def fail(x):
+    raise LookupError(x)  # this very line
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    warn.map([1])
+print([(str(each.message), each.filename == __file__, each.lineno) for each in caught])
+try:
+    fail.map([1])
+except LookupError as error:
+    import traceback
+    text = "".join(traceback.format_exception(error))
+    print(f'File "{__file__}", line 11, in fail' in text, "# this very line" in text)
+"""
+
+
+@pytest.mark.parametrize("options", ["backend='process', inline=False", "backend='loky'"])
+def test_lines_of_a_script(options: str, tmp_path: Path) -> None:
+    """Warnings and tracebacks of a script's functions, which go by value, name its own lines."""
+    script = tmp_path / "script.py"
+    script.write_text(OWN_LINES.replace("OPTIONS", options))
+    assert run(str(script)) == ["[('careful', True, 7)]", "True True"]
+
+
+NO_FILE = """
+import warnings
+import procession
+
+code = compile("def warn(x): warnings.warn('careful')", "<somewhere>", "exec")
+exec(code)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    procession.parallel(inline=False)(warn).map([1])
+print([(str(each.message), each.filename) for each in caught])
+"""
+
+
+def test_warnings_of_code_without_a_file() -> None:
+    """They come home though no module here has such a file."""
+    assert run("-c", NO_FILE) == ["[('careful', '<somewhere>')]"]

@@ -65,6 +65,8 @@ def dumps_by_value(
 
 
 def _extra(cls: type) -> Callable[[Any], Any] | None:
+    if cls is types.CodeType:
+        return _reduce_code
     if cls is functools.cached_property:
         return _reduce_cached_property
     reduce: Callable[[Any], Any] | None = cloudpickle.Pickler._dispatch_table.get(cls)
@@ -73,6 +75,12 @@ def _extra(cls: type) -> Callable[[Any], Any] | None:
     if any("__reduce__" in base.__dict__ or "__reduce_ex__" in base.__dict__ for base in _own(cls)):
         return _reduce_named
     return None
+
+
+def _reduce_code(code: types.CodeType) -> Any:
+    # Some releases of cloudpickle leave the file out. Tracebacks and warnings need it.
+    make, args, *_ = cloudpickle._code_reduce(code)
+    return make, tuple(code.co_filename if each == "<dynamic-code>" else each for each in args)
 
 
 def _own(cls: type) -> list[type]:

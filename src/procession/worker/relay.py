@@ -163,12 +163,12 @@ def _warn_again(message: Warning, category: type[Warning], filename: str, lineno
     for module in list(sys.modules.values()):
         if getattr(module, "__file__", None) == filename:
             registry = module.__dict__.setdefault("__warningregistry__", {})
-            name = module.__name__
+            where: Any = {"module": module.__name__, "registry": registry}
             break
     else:
-        registry, name = None, None
+        where = {}  # code without a file: module=None would mean that nobody listens any more
     try:
-        warnings.warn_explicit(message, category, filename, lineno, name, registry)
+        warnings.warn_explicit(message, category, filename, lineno, **where)
     except Warning:
         # The filters turned to "error" after the item had started: it cannot raise there now.
         warnings.showwarning(message, category, filename, lineno)
