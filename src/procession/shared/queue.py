@@ -90,11 +90,11 @@ class Queue(Monitor, Generic[_T]):
         self._ahead, self._ahead_from, self._ahead_moved = b"", 0, -1
         self._kept: deque[tuple[int, list[object]]] = deque()
 
-    def put(self, item: _T, block: bool = True, timeout: float | None = None) -> None:
+    def put(self, obj: _T, block: bool = True, timeout: float | None = None) -> None:
         """Put an item in.
 
         Args:
-            item: Anything that can be passed to a worker.
+            obj: Anything that can be passed to a worker.
             block: Whether to wait for space, if the queue has a `maxsize`.
             timeout: Seconds to wait at most; ``None`` waits without end.
 
@@ -104,7 +104,7 @@ class Queue(Monitor, Generic[_T]):
             Exception: Whatever pickling the item raises.
         """
         self._must_be_open()
-        blob, sent = dumps_and_sent(item)
+        blob, sent = dumps_and_sent(obj)
         mutex = self._mutex
         mutex.acquire()
         try:
@@ -142,9 +142,9 @@ class Queue(Monitor, Generic[_T]):
         item: _T = loads(blob)
         return item
 
-    def put_nowait(self, item: _T) -> None:
+    def put_nowait(self, obj: _T) -> None:
         """Put an item in, without waiting for space."""
-        self.put(item, False)
+        self.put(obj, False)
 
     def get_nowait(self) -> _T:
         """Take the oldest item out, without waiting for one."""

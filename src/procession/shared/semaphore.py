@@ -8,6 +8,8 @@ it. The counts of a row are valid for one incarnation of the row: see `processio
 
 from __future__ import annotations
 
+from operator import index
+
 from procession.shared.layout import BODY, FIRST_ROW, INCARNATION, ROW_WORDS, TOO_MANY
 from procession.shared.monitor import Deadline, Monitor
 
@@ -29,6 +31,7 @@ class Semaphore(Monitor):
     """
 
     def __init__(self, value: int = 1) -> None:
+        value = index(value)
         if value < 0:
             raise ValueError(f"a semaphore starts with 0 permits or more, not {value}")
         self._create("semaphore")
