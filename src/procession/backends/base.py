@@ -96,7 +96,7 @@ class Item:
         self.value = value
         self.blob = blob
         self.buffers = buffers
-        self.size: int = len(blob) + getattr(buffers, "size", 0)
+        self.size: int = len(blob) + (getattr(buffers, "size", 0) if buffers else 0)
         self.attempt = attempt
         self.seconds = 0.0
         self.starts = 0

@@ -22,6 +22,7 @@ class Collector:
 
     def __init__(self, run: MapRun) -> None:
         self._run = run
+        self._rules = run.plan.rules
         self._values: list[Any] = []
         self._error: BaseException | None = None
         self._error_at: int | None = None
@@ -39,9 +40,15 @@ class Collector:
         """Take one settled item; an error makes everything after it unimportant."""
         index = settled.item.index
         try:
-            self._put(index, value_of(settled, self._run.plan.rules))
+            value = value_of(settled, self._rules)
         except BaseException as error:
             self._fail(index, error)
+        else:
+            if index == len(self._values):
+                self._values.append(value)
+                self._before.discard(index)
+            else:
+                self._put(index, value)
 
     def _put(self, index: int, value: Any) -> None:
         values = self._values
@@ -101,9 +108,10 @@ def collect(run: MapRun, inline: Inline | None, progress: Progress | None) -> li
                 done = len(values)
                 if failed is not None:
                     collector.add(failed)
-            elif (settled := run.poll()) is not None:
-                collector.add(settled)
-                done = 1
+            elif batch := run.poll_all():
+                for settled in batch:
+                    collector.add(settled)
+                done = len(batch)
             else:
                 run.wait()
                 continue

@@ -93,6 +93,21 @@ class MapRun:
         self.deliver(1)
         return settled
 
+    def poll_all(self) -> list[Settled]:
+        """All settled items that there are now, of a map whose order does not matter.
+
+        Raises:
+            BaseException: The map's `failure`.
+        """
+        with self.lock:
+            if self.failure is not None:
+                raise self.failure
+            settled = self._ready.drain()
+            self._bytes -= sum([each.size for each in settled])
+        if settled:
+            self.deliver(len(settled))
+        return settled
+
     def deliver(self, count: int) -> None:
         """The consumer has been given so many items; the window may have room again."""
         with self.lock:
@@ -301,7 +316,7 @@ class MapRun:
                 continue
             if reply.extras is not None:
                 self._replay(reply.extras)
-            if self._retried(item, reply):
+            if not reply.ok and self._retried(item, reply):
                 again.append(item)
             else:
                 settled.append(Settled(item, reply))
@@ -311,10 +326,10 @@ class MapRun:
         self.settle(settled)
 
     def _measure(self, found: list[tuple[Item | None, Reply]]) -> None:
-        seconds = sum(reply.seconds for _, reply in found)
+        seconds = sum([reply.seconds for _, reply in found])
         pairs = [(item, reply) for item, reply in found if item is not None]
-        sent = sum(item.size for item, _ in pairs)
-        back = sum(Settled(item, reply).size for item, reply in pairs)
+        sent = sum([item.size for item, _ in pairs])
+        back = sum([Settled(item, reply).size for item, reply in pairs])
         self.replies += len(found)
         self.traffic.moved(len(found), sent, back, seconds)
         self.plan.schedule.observe(len(found), seconds, sent + back)
@@ -351,7 +366,7 @@ class MapRun:
         self.settle(settled)
 
     def _retried(self, item: Item, reply: Reply) -> bool:
-        if reply.ok or not self.plan.rules.retry_on:
+        if not self.plan.rules.retry_on:
             return False
         from procession.engine.decoding import error_of
 
@@ -371,7 +386,7 @@ class MapRun:
         if not settled:
             return
         with self.lock:
-            self._bytes += sum(each.size for each in settled)
+            self._bytes += sum([each.size for each in settled])
             self._ready.add(settled)
             if self._ready.has(self.intake.delivered):
                 self._bells.ring()

@@ -49,4 +49,7 @@ class Settled(NamedTuple):
         reply = self.reply
         if reply is None or reply.raw:
             return 0
-        return len(reply.payload) + sum(len(buffer) for buffer in reply.buffers)
+        size = len(reply.payload)
+        if reply.buffers:
+            size += sum(map(len, reply.buffers))
+        return size

@@ -31,6 +31,12 @@ class Ready:
             return self._by_index.pop(index, None)
         return self._as_they_came.popleft() if self._as_they_came else None
 
+    def drain(self) -> list[Settled]:
+        """Everything there is, if the order does not matter."""
+        all_of_it = list(self._as_they_came)
+        self._as_they_came.clear()
+        return all_of_it
+
     def has(self, index: int) -> bool:
         """Whether `pop` would give something."""
         return index in self._by_index if self.ordered else bool(self._as_they_came)

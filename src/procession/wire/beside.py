@@ -24,6 +24,9 @@ _MOST_ARGUMENTS = 64
 """Tuples and dicts of more elements are data rather than arguments, and not searched. A guess."""
 
 
+_INSIDE = frozenset({int, float, bool, complex, type(None)})
+"""Types of values that nothing ever stands for."""
+
 _type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
 
 _LOOKED_AT = frozenset({tuple, dict, bytes, bytearray})
@@ -59,7 +62,7 @@ def dump_beside(
     Raises:
         Exception: As in `pickling.dumps`.
     """
-    if not AVAILABLE:
+    if not AVAILABLE or type(value) in _INSIDE:
         return dumps(value, pickling), ()
     buffers: list[Any] = []
     blob = dumps(raw_beside(value), pickling, buffers)
@@ -69,10 +72,6 @@ def dump_beside(
     if placed is None:
         return dumps(value, pickling), ()
     return blob, placed
-
-
-_INSIDE = frozenset({int, float, bool, complex, type(None)})
-"""Types of values that nothing ever stands for."""
 
 
 def raw_beside(value: Any) -> Any:

@@ -122,7 +122,9 @@ def loads(blob: Any, buffers: Iterable[Any] | tuple[Any, ...] = ()) -> Any:
         Gone: The ticket's segment cannot be opened.
         Exception: Whatever the objects' own code raises.
     """
-    if buffers and isinstance(buffers, tuple):
+    if not buffers:
+        return pickle.loads(blob)
+    if isinstance(buffers, tuple):
         from procession.wire.arrivals import open_ticket
 
         return pickle.loads(blob, buffers=open_ticket(buffers))
