@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,6 +61,18 @@ def joined(*parts: str, separator: str = "-") -> str:
 def echo(value: Any) -> Any:
     """Give back what came."""
     return value
+
+
+@parallel
+def make(maker: Callable[[], Any], *, wrapped: bool = False) -> Any:
+    """Give what a maker makes, bare or deep inside something."""
+    return {"made": [maker()]} if wrapped else maker()
+
+
+@parallel
+def raise_made(maker: Callable[[], BaseException]) -> None:
+    """Raise what a maker makes."""
+    raise maker()
 
 
 @parallel

@@ -24,7 +24,7 @@ import tempfile
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -40,6 +40,11 @@ from .things import Box
 
 def generator() -> Iterator[int]:
     """A generator function."""
+    yield 1
+
+
+async def async_generator() -> AsyncIterator[int]:
+    """An asynchronous generator function."""
     yield 1
 
 
@@ -170,6 +175,7 @@ PROCESS_BOUND: dict[str, Callable[[Makers], Any]] = {
     "multiprocessing event": lambda m: multiprocessing.Event(),
     "multiprocessing semaphore": lambda m: multiprocessing.Semaphore(),
     "multiprocessing simple queue": lambda m: multiprocessing.SimpleQueue(),
+    "multiprocessing bounded semaphore": lambda m: multiprocessing.BoundedSemaphore(),
     "multiprocessing connection": Makers.pipe,
     "multiprocessing process": lambda m: multiprocessing.Process(),
     "socket": Makers.socket,
@@ -178,6 +184,7 @@ PROCESS_BOUND: dict[str, Callable[[Makers], Any]] = {
     "written file": lambda m: m.file("wb"),
     "stdout": lambda m: sys.__stdout__,
     "generator": lambda m: generator(),
+    "async generator": lambda m: async_generator(),
     "coroutine": Makers.coroutine,
     "frame": lambda m: frame(),
     "traceback": lambda m: traceback(),
@@ -207,6 +214,7 @@ PROCESS_BOUND: dict[str, Callable[[Makers], Any]] = {
     "logging handler": Makers.handler,
     "main module": lambda m: sys.modules["__main__"],
     "unnamed module": lambda m: types.ModuleType("made_by_hand"),
+    "context token": lambda m: contextvars.ContextVar[int]("of_no_module").set(1),
     "context": lambda m: contextvars.copy_context(),
     "unnamed context variable": lambda m: contextvars.ContextVar("held_by_nobody"),
     "match": lambda m: re.match("a", "a"),
@@ -289,6 +297,21 @@ def test_process_bound_objects_are_refused(kind: str, pickling: Pickling, makers
     assert "Store.__getstate__" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("bounded semaphore", "holds a threading.BoundedSemaphore "),
+        ("bounded semaphore", "A semaphore belongs to the process that made it."),
+        ("socket", "A socket is a connection of this process."),
+        ("async generator", "Pass a list, or make it inside the function."),
+        ("context token", "holds a contextvars.Token "),
+    ],
+)
+def test_what_the_messages_say(kind: str, says: str, makers: Makers) -> None:
+    """The thing by its own name, in plain English, with a mend that works."""
+    assert says in " ".join(str(refused([PROCESS_BOUND[kind](makers)])).split())
+
+
 @pytest.mark.parametrize("kind", NAMELESS)
 def test_nameless_code_is_refused_under_strict(kind: str) -> None:
     """Lambdas, closures and local classes need pickling="by-value"."""
@@ -342,7 +365,7 @@ def test_object_arrays() -> None:
     numpy = pytest.importorskip("numpy")
     job = numpy.array([1, threading.Lock()], dtype=object)
     error = refused({"a": job})
-    assert error.path == "job['a'].flat[1]"
+    assert error.path == "job['a'][1]"
     assert evaluated(error.path, {"a": job}) is job[1]
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable, Where
-from procession.wire.explain import explain, explain_call, explain_unpicklable_there, locate
+from procession.wire.explain import explain, explain_call
 from procession.wire.pickling import dumps, loads
+from procession.wire.unloadable import explain_unloadable, locate
 
 from . import things
 
@@ -128,10 +129,10 @@ def test_what_cannot_be_rebuilt_there() -> None:
     job = {"a": [things.FailsThere()]}
     with pytest.raises(RuntimeError) as caught:
         loads(dumps(job))
-    error = explain_unpicklable_there(caught.value, where="argument", function="f", root="job")
+    error = explain_unloadable(caught.value, where="argument", function="f", root="job")
     assert error.culprit == "tests.wire.things.FailsThere"
     assert "could not be rebuilt in the worker" in str(error)
-    error = locate(pickle.loads(pickle.dumps(error)), job, root="job")
+    error = locate(pickle.loads(pickle.dumps(error)), [("job", job)])
     assert error.path == "job['a'][0]"
     assert "  job['a'][0]  →  tests.wire.things.FailsThere\n" in str(error)
 
@@ -144,17 +145,17 @@ def test_constructor_that_asks_for_more() -> None:
 
     with pytest.raises(TypeError) as caught:
         Strange(1)  # type: ignore[call-arg]
-    error = explain_unpicklable_there(caught.value, where="argument", function="f", root="job")
+    error = explain_unloadable(caught.value, where="argument", function="f", root="job")
     assert error.culprit.endswith("Strange")
     other = NotPicklable("x", culprit="Nothing.like.this")
-    assert locate(other, [1], root="job") is other
+    assert locate(other, [("job", [1])]) is other
 
 
 def test_missing_module_there() -> None:
     """A module that the worker lacks is told as such."""
     with pytest.raises(ImportError) as caught:
         loads(pickle.dumps(things.Box(1)).replace(b"tests.wire.things", b"tests.wire.nowhere"[:17]))
-    error = explain_unpicklable_there(caught.value, where="result", function="f", root="result")
+    error = explain_unloadable(caught.value, where="result", function="f", root="result")
     assert "Make that module importable here" in " ".join(str(error).split())
     assert str(error).startswith("the result of f() was pickled, but could not be rebuilt here")
 

@@ -55,16 +55,12 @@ def across(header: Header, index: int, value: Any) -> Any:
 
 def _refused(error: Exception, header: Header, value: Any) -> BaseException:
     from procession.wire.explain import explain_call
+    from procession.worker.refusing import arguments_of
 
-    if header.settings.style == "call":
-        args, kwargs = value
-    else:
-        several = header.settings.style == "star"
-        args = (*value, *header.args) if several else (value, *header.args)
-        kwargs = header.kwargs
+    args, kwargs = arguments_of(header, value)
     return explain_call(
         error,
-        (*header.prefix, *args),
+        args,
         kwargs,
         target=header.function,
         function=header.settings.name,

@@ -10,6 +10,7 @@ from procession.engine.plan import Settled
 from procession.errors import NotPicklable
 from procession.outcome import Outcome
 from procession.wire.exceptions import add_item_note, load_exception
+from procession.wire.kinds import is_a
 from procession.wire.pickling import loads
 
 __all__ = ["error_of", "outcome_of", "value_of"]
@@ -25,17 +26,16 @@ def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
 
 def _located(error: NotPicklable, item: Item, rules: Rules) -> BaseException:
     """A worker that could not rebuild an argument knows the type; only here is the object."""
-    from procession.wire.explain import locate
+    from procession.wire.unloadable import locate
 
-    if not rules.single:
-        return locate(error, item.value, root=rules.names[0] if rules.names else "item")
-    args, kwargs = item.value
-    named = [*zip((*rules.names, *["args"] * len(args)), args, strict=False), *kwargs.items()]
-    for name, value in named:
-        located = locate(error, value, root=name)
-        if located.path != error.path:
-            return located
-    return error
+    value, names = item.value, rules.names
+    if rules.single:
+        args, kwargs = value
+        return locate(error, [*zip(names, args, strict=False), *kwargs.items()])
+    roots = [(names[0] if names else "item", value)]
+    if is_a(value, tuple):  # it may have been taken apart, by starmap
+        roots += zip(names, value, strict=False)
+    return locate(error, roots)
 
 
 def noted(error: BaseException, item: Item, rules: Rules) -> BaseException:
@@ -65,8 +65,8 @@ def value_of(settled: Settled, rules: Rules) -> Any:
         return reply.payload
     try:
         return loads(reply.payload, reply.buffers)
-    except Exception as broken:
-        raise _unloadable(broken, item, rules) from broken
+    except (Exception, SystemExit) as broken:
+        raise _unloadable(broken, item, rules, reply.payload) from broken
 
 
 def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
@@ -81,9 +81,11 @@ def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
     return Outcome(item.index, item.value, value, None, item.attempt, seconds)
 
 
-def _unloadable(error: BaseException, item: Item, rules: Rules) -> BaseException:
-    from procession.wire.explain import explain_unpicklable_there
+def _unloadable(error: BaseException, item: Item, rules: Rules, blob: bytes) -> BaseException:
+    from procession.wire.unloadable import explain_unloadable
 
-    refusal = explain_unpicklable_there(error, where="result", function=rules.name, root="result")
+    refusal = explain_unloadable(
+        error, where="result", function=rules.name, root="result", blob=blob
+    )
     add_item_note(refusal, rules.name, None if rules.single else item.index, item.value)
     return refusal

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from procession.backends.base import Item, Job, Reply
@@ -36,6 +37,7 @@ __all__ = [
 
 _keys = itertools.count(1)
 _NOTHING_SHARED = dumps(((), (), {}))
+_NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Call(NamedTuple):
@@ -231,7 +233,7 @@ def _dump_shared(
     try:
         shared = (call.prefix, args, kwargs)
         return dumps(shared if buffers is None else raw_beside(shared), pickling, buffers)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         from procession.wire.explain import explain_call
 
         item = () if style != "value" else (None,)
@@ -246,9 +248,24 @@ def _dump_shared(
 
 
 def packer(
-    call: Call, style: Style, *, shares: bool = False, out_of_band: bool = True
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = _NO_KEYWORDS,
+    *,
+    shares: bool = False,
+    out_of_band: bool = True,
 ) -> Callable[[int, Any], Item]:
-    """A function that makes the item for an index and a value; it raises `NotPicklable`."""
+    """A function that makes the item for an index and a value; it raises `NotPicklable`.
+
+    Args:
+        call: What is called.
+        style: How an item is handed to the function.
+        args: The arguments that go to every item; they tell which parameter the item is.
+        kwargs: Those given by name.
+        shares: Whether the workers share this process's memory.
+        out_of_band: Whether large buffers leave the pickle.
+    """
     if shares:
         return Item
     pickling = call.options.pickling
@@ -261,25 +278,33 @@ def packer(
                 blob, buffers = dump_beside(value, pickling, private=private)
             else:
                 blob = dumps(value, pickling)
-        except Exception as error:
-            raise _refusal(error, call, style, value) from None
+        except (Exception, SystemExit) as error:  # of the value's own code
+            raise _refusal(error, call, style, value, args, kwargs) from None
         return Item(index, value, blob, buffers)
 
     return pack
 
 
-def _refusal(error: Exception, call: Call, style: Style, value: Any) -> BaseException:
+def _refusal(
+    error: BaseException,
+    call: Call,
+    style: Style,
+    value: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> BaseException:
     from procession.wire.explain import explain_call
 
-    args: tuple[Any, ...] = (value,)
-    kwargs: dict[str, Any] = {}
-    if style == "star":
-        args = tuple(value)
-    elif style == "call":
+    if style == "call":
         args, kwargs = value
+    else:
+        # What goes to every item has passed already: only its places are needed here.
+        own = tuple(value) if style == "star" else (value,)
+        args = (*[None] * len(call.prefix), *own, *[None] * len(args))
+        kwargs = dict.fromkeys(kwargs)
     return explain_call(
         error,
-        (*call.prefix, *args) if style != "call" else args,
+        args,
         kwargs,
         target=call.function,
         function=call.name,

@@ -67,7 +67,14 @@ def _prepare(
     plan = Plan(
         job,
         rules_of(call),
-        packer(call, style, shares=where.shares or serial, out_of_band=where.out_of_band),
+        packer(
+            call,
+            style,
+            args,
+            kwargs,
+            shares=where.shares or serial,
+            out_of_band=where.out_of_band,
+        ),
         Schedule(chunk=chunk, window=window),
         placement,
         window,

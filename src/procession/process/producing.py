@@ -34,6 +34,7 @@ class Producer:
         self._task = task
         self._credit = task.ahead
         self._sent = 0
+        self._name = "the function"
 
     def run(self) -> None:
         """Produce until the generator ends."""
@@ -46,22 +47,22 @@ class Producer:
 
         index, attempt, blob, buffers = self._task.items[0]
         self._home._box.begin(index)
-        name, pickling = "the function", "by-value"
+        pickling = "by-value"
         try:
             from procession.wire.pickling import loads
 
             assert self._task.header is not None
             header = open_header(*self._task.header)
-            name, pickling = header.settings.name, header.settings.pickling
+            self._name, pickling = header.settings.name, header.settings.pickling
             value = loads(blob, buffers)
-            state.enter(state.CurrentTask(index, attempt, str(os.getpid()), name))
+            state.enter(state.CurrentTask(index, attempt, str(os.getpid()), self._name))
             nested.set(header.settings.nested)
             self._recorder = _recorder(header.settings.out)
             values: Iterator[Any] = iter(call_with(header, value))
             for each in values:
                 self._send(each, pickling)
         except (SystemExit, KeyboardInterrupt) as error:
-            self._fail(exited(error, name), pickling)
+            self._fail(exited(error, self._name), pickling)
         except BaseException as error:
             self._fail(error, pickling)
         finally:
@@ -70,7 +71,12 @@ class Producer:
     def _send(self, value: Any, pickling: Any) -> None:
         from procession.wire.beside import dump_beside
 
-        payload, found = dump_beside(value, pickling, transit=True)
+        try:
+            payload, found = dump_beside(value, pickling, transit=True)
+        except Exception as error:
+            from procession.worker.refusing import refused_result
+
+            raise refused_result(error, value, self._name, pickling) from None
         self._ship(Reply(self._sent, True, payload, found, 0.0, False, self._extras()))
         self._sent += 1
         self._credit -= 1

@@ -102,7 +102,7 @@ def _exchange(value: Any, depth: int, found: dict[int, Any]) -> Any:
     if raw is not None:
         return raw
     kind = _type(value)
-    if not depth or kind not in (tuple, dict) or len(value) > _MOST_ARGUMENTS:
+    if not depth or (kind is not tuple and kind is not dict) or len(value) > _MOST_ARGUMENTS:
         return value
     if kind is tuple:
         return tuple([_exchange(each, depth - 1, found) for each in value])

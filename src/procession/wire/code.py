@@ -58,7 +58,8 @@ class Code:
         Raises:
             Refused: If it does not go at all.
         """
-        if cls in _SINGLETONS or cls in cloudpickle._BUILTIN_TYPE_NAMES:
+        # Not `in`: a metaclass may have an == of its own.
+        if any(cls is one for one in (*_SINGLETONS, *cloudpickle._BUILTIN_TYPE_NAMES)):
             return True
         if importable(cls.__module__) and (resolves(cls) or not cls.__flags__ & _HEAP_TYPE):
             return True

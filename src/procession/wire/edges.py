@@ -1,7 +1,7 @@
-"""What an object is pickled from, and how each part is called in Python's own syntax.
+"""What an object is pickled from.
 
-A part's label is worked out only for the few parts that end up in a message, so what is kept is
-the pair (kind, key) and the object it belongs to.
+How a part is called is worked out only for the few that end up in a message (see
+`procession.wire.paths`), so what is kept is the pair (kind, key) and the object it belongs to.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
+from procession.wire.brief import type_name
 from procession.wire.code import dispatched, used_globals
 from procession.wire.kinds import class_of, is_a
 
-__all__ = ["Edge", "Malformed", "label", "parts", "parts_of_class", "parts_of_function"]
+__all__ = ["Edge", "Malformed", "parts", "parts_of_class", "parts_of_function"]
 
 Edge = tuple[str, Any, Any]
 """(kind, key, part)."""
@@ -25,7 +26,6 @@ _NEW = (copyreg.__newobj__, copyreg.__newobj_ex__, copyreg._reconstructor)  # ty
 _NOTHING: dict[Any, Any] = {}
 _VIEWS = tuple(map(class_of, (_NOTHING.keys(), _NOTHING.values(), _NOTHING.items())))
 _SET_REDUCES = tuple(vars(kind)["__reduce__"] for kind in (set, frozenset))
-_LONGEST_KEY = 200
 
 
 class Malformed(Exception):
@@ -80,7 +80,7 @@ def _partial(obj: partial[Any]) -> Iterator[Edge]:
 def _objects_in_array(obj: Any) -> Iterator[Edge] | None:
     """Elements of arrays and columns of any objects; `None` for what holds only numbers."""
     if hasattr(obj, "flat") and getattr(obj.dtype, "kind", "") == "O":
-        return (("suffix", f".flat[{i}]", part) for i, part in enumerate(obj.flat))
+        return (("array", i, part) for i, part in enumerate(obj.flat))
     if hasattr(obj, "iloc"):
         if hasattr(obj, "columns"):
             return (("suffix", f"[{name!r}]", obj[name]) for name in obj.columns)
@@ -149,16 +149,22 @@ def parts(obj: Any, reduced: Any) -> Iterator[Edge]:
     make, args, state, items, pairs, setter = filled
     if not callable(make) or not is_a(args, tuple):
         raise Malformed("did not return a callable and a tuple of arguments first")
+    if make is copyreg.__newobj__ and args and obj.__class__ is not args[0]:  # type: ignore[attr-defined]
+        raise Malformed(
+            f"makes {type_name(args[0])}, while __class__ says {type_name(obj.__class__)}"
+        )
     if make is type(obj):
         yield "class", None, make
     elif make not in _NEW:
         yield "reduced", (0,), make
     for i, arg in enumerate(args):
         yield ("class", None, arg) if arg is type(obj) else ("reduced", (1, i), arg)
+    indexable = hasattr(class_of(obj), "__getitem__")
     if items is not None:
-        yield from (("index", i, part) for i, part in enumerate(items))
+        kind = "index" if indexable else "added"
+        yield from ((kind, i, part) for i, part in enumerate(items))
     if pairs is not None:
-        yield from _items(pairs)
+        yield from _items(pairs) if indexable else (("pair", i, p) for i, p in enumerate(pairs))
     yield from _state(obj, state)
     if setter is not None:
         yield "reduced", (5,), setter
@@ -176,93 +182,3 @@ def _state(obj: Any, state: Any) -> Iterator[Edge]:
         yield from (("state item", i, part) for i, part in enumerate(state))
     elif state is not None:
         yield "whole state", None, state
-
-
-def label(obj: Any, kind: str, key: Any, part: Any) -> tuple[str, str]:
-    """What stands before and after an object's own expression to name one of its parts."""
-    if kind == "index":
-        return "", f"[{key}]"
-    if kind == "attribute":
-        return "", _attribute(key)
-    if kind == "suffix":
-        return "", key
-    if kind == "cell":
-        return "", f".__closure__[{key[0]}].cell_contents"
-    if kind == "default":
-        return "", f".__defaults__[{key}]"
-    if kind == "member":
-        return "list(", f")[{key}]"
-    if kind == "key":
-        text = _key(key[1])
-        return ("", f"[{text}]") if text else ("list(", f".values())[{key[0]}]")
-    if kind == "class":
-        return "type(", ")"
-    if kind == "state":
-        return "", _state_label(obj, key, part)
-    if kind == "state item":
-        return "", _attribute_holding(obj, part) or f".__getstate__()[{key}]"
-    if kind == "whole state":
-        return "", ".__getstate__()"
-    return _reduced_label(obj, key, part)
-
-
-def _attribute(name: Any) -> str:
-    plain = isinstance(name, str) and name.isidentifier()
-    return f".{name}" if plain else f".__dict__[{name!r}]"
-
-
-def _key(key: Any) -> str:
-    """How a key is written, or nothing if it cannot be written on one line."""
-    if isinstance(key, Enum):
-        return str(key)
-    if isinstance(key, str | bytes | int | float | bool | type(None)) or class_of(key) is tuple:
-        try:
-            text = repr(key)
-        except Exception:
-            return ""
-        return text if len(text) <= _LONGEST_KEY and "\n" not in text and "<" not in text else ""
-    return ""
-
-
-def _state_label(obj: Any, key: Any, part: Any) -> str:
-    if isinstance(key, str) and _holds(obj, key, part):
-        return _attribute(key)
-    return f".__getstate__()[{key!r}]"
-
-
-def _holds(obj: Any, name: str, part: Any) -> bool:
-    try:
-        return object.__getattribute__(obj, name) is part
-    except Exception:
-        return False
-
-
-def _reduced_label(obj: Any, key: tuple[int, ...], part: Any) -> tuple[str, str]:
-    """A constructor's argument: an attribute of the object if one holds it."""
-    if is_a(obj, BaseException) and key[0] == 1:
-        return "", ".args" if type(part) is tuple and key[1] == 1 else f".args[{key[1]}]"
-    fields: tuple[str, ...] = getattr(class_of(obj), "_fields", ())
-    if is_a(obj, tuple) and key[0] == 1:
-        index = key[1] - 1 if len(obj) == key[1] else key[1]
-        for i, item in enumerate(obj):
-            if item is part:
-                return ("", f".{fields[i]}") if i < len(fields) else ("", f"[{i}]")
-        return "", f"[{index}]"
-    attribute = _attribute_holding(obj, part)
-    if attribute:
-        return "", attribute
-    own = any("__reduce__" in base.__dict__ for base in class_of(obj).__mro__[:-1])
-    call = ".__reduce__()" if own else ".__reduce_ex__(5)"
-    return "", call + "".join(f"[{place}]" for place in key)
-
-
-def _attribute_holding(obj: Any, part: Any) -> str:
-    for name in [*getattr(obj, "__dict__", ()), *_descriptors(class_of(obj))]:
-        if isinstance(name, str) and _holds(obj, name, part):
-            return _attribute(name)
-    return ""
-
-
-def _descriptors(cls: type) -> list[str]:
-    kinds = (types.MemberDescriptorType, types.GetSetDescriptorType, property)
-    return [n for b in cls.__mro__[:-1] for n, v in b.__dict__.items() if isinstance(v, kinds)]

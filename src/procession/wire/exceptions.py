@@ -51,6 +51,13 @@ def dump_exception(exc: BaseException, pickling: Pickling = "strict") -> bytes:
     return pickle.dumps(records, 5)
 
 
+def _notes(exc: BaseException) -> list[str]:
+    try:
+        return [str(note) for note in getattr(exc, "__notes__", None) or ()]
+    except Exception:
+        return []  # code of its own, in __getattr__ or in a note's __str__, that raises
+
+
 def _linked(exc: BaseException) -> list[BaseException]:
     """The exception, and all that it leads to."""
     found = [exc]
@@ -70,13 +77,12 @@ def _children(exc: BaseException) -> tuple[BaseException, ...]:
 
 def _record(exc: BaseException, places: dict[int, int], pickling: Pickling) -> _Record:
     core, kind, remarks = _core(exc, pickling)
-    notes = [str(note) for note in getattr(exc, "__notes__", None) or ()]
     return _Record(
         core,
         kind,
         _summary(exc),
         pack_traceback(exc.__traceback__),
-        notes + remarks,
+        _notes(exc) + remarks,
         exc.__suppress_context__,
         places.get(id(exc.__cause__)),
         places.get(id(exc.__context__)),

@@ -5,26 +5,23 @@ Called after pickling has failed; the picklers themselves only say that it did.
 
 from __future__ import annotations
 
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
 from procession.errors import NotPicklable, Where
-from procession.wire import edges
 from procession.wire.brief import type_name
-from procession.wire.kinds import class_of, is_a
+from procession.wire.kinds import class_of
+from procession.wire.paths import path_of
 from procession.wire.pickling import Pickling
 from procession.wire.refusals import Refusal
 from procession.wire.search import Finding, Node, Search
 
-__all__ = ["explain", "explain_call", "explain_unpicklable_there", "locate"]
+__all__ = ["explain", "explain_call", "parameters"]
 
 _SHOWN = 3
-_LONGEST_TRAIL, _SHORT_TRAIL = 100, 12
 _WIDTH = 96
 
 
@@ -69,12 +66,13 @@ def explain_call(
         function: Its name for the message.
         pickling: How they were pickled.
     """
-    return _explain(error, _parameters(target, args, kwargs), "argument", function, pickling)
+    return _explain(error, parameters(target, args, kwargs), "argument", function, pickling)
 
 
-def _parameters(
+def parameters(
     target: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> list[tuple[str, Any]]:
+    """The arguments of a call, each with the name of its parameter."""
     from inspect import signature
 
     try:
@@ -98,11 +96,11 @@ def _explain(
     findings = search.findings or [_unknown(error, search)]
     first = findings[0]
     trail = first.node.trail()
-    path, remark = _path(trail)
+    path, remark = path_of(trail)
     head = _head(where, function, trail[0].root, len(trail) == 1, first.refusal.what)
     lines = [f"  {path}  →  {_culprit(first)}{remark}"]
     for finding in findings[1:_SHOWN]:
-        other, remark = _path(finding.node.trail())
+        other, remark = path_of(finding.node.trail())
         lines.append(f"  {other}  →  {_culprit(finding)}{remark}")
     if len(findings) > _SHOWN:
         at_least = "" if search.complete else "at least "
@@ -130,29 +128,6 @@ def _culprit(finding: Finding) -> str:
     obj: Any = finding.node.obj
     cls = class_of(obj)
     return type_name(obj if issubclass(cls, type) else cls)
-
-
-def _path(trail: list[Node]) -> tuple[str, str]:
-    """A trail as a Python expression, and a remark for what the expression does not say."""
-    steps = list(pairwise(trail))
-    hidden = len(steps) - _SHORT_TRAIL if len(steps) > _LONGEST_TRAIL else 0
-    if hidden:
-        steps = steps[:_SHORT_TRAIL]
-    before, after = "", ""
-    for holder, node in steps:
-        prefix, suffix = edges.label(holder.obj, node.kind, node.key, node.obj)
-        before, after = prefix + before, after + suffix
-    path = f"{before}{trail[0].root}{after}"
-    if hidden:
-        return f"{path}…", f" ({hidden} levels further down)"
-    last = trail[-1]
-    if last.kind == "cell":
-        return path, f" (the variable {last.key[1]!r} of the enclosing function)"
-    if last.kind == "default" and last.parent is not None:
-        code = last.parent.obj.__code__
-        first = code.co_argcount - len(last.parent.obj.__defaults__)
-        return path, f" (the default of {code.co_varnames[first + last.key]!r})"
-    return path, ""
 
 
 def _mend(refusal: Refusal, trail: list[Node], where: Where) -> str:
@@ -204,75 +179,3 @@ def _unknown(error: BaseException, search: Search) -> Finding:
             "Pass what it was made from, and make it inside the function.",
         ),
     )
-
-
-def explain_unpicklable_there(
-    error: BaseException, *, where: Where, function: str, root: str
-) -> NotPicklable:
-    """Explain, where it arrived, why something that was pickled could not be rebuilt.
-
-    Args:
-        error: What unpickling raised.
-        where: What was to be rebuilt: a result is rebuilt in the caller, all else in the worker.
-        function: The name of the function it was for.
-        root: What it is called, such as a parameter's name.
-    """
-    culprit = _rebuilt(error)
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    place = "here" if where == "result" else "in the worker"
-    reason = f"Rebuilding it {place} raised {text.rstrip('.')}."
-    call = function if function.endswith(")") else f"{function}()"
-    what = {"function": "it", "result": "its result", "exception": "its exception"}.get(
-        where, "its argument" if root == where else f"its argument {root!r}"
-    )
-    if isinstance(error, ImportError):
-        mend = f"Make that module importable {place} (is its folder on sys.path?)."
-    else:
-        owner = culprit.rpartition(".")[2] or "the class"
-        mend = f"Correct __reduce__ or __setstate__ of {owner}, so that copy.copy() of it works."
-    lines = [
-        f"{call} could not be run: {what} was pickled, but could not be rebuilt {place}"
-        if where != "result"
-        else f"the result of {call} was pickled, but could not be rebuilt here",
-        f"  {root}  →  {culprit}" if culprit else f"  {root}",
-        *textwrap.wrap(f"{reason} {mend}", _WIDTH, break_long_words=False),
-    ]
-    message = "\n".join(lines)
-    return NotPicklable(message, where=where, path=root, culprit=culprit, reason=reason)
-
-
-def _rebuilt(error: BaseException) -> str:
-    """The class that was being rebuilt, as far as the error tells."""
-    traceback = error.__traceback__
-    while traceback is not None:
-        variables = traceback.tb_frame.f_locals
-        name = traceback.tb_frame.f_globals.get("__name__", "")
-        if not name.startswith("procession."):
-            for variable in ("self", "cls"):
-                if variable in variables:
-                    value = variables[variable]
-                    return type_name(value if is_a(value, type) else class_of(value))
-        traceback = traceback.tb_next
-    match = re.match(r"([\w.<>]+)\.__\w+__\(\)", str(error))
-    return match[1] if match else ""
-
-
-def locate(error: NotPicklable, obj: Any, *, root: str) -> NotPicklable:
-    """Add the path to an error of `explain_unpicklable_there`, where the object still is.
-
-    Args:
-        error: The error that came from the worker.
-        obj: What had been pickled.
-        root: The expression that the path starts with.
-    """
-    search = Search(strict=False)
-    for node in search.reach([(root, obj)]):
-        name = type_name(class_of(node.obj))
-        if error.culprit and (name == error.culprit or name.endswith(f".{error.culprit}")):
-            path, _ = _path(node.trail())
-            old = f"  {error.path}  →  {error.culprit}"
-            message = str(error).replace(old, f"  {path}  →  {name}", 1)
-            return NotPicklable(
-                message, where=error.where, path=path, culprit=name, reason=error.reason
-            )
-    return error

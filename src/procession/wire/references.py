@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from procession.wire.importing import importable
+from procession.wire.importing import find, importable
 from procession.wire.kinds import class_of, is_a
 from procession.wire.refusals import Refusal
 
@@ -112,6 +112,12 @@ def why_not_by_value(obj: Any) -> Refusal | None:
         return Refusal(what, _NAMELESS, _MEND % ("class" if kind == "class" else "def"))
     if importable(obj.__module__):
         full = f"{obj.__module__}.{name}"
+        if find(obj.__module__, name) is None:
+            return Refusal(
+                f"the {kind} {name}, which {obj.__module__} does not hold under that name",
+                f"A worker would follow the name {full}, and it leads nowhere.",
+                f'Keep it in {obj.__module__} under its own name, or pass pickling="by-value".',
+            )
         return Refusal(
             f"the {kind} {name}, which is not what {full} is now",
             f"A worker would follow the name {full} and find another object: it was defined anew, "

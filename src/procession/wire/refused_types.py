@@ -65,7 +65,7 @@ def _locks(module: str, *names: str) -> None:
 
 
 def _article(name: str) -> str:
-    known = {"Lock": "A lock", "RLock": "A lock", "Condition": "A condition", "Event": "An event"}
+    known = {"RLock": "A lock", "BoundedSemaphore": "A semaphore"}
     return known.get(name, f"{'An' if name[0] in 'AEIOU' else 'A'} {name.lower()}")
 
 
@@ -95,14 +95,14 @@ _locks(
     "multiprocessing.queues.SimpleQueue=SimpleQueue",
 )
 _named("A queue", _LOCK, _SHARED % "Queue", "queue.Queue", "_queue.SimpleQueue")
-TABLE["multiprocessing.queues.SimpleQueue"] = Refusal(
-    "a multiprocessing.SimpleQueue", f"A queue {_LOCK}", _SHARED % "Queue"
-)
+_named("A queue", _LOCK, _SHARED % "Queue", "multiprocessing.queues.SimpleQueue")
+_named("A queue", _LOCK, _SHARED % "Queue", "multiprocessing.queues.JoinableQueue")
 _refuse(
     "a multiprocessing shared value",
     "can only be inherited by a child of the process that made it.",
     "Pass procession.shared.Value() or procession.shared.Array() instead{or_leave_out}.",
     "multiprocessing.sharedctypes.SynchronizedBase",
+    "multiprocessing.heap.BufferWrapper",
 )
 _refuse(
     "a multiprocessing Connection",
@@ -143,6 +143,7 @@ _refuse(
     "concurrent.futures._base.Future",
 )
 _refuse("a socket", "is a connection of this process.", _PER_WORKER, "_socket.socket")
+TABLE["socket.socket"] = TABLE["_socket.socket"]  # it has a __getstate__, which raises
 _refuse("an SSL context", "lives in this process's memory.", _PER_WORKER, "_ssl._SSLContext")
 _refuse("a selector", "watches descriptors of this process.", _MAKE, "selectors.BaseSelector")
 _refuse("a selector", "watches descriptors of this process.", _MAKE, "select.epoll", "select.poll")
@@ -190,9 +191,22 @@ _refuse(
     "is a paused call of this process.",
     "Pass a list, or make it inside the function{or_leave_out}.",
     "builtins.generator",
+)
+_refuse(
+    "an async generator",
+    "is a paused call of this process.",
+    "Pass a list, or make it inside the function{or_leave_out}.",
     "builtins.async_generator",
 )
 _refuse("a coroutine", "is a paused call of this process.", _RUN, "builtins.coroutine")
+_refuse(
+    "an awaitable of a coroutine",
+    "is a paused call of this process.",
+    _RUN,
+    "builtins.coroutine_wrapper",
+    "builtins.async_generator_asend",
+    "builtins.async_generator_athrow",
+)
 _refuse(
     "a frame",
     "is a running call of this process.",
@@ -287,5 +301,10 @@ _refuse(
     "cannot be copied out of this process.",
     "Pass the values that are needed{or_leave_out}.",
     "_contextvars.Context",
+)
+_refuse(
+    "a contextvars.Token",
+    "can only be used in the context that made it.",
+    "Pass the values that are needed{or_leave_out}.",
     "_contextvars.Token",
 )

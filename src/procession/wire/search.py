@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copyreg
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from procession.wire import edges
 from procession.wire.byvalue import VALUE
 from procession.wire.code import Code
 from procession.wire.importing import find, importable
-from procession.wire.kinds import class_of
+from procession.wire.kinds import class_of, is_a
 from procession.wire.refusals import Refusal, Refused, refusal_of
 
 __all__ = ["Finding", "Node", "Search"]
@@ -27,6 +27,9 @@ and some seconds; a guess, not measured."""
 
 _DEEPEST = 20_000
 """Levels looked at. The C pickler stops before (lists: 498 on 3.11, 748 on 3.12, 4,999 on 3.13)."""
+
+
+_REMAKE = "Create it inside the function{or_leave_out}."
 
 
 class Node:
@@ -78,9 +81,12 @@ class Search:
         self.last: Node | None = None
         self.complete = True
         self.code = Code(strict)
+        self.makers: dict[int, Any] = {}
+        """What makes each object again that was reached, by the object's id."""
         self._seen: set[int] = set()
         self._kept: list[Any] = []
-        self._verdicts: dict[type, Refusal | None] = {}
+        self._refusals = _Verdicts(refusal_of)
+        self._names = _Verdicts(self._nameless)
 
     def run(self, roots: Iterable[tuple[str, Any]]) -> None:
         """Search; `roots` are pairs of an expression and its value."""
@@ -108,7 +114,7 @@ class Search:
             self.findings.append(Finding(node, error.refusal))
         except edges.Malformed as error:
             self.findings.append(Finding(node, _malformed(node.obj, error)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.findings.append(Finding(node, _raised(node.obj, error), error))
 
     def _pickled_from(self, obj: Any) -> Iterable[edges.Edge]:
@@ -119,24 +125,21 @@ class Search:
             return () if self.code.is_named(obj) else edges.parts_of_class(obj)
         registered = copyreg.dispatch_table.get(cls)
         if registered is None:
-            self._check_class(cls)
+            self._refusals.check(cls)
             inside = edges.contents(obj)
             if inside is not None:
+                self._names.check(cls)
                 return inside
         reduced = (registered or VALUE[cls])(obj)
+        if registered is None:  # after the reducer: types written in C often have no name either
+            self._names.check(cls)
         self._kept.append(reduced)  # so that no id is given twice
         if isinstance(reduced, str):
             _check_name(obj, reduced)
             return ()
+        if is_a(reduced, tuple) and reduced:
+            self.makers[id(obj)] = reduced[0]
         return edges.parts(obj, reduced)
-
-    def _check_class(self, cls: type) -> None:
-        """Raise for objects whose type must not cross, or whose class cannot."""
-        if cls not in self._verdicts:
-            self._verdicts[cls] = refusal_of(cls) or self._nameless(cls)
-        refusal = self._verdicts[cls]
-        if refusal is not None:
-            raise Refused(refusal)
 
     def _nameless(self, cls: type) -> Refusal | None:
         """Blame the object, not its class, for a class that cannot be sent."""
@@ -147,6 +150,24 @@ class Search:
         return None
 
 
+class _Verdicts(dict[type, Refusal | None]):
+    """What a judge says of types, asked once for each."""
+
+    def __init__(self, judge: Callable[[type], Refusal | None]) -> None:
+        super().__init__()
+        self._judge = judge
+
+    def __missing__(self, cls: type) -> Refusal | None:
+        refusal = self[cls] = self._judge(cls)
+        return refusal
+
+    def check(self, cls: type) -> None:
+        """Raise for objects of a type that is refused."""
+        refusal = self[cls]
+        if refusal is not None:
+            raise Refused(refusal)
+
+
 def _check_name(obj: Any, name: str) -> None:
     module = getattr(obj, "__module__", None)
     if isinstance(module, str) and importable(module) and find(module, name) is not obj:
@@ -155,6 +176,9 @@ def _check_name(obj: Any, name: str) -> None:
 
 def _malformed(obj: Any, error: Exception) -> Refusal:
     owner, method = _reducer(class_of(obj))
+    if owner is object:
+        name = class_of(obj).__qualname__
+        return Refusal(_a(class_of(obj)), f"{name}.{method} {error}.", _REMAKE)
     return Refusal(
         f"{_a(owner)} whose {method} cannot be used",
         f"{owner.__qualname__}.{method} {error}.",
@@ -162,15 +186,16 @@ def _malformed(obj: Any, error: Exception) -> Refusal:
     )
 
 
-def _raised(obj: Any, error: Exception) -> Refusal:
+def _raised(obj: Any, error: BaseException) -> Refusal:
     owner, method = _reducer(class_of(obj))
     if owner is object or error.__traceback__ is None:
         text = str(error) or type(error).__name__
+        name = type(obj).__qualname__
+        in_python = "__dict__" in dir(class_of(obj))
         return Refusal(
             _a(class_of(obj)),
-            f"{type(obj).__qualname__} objects cannot be pickled: {text.rstrip('.')}.",
-            f"Create it inside the function{{or_leave_out}}, or give {type(obj).__qualname__} a "
-            "__reduce__.",
+            f"{name} objects cannot be pickled: {text.rstrip('.')}.",
+            _REMAKE + (f" Or give {name} a __reduce__." if in_python else ""),
         )
     return Refusal(
         f"{_a(class_of(obj))} whose {method} raised {type(error).__name__}",

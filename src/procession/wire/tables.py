@@ -183,7 +183,7 @@ class Table(dict[type, Reduce]):
         return reduce
 
     def _judge(self, cls: Any) -> Reduce:
-        if type in cls.__mro__:
+        if issubclass(cls, type):  # not `type in`: a metaclass may have an == of its own
             return _reduce_class
         for base in cls.__mro__:
             special = special_reducers.get(f"{base.__module__}.{base.__qualname__}")
@@ -193,7 +193,7 @@ class Table(dict[type, Reduce]):
             return refuse
         if self._named and not importable(cls.__module__):
             return _by_value
-        if BaseException in cls.__mro__ and cls.__module__ != "builtins":
+        if issubclass(cls, BaseException) and cls.__module__ != "builtins":
             return _as_usual if has_own_reduce(cls) else reduce_exception
         return self._extra(cls) or _array_reducer(cls) or _as_usual
 

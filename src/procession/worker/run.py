@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 from procession.backends.base import Reply
-from procession.errors import NestedParallelism, NotPicklable, TaskExited
+from procession.errors import NestedParallelism, TaskExited
 from procession.wire.beside import dump_beside
 from procession.wire.housekeeping import housekeeper
 from procession.wire.pickling import Pickling, dumps, loads
@@ -22,7 +22,15 @@ from procession.wire.ticket import Gone
 from procession.worker import state
 from procession.worker.relay import Outgoing, Recorder, set_variables
 
-__all__ = ["Header", "Runner", "Settings", "Style", "call_with", "open_header", "pack_header"]
+__all__ = [
+    "Header",
+    "Runner",
+    "Settings",
+    "Style",
+    "call_with",
+    "open_header",
+    "pack_header",
+]
 
 Style = Literal["value", "star", "call"]
 """How an item is handed to the function: ``f(item, …)``, ``f(*item, …)``, or ``f(*args, **kw)``."""
@@ -74,9 +82,16 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
     """
     from procession.wire.functions import load_function
 
-    function, shared, settings = pickle.loads(header)
-    prefix, args, kwargs = loads(shared, buffers)
-    function = load_function(function)
+    packed, shared, settings = pickle.loads(header)
+    function = load_function(packed)
+    try:
+        prefix, args, kwargs = loads(shared, buffers)
+    except (Gone, *_EXITS):
+        raise
+    except BaseException as error:
+        from procession.worker.refusing import unloadable_shared
+
+        raise unloadable_shared(error, function, shared, settings) from None
     code = getattr(function, "__code__", None)
     awaits = code is not None and bool(code.co_flags & _COROUTINE)
     return Header(function, prefix, args, kwargs, settings, awaits)
@@ -179,7 +194,9 @@ class Runner:
         except _EXITS as error:
             return _failed(index, _exit(error, settings), settings)
         except BaseException as error:
-            return _failed(index, _unloadable(error, "argument", settings.name), settings)
+            from procession.worker.refusing import unloadable
+
+            return _failed(index, unloadable(error, job, blob), settings)
         task = state.CurrentTask(index, attempt, self._name, settings.name)
         begin = perf_counter()
         ok, outcome = state.base_context.copy().run(self._call, job, task, value)
@@ -197,7 +214,9 @@ class Runner:
         except _EXITS as error:
             return _failed(index, _exit(error, settings), settings, seconds, extras)
         except BaseException as error:
-            refused = _refused_result(error, outcome, settings)
+            from procession.worker.refusing import refused_result
+
+            refused = refused_result(error, outcome, settings.name, settings.pickling)
             return _failed(index, refused, settings, seconds, extras)
         return Reply(index, True, payload, found, seconds, False, extras)
 
@@ -295,22 +314,3 @@ def _failed(
 
     payload = dump_exception(error, settings.pickling)
     return Reply(index, False, payload, (), seconds, False, extras)
-
-
-def _unloadable(error: BaseException, where: Any, function: str) -> NotPicklable:
-    from procession.wire.explain import explain_unpicklable_there
-
-    return explain_unpicklable_there(error, where=where, function=function, root=where)
-
-
-def _refused_result(error: BaseException, result: Any, settings: Settings) -> NotPicklable:
-    from procession.wire.explain import explain
-
-    return explain(
-        error,
-        result,
-        where="result",
-        function=settings.name,
-        root="result",
-        pickling=settings.pickling,
-    )
