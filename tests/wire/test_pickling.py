@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 from contextvars import ContextVar
 from pathlib import Path
@@ -280,3 +282,18 @@ def test_importable_classes_go_by_reference() -> None:
     with Far() as far:
         assert far.call(things.Maker.make).__class__ is things.Maker
     assert len(dumps(things.Record("a"))) < 100
+
+
+def test_modules_of_cython_cost_nothing() -> None:
+    """What Cython puts into ``sys.modules`` is not looked for in every pickle."""
+    program = (
+        "import sys, types\n"
+        "from procession.wire.pickling import dumps\n"
+        "from procession.wire.importing import unimportable_marks\n"
+        "for name in ('_cython_3_1', 'cython_runtime', 'made_by_hand'):\n"
+        "    sys.modules[name] = types.ModuleType(name)\n"
+        "dumps([1])\n"
+        "print(sorted(mark[2:-1].decode() for mark in unimportable_marks()))\n"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
+    assert out == "['__main__', 'made_by_hand']\n"

@@ -19,6 +19,9 @@ __all__ = ["MAIN", "find", "importable", "refresh", "resolves", "unimportable_ma
 MAIN = frozenset({"__main__", "__mp_main__"})
 """Names under which a process knows its own main module; a worker's is another one."""
 
+_CYTHON = ("_cython_", "cython_runtime")
+"""What Cython puts into ``sys.modules`` in every process: nobody's functions and classes."""
+
 _known: dict[str, bool] = {}
 _specs: dict[str, ModuleSpec | None] = {}
 _path: list[str] = []
@@ -141,7 +144,7 @@ def _suspects() -> list[str]:
     usual = tuple({os.path.dirname(os.__file__), *_site_folders()})
     for name in new:
         module = sys.modules.get(name)
-        if not isinstance(module, ModuleType) or name in MAIN:
+        if not isinstance(module, ModuleType) or name in MAIN or name.startswith(_CYTHON):
             continue
         file = module.__dict__.get("__file__")
         if not (isinstance(file, str) and file.startswith(usual)):
