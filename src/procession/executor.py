@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from collections import deque
@@ -21,6 +20,7 @@ from procession.engine.job import Call, make_job, packer, rules_of
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
+from procession.process import forks
 from procession.process.cleanup import has_ended
 
 __all__ = ["Pool"]
@@ -104,7 +104,7 @@ class Pool(Executor):
         self._shares = self._options.backend == "thread"
         self._out_of_band = choice.out_of_band
         self._backend = registry.open_backend(choice)
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._open = True
         self._broken = ""
         self._calls: weakref.WeakSet[SingleCall] = weakref.WeakSet()

@@ -15,6 +15,7 @@ from procession.decoration import check_order, unwrapped
 from procession.engine.job import Call
 from procession.futures import Future
 from procession.outcome import Outcome
+from procession.process import forks as forks  # before the imports that it watches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -61,8 +61,8 @@ def judge(chunk: Chunk, missing: Sequence[Item], end: End, rules: Rules) -> list
     if end.kind == "broken":
         return [Verdict(item, apart=True) for item in missing]
     if end.kind in ("refused", "cancelled", "done"):
-        error = end.error or _closed(rules)
-        return [Verdict(item, error) for item in missing]
+        # One error each: items add their own notes and traceback.
+        return [Verdict(item, end.error or _closed(rules)) for item in missing]
     guilty = next((item for item in missing if item.index == end.index), None)
     if guilty is None and missing:
         missing[0].starts += 1

@@ -126,7 +126,7 @@ class _Worker:
         while not self._inbox:
             try:
                 self._inbox.extend(self._receiver.read())
-            except EOFError:
+            except (EOFError, OSError):  # it may have gone with a reply unread
                 return (messages.STOP,), ()
         received: tuple[tuple[Any, ...], Sequence[Any]] = self._inbox.pop(0)
         return received

@@ -4,21 +4,36 @@ A child made by `os.fork()` inherits every descriptor of ours. If it kept the wr
 lifeline, or our end of a worker's channel, workers would outlive us for as long as it lives. So
 whoever opens such a descriptor calls `own`, and `disown` before closing it; every forked child
 closes what was owned.
+
+In the child only the thread that forked goes on. A lock that another thread held stays held there
+for ever, so what can be held then is renewed (`renew_in_child`, `lock`), and a fork waits until no
+thread is amid an import of ours.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
+from weakref import WeakSet
 
-__all__ = ["disown", "forking", "keeping", "own", "renew_in_child"]
+__all__ = ["disown", "forking", "keeping", "lock", "own", "renew_in_child"]
+
+_IMPORTED = ("procession", "multiprocessing", "loky", "cloudpickle", "tblib")
+"""What is imported when it is first needed, in whichever thread that is."""
+
+_PATIENCE = 2.0
+"""Seconds that a fork waits for other threads' imports. A guess: ten times what all of them take;
+not for ever, as what they wait for may be in this thread."""
 
 _owned: set[int] = set()
 _renewals: list[Callable[[], Any]] = []
+_locks: WeakSet[Any] = WeakSet()
 _kept = threading.local()
-_registered = False
 
 forking = threading.RLock()
 """Held while this process forks. Hold it from opening a descriptor until it is owned."""
@@ -26,7 +41,6 @@ forking = threading.RLock()
 
 def own(*descriptors: int) -> None:
     """Have these descriptors closed in every forked child."""
-    _register()
     _owned.update(descriptors)
 
 
@@ -37,8 +51,14 @@ def disown(*descriptors: int) -> None:
 
 def renew_in_child(renewal: Callable[[], Any]) -> None:
     """Call `renewal` in each forked child, before anything else runs there."""
-    _register()
     _renewals.append(renewal)
+
+
+def lock() -> threading.Lock:
+    """A lock that each forked child finds open, whoever held it here."""
+    made = threading.Lock()
+    _locks.add(made)
+    return made
 
 
 class keeping:
@@ -54,19 +74,42 @@ class keeping:
         _kept.descriptors = frozenset()
 
 
-def _register() -> None:
-    global _registered
-    if not _registered:
-        _registered = True
-        os.register_at_fork(
-            before=forking.acquire,
-            after_in_parent=forking.release,
-            after_in_child=_start_afresh,
-        )
+def _await_imports() -> None:
+    """Take `forking` at a moment when no other thread imports what a child will need.
+
+    The lock of a module that is being imported would never be released in the child.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    forking.acquire()
+    while _others_import() and time.monotonic() < deadline:
+        forking.release()
+        time.sleep(0.0005)
+        forking.acquire()
+
+
+def _others_import() -> bool:
+    locks: dict[str, Any] = getattr(importlib._bootstrap, "_module_locks", {})
+    me = threading.get_ident()
+    for name, weak in list(locks.items()):
+        if name.partition(".")[0] in _IMPORTED:
+            owner = getattr(weak(), "owner", None)
+            if owner is not None and owner != me:
+                return True
+    return False
+
+
+def _renew_locks() -> None:
+    for each in list(_locks):
+        each._at_fork_reinit()
+    # Python does so itself in releases to come (gh-146313).
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    if tracker is not None:
+        tracker._resource_tracker._lock._at_fork_reinit()
 
 
 def _start_afresh() -> None:
     forking.release()
+    _renew_locks()
     kept: frozenset[int] = getattr(_kept, "descriptors", frozenset[int]())
     for descriptor in _owned - kept:
         try:
@@ -76,3 +119,9 @@ def _start_afresh() -> None:
     _owned.clear()
     for renewal in _renewals:
         renewal()
+
+
+# At once, as the imports that a fork must wait for may be the first ones.
+os.register_at_fork(
+    before=_await_imports, after_in_parent=forking.release, after_in_child=_start_afresh
+)
