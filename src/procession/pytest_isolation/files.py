@@ -34,12 +34,12 @@ class Shared:
 
     def _make(self) -> None:
         self.fds = {name: self._file() for name in _NAMES}
+        if _are_one(1, 2):  # so that what is printed to both stays in its order
+            self.fds["raw_err"] = self.fds["raw_out"]
         self.bell, self.fds["bell"] = self._pipe()
         self.fds["commands"], self.commands = self._pipe()
         os.set_blocking(self.bell, False)
         os.set_blocking(self.fds["bell"], False)
-        self._forwarded = {"raw_out": 0, "raw_err": 0}
-        self._speaks = False
 
     def _file(self) -> int:
         with tempfile.TemporaryFile(buffering=0, prefix="procession-") as file:
@@ -81,11 +81,10 @@ class Shared:
             os.close(fd)
         self._open.clear()
 
-    def content(self, name: str) -> str:
-        """What a file holds now, as text."""
+    def content(self, name: str, offset: int = 0) -> str:
+        """What a file holds now, from an offset on, as text."""
         fd = self.fds[name]
         parts: list[bytes] = []
-        offset = 0
         while part := os.pread(fd, 1 << 20, offset):
             parts.append(part)
             offset += len(part)
@@ -95,31 +94,13 @@ class Shared:
         """How many bytes a file holds now."""
         return os.fstat(self.fds[name]).st_size
 
-    def forward(self) -> None:
-        """Write what came beside the capture to pytest's own output and error."""
-        if not self._speaks:
-            return
-        for name, target in (("raw_out", 1), ("raw_err", 2)):
-            while part := os.pread(self.fds[name], 1 << 16, self._forwarded[name]):
-                self._forwarded[name] += len(part)
-                while part:
-                    part = part[os.write(target, part) :]
 
-    def speak(self, out: int, err: int) -> None:
-        """Forward from now on; what was printed before, pytest has printed itself.
-
-        Args:
-            out: How much was in standard output when the first test began.
-            err: The same of standard error.
-        """
-        if not self._speaks:
-            self._speaks = True
-            self._forwarded = {"raw_out": out, "raw_err": err}
-
-    def unseen(self, name: str) -> str:
-        """What came beside the capture and was not forwarded."""
-        whole = os.pread(self.fds[name], 1 << 20, self._forwarded[name])
-        return whole.decode("utf-8", "replace")
+def _are_one(fd: int, other: int) -> bool:
+    """Whether two descriptors write to the same file."""
+    try:
+        return os.path.sameopenfile(fd, other)
+    except OSError:
+        return False  # One of them is closed.
 
 
 _lifeline: tuple[int, int] | None = None

@@ -14,14 +14,17 @@ from typing import Any, Final
 import pytest
 
 from procession.pytest_isolation.bootstrap import tie_to
+from procession.pytest_isolation.forwarding import STREAMS
 from procession.pytest_isolation.quiet import (
     forget_what_the_other_does,
     leave_fixtures_of_the_other,
+    mute_terminal,
     report_nowhere_else,
     silence_terminal,
     write_captured_to,
 )
 from procession.pytest_isolation.records import Writer
+from procession.pytest_isolation.replay import add_failed_subtests
 from procession.pytest_plugin import IN_CHILD
 
 __all__ = ["STACK_SIGNAL", "Inner", "adopt", "run_forked"]
@@ -45,7 +48,8 @@ class Inner:
 
     def __init__(self, config: pytest.Config, payload: dict[str, Any]) -> None:
         self._config = config
-        self._writer = Writer(payload["records"], payload["bell"], payload["records_path"])
+        streams = tuple(payload[name] for name in STREAMS)
+        self._writer = Writer(payload["records"], payload["bell"], payload["records_path"], streams)
         self._payload = payload
         self._collect_errors: list[str] = []
         self._running: str | None = None
@@ -82,11 +86,13 @@ class Inner:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the tests that pytest asks for, in its order, until it asks no more."""
         self.loop(session)
+        mute_terminal(self._config)  # It sums up a run that pytest's own terminal sums up.
         return True
 
     def loop(self, session: pytest.Session) -> None:
         """Take requests and run them."""
-        report_nowhere_else(self._config, keep=(self, session))
+        logging: Any = self._config.pluginmanager.getplugin("logging-plugin")
+        report_nowhere_else(self._config, keep=(self, session, logging))
         items = {item.nodeid: item for item in session.items}
         for request in self._requests():
             item = items.get(request["run"])
@@ -108,9 +114,7 @@ class Inner:
             Whether this process can run another one.
         """
         self._running = item.nodeid
-        os.ftruncate(self._payload["log"], 0)
-        printed = [os.fstat(self._payload[name]).st_size for name in ("raw_out", "raw_err")]
-        self._writer.send("began", item.nodeid, *printed)
+        self._writer.send("began", item.nodeid)
         clean = False
         try:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
@@ -153,7 +157,9 @@ class Inner:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Send a report home."""
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
-        self._writer.send("report", report.nodeid, plain(data))
+        data = plain(data)
+        add_failed_subtests(self._config, report, data)
+        self._writer.send("report", report.nodeid, data)
 
     @pytest.hookimpl
     def pytest_warning_recorded(self, warning_message: Any, when: str, nodeid: str) -> None:
@@ -219,8 +225,7 @@ def run_forked(session: pytest.Session, payload: dict[str, Any]) -> None:
         os.dup2(payload["raw_err"], 2)
         leave_fixtures_of_the_other(session)
         inner = Inner(session.config, payload)
-        session.config.pluginmanager.register(inner, "procession-inner")
-        inner.attach()
+        session.config.pluginmanager.register(inner, "procession-inner")  # configures it as well
         inner.loop(session)
         _save_coverage()
     except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-__all__ = ["descendants", "end_group", "private_memory"]
+__all__ = ["descendants", "end_group", "end_watched", "private_memory", "watched"]
 
 
 def private_memory(pid: int) -> int:
@@ -66,3 +66,31 @@ def end_group(pid: int) -> int:
     except ChildProcessError:
         return 0
     return os.waitstatus_to_exitcode(status)
+
+
+def watched(pids: list[int]) -> list[int]:
+    """Descriptors of processes, which stand for these alone, whatever number is used again.
+
+    Not of a resource tracker: it ends by itself, and cleans up after the others.
+    """
+    found: list[int] = []
+    if not hasattr(os, "pidfd_open"):
+        return found
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if b"resource_tracker" not in file.read():
+                    found.append(os.pidfd_open(pid))
+        except OSError:
+            continue  # It has ended.
+    return found
+
+
+def end_watched(descriptors: list[int]) -> None:
+    """Kill those of the processes that are left, though they moved to a group of their own."""
+    for descriptor in descriptors:
+        try:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.close(descriptor)

@@ -18,8 +18,15 @@ import pytest
 from procession.pytest_isolation import bootstrap
 from procession.pytest_isolation.coverage_link import measuring
 from procession.pytest_isolation.files import Shared, lifeline
+from procession.pytest_isolation.forwarding import Forwarder
 from procession.pytest_isolation.inner import STACK_SIGNAL, run_forked
-from procession.pytest_isolation.kill import descendants, end_group, private_memory
+from procession.pytest_isolation.kill import (
+    descendants,
+    end_group,
+    end_watched,
+    private_memory,
+    watched,
+)
 from procession.pytest_isolation.marker import Isolation
 from procession.pytest_isolation.records import Reader
 
@@ -40,8 +47,9 @@ _TIMER_ALLOWANCE: Final = 5.0
 """Seconds after which a test is killed that pytest-timeout should have ended: it cannot while C
 code holds the GIL. Not measured."""
 
-_LEAVE_ALLOWANCE: Final = 10.0
-"""Seconds a process may take to leave after its last test. Not measured."""
+_LEAVE_ALLOWANCE: Final = 60.0
+"""Seconds a process may take to leave after its last test, with what conftest files do at a
+session's end. Not measured: it only keeps an end that hangs from hanging pytest."""
 
 
 class End(NamedTuple):
@@ -63,6 +71,7 @@ class TestProcess:
 
     Attributes:
         timeout: Seconds that the running test may take.
+        output: What it prints, on its way to where pytest prints.
         end: How the process ended, or `None` while it runs.
     """
 
@@ -73,7 +82,7 @@ class TestProcess:
         self.files = Shared()
         self.end: End | None = None
         self._reader = Reader(self.files.fds["records"])
-        self._forwards = item.config.getoption("capture", "no") != "sys"
+        self.output = Forwarder(item.config, self.files)
         self._began: float | None = None
         self._started = time.monotonic()
         self._peak = 0
@@ -157,17 +166,22 @@ class TestProcess:
         """Yield what the process tells, until it has ended or its limits have ended it."""
         while True:
             ended = self.end is not None or self._has_ended()
-            for record in self._reader.read():
-                if record[0] == "began":
+            exceeded = None if ended else self._exceeded()
+            printed = self.output.sizes()
+            for kind, printed_before, *values in self._reader.read():
+                if kind == "began":
                     self._began = time.monotonic()
-                    self.files.speak(*record[2:])
-                yield record
+                    self.output.begin(printed_before)
+                self.output.pass_on(printed_before)
+                yield kind, *values
+            self.output.pass_on(printed)
             if ended:
                 self._settle("died")
                 return
-            self._check_limits()
-            if self.end is None:
-                self._wait()
+            if exceeded is not None:
+                self._kill(exceeded)  # What it tells from now on is too late.
+                return
+            self._wait()
 
     def _wait(self) -> None:
         poll = select.poll()
@@ -177,8 +191,6 @@ class TestProcess:
         for fd, _ in poll.poll(_LOOK * 1000):
             if fd == self.files.bell:
                 os.read(fd, 4096)
-        if self._forwards:
-            self.files.forward()
 
     def _has_ended(self) -> bool:
         try:
@@ -188,17 +200,19 @@ class TestProcess:
             return True  # Somebody else reaped it.
         return found is not None
 
-    def _check_limits(self) -> None:
+    def _exceeded(self) -> Literal["timeout", "memory"] | None:
+        """Which limit the test has reached, if any."""
         now = time.monotonic()
         timeout, limit = self.timeout, self.isolation.memory_limit
         if timeout is not None:
             allowed = timeout if self._began is not None else timeout + _START_ALLOWANCE
             if now - (self._began or self._started) > allowed:
-                self._kill("timeout")
-        if limit is not None and self.end is None:
+                return "timeout"
+        if limit is not None:
             self._peak = max(self._peak, private_memory(self.pid) - self._memory_at_start)
             if self._peak > limit:
-                self._kill("memory")
+                return "memory"
+        return None
 
     def _kill(self, kind: Literal["timeout", "memory"]) -> None:
         self._ask_for_stacks()
@@ -229,8 +243,7 @@ class TestProcess:
             self.end = End(kind, end_group(self.pid), self._peak)
             if self._pidfd is not None:
                 os.close(self._pidfd)
-            if self._forwards and self.end.returncode >= 0:
-                self.files.forward()
+            self.output.pass_on(self.output.sizes())
 
     def leave(self) -> int | None:
         """Let the process end by itself, after its last test.
@@ -238,12 +251,15 @@ class TestProcess:
         Returns:
             Its exit code; `None` if it did not leave, and was killed.
         """
+        left = watched(descendants(self.pid))
         self.files.end_commands()
         deadline = time.monotonic() + _LEAVE_ALLOWANCE
         while self.end is None and not self._has_ended() and time.monotonic() < deadline:
             self._wait()
+            self.output.pass_on(self.output.sizes())
         late = self.end is None and not self._has_ended()
         self._settle("died")
+        end_watched(left)
         assert self.end is not None
         return None if late else self.end.returncode
 
@@ -258,8 +274,6 @@ def _payload(config: pytest.Config, files: Shared, collect: str, number: int) ->
 
     how = measuring(config)
     args = [*map(str, config.invocation_params.args), *how.options]
-    if config.getoption("capture", "fd") == "sys":
-        args.append("--capture=tee-sys")  # so that what a dead test printed is not lost
     factory: Any = getattr(config, "_tmp_path_factory", None)
     basetemp = None if factory is None else str(factory.getbasetemp() / f"isolated-{number}")
     return {

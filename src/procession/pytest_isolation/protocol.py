@@ -15,7 +15,7 @@ from procession.pytest_isolation import crash
 from procession.pytest_isolation.crash import Phase
 from procession.pytest_isolation.marker import Isolation
 from procession.pytest_isolation.process import TestProcess
-from procession.pytest_isolation.replay import replay_warning
+from procession.pytest_isolation.replay import replay_warning, restored_report
 
 __all__ = ["Outer", "is_skipped"]
 
@@ -132,15 +132,14 @@ class _Attempt:
 
     # What the process tells.
 
-    def _on_began(self, nodeid: str, *printed: int) -> None:
+    def _on_began(self, nodeid: str) -> None:
         self._start = time.time()
 
     def _on_phase(self, nodeid: str, when: Phase, start: float) -> None:
         self._phase, self._start = when, start
 
     def _on_report(self, nodeid: str, data: dict[str, Any]) -> None:
-        config = self._item.config
-        report = config.hook.pytest_report_from_serializable(config=config, data=data)
+        report = restored_report(self._item.config, data)
         self._sections = list(report.sections)
         if report.when == "teardown":
             self._teardown.append(report)  # Held back until it is known how the process left.
@@ -231,11 +230,11 @@ class _Attempt:
             self._log(report)
 
     def _last_output(self) -> list[tuple[str, str]]:
-        files = self._process.files
+        files, output = self._process.files, self._process.output
         found = [
-            (f"Captured stdout {self._phase}", files.content("out") + files.unseen("raw_out")),
-            (f"Captured stderr {self._phase}", files.content("err") + files.unseen("raw_err")),
-            ("Terminal output of the test's process", files.content("log")),
+            (f"Captured stdout {self._phase}", files.content("out") + output.unseen("raw_out")),
+            (f"Captured stderr {self._phase}", files.content("err") + output.unseen("raw_err")),
+            ("Terminal output of the test's process", output.unseen("log")),
         ]
         return [(name, text) for name, text in found if text.strip()]
 
@@ -262,6 +261,6 @@ def is_skipped(item: pytest.Item) -> bool:
         if evaluate_skip_marks(item) is not None:
             return True
         expected = evaluate_xfail_marks(item)
-    except Exception:
+    except (Exception, pytest.fail.Exception):  # pytest's own is no Exception
         return False  # A condition that fails; the test's process reports it.
     return expected is not None and not expected.run and not item.config.option.runxfail

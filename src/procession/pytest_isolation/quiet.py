@@ -76,22 +76,43 @@ def silence_terminal(config: pytest.Config, fd: int) -> None:
         writer._file = os.fdopen(os.dup(fd), "w", 1, encoding="utf-8", errors="replace")
 
 
-def write_captured_to(config: pytest.Config, out: int, err: int) -> None:
-    """Let the captured output go through these files, where it outlives this process.
+def mute_terminal(config: pytest.Config) -> None:
+    """Drop what the terminal reporter prints from now on."""
+    with open(os.devnull, "wb") as nothing:
+        silence_terminal(config, nothing.fileno())
 
-    Only if descriptors are captured; ``--capture=sys`` keeps it in memory.
-    """
+
+def write_captured_to(config: pytest.Config, out: int, err: int) -> None:
+    """Let the captured output go through these files, where it outlives this process."""
     manager: Any = config.pluginmanager.getplugin("capturemanager")
     capturing = getattr(manager, "_global_capturing", None)
     for name, fd in (("out", out), ("err", err)):
         stream: Any = getattr(capturing, name, None)
+        if stream is None or not hasattr(stream, "tmpfile"):
+            continue
         if not hasattr(stream, "targetfd_save"):
+            _copy(stream, fd)
             continue
         own = stream.tmpfile.fileno()
         os.write(fd, os.pread(own, os.fstat(own).st_size, 0))
         os.dup2(fd, own, inheritable=False)
         if stream._state == "started":
             os.dup2(fd, stream.targetfd)
+
+
+def _copy(stream: Any, fd: int) -> None:
+    """Copy to `fd` what is captured in memory, until it is taken for a report."""
+    write, snap, put, cut = stream.tmpfile.write, stream.snap, os.write, os.ftruncate
+
+    def write_both(text: str) -> int:
+        put(fd, text.encode("utf-8", "replace"))
+        return int(write(text))
+
+    def snap_both() -> Any:
+        cut(fd, 0)
+        return snap()
+
+    stream.tmpfile.write, stream.snap = write_both, snap_both
 
 
 def report_nowhere_else(config: pytest.Config, keep: tuple[object, ...]) -> None:

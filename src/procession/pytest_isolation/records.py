@@ -25,14 +25,15 @@ class Writer:
     Args:
         fd: The file of records, open for writing at its end.
         bell: Write end of a non-blocking pipe.
-        owner: Process id of pytest, whose open file is a second way to the records.
         path: How the records' file is called from here, should a test close `fd`.
+        streams: Files whose sizes every record tells, so that what was printed keeps its place.
     """
 
-    def __init__(self, fd: int, bell: int, path: str) -> None:
+    def __init__(self, fd: int, bell: int, path: str, streams: tuple[int, ...]) -> None:
         self._fd = fd
         self._bell = bell
         self._path = path
+        self._streams = streams
         self._identity = self._identify(fd)
         self.pid = os.getpid()
         # Kept here, so that a test that patches os or pickle does not cut off its own report.
@@ -53,7 +54,7 @@ class Writer:
         """Add one record."""
         if not self.ours:
             return
-        blob = self._dumps((kind, *values), 4)
+        blob = self._dumps((kind, self._sizes(), *values), 4)
         view = memoryview(_LENGTH.pack(len(blob)) + blob)
         fd = self._usable()
         while view:
@@ -64,6 +65,12 @@ class Writer:
             self._write(self._bell, b"\0")
         except OSError:
             pass  # Full, or closed by the test: the reader looks every now and then.
+
+    def _sizes(self) -> tuple[int, ...]:
+        try:
+            return tuple([self._fstat(fd).st_size for fd in self._streams])
+        except OSError:
+            return ()  # Closed by the test.
 
     def _usable(self) -> int:
         """The records' descriptor; opened again if the test closed it (or all of them)."""

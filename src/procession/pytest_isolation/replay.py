@@ -1,13 +1,43 @@
-"""Warnings of a test's process, repeated in pytest's."""
+"""Reports and warnings of a test's process, repeated in pytest's."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from typing import Any, Final
 
 import pytest
 
-__all__ = ["replay_warning"]
+__all__ = ["add_failed_subtests", "replay_warning", "restored_report"]
+
+_FAILED_SUBTESTS: Final = "procession_failed_subtests"
+
+
+def restored_report(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport:
+    """Build a report from what was sent of it."""
+    subtest, failed = data.get("_subtest.context"), data.pop(_FAILED_SUBTESTS, 0)
+    report: Any = config.hook.pytest_report_from_serializable(config=config, data=data)
+    if subtest is not None and hasattr(report, "context"):
+        # What was the parameters' repr is not to become the repr of that.
+        object.__setattr__(report.context, "kwargs", subtest["kwargs"])
+    counted = _counted_subtests(config)
+    if failed and counted is not None:
+        counted[getattr(report, "id", report.nodeid)] = failed
+    restored: pytest.TestReport = report
+    return restored
+
+
+def add_failed_subtests(config: pytest.Config, report: Any, data: dict[str, Any]) -> None:
+    """Send along how many subtests failed so far: by this, pytest 9 fails the test itself."""
+    counted = _counted_subtests(config)
+    if counted:
+        data[_FAILED_SUBTESTS] = counted.get(getattr(report, "id", report.nodeid), 0)
+
+
+def _counted_subtests(config: pytest.Config) -> Any:
+    subtests: Any = sys.modules.get("_pytest.subtests")
+    key = getattr(subtests, "failed_subtests_key", None)
+    return None if key is None else config.stash.get(key, None)
 
 
 def replay_warning(
