@@ -12,7 +12,6 @@ thread is amid an import of ours.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import threading
@@ -88,7 +87,7 @@ def _await_imports() -> None:
 
 
 def _others_import() -> bool:
-    locks: dict[str, Any] = getattr(importlib._bootstrap, "_module_locks", {})
+    locks: dict[str, Any] = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
     me = threading.get_ident()
     for name, weak in list(locks.items()):
         if name.partition(".")[0] in _IMPORTED:
