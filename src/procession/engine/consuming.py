@@ -31,7 +31,11 @@ class Collector:
     def add_values(self, start: int, values: list[Any]) -> None:
         """Take values that were made here, one after the other from `start`."""
         if start == len(self._values):
-            self._values.extend(values)
+            if start < len(values):
+                values[:0] = self._values  # moves the fewer
+                self._values = values
+            else:
+                self._values.extend(values)
         else:
             for index, value in enumerate(values, start):
                 self._put(index, value)
@@ -136,8 +140,10 @@ def _warn_of_traffic(run: MapRun) -> None:
 
 
 def _begin(run: MapRun, inline: Inline | None) -> None:
-    if inline is None or not run.here:
+    if inline is None:
         run.go()
+    elif not run.here:
+        run.probe()
 
 
 def _end(inline: Inline | None, progress: Progress | None) -> None:

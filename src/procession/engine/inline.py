@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from time import perf_counter
@@ -14,6 +13,7 @@ from procession.backends.base import Item, Reply
 from procession.engine.alarm import Alarm, after
 from procession.engine.mapping import MapRun
 from procession.engine.plan import Settled
+from procession.engine.running import Running
 from procession.worker import state
 from procession.worker.run import Header, call_with, exited
 
@@ -25,11 +25,22 @@ _HELP_AFTER = 5e-3
 _HELP_EVERY = 20e-3
 """Seconds between its later looks."""
 
+_HANGS = 20e-3
+"""Seconds from which on an item keeps others waiting, even if there is just one worker."""
+
 _SLICE_SECONDS = 4e-3
 """A slice of tiny items grows to about this long; short beside what anyone would notice."""
 
-_SLICE_ITEMS = 8192
-"""Most items in a slice: a slice costs some 10 µs by itself, so more would gain nothing."""
+_SLICE_ITEMS = 4096
+"""Most items in a slice whose results go on bit by bit. A slice costs some 10 µs by itself, and
+longer ones fall out of the processor's nearest cache: 1.3 times the bare loop at 65,536."""
+
+_WHOLE_ITEMS = 1 << 20
+"""Most items in a slice of a map whose results are all kept: its results need no copy then."""
+
+_GROWTH = 8
+_WHOLE_GROWTH = 64
+"""A slice is at most so many times longer than the one before, since times may rise again."""
 
 
 class Slice(NamedTuple):
@@ -73,13 +84,16 @@ class Inline:
         retries = bool(self._rules.retries and self._rules.retry_on)
         self._single = single or header.settings.seed is not None or crossing or retries
         self._attempt = 1
-        self._left: deque[tuple[int, Any]] = deque()
-        self._since: float | None = None
+        self._running: Running | None = None
         self._function: Callable[..., Any] = header.function
         for bound in header.prefix:
             self._function = MethodType(header.function, bound)
         self._alarm: Alarm | None = None
         self._checked = serial
+        # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
+        free = whole and run.intake.source.inert
+        self._most = _WHOLE_ITEMS if free else min(_SLICE_ITEMS, run.plan.window)
+        self._growth = _WHOLE_GROWTH if whole else _GROWTH
         self._last: Sequence[Any] = ()
         self.seconds = 0.0
         """How long the last slice took."""
@@ -96,21 +110,44 @@ class Inline:
     @property
     def active(self) -> bool:
         """Whether the next items are to be run here."""
-        return self._run.here and (bool(self._left) or self._run.intake.any)
+        return self._run.here and self._run.intake.any
 
     def _help(self) -> None:
         """In the helper thread: start and feed the pool, if that is worth it or an item hangs."""
-        run, since = self._run, self._since
-        if run.closed or not run.intake.any or (run.replies and not run.here):
+        run = self._run
+        self._alarm = None
+        if run.closed or (run.replies and not run.here):
             return
-        placement = run.plan.placement
-        hangs = since is not None and perf_counter() - since > _HELP_AFTER
-        if hangs or placement is None or placement.worth_starting(run.intake.remaining):
+        late = self._late()
+        if late is not None or self._worth_starting():
             try:
+                if late is not None:
+                    run.stuck = True
+                    late.cut(run.intake.give_back)
                 run.go()
             except Exception:
                 return  # said again, to the caller, when it pumps
         self._alarm = after(_HELP_EVERY, self._help)
+
+    def _late(self) -> Running | None:
+        """The running slice, if its items take so long that the pool had better have the rest."""
+        running, placement = self._running, self._run.plan.placement
+        pace = running.pace() if running is not None else None
+        if pace is None or placement is None:
+            return None
+        left, seconds = pace
+        remaining = self._run.intake.remaining
+        if remaining is not None:
+            remaining += left
+        if remaining == 0 or (seconds < _HANGS and placement.here(remaining, seconds)):
+            return None
+        return running
+
+    def _worth_starting(self) -> bool:
+        run, placement = self._run, self._run.plan.placement
+        return run.intake.any and (
+            placement is None or placement.worth_starting(run.intake.remaining)
+        )
 
     # -- slices ------------------------------------------------------------------------------
 
@@ -120,9 +157,10 @@ class Inline:
         Raises:
             KeyboardInterrupt: Ctrl-C. It is the caller's, never an item's.
         """
-        start, values = self._take()
-        if not values:
+        start, taken = self._run.intake.take_here(1 if self._single else self._size)
+        if not taken:
             return Slice(start, [])
+        values = taken if isinstance(taken, list) else list(taken)
         if not self._checked:
             refused = self._check(start, values)
             if refused is not None:
@@ -130,11 +168,10 @@ class Inline:
         if self._alarm is None and not self._serial:
             self._alarm = after(_HELP_AFTER, self._help)
         out: list[Any] = []
-        self._last = values
-        left: Any = iter(values)
-        last = start + len(values) - 1
-        token = state.enter(lambda: self._task(last - left.__length_hint__()))
-        begin = self._since = perf_counter()
+        running = self._running = Running(start, values)
+        left = running.iterator
+        token = state.enter(lambda: self._task(start + (running.taken or 1) - 1))
+        error: BaseException | None = None
         try:
             if self._single:
                 out.append(self._tried(start, next(left)))
@@ -142,28 +179,22 @@ class Inline:
                 out = self._all(left)
             else:
                 self._each(left, out.append)
-            error = None
         except KeyboardInterrupt:
             raise
         except BaseException as raised:
             error = raised
         finally:
             state.leave(token)
-            self._since = None
-            self.seconds = seconds = perf_counter() - begin
-        ran = len(values) - left.__length_hint__() - (error is not None)
+            self._running, self._run.stuck = None, False
+            self.seconds = seconds = perf_counter() - running.begin
+        ran = len(out) if error is None else (running.taken or 1) - 1
+        running.end(ran + (error is not None), self._run.intake.give_back)
+        self._last = values
         return self._done(start, values, out, ran, error, seconds)
 
     def _task(self, index: int) -> state.CurrentTask:
         name = self._header.settings.name
         return state.CurrentTask(index, self._attempt, str(os.getpid()), name)
-
-    def _take(self) -> tuple[int, Sequence[Any]]:
-        if self._left:
-            start = self._left[0][0]
-            count = 1 if self._single else min(self._size, len(self._left))
-            return start, [self._left.popleft()[1] for _ in range(count)]
-        return self._run.intake.take_here(1 if self._single else self._size)
 
     def _check(self, start: int, values: Sequence[Any]) -> Slice | None:
         """The first item must be able to cross, wherever it runs."""
@@ -172,14 +203,11 @@ class Inline:
         try:
             self._run.plan.pack(start, values[0])
         except Exception as error:
-            self._put_back(start + 1, values[1:])
+            self._run.intake.give_back(start + 1, values[1:])
             return Slice(start, [], Settled(Item(start, values[0]), None, error))
         if self._run.plan.placement is not None:
             self._run.plan.placement.packed(1, perf_counter() - begin)
         return None
-
-    def _put_back(self, start: int, values: Sequence[Any]) -> None:
-        self._left.extendleft(reversed(list(enumerate(values, start))))
 
     def _all(self, left: Iterator[Any]) -> list[Any]:
         """The values of all items: a comprehension, since nothing else is as fast as a loop."""
@@ -241,7 +269,7 @@ class Inline:
         failed = None
         if error is not None:
             out = out or [None] * ran  # of a whole map that now ends with this error
-            self._put_back(start + ran + 1, values[ran + 1 :])
+            run.intake.give_back(start + ran + 1, values[ran + 1 :])
             failed = self._failed(start + ran, values[ran], error, seconds)
         placement = run.plan.placement
         if placement is not None:
@@ -250,7 +278,7 @@ class Inline:
         if not self._single:
             self._grow(seconds, len(values))
         stays = placement is None or placement.here(run.intake.remaining)
-        if not self._serial and run.replies and not self._left and not stays:
+        if not self._serial and run.replies and not stays:
             run.here = False
             run.go()
         return Slice(start, out, failed)
@@ -267,12 +295,10 @@ class Inline:
         return Item(index, value, attempt=self._attempt)
 
     def _grow(self, seconds: float, count: int) -> None:
-        """Longer slices for shorter items, by a factor of 8 at most: times may rise again."""
-        if seconds <= 0:
-            size = count * 8
-        else:
-            size = int(_SLICE_SECONDS / (seconds / count))
-        self._size = max(1, min(size, count * 8, _SLICE_ITEMS, self._run.plan.window))
+        """Longer slices for shorter items."""
+        most = min(count * self._growth, self._most)
+        size = int(_SLICE_SECONDS * count / seconds) if seconds > 0 else most
+        self._size = max(1, min(size, most))
 
     def _failed(self, index: int, value: Any, error: BaseException, seconds: float) -> Settled:
         item = self._item(index, value)

@@ -17,7 +17,7 @@ class Intake:
 
     Inert input is taken under the map's lock. Input that may block is taken under `taking`, by one
     thread at a time, so that the rest of the map goes on meanwhile; once there is a feeder, only
-    what it took (`pending`) is sent.
+    what it took (`pending`) is sent. What the consumer's thread took and gave back is pending, too.
 
     Attributes:
         source: The input.
@@ -34,14 +34,14 @@ class Intake:
         self._window = window
         self._lock = lock
         self._pending: deque[tuple[int, Any]] = deque()
-        self._stopped = False
+        self._end: int | None = None  # where the input was cut short
 
     # -- what is left --------------------------------------------------------------------------
 
     @property
     def open(self) -> bool:
         """Whether more input is to be taken."""
-        return not (self.source.ended or self._stopped)
+        return not self.source.ended and self._end is None
 
     @property
     def any(self) -> bool:
@@ -50,7 +50,7 @@ class Intake:
 
     @property
     def pending(self) -> int:
-        """How many items the feeder took that were not sent."""
+        """How many items were taken and neither sent nor run."""
         return len(self._pending)
 
     @property
@@ -87,23 +87,27 @@ class Intake:
         """Take input for the consumer's thread to run, what is pending first."""
         if self.source.inert:
             with self._lock:
-                return self.take(count)
+                return self._run_of_pending(count) or self.take(count)
         with self.taking:
-            if self._pending:
-                with self._lock:
-                    start, _ = self._pending[0]
-                    return start, [value for _, value in self._next_pending(count)]
-            return self.take(count)
+            with self._lock:
+                pending = self._run_of_pending(count)
+            return pending or self.take(count)
+
+    def give_back(self, start: int, values: Sequence[Any]) -> None:
+        """The consumer's thread took these and does not run them: they come first again."""
+        with self._lock:
+            wanted = values if self._end is None else values[: max(0, self._end - start)]
+            self._pending.extendleft(reversed(list(enumerate(wanted, start))))
 
     def hold(self, start: int, values: Sequence[Any]) -> None:
         """The feeder took input: keep it ready to be sent."""
         with self._lock:
-            if not self._stopped:
+            if self._end is None:
                 self._pending.extend(enumerate(values, start))
 
     def next(self, count: int) -> list[tuple[int, Any]]:
         """Up to `count` items for a chunk. Under the map's lock."""
-        if not self.source.inert:
+        if self._pending or not self.source.inert:
             return self._next_pending(count)
         start, values = self.take(count)
         return list(enumerate(values, start))
@@ -112,7 +116,21 @@ class Intake:
         pending = self._pending
         return [pending.popleft() for _ in range(min(count, len(pending)))]
 
-    def stop(self) -> None:
-        """Take nothing more, and forget what was not sent."""
-        self._stopped = True
+    def _run_of_pending(self, count: int) -> tuple[int, list[Any]] | None:
+        """Up to `count` pending items whose indexes follow each other."""
+        if not self._pending:
+            return None
+        start = self._pending[0][0]
+        values: list[Any] = []
+        while self._pending and len(values) < count:
+            if self._pending[0][0] != start + len(values):
+                break
+            values.append(self._pending.popleft()[1])
+        return start, values
+
+    def stop(self, end: int = 0) -> None:
+        """Take nothing more, and forget what is pending from index `end` on. Under the lock."""
+        self._end = end if self._end is None else min(end, self._end)
+        kept = [(index, value) for index, value in self._pending if index < end]
         self._pending.clear()
+        self._pending.extend(kept)

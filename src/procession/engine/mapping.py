@@ -28,6 +28,9 @@ BYTES_AHEAD = 64 * 1024 * 1024
 """Pickled input and results held at once before no more is sent ahead. A guess: large enough to
 keep every worker busy with ordinary items, small beside the memory of any machine."""
 
+PROBE_SECONDS = 0.3e-3
+"""How long a map waits for what its first item tells: two round trips to a waiting worker."""
+
 
 class MapRun:
     """The state of one map, shared by the consumer, the backend's threads and the feeder.
@@ -37,6 +40,7 @@ class MapRun:
         intake: The input.
         closed: Whether the map is over or was cancelled.
         here: Whether the consumer's thread is to run the next items itself.
+        stuck: Whether it runs one that takes so long that the pool must have the others.
         replies: How many items workers have answered.
         failure: What kept the map from being sent on; raised to the consumer.
         traffic: What was moved and computed so far.
@@ -55,6 +59,7 @@ class MapRun:
         self.intake = Intake(source, plan.window, self.lock)
         self.closed = False
         self.here = False
+        self.stuck = False
         self.replies = 0
         self.failure: BaseException | None = None
         self.traffic = Traffic()
@@ -74,6 +79,7 @@ class MapRun:
         self._pumping = False
         self._pump_again = False
         self._chunk_items = 1
+        self._probing = False
 
     # -- the consumer's side -----------------------------------------------------------------
 
@@ -141,7 +147,7 @@ class MapRun:
         """Run nothing beyond `index`: its error decides the map, only earlier items matter now."""
         with self.lock:
             self._stop_at = index if self._stop_at is None else min(index, self._stop_at)
-            self.intake.stop()
+            self.intake.stop(index)
             beyond = [c for c, missing in self._flight.items() if min(missing, default=0) > index]
         for chunk in beyond:
             chunk.home.cancel(chunk)
@@ -182,6 +188,18 @@ class MapRun:
             else:
                 self._feeder.poke()
         self.pump()
+
+    def probe(self) -> None:
+        """Give the pool one item, and more once that one is answered or takes its time.
+
+        Tiny items are run here, then: one worker was woken for that, and no second one.
+        """
+        self._probing = True
+        self.go()
+        self.wait(PROBE_SECONDS)
+        if self._probing:
+            self._probing = False
+            self.pump()
 
     @property
     def here_only(self) -> bool:
@@ -232,7 +250,7 @@ class MapRun:
                 self._apart = backend.apart()
             return self._apart, [self._suspects.popleft()], []
         flight = self._on(backend)
-        if flight >= 2 * backend.workers:
+        if flight >= (1 if self._probing else 2 * backend.workers):
             return None
         if self._again:
             return backend, self._next_again(backend), []
@@ -253,12 +271,13 @@ class MapRun:
 
     def _next_values(self, backend: Backend, flight: int) -> list[tuple[int, Any]]:
         placement, intake = self.plan.placement, self.intake
-        if placement is not None and self.replies and placement.here(intake.remaining):
+        known = placement is not None and self.replies > 0 and not self.stuck
+        if placement is not None and known and placement.here(intake.remaining):
             if not self.here:
                 self.here = True
                 self._bells.ring()
             return []
-        room = intake.room() if intake.source.inert else None
+        room = intake.room() if intake.source.inert and not intake.pending else None
         if room is not None and room <= 0:
             return []
         count = self.plan.schedule.next_chunk(
@@ -309,6 +328,7 @@ class MapRun:
             if missing is None:
                 return
             found = [(missing.pop(reply.index, None), reply) for reply in replies]
+            self._probing = False
         settled: list[Settled] = []
         again: list[Item] = []
         for item, reply in found:

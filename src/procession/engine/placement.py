@@ -45,16 +45,22 @@ class Placement:
         if items:
             self.pack += _MEMORY * (seconds / items - self.pack) if self.pack else seconds / items
 
-    def here(self, remaining: int | None) -> bool:
-        """Whether the next items are done sooner here than in a warm pool."""
-        if self.item is None:
+    def here(self, remaining: int | None, seconds: float | None = None) -> bool:
+        """Whether the next items are done sooner here than in a warm pool.
+
+        Args:
+            remaining: How many there are, as far as is known.
+            seconds: What an item takes, if something newer is known than the mean.
+        """
+        item = self.item if seconds is None else seconds
+        if item is None:
             return False
-        if self.workers == 1 and self.item < 1e-3:
+        if self.workers == 1 and item < 1e-3:
             return True
-        if remaining is not None and remaining * self.item <= ROUND_TRIP_SECONDS:
+        if remaining is not None and remaining * item <= ROUND_TRIP_SECONDS:
             return True
         ship = SHIP_SECONDS + 2 * self.pack
-        return self.item <= max(ship, (self.item + WORKER_SECONDS + self.pack) / self.workers)
+        return item <= max(ship, (item + WORKER_SECONDS + self.pack) / self.workers)
 
     def worth_starting(self, remaining: int | None) -> bool:
         """Whether a cold pool is worth its start, as far as is known."""

@@ -1,0 +1,89 @@
+"""Items that run in the caller's thread never keep the others waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import procession
+from procession import parallel
+from tests.support.waiting import wait_for_file
+
+FEW = 30
+"""An item that waits stands behind so many tiny ones: with them in a slice."""
+
+
+@parallel(workers=2)
+def wait_for_last(x: int, last: int, folder: Path) -> int:
+    """Item `FEW` waits for the last one, which leaves a mark."""
+    if x == last:
+        (folder / "last").touch()
+    if x == FEW:
+        wait_for_file(folder / "last")
+    return x
+
+
+@parallel(workers=2)
+def fail_behind(x: int, last: int, folder: Path) -> int:
+    """Item `FEW` waits for an item behind it, which fails; so do others behind."""
+    if x > last - 20:
+        (folder / "last").touch()
+        raise ValueError(x)
+    if x == FEW:
+        wait_for_file(folder / "last")
+    return x
+
+
+VERBS: dict[str, Callable[..., Iterator[Any]]] = {
+    "map": lambda f, *args: iter(f.map(*args)),
+    "imap": lambda f, *args: f.imap(*args),
+    "imap_unordered": lambda f, *args: iter(sorted(f.imap_unordered(*args))),
+    "outcomes": lambda f, *args: (outcome.value for outcome in f.outcomes(*args)),
+}
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_item_that_takes_long_does_not_keep_its_slice(
+    verb: str, warm: bool, tmp_path: Path
+) -> None:
+    """What stands behind an item that hangs here goes to the pool, even if it was taken with it."""
+    if warm:
+        wait_for_last.submit(-1, -2, tmp_path).result()
+    else:
+        procession.shutdown()
+    last = FEW + 30
+
+    assert list(VERBS[verb](wait_for_last, list(range(last + 1)), last, tmp_path)) == list(
+        range(last + 1)
+    )
+
+
+def test_the_first_error_in_input_order_is_raised_wherever_it_came_from(tmp_path: Path) -> None:
+    """An error in the pool does not lose the items before it that were taken away from a slice."""
+    procession.shutdown()
+    last = FEW + 40
+
+    with pytest.raises(ValueError) as caught:
+        fail_behind.map(list(range(last + 1)), last, tmp_path)
+
+    assert caught.value.args == (last - 19,)
+
+
+@parallel
+def place(x: int) -> int:
+    """The index as the item sees it."""
+    task = procession.current_task()
+    assert task is not None
+    return task.index
+
+
+@pytest.mark.parametrize("make", [list, tuple, range, iter], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("count", [1, 65, 70_000])
+def test_every_index_once_in_long_slices(make: Any, count: int) -> None:
+    """`current_task` tells each item's place, however many run in one go."""
+    items = range(count) if make is range else make(range(count))
+    assert place.map(items) == list(range(count))
