@@ -115,7 +115,10 @@ class _Worker:
             if message[0] == messages.STOP:
                 return
             if message[0] == messages.TASK:
-                self._run(messages.unpack_task(message, segments))
+                try:
+                    self._run(messages.unpack_task(message, segments))
+                except ConnectionError:
+                    return  # the parent is gone: nobody to tell
                 # What the task held is not to be kept until the next one comes.
                 del message, segments
             elif message[0] == messages.FORGET:

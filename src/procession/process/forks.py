@@ -22,12 +22,13 @@ from weakref import WeakSet
 
 __all__ = ["disown", "forking", "keeping", "lock", "own", "renew_in_child"]
 
-_IMPORTED = ("procession", "multiprocessing", "loky", "cloudpickle", "tblib")
-"""What is imported when it is first needed, in whichever thread that is."""
-
 _PATIENCE = 2.0
-"""Seconds that a fork waits for other threads' imports. A guess: ten times what all of them take;
-not for ever, as what they wait for may be in this thread."""
+"""Seconds that a fork waits for other threads' imports. A guess: ten times what all of ours take;
+not for ever, as a program may run within an import, and what that waits for may be in this
+thread."""
+
+_endless: set[str] = set()
+"""Modules whose import outlasted it, which no fork waits for again."""
 
 _owned: set[int] = set()
 _renewals: list[Callable[[], Any]] = []
@@ -74,27 +75,41 @@ class keeping:
 
 
 def _await_imports() -> None:
-    """Take `forking` at a moment when no other thread imports what a child will need.
+    """Take `forking` at a moment when no other thread imports anything.
 
-    The lock of a module that is being imported would never be released in the child.
+    The lock of a module that is being imported would never be released in the child, and much here
+    is imported when it is first needed, in whichever thread that is.
     """
     deadline = time.monotonic() + _PATIENCE
     forking.acquire()
-    while _others_import() and time.monotonic() < deadline:
+    while begun := [name for name, lock in _import_locks() if lock.owner is not None]:
+        if time.monotonic() > deadline:
+            _endless.update(begun)
         forking.release()
         time.sleep(0.0005)
         forking.acquire()
 
 
-def _others_import() -> bool:
-    locks: dict[str, Any] = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+def _import_locks() -> list[tuple[str, Any]]:
+    """The modules that others import, each with its lock (private to CPython)."""
+    held: dict[str, Any] = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    found = [(name, weak()) for name, weak in list(held.items())]
     me = threading.get_ident()
-    for name, weak in list(locks.items()):
-        if name.partition(".")[0] in _IMPORTED:
-            owner = getattr(weak(), "owner", None)
-            if owner is not None and owner != me:
-                return True
-    return False
+    return [
+        (name, lock)
+        for name, lock in found
+        if getattr(lock, "owner", me) != me and name not in _endless
+    ]
+
+
+def _import_afresh() -> None:
+    """In the child: what another thread began to import at the last instant is imported anew."""
+    held: dict[str, Any] = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    for name, _ in _import_locks():
+        held.pop(name, None)
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if getattr(spec, "_initializing", False):
+            del sys.modules[name]
 
 
 def _renew_locks() -> None:
@@ -108,6 +123,7 @@ def _renew_locks() -> None:
 
 def _start_afresh() -> None:
     forking.release()
+    _import_afresh()
     _renew_locks()
     kept: frozenset[int] = getattr(_kept, "descriptors", frozenset[int]())
     for descriptor in _owned - kept:
