@@ -105,6 +105,44 @@ def test_an_unguarded_script(place: Place | None, tmp_path: Path) -> None:
     assert run(str(script)) == EXPECTED
 
 
+FAILING = """
+import traceback, warnings
+import procession
+
+class Tool:
+    @procession.parallel(workers=2)
+    def use(self, x):
+        warnings.warn("odd", stacklevel=1)
+        return 1 / x  # the tool's line
+
+def helper(x):
+    raise KeyError(x)  # the helper's line
+
+@procession.parallel(workers=2)
+def work(x):
+    return helper(x)  # the work's line
+
+for call in (Tool().use, work):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        error = call.submit(0).exception()
+    print([warning.filename == __file__ for warning in caught])
+    print("".join(traceback.format_exception(error)))
+"""
+
+
+def test_the_source_lines_of_a_script_s_functions(tmp_path: Path) -> None:
+    """What goes by value keeps its file: tracebacks and warnings show the user's own lines."""
+    script = tmp_path / "script.py"
+    script.write_text(FAILING)
+    out = run(str(script))
+    assert out.count("[True]") == 1
+    text = "\n".join(out)
+    for name in ("tool", "work", "helper"):
+        assert f"  # the {name}'s line" in text
+    assert text.count(f'File "{script}"') >= 3
+
+
 @pytest.mark.parametrize("place", [None, *PROCESSES], ids=lambda place: str(place or "default"))
 def test_a_command_line_program(place: Place | None) -> None:
     """`python -c`."""
@@ -175,12 +213,44 @@ for cell in notebook.cells:
 """
 
 
+LATER_CELLS = [
+    """
+old = jobs[0]
+@procession.parallel
+def work(job):
+    return job, Job("new", 1)
+came, made = work.submit(old).result()
+print(type(came) is Job, made.name)
+""",
+    """
+@dataclass
+class Job:
+    name: str
+@procession.parallel
+def work(job):
+    return job, Job("newer")
+came, made = work.submit(old).result()
+print(type(came) is type(old), type(made) is Job, type(came) is Job)
+""",
+    """
+import traceback
+error = fail.submit(1).exception()
+print("raise Special(x)" in "".join(traceback.format_exception(error)))
+""",
+    """
+@procession.parallel
+def scaled(x):
+    return helper(x)
+print(await scaled.submit(2), [x async for x in scaled.aimap([3, 4])])
+procession.shutdown()
+""",
+]
+
+
 def test_a_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Cells of a notebook, run by a real kernel; a global may change in a later cell."""
-    for library in ("nbclient", "nbformat", "ipykernel"):
-        pytest.importorskip(library)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    cells = [program(None), "FACTOR = 7", "print(work(jobs)[0].size)", "procession.shutdown()"]
+    cells = [program(None), "FACTOR = 7", "print(work(jobs)[0].size)", *LATER_CELLS]
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", EXECUTE],
         input="\n# next cell\n".join(cells),
@@ -190,7 +260,8 @@ def test_a_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         env=environment(),
         check=False,
     )
-    assert ran.stdout.splitlines() == [*EXPECTED, "7"], ran.stderr
+    expected = [*EXPECTED, "7", "True new", "True True False", "True", "14 [21, 28]"]
+    assert ran.stdout.splitlines() == expected, ran.stderr
 
 
 def test_code_executed_in_main() -> None:

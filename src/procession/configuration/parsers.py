@@ -84,7 +84,10 @@ def _timeout(value: Any) -> float:
         raise refuse_type(value, rule, f"Write timeout={value.total_seconds()!r}.")
     if isinstance(value, (bool, str, bytes, complex)) or not _has(value, "__float__"):
         raise refuse_type(value, rule, instead)
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        seconds = math.inf
     if not (seconds > 0 and math.isfinite(seconds)):
         raise Refused(f"{rule}. {instead}")
     return seconds
@@ -132,7 +135,10 @@ def _memory_limit(value: Any) -> int:
         digits = digits.strip().replace("_", "")
         if unit not in _UNITS or not digits.replace(".", "", 1).isdecimal():
             raise Refused(f"{rule}. {instead}")
-        size = int(float(digits) * _UNITS[unit])
+        exact = float(digits) * _UNITS[unit]
+        if not math.isfinite(exact):
+            raise Refused(f"{rule}. {instead}")
+        size = int(exact)
     elif isinstance(value, bool) or not _has(value, "__index__"):
         raise refuse_type(value, rule, instead)
     else:
