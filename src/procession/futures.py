@@ -59,6 +59,7 @@ class _Waiter:
     add_exception = add_cancelled = add_result
 
 
+_TENTH = 0.1
 _DESERTED = 20
 """Tenths of a second after which a future's lock is taken for deserted: it is held for
 microseconds, but `concurrent.futures.as_completed` and ``wait`` leave it held if Ctrl-C strikes
@@ -176,18 +177,32 @@ class Future(cf.Future[T]):
             work.attend(timeout)
         if self._state in _SETTLED:
             return
-        waiter: Any = _Waiter()
-        with self._condition:
+        waiter = _Waiter()
+        while not self._enlist(waiter):
             if self._state in _SETTLED:
                 return
-            self._waiters.append(waiter)
         if waiter.bell.wait(None if end is None else end - time.monotonic()):
             return
-        with self._condition:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            if self._state not in _SETTLED:
-                raise TimeoutError
+        try:
+            self._waiters.remove(waiter)
+        except ValueError:
+            pass  # it is being told
+        if self._state not in _SETTLED:
+            raise TimeoutError
+
+    def _enlist(self, waiter: _Waiter) -> bool:
+        """Have a waiter told. False if the lock could not be had: it may be deserted."""
+        condition = self._condition
+        if not condition.acquire(timeout=_TENTH):
+            return False
+        try:
+            if self._state in _SETTLED:
+                waiter.bell.ring()
+            else:
+                self._waiters.append(waiter)
+        finally:
+            condition.release()
+        return True
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """Give the future its result or error, unless it was cancelled meanwhile."""
@@ -228,7 +243,7 @@ class Future(cf.Future[T]):
     def _take_deserted(self) -> None:
         """If whoever locked the future left without a word, give it another lock."""
         for _ in range(_DESERTED):
-            if self._condition.acquire(timeout=0.1):
+            if self._condition.acquire(timeout=_TENTH):
                 self._condition.release()
                 return
         self._condition = Condition()

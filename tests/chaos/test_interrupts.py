@@ -185,12 +185,15 @@ def _strike_at(number: int, call: Callable[[list[Any]], None], kept: list[Any]) 
 
     sys.setprofile(profile)
     try:
-        call(kept)
+        try:
+            call(kept)
+        except KeyboardInterrupt:
+            return where
+        finally:
+            sys.setprofile(None)
     except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(None)
-    return where
+        pass  # it struck when the call was over
+    return ""
 
 
 def _every_instant(name: str, step: int) -> None:
@@ -203,6 +206,9 @@ def _every_instant(name: str, step: int) -> None:
         where = _strike_at(number, call, kept)
         if not where:
             break
+        assert procession.current_task() is None, (
+            f"an item still runs here: event {number}, {where}"
+        )
         try:
             for future in kept:
                 with suppress(procession.WorkerDied, CancelledError):

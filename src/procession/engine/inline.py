@@ -170,9 +170,9 @@ class Inline:
         out: list[Any] = []
         running = self._running = Running(start, values)
         left = running.iterator
-        token = state.enter(lambda: self._task(start + (running.taken or 1) - 1))
-        error: BaseException | None = None
+        before, error = state.entered(), None
         try:
+            state.enter(lambda: self._task(start + (running.taken or 1) - 1))
             if self._single:
                 out.append(self._tried(start, next(left)))
             elif self._whole:
@@ -184,7 +184,7 @@ class Inline:
         except BaseException as raised:
             error = raised
         finally:
-            state.leave(token)
+            state.leave(before)
             self._running, self._run.stuck = None, False
             self.seconds = seconds = perf_counter() - running.begin
         ran = len(out) if error is None else (running.taken or 1) - 1

@@ -318,15 +318,16 @@ def reply_here(header: Header, item: Item) -> Reply:
     worker = f"{os.getpid()}"
     task = state.CurrentTask(item.index, item.attempt, worker, settings.name)
     begin = perf_counter()
-    entered = state.enter(task)
+    before = state.entered()
     try:
+        state.enter(task)
         value, ok = _call(header, item), True
     except (SystemExit, KeyboardInterrupt) as error:
         value, ok = error if settings.exits else exited(error, settings.name), False
     except BaseException as error:
         value, ok = error, False
     finally:
-        state.leave(entered)
+        state.leave(before)
     return Reply(item.index, ok, value, (), perf_counter() - begin, True)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from procession.process.pool import WorkerPool
     from procession.process.ticket import Ticket
 
-    Take = Callable[[WorkerPool, Worker, Sequence[Message], list[Callable[[], None]]], None]
+    Take = Callable[[WorkerPool, Worker, Sequence[Message]], None]
 
 __all__ = ["condemn", "died"]
 
@@ -67,18 +67,16 @@ def died(pool: WorkerPool, worker: Worker, take: Take) -> None:
         worker.sock.shutdown(socket.SHUT_RDWR)  # wakes who waits to read
     except OSError:
         pass
-    finals: list[Callable[[], None]] = []
     # A second is for ever here: then its reader was interrupted and left without a word.
     if worker.reading.acquire(timeout=1.0):
         try:
             if not worker.garbled:
-                take(pool, worker, worker.drain(), finals)
+                take(pool, worker, worker.drain())
         except Exception:
             worker.garbled = True
         finally:
             worker.reading.release()
-    for final in finals:
-        final()
+    worker.tell()
     _bury(pool, worker)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from procession.backends.base import End, Reply
@@ -54,11 +54,10 @@ def look(pool: WorkerPool, worker: Worker) -> None:
         worker.unsent = not worker.flush()
     if not worker.reading.acquire(blocking=False):
         return  # who reads it arms it again
-    finals: list[Callable[[], None]] = []
     try:
         if worker.dead:
             return
-        take(pool, worker, worker.read(), finals)
+        take(pool, worker, worker.read())
         if worker.ticket is not None or not worker.ready or worker.receiver.amid:
             worker.arm()
     except EOFError:
@@ -70,24 +69,21 @@ def look(pool: WorkerPool, worker: Worker) -> None:
         worker.kill()
     finally:
         worker.reading.release()
-    for final in finals:
-        final()
+    worker.tell()
 
 
-def take(
-    pool: WorkerPool, worker: Worker, received: Sequence[Message], finals: list[Callable[[], None]]
-) -> None:
-    """Act on messages of a worker. Call with its `reading` lock held.
+def take(pool: WorkerPool, worker: Worker, received: Sequence[Message]) -> None:
+    """Act on messages of a worker. Call with its `reading` lock held, and `Worker.tell` after that.
 
     Args:
+        pool: Its pool.
         worker: Who sent them.
         received: The messages.
-        finals: Gets the calls that tell a chunk's end; make them after `reading` is released.
     """
     for message, segments in received:
         kind = message[0]
         if kind == messages.DONE:
-            _done(pool, worker, message, segments, finals)
+            _done(pool, worker, message, segments)
         elif kind == messages.REPLIES:
             _replies(pool, worker, message, segments)
         elif kind == messages.HELLO:
@@ -130,9 +126,7 @@ def _replies(pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[
         ticket.chunk.listener.replied(ticket.chunk, replies)
 
 
-def _done(
-    pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[Any], finals: list[Any]
-) -> None:
+def _done(pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[Any]) -> None:
     ticket = worker.ticket
     if ticket is None:
         return
@@ -141,7 +135,7 @@ def _done(
         return
     # Before anything changes: an interrupt from here on loses neither the replies nor the end.
     replies = messages.unpack_replies(message, segments, worker.receiver.passed)
-    finals.append(_Final(ticket, replies))
+    worker.finals.append(_Final(worker, ticket, replies))
     if ticket.beside is not None:
         ticket.let_go(replies)
     with pool.lock:
@@ -165,24 +159,36 @@ def _done(
 
 
 class _Final:
-    """Tells a chunk's last replies and its end; told again by the reactor if interrupted."""
+    """Tells a chunk's last replies and its end, once, whoever calls it and is interrupted."""
 
-    def __init__(self, ticket: Ticket, replies: Sequence[Reply]) -> None:
+    def __init__(self, worker: Worker, ticket: Ticket, replies: Sequence[Reply]) -> None:
+        self._worker = worker
         self._ticket = ticket
         self._replies = replies
+        self._untold = [True]
 
     def __call__(self) -> None:
-        if not self._ticket.over:
-            return  # condemned, or interrupted, at the last instant
-        chunk = self._ticket.chunk
         try:
-            if self._replies:
-                chunk.listener.replied(chunk, self._replies)
-                self._replies = ()
-            chunk.listener.ended(chunk, _DONE)
-            chunk.handle = None  # it and its ticket hold each other, and what was sent
+            if self._ticket.over:  # else condemned, or interrupted, at the last instant
+                try:
+                    self._untold.pop()
+                except IndexError:
+                    return  # another thread tells it
+                self._tell()
+            self._worker.finals.remove(self)
+        except ValueError:
+            pass  # another thread has just removed it
         except Exception:
             raise
         except BaseException:
+            self._untold[:] = [True]
             reactor.call_soon(self)
             raise
+
+    def _tell(self) -> None:
+        chunk = self._ticket.chunk
+        if self._replies:
+            chunk.listener.replied(chunk, self._replies)
+            self._replies = ()
+        chunk.listener.ended(chunk, _DONE)
+        chunk.handle = None  # it and its ticket hold each other, and what was sent

@@ -21,7 +21,7 @@ from procession.process import cleanup, messages, watch
 from procession.process.ending import condemn
 from procession.process.hiring import Hiring
 from procession.process.killing import put_down
-from procession.process.listening import AUDIT
+from procession.process.listening import AUDIT, look
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.ticket import Ticket
@@ -363,6 +363,9 @@ class WorkerPool:
         for worker in resting:
             worker.forget_over()
         for worker in tuple(self.workers):
-            if worker.deserted():
-                worker.garbled = True
-                worker.kill()
+            if not worker.dead and worker.undeserted():
+                if worker.receiver.fetched:
+                    look(self, worker)
+                elif worker.ticket is not None:
+                    worker.arm()
+            worker.tell()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from procession.backends.base import Chunk, Item, Reply
@@ -84,30 +84,25 @@ class Ticket:
         if worker is None or self.over or worker.unsent:
             return
         deadline = None if timeout is None else time.monotonic() + timeout
-        finals: list[Callable[[], None]] = []
+        mine = (threading.get_ident(), self)
+        # A signal handler may raise anywhere, also between two steps here. What then is left
+        # undone (the lock, the arming, the telling) the pool's audit does within a second.
         try:
-            # Nothing may stand between taking the lock and `finally`: a signal handler may raise
-            # anywhere. Who owns an RLock can be asked.
             if worker.reading.acquire(blocking=False):
-                worker.reader = (threading.get_ident(), self)
-                self._read(worker, deadline, finals)
+                worker.reader = mine
+                self._read(worker, deadline)
         finally:
-            if worker.reading._is_owned():  # type: ignore[attr-defined]
-                mine = worker.reader
+            if worker.reader is mine:
+                worker.reader = None
                 worker.reading.release()
-                if worker.reader is mine:
-                    worker.reader = None
                 # Only now, in this order: an event that came meanwhile was dropped by the reactor.
                 if worker.receiver.fetched:
                     reactor.call_soon(lambda: look(self.pool, worker))
                 elif worker.ticket is not None and not worker.dead:
                     worker.arm()
-            for final in finals:
-                final()
+            worker.tell()
 
-    def _read(
-        self, worker: Worker, deadline: float | None, finals: list[Callable[[], None]]
-    ) -> None:
+    def _read(self, worker: Worker, deadline: float | None) -> None:
         worker.disarm()
         while worker.ticket is self and not worker.dead:
             if deadline is None:
@@ -118,7 +113,7 @@ class Ticket:
             ):
                 return
             try:
-                take(self.pool, worker, worker.read(), finals)
+                take(self.pool, worker, worker.read())
             except EOFError:
                 worker.kill()
                 return

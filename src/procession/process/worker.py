@@ -8,7 +8,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _NOW = int(socket.MSG_DONTWAIT)  # as a plain number: an enum's operators are slow
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
 
 _JOBS_CHECKED = 16
 """A worker that was sent so many jobs is told which of them are over. A guess."""
@@ -41,6 +45,7 @@ class Worker:
         tasks: How many items it was given.
         verdict: Why we are killing it: ``"timeout"``, ``"memory"``, ``"cancelled"``; or `None`.
         reading: Held by the thread that reads its channel.
+        finals: Tell the ends of chunks that were read and not told yet.
         armed: Whether the reactor was asked to read its channel, as far as is known.
         left: Whether its chunk's replies are left to whoever waits for them (`Pool.sweep`).
         seen: How many chunks it had been given at the last sweep.
@@ -52,7 +57,8 @@ class Worker:
         self.sock = sock
         self.box = box
         self.receiver = Receiver(sock)
-        self.reading = threading.RLock()
+        self.reading = threading.Lock()
+        self.finals: deque[Callable[[], None]] = deque()
         self.reader: tuple[int, Ticket] | None = None
         self.ready = False
         self.stopping = False
@@ -71,7 +77,7 @@ class Worker:
         self.timers: list[Any] = []
         self.failure: bytes | None = None
         self.failure_to_send: Exception | None = None
-        self._suspect: tuple[int, Ticket] | None = None
+        self._suspect = False
         self._popen: Any = popen
         self._sender = Sender(sock)
         self._jobs: dict[int, ref[Job]] = {}
@@ -124,28 +130,38 @@ class Worker:
         except OSError:
             pass  # `read` says what is wrong
 
-    def deserted(self) -> bool:
-        """Whether the thread that was reading left without giving the lock back.
+    def tell(self) -> None:
+        """Tell the ends that were read; by whoever has read them, or the pool's audit."""
+        for final in tuple(self.finals):
+            final()
 
-        That takes an exception, such as a second Ctrl-C, at the one place where it cannot be
-        caught. To be asked from time to time: true if nothing has changed since it was asked last.
+    def undeserted(self) -> bool:
+        """Whether its channel can be read: nobody reads it, or who was reading it has gone.
+
+        An exception such as Ctrl-C at the one place where it cannot be caught leaves the lock
+        held. To be asked from time to time; the lock is released if twice no thread was found
+        that reads. (No frames are kept to know them by: they would make a cycle at each call.)
         """
         if self.reading.acquire(blocking=False):
+            self._suspect = False
             self.reading.release()
-            self._suspect = None
+            return True
+        suspect, self._suspect = self._suspect, not self._is_read()
+        if not (suspect and self._suspect):
             return False
-        suspect, self._suspect = self._suspect, self.reader
-        if suspect is None or suspect is not self.reader:
-            return False
-        thread, ticket = suspect
-        reads = type(ticket).wait.__code__
-        frame = sys._current_frames().get(thread)
-        while frame is not None:
-            # Not the frame itself was kept: one that is kept makes a cycle at each call.
-            if frame.f_code is reads and frame.f_locals.get("self") is ticket:
-                return False
-            frame = frame.f_back
+        self._suspect, self.reader = False, None
+        self.reading.release()
         return True
+
+    def _is_read(self) -> bool:
+        """Whether some thread is in a function that reads the channel."""
+        for top in sys._current_frames().values():
+            at: FrameType | None = top
+            while at is not None:
+                if at.f_code.co_filename.startswith(_HERE) and at.f_locals.get("worker") is self:
+                    return True
+                at = at.f_back
+        return False
 
     # -- talking -----------------------------------------------------------------------------
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextvars import Context, ContextVar, Token
-from typing import Any
+from contextvars import Context, ContextVar
 
 __all__ = ["CurrentTask", "current_task", "in_worker", "mark_worker_process"]
 
@@ -72,14 +71,15 @@ def current_task() -> CurrentTask | None:
     return task() if callable(task) else task
 
 
-def enter(task: CurrentTask | Callable[[], CurrentTask] | None) -> Token[Any]:
+def enter(task: CurrentTask | Callable[[], CurrentTask] | None) -> None:
     """Make `task` the item that runs in this context; a function is asked when someone looks."""
     global _latest
     if _worker_pid is not None and not callable(task):
         _latest = task
-    return _current.set(task)
+    _current.set(task)
 
 
-def leave(token: Token[Any]) -> None:
-    """Undo `enter`."""
-    _current.reset(token)
+# To undo `enter`, also if Ctrl-C strikes anywhere: take what was entered before, enter inside of
+# ``try``, and leave in ``finally``. These two are C code, which no signal handler divides.
+entered = _current.get
+leave = _current.set
