@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, overload
 
 from procession.bells import Bell, Condition
+from procession.waiting import completed, until
 
 if TYPE_CHECKING:
     import asyncio
@@ -305,8 +306,7 @@ def as_completed(
     Raises:
         TimeoutError: They had not all finished in time.
     """
-    done: Iterator[Any] = cf.as_completed(futures, timeout)
-    return done
+    return completed(futures, timeout)
 
 
 class DoneAndNotDone(NamedTuple):
@@ -331,6 +331,7 @@ def wait(
     Returns:
         The futures that are done, and those that are not; a named tuple ``(done, not_done)``.
     """
-    done, not_done = cf.wait(futures, timeout, return_when)
-    result: Any = DoneAndNotDone(set(done), set(not_done))
+    every = set(futures)
+    done = until(every, timeout, return_when)
+    result: Any = DoneAndNotDone(done, every - done)
     return result  # type: ignore[no-any-return]

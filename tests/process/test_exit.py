@@ -99,6 +99,23 @@ finally:
     poll(lambda: not any(map(is_alive, pids)), "a worker stayed")
 
 
+@pytest.mark.parametrize("context", ["spawn", "forkserver", "loky"])
+def test_workers_end_without_warnings(context: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker holds at its end is no leak: nothing is said of it under ``-W error``."""
+    monkeypatch.setenv("PYTHONWARNINGS", "error::ResourceWarning")
+    out, err = _program("print(run(backend, job_of(double), [1]).values)", context).communicate(
+        timeout=60
+    )
+    assert (out, err) == ("{0: 2}\n", "")
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_exit_amid_a_start_is_quiet(delay: float) -> None:
+    """`os._exit` at whatever moment of a worker's start: neither it nor the fork server prints."""
+    code = f"begin(backend, job_of(double), [1]); time.sleep({delay}); os._exit(0)"
+    assert _program(code).communicate(timeout=60) == ("", "")
+
+
 def test_ctrl_c_at_exit_ends_what_runs() -> None:
     """At exit the program waits for its work; Ctrl-C ends that."""
     code = """

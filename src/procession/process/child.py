@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -49,11 +50,14 @@ def main(descriptors: Descriptors, plan: Plan) -> None:
     """Run a worker process until it is told to stop."""
     channel, memory, life = descriptors.take()
     environment.set_up(plan.method, plan.around)
+    sys.excepthook = sys.__excepthook__  # the fork server has its own
     lifeline.arm_descriptor(life, group=True)
     box = environment.observe(memory)
-    worker = _Worker(socket.socket(fileno=channel), box)
+    sock = socket.socket(fileno=channel)
+    worker = _Worker(sock, box)
     if worker.prepare(plan):
         worker.serve()
+    sock.detach()  # the descriptor closes with the process, when its exit handlers have run
     environment.end_normally(plan.method)
 
 

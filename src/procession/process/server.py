@@ -19,12 +19,14 @@ import sys
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import contextmanager
 from multiprocessing import forkserver, process, spawn, util
 from typing import Any
 
 from procession.process import forks
 
-__all__ = ["Server", "current", "serve", "stop_all"]
+__all__ = ["Server", "current", "in_use", "serve", "stop_all"]
 
 _AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 _MOST = 4
@@ -70,6 +72,17 @@ def current() -> Server:
     return server
 
 
+@contextmanager
+def in_use() -> Generator[Server, None, None]:
+    """The current server, which is not stopped while a process is being started through it."""
+    while True:
+        server = current()
+        with server.using:
+            if not server.stopped:
+                yield server
+                return
+
+
 def stop_all() -> None:
     """End all servers. Workers that they forked live on; their exit codes are then unknown."""
     with _lock:
@@ -90,6 +103,11 @@ class Server(forkserver.ForkServer):
     _lock: threading.Lock
     _address_fd: int | None = None
     _folder: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.using = threading.RLock()
+        self.stopped = False
 
     def ensure_running(self) -> None:
         """Start the server, or start it again if it has died."""
@@ -153,8 +171,9 @@ class Server(forkserver.ForkServer):
             self._folder = None
 
     def stop(self) -> None:
-        """End the server and wait for it."""
-        with self._lock:
+        """End the server and wait for it; it is not started again."""
+        with self.using, self._lock:
+            self.stopped = True
             pid = self._forkserver_pid
             if pid is None:
                 return
@@ -226,4 +245,14 @@ def serve(listener: int, alive: int) -> None:
     # What the collector does not visit is not copied in each forked worker.
     gc.collect()
     gc.freeze()
-    forkserver.main(listener, alive, [])
+    sys.excepthook = _except_orphans
+    try:
+        forkserver.main(listener, alive, [])
+    except (EOFError, ConnectionError):
+        pass  # the client went amid a request: nobody is there to be served
+
+
+def _except_orphans(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Say nothing if a process was to be started for a client that has gone meanwhile."""
+    if not issubclass(kind, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)

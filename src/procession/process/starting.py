@@ -157,15 +157,21 @@ def launcher(method: str) -> Any:
         return _fork_popen()
     if method == "loky":
         return importlib.import_module("loky.backend.popen_loky_posix").Popen
-    from multiprocessing import popen_forkserver, popen_spawn_posix
+    from multiprocessing import popen_spawn_posix
 
     if method == "spawn":
         return _with_globals(popen_spawn_posix.Popen, spawn=_Data("spawn"))
+    return _from_server
+
+
+def _from_server(process: BaseProcess) -> Any:
+    from multiprocessing import popen_forkserver
+
     from procession.process import server
 
-    return _with_globals(
-        popen_forkserver.Popen, spawn=_Data("forkserver"), forkserver=server.current()
-    )
+    with server.in_use() as current:
+        popen = _with_globals(popen_forkserver.Popen, spawn=_Data("forkserver"), forkserver=current)
+        return popen(process)
 
 
 def _with_globals(popen: Any, **names: Any) -> Any:
