@@ -87,3 +87,14 @@ def test_every_index_once_in_long_slices(make: Any, count: int) -> None:
     """`current_task` tells each item's place, however many run in one go."""
     items = range(count) if make is range else make(range(count))
     assert place.map(items) == list(range(count))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_progress_counts_each_item_once(verb: str, tmp_path: Path) -> None:
+    """A function that is told of progress hears of every item, and at last of all."""
+    told: list[tuple[int, int | None]] = []
+    shown = wait_for_last.with_options(progress=lambda *now: told.append(now))
+
+    assert len(list(VERBS[verb](shown, list(range(FEW)), -1, tmp_path))) == FEW
+    assert told[-1] == (FEW, FEW)
+    assert told == sorted(told)

@@ -29,7 +29,7 @@ class Collector:
         self._before: set[int] = set()
 
     def add_values(self, start: int, values: list[Any]) -> None:
-        """Take values that were made here, one after the other from `start`."""
+        """Take, for good, values that were made here, one after the other from `start`."""
         if start == len(self._values):
             if start < len(values):
                 values[:0] = self._values  # moves the fewer
@@ -107,9 +107,9 @@ def collect(run: MapRun, inline: Inline | None, progress: Progress | None) -> li
         while not collector.over:
             if inline is not None and inline.active:
                 start, values, failed = inline.slice()
-                run.deliver(len(values) + (failed is not None))
-                collector.add_values(start, values)
                 done = len(values)
+                run.deliver(done + (failed is not None))
+                collector.add_values(start, values)
                 if failed is not None:
                     collector.add(failed)
             elif batch := run.poll_all():
