@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from procession.backends.process import ProcessBackend
 from procession.errors import PoolClosed
-from procession.process.reactor import reactor
+from procession.process.pool import WorkerPool
+from procession.process.reactor import Timer, reactor
 from tests.process.jobs import (
     Told,
     begin,
@@ -280,3 +282,21 @@ def test_create_and_close(make: Make) -> None:
     while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_the_clock_runs_before_a_worker_is_asked_to_stop() -> None:
+    """A last worker that ends at once leaves the reactor's thread for its clock to be set in."""
+    clocks: list[int] = []
+
+    class Asked:
+        def __init__(self) -> None:
+            self.timers: list[Timer] = []
+
+        def send(self, *_: object) -> None:
+            clocks.append(len(self.timers))
+
+    worker: Any = Asked()
+    WorkerPool.stop(cast("Any", None), worker)
+    for timer in worker.timers:
+        timer.cancel()
+    assert clocks == [1]

@@ -318,8 +318,10 @@ class WorkerPool:
 
     def stop(self, worker: Worker) -> None:
         """Ask a worker to end; insist if it does not."""
-        worker.send(messages.STOP)
+        # First the clock: it keeps the reactor's thread, which ends with the last worker, and which
+        # nothing can start again once the interpreter is ending.
         worker.timers.append(reactor.call_later(_STOPPING, lambda: put_down(worker, dump=False)))
+        worker.send(messages.STOP)
 
     def retire(self, worker: Worker) -> None:
         """End a worker that has done its share, and order the spare one if there is to be one."""
