@@ -51,6 +51,7 @@ class Ending:
         """Do it, and return when all is gone."""
         if self._kill:
             self._each("kill")
+            self._cut_short()
         how: dict[str, Any] = {}
         if self._kill:
             how = {"kill_workers": True} if self._name == "loky" else {"cancel_futures": True}
@@ -58,6 +59,16 @@ class Ending:
         self._each("close")  # gives back its pipes now, not when it happens to be collected
         if self._held:
             lifeline.release()  # not before: it would kill workers that still run
+
+    def _cut_short(self) -> None:
+        """Let who reads a message that a killed worker had begun see its end.
+
+        The standard library's manager thread would wait for the rest for ever: this process holds
+        the writing end of the workers' queue as well, though it never writes.
+        """
+        writer = getattr(getattr(self._executor, "_result_queue", None), "_writer", None)
+        if self._name == "stdlib" and writer is not None:
+            writer.close()
 
     def _each(self, do: str) -> None:
         for process in self._processes:

@@ -244,28 +244,42 @@ class ExecutorBackend:
 
         Its workers are killed then, and the next chunk starts new ones.
         """
-        executor = self._executor
+        # Before anything is cancelled: loky cannot be killed with cancelled calls in its queue.
+        if any(self.running(chunk) for chunk in chunks) and self._end_for(set(chunks)):
+            return
         unwanted = {chunk for chunk in chunks if not self.cancel(chunk)}
+        if unwanted:
+            self._end_for(unwanted)
+
+    def _end_for(self, unwanted: set[Chunk]) -> bool:
+        """Kill the executor if it runs nothing but unwanted chunks. Whether it was."""
         with self._lock:
-            if not self._owned or executor is None or executor is not self._executor:
-                return
+            executor = self._executor
             flight = {chunk for chunk, where in self._flight.items() if where is executor}
-            if not flight or flight - unwanted:
-                return
+            if not self._owned or executor is None or not flight or flight - unwanted:
+                return False
             processes = listed(self._processes)
             self._executor = None
         self._end_aside(Ending(executor, processes, False, self._name, kill=True))
+        return True
 
     def drop_abandoned(self) -> None:
-        """End the chunks whose listener has an attribute ``abandoned`` that is true."""
+        """End the maps that nobody will read: their listener is ``abandoned``.
+
+        The maps, not their chunks: a map that goes on would send the next chunk to a new executor.
+        """
         with self._lock:
-            chunks = list(self._flight)
-        self.abandon([c for c in chunks if getattr(c.listener, "abandoned", False)])
+            listeners: dict[int, Any] = {id(c.listener): c.listener for c in self._flight}
+        for listener in listeners.values():
+            if getattr(listener, "abandoned", False):
+                listener.cancel()
 
     @property
     def at_work(self) -> bool:
-        """Whether a chunk is in flight, or its end is being told."""
-        return bool(self._flight or self._telling)
+        """Whether a chunk is in flight, or its end is being told, or an executor ends."""
+        if self._flight or self._telling:
+            return True
+        return any(ending.running for ending in list(self._endings))
 
     def running(self, chunk: Chunk) -> bool:
         """Whether the executor says that the chunk has started."""
