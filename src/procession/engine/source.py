@@ -24,8 +24,24 @@ _BUILTIN: tuple[type, ...] = (
     deque,
 )
 _NONE: dict[Any, Any] = {}
-_INERT = frozenset((*_BUILTIN, *map(type, (_NONE.keys(), _NONE.values(), _NONE.items()))))
-"""Containers whose iterators run no code of the user's: they never block, in any thread."""
+_VIEWS = (_NONE.keys(), _NONE.values(), _NONE.items())
+_EMPTY: Any = (
+    [],
+    (),
+    range(0),
+    range(1 << 70),
+    "",
+    "\xff",
+    b"",
+    bytearray(),
+    _NONE,
+    set(),
+)
+_INERT = frozenset(
+    (*_BUILTIN, *map(type, _VIEWS), *(type(iter(each)) for each in (*_EMPTY, *_VIEWS)))
+)
+"""Containers, and their iterators, that run no code of the user's: they never block, in any
+thread."""
 
 _SLICED: frozenset[type] = frozenset({list, tuple, range, str, bytes})
 """Containers of which a slice is the fastest way to take items."""

@@ -84,7 +84,8 @@ def _prepare(
     if not serial and placement is None:
         return run, None
     header = header_here(call, style, args, kwargs)
-    single = one_by_one or (ordered and not source.inert)
+    # A generator may wait for the results of what it gave before.
+    single = one_by_one or not (whole or source.inert)
     inline = Inline(run, header, single=single, whole=whole, serial=serial, crossing=crosses)
     if serial or not registry.is_warm(where.choice):
         inline.begin()
