@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from procession.futures import gather as gather
     from procession.futures import wait as wait
     from procession.outcome import Outcome as Outcome
+    from procession.profiling.profiles import Profile as Profile
+    from procession.profiling.profiles import profile as profile
     from procession.tasks import current_task as current_task
     from procession.tasks import per_worker as per_worker
 
@@ -59,6 +61,7 @@ __all__ = [
     "Pool",
     "PoolClosed",
     "ProcessionError",
+    "Profile",
     "TaskExited",
     "TimedOut",
     "WorkerDied",
@@ -73,6 +76,7 @@ __all__ = [
     "parallel_chunks",
     "parallel_map",
     "per_worker",
+    "profile",
     "shared",
     "shutdown",
     "testing",
@@ -107,6 +111,7 @@ _HOMES = {
     "procession.futures": ("Future", "as_completed", "gather", "wait"),
     "procession.backends.registry": ("shutdown",),
     "procession.outcome": ("Outcome",),
+    "procession.profiling.profiles": ("Profile", "profile"),
     "procession.tasks": ("current_task", "per_worker"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

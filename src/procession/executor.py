@@ -138,7 +138,7 @@ class Pool(Executor):
                 pack = packer(call, "call", shares=self._shares, out_of_band=self._out_of_band)
                 single.start(job, pack(0, (args, kwargs)))
             except Exception as error:
-                single.future.settle(None, error)
+                single.refuse(error)
         return single.future
 
     def _break(self, error: BaseException | None) -> None:

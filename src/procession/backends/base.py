@@ -113,6 +113,9 @@ class Reply(NamedTuple):
         seconds: How long the function ran.
         raw: Whether `payload` is the object itself.
         extras: Log records and warnings to repeat here, or `None`; see `procession.worker.relay`.
+        timing: When a worker began with the item, the seconds that it took with pickling and
+            unpickling, the worker's process id, and its thread's name where threads are the
+            workers; `None` unless a profile is open.
     """
 
     index: int  # type: ignore[assignment]  # tuple.index, which nobody calls here
@@ -122,6 +125,7 @@ class Reply(NamedTuple):
     seconds: float = 0.0
     raw: bool = False
     extras: Any = None
+    timing: tuple[float, float, int, str] | None = None
 
 
 class End(NamedTuple):

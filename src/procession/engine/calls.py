@@ -22,6 +22,7 @@ from procession.engine.routing import Where, route
 from procession.engine.single import SingleCall
 from procession.errors import OptionError
 from procession.futures import Future
+from procession.profiling.switch import begin, switch
 
 __all__ = ["runs_here", "settled", "stream", "submit"]
 
@@ -51,7 +52,12 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     way = route(plain)
     if way is None:
         item = Item(0, value)
+        record = begin(call.name) if switch.open else None
         reply = reply_here(header_here(initialized(plain), "call", (), {}), item)
+        if record is not None:
+            from procession.profiling.here import called
+
+            called(record, value, reply.seconds, failed=not reply.ok)
         over = Settled(item, reply)
         return settled(Future(), lambda: value_of(over, rules_of(call, single=True)))
     single = SingleCall(way.backend, way.rules)
@@ -59,7 +65,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
         job = make_job(plain, "call", shares=True) if way.where.shares else single_job(plain)
         single.start(job, way.pack(0, value))
     except Exception as error:
-        single.future.settle(None, error)
+        single.refuse(error)
     return single.future
 
 
@@ -68,7 +74,12 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
     where = Where(call, blocking=False)
     if where.serial:
         values: Iterator[Any] = initialized(call).function(*call.prefix, *args, **kwargs)
-        return values
+        record = begin(call.name) if switch.open else None
+        if record is None:
+            return values
+        from procession.profiling.here import yielded
+
+        return yielded(record, ((*call.prefix, *args), kwargs), values)
     if call.options.retries:
         raise OptionError(
             f"{call.name}() is a generator function and was decorated with "
@@ -79,8 +90,9 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
 
     value = ((*call.prefix, *args), kwargs)
     plain = call._replace(prefix=())
+    record = begin(call.name) if switch.open else None
     job = make_job(plain, "call")
     item = packer(plain, "call")(0, value)
     backend: Any = where.backend()
     source = backend.stream(job, item)
-    return Stream(source, source._ticket.chunk, rules_of(call, single=True))
+    return Stream(source, source._ticket.chunk, rules_of(call, single=True), record)

@@ -23,6 +23,9 @@ class Collector:
     def __init__(self, run: MapRun) -> None:
         self._run = run
         self._rules = run.plan.rules
+        self._decode: Callable[..., Any] = value_of
+        if run.record is not None:
+            self._decode = run.record.decoding(value_of)
         self._values: list[Any] = []
         self._error: BaseException | None = None
         self._error_at: int | None = None
@@ -44,7 +47,7 @@ class Collector:
         """Take one settled item; an error makes everything after it unimportant."""
         index = settled.item.index
         try:
-            value = value_of(settled, self._rules)
+            value = self._decode(settled, self._rules)
         except BaseException as error:
             self._fail(index, error)
         else:
@@ -166,7 +169,7 @@ class _Batches:
         self.run = run
         self._inline = inline
         self._progress = progress
-        self._decode = decode
+        self._decode = decode if run.record is None else run.record.decoding(decode)
         self._outcomes = decode is outcome_of
         self._failed: Settled | None = None
         self._began = False

@@ -88,6 +88,9 @@ class Inline:
         self._function: Callable[..., Any] = header.function
         for bound in header.prefix:
             self._function = MethodType(header.function, bound)
+        self._each_took: list[float] = []
+        if run.record is not None:
+            self._function, self._each_took = run.record.timed(self._function)
         self._alarm: Alarm | None = None
         self._checked = serial
         # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
@@ -204,6 +207,8 @@ class Inline:
             self._run.plan.pack(start, values[0])
         except Exception as error:
             self._run.intake.give_back(start + 1, values[1:])
+            if self._run.record is not None:
+                self._run.record.packed(perf_counter() - begin, refused=1)
             return Slice(start, [], Settled(Item(start, values[0]), None, error))
         if self._run.plan.placement is not None:
             self._run.plan.placement.packed(1, perf_counter() - begin)
@@ -266,6 +271,10 @@ class Inline:
         seconds: float,
     ) -> Slice:
         run = self._run
+        if run.record is not None:
+            these = values[: ran + (error is not None)]
+            run.record.ran_here(start, these, seconds, error is not None, self._each_took)
+            run.record.retried_here(self._attempt - 1)
         failed = None
         if error is not None:
             out = out or [None] * ran  # of a whole map that now ends with this error

@@ -7,6 +7,7 @@ from typing import Any
 from procession.decoration import kind
 from procession.engine import calls
 from procession.engine.job import Call
+from procession.profiling.switch import begin, switch
 
 __all__ = ["call"]
 
@@ -32,5 +33,11 @@ def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if calls.runs_here(call):
-        return await call.function(*call.prefix, *args, **kwargs)
+        awaitable = call.function(*call.prefix, *args, **kwargs)
+        record = begin(call.name) if switch.open else None
+        if record is not None:
+            from procession.profiling.here import awaited
+
+            return await awaited(record, ((*call.prefix, *args), kwargs), awaitable)
+        return await awaitable
     return await calls.submit(call, args, kwargs)

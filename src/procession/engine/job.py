@@ -16,6 +16,7 @@ from procession.configuration import Options
 from procession.decoration import kind
 from procession.engine.blame import Rules
 from procession.engine.crossing import across, crossing
+from procession.profiling.switch import switch, timing
 from procession.wire.beside import Broadcast, dump_beside, raw_beside
 from procession.wire.constancy import Watch
 from procession.wire.pickling import dumps
@@ -129,12 +130,14 @@ def make_job(
     """
     options = call.options
     context = copy_context()
+    timed = bool(switch.open)
     if shares:
         job = _new_job(call)
         header = header_here(call, style, args, kwargs or {})
+        reply = timing(reply_here) if timed else reply_here
 
         def run(item: Item) -> Reply:
-            return context.copy().run(reply_here, header, item)
+            return context.copy().run(reply, header, item)
 
         job.call = run
         return job
@@ -149,7 +152,7 @@ def make_job(
     def pack() -> bytes:
         out = outgoing(options.pickling) if options.forward_logs else None
         settings = Settings(
-            call.name, style, options.pickling, options.seed, options.nested, out, exits
+            call.name, style, options.pickling, options.seed, options.nested, out, exits, timed
         )
         return pack_header(function, shared, settings)
 
@@ -167,6 +170,7 @@ class _Kept(NamedTuple):
     options: Options
     watch: Watch
     out: Outgoing | None
+    timed: bool
     job: Job
 
 
@@ -180,11 +184,13 @@ def single_job(call: Call) -> Job:
         NotPicklable: The function cannot cross.
     """
     options, decorated = call.options, call.decorated
+    timed = bool(switch.open)
     kept: _Kept | None = None if decorated is None else decorated._self_kept
     if (
         kept is not None
         and kept.raw is call.function
         and kept.options is options
+        and kept.timed is timed
         and kept.watch.holds()
         and unchanged(kept.out)
     ):
@@ -198,13 +204,16 @@ def single_job(call: Call) -> Job:
         and kept.raw is call.function
         and kept.watch is watch
         and kept.out == out
+        and kept.timed is timed
         and kept.options == options
     ):
         return kept.job
-    settings = Settings(call.name, "call", options.pickling, options.seed, options.nested, out)
+    settings = Settings(
+        call.name, "call", options.pickling, options.seed, options.nested, out, timed=timed
+    )
     job = _new_job(call, lambda: pack_header(function, _NOTHING_SHARED, settings))
     if decorated is not None and watch is not None:
-        decorated._self_kept = _Kept(call.function, options, watch, out, job)
+        decorated._self_kept = _Kept(call.function, options, watch, out, timed, job)
     return job
 
 

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procession.backends.base import Backend, Chunk, End, Item, Reply
 from procession.bells import Bells
@@ -21,6 +21,9 @@ from procession.engine.plan import Plan, Settled
 from procession.engine.ready import Ready
 from procession.engine.source import Source
 from procession.engine.traffic import Traffic
+
+if TYPE_CHECKING:
+    from procession.profiling.recording import CallRecord
 
 __all__ = ["MapRun"]
 
@@ -44,6 +47,7 @@ class MapRun:
         replies: How many items workers have answered.
         failure: What kept the map from being sent on; raised to the consumer.
         traffic: What was moved and computed so far.
+        record: Takes down what happens, if a profile was open when the map began.
         abandoned: Whether the program's end makes the map pointless, since nobody reads it then.
     """
 
@@ -63,6 +67,7 @@ class MapRun:
         self.replies = 0
         self.failure: BaseException | None = None
         self.traffic = Traffic()
+        self.record: CallRecord | None = None
         self.abandoned = True
         self._bells = Bells()
         self._notify = notify
@@ -169,6 +174,8 @@ class MapRun:
             self._again.clear()
             self._suspects.clear()
             self._bells.ring()
+        if self.record is not None:
+            self.record.finish()
         if chunks and self._backend is not None:
             self._backend.abandon([chunk for chunk in chunks if chunk.home is self._backend])
         if self._apart is not None:
@@ -301,6 +308,8 @@ class MapRun:
                 refused.append(Settled(Item(index, value), None, error))
         if self.plan.placement is not None:
             self.plan.placement.packed(len(values), perf_counter() - begin)
+        if self.record is not None:
+            self.record.packed(perf_counter() - begin, len(refused))
         self.settle(refused)
         if not items:
             return
@@ -311,6 +320,8 @@ class MapRun:
                 return
             self._flight[chunk] = {item.index: item for item in items}
             self._bytes += sum(item.size for item in items)
+        if self.record is not None:
+            self.record.sent(chunk)
         try:
             backend.start(chunk)
         except Exception as error:
@@ -340,6 +351,9 @@ class MapRun:
                 again.append(item)
             else:
                 settled.append(Settled(item, reply))
+        if self.record is not None:
+            pairs = [(item, reply) for item, reply in found if item is not None]
+            self.record.replied(chunk, pairs, again)
         with self.lock:
             self._again.extend(again)
             self._measure(found)
@@ -383,6 +397,8 @@ class MapRun:
                     settled.append(Settled(item, None, error))
                 elif beyond is None or item.index < beyond:
                     (self._suspects if apart else self._again).append(item)
+        if self.record is not None:
+            self.record.settled(len(settled), len(missing) - len(settled), end)
         self.settle(settled)
 
     def _retried(self, item: Item, reply: Reply) -> bool:

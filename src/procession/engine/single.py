@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
@@ -11,6 +12,7 @@ from procession.engine.blame import Rules, judge, may_retry
 from procession.engine.decoding import error_of, value_of
 from procession.engine.plan import Settled
 from procession.futures import Future
+from procession.profiling.switch import begin, switch
 
 __all__ = ["SingleCall"]
 
@@ -28,6 +30,9 @@ class SingleCall:
         self._reply: Reply | None = None
         self._cancelled = False
         self._watched = False
+        self._record = begin(rules.name) if switch.open else None
+        if self._record is not None:
+            self._record.single = True
 
     def start(self, job: Job, item: Item) -> None:
         """Send the call to a worker.
@@ -36,12 +41,22 @@ class SingleCall:
             PoolClosed: The pool was shut down.
         """
         self.future._work = self
+        if self._record is not None:
+            self._record.packed(perf_counter() - self._record.began)
         self._start(self._backend, job, item)
+
+    def refuse(self, error: Exception) -> None:
+        """The call could not be sent."""
+        if self._record is not None:
+            self._record.packed(perf_counter() - self._record.began, refused=1)
+        self._over(None, error)
 
     def _start(self, backend: Backend, job: Job, item: Item) -> None:
         chunk = Chunk(job, [item], self, not self._watched)
         chunk.home = backend
         self._chunk = chunk
+        if self._record is not None:
+            self._record.sent(chunk)
         backend.start(chunk)
 
     def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
@@ -51,11 +66,15 @@ class SingleCall:
             from procession.worker.relay import replay
 
             replay(reply.extras)
-        if not reply.ok and self._rules.retry_on and self._retried(item, reply):
+        again = not reply.ok and bool(self._rules.retry_on) and self._retried(item, reply)
+        decode: Callable[..., Any] = value_of
+        if self._record is not None:
+            decode = self._record.returned(chunk, item, reply, again)
+        if again:
             return  # `ended` follows, and runs it again
         self._reply = reply
         try:
-            value, error = value_of(Settled(item, reply), self._rules), None
+            value, error = decode(Settled(item, reply), self._rules), None
         except BaseException as raised:
             value, error = None, raised
         self._over(value, error)
@@ -73,6 +92,8 @@ class SingleCall:
         if self._cancelled:
             # Who cancelled may have been interrupted (Ctrl-C) before it could say so.
             self.future.settle_cancelled()
+            if self._record is not None:
+                self._record.finish()
             self._close_apart()
             return
         item = chunk.items[0]
@@ -80,6 +101,8 @@ class SingleCall:
             error, apart = None, False  # it replied with an error that asks for another attempt
         else:
             (_, error, apart), *_ = judge(chunk, [item], end, self._rules)
+            if self._record is not None:
+                self._record.settled(int(error is not None), int(error is None), end)
         if error is not None:
             self._over(None, error)
             return
@@ -94,6 +117,8 @@ class SingleCall:
         return self._apart
 
     def _over(self, value: Any, error: BaseException | None) -> None:
+        if self._record is not None:
+            self._record.finish()
         if self._apart is not None:
             self._close_apart()
         self._chunk = None

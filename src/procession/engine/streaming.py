@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from procession.backends.base import Chunk, End, Item, Reply
@@ -12,6 +12,7 @@ from procession.engine.plan import Settled
 
 if TYPE_CHECKING:
     from procession.process.isolated import IsolatedStream
+    from procession.profiling.recording import CallRecord
 
 __all__ = ["Stream"]
 
@@ -23,7 +24,16 @@ class Stream(Iterator[Any]):
     more, or its consumer raises out of a ``with`` block.
     """
 
-    def __init__(self, source: IsolatedStream, chunk: Chunk, rules: Rules) -> None:
+    def __init__(
+        self,
+        source: IsolatedStream,
+        chunk: Chunk,
+        rules: Rules,
+        record: CallRecord | None = None,
+    ) -> None:
+        self._record = record
+        if record is not None:
+            record.single = True
         self._source: IsolatedStream | None = source
         self._chunk = chunk
         self._item: Item = chunk.items[0]
@@ -49,12 +59,17 @@ class Stream(Iterator[Any]):
             from procession.worker.relay import replay
 
             replay(reply.extras)
-        return value_of(Settled(self._item, reply), self._rules)
+        decode: Callable[..., Any] = value_of
+        if self._record is not None:
+            decode = self._record.returned(self._chunk, self._item, reply, again=False)
+        return decode(Settled(self._item, reply), self._rules)
 
     def _check(self, end: End) -> None:
         """Raise what ended the process, unless the generator has ended by itself."""
         if end.kind == "done":
             return
+        if self._record is not None:
+            self._record.settled(1, 0, end)
         for verdict in judge(self._chunk, [self._item], end, self._rules):
             if verdict.error is not None:
                 raise verdict.error
@@ -62,6 +77,8 @@ class Stream(Iterator[Any]):
     def close(self) -> None:
         """End the process if it still runs; values that were not read are lost."""
         source, self._source = self._source, None
+        if self._record is not None:
+            self._record.finish()
         if source is not None:
             source.close()
 

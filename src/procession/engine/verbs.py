@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any
 
 from procession.backends import registry
@@ -20,6 +21,7 @@ from procession.engine.routing import Where
 from procession.engine.schedule import Schedule
 from procession.engine.source import Source
 from procession.futures import Future
+from procession.profiling.switch import begin, switch
 from procession.worker.run import Style
 
 __all__ = ["amap", "imap", "map_async", "map_list"]
@@ -44,6 +46,7 @@ def _prepare(
 ) -> tuple[MapRun, Inline | None]:
     """Make the run of a map, and the runner of items here if there is to be one."""
     options = call.options
+    since = perf_counter() if switch.open else None
     where = Where(call, blocking=blocking)
     from procession.engine.crossing import crossing
 
@@ -81,6 +84,8 @@ def _prepare(
         ordered,
     )
     run = MapRun(plan, source, where.backend, notify)
+    if since is not None:
+        run.record = begin(call.name, since, run.traffic)
     if not serial and placement is None:
         return run, None
     header = header_here(call, style, args, kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from procession.process.launching import launch_worker
@@ -138,8 +139,10 @@ class Hiring:
                 self._begun += 1
             worker: Worker | None = None
             error: BaseException | None = None
+            since = perf_counter()
             try:
                 worker = launch_worker(self._spec, self._packed(), rehearse=pool.single_use)
+                worker.since = since
                 welcome(pool, worker)
             except BaseException as raised:
                 error = raised

@@ -13,6 +13,7 @@ from procession.process.ending import died
 from procession.process.memory import private_bytes
 from procession.process.reactor import READ, reactor
 from procession.process.worker import Worker
+from procession.profiling.switch import switch
 
 if TYPE_CHECKING:
     from procession.process.pool import WorkerPool
@@ -93,6 +94,8 @@ def take(pool: WorkerPool, worker: Worker, received: Sequence[Message]) -> None:
 
 
 def _ready(pool: WorkerPool, worker: Worker) -> None:
+    if switch.open:
+        switch.started(worker.pid, worker.since)
     if worker.method == "fork":
         # What it shares with us until one of both writes to it is not its own.
         worker.base_memory = private_bytes(worker.pid)

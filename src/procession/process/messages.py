@@ -121,12 +121,12 @@ def pack_replies(kind: int, replies: Sequence[Reply]) -> Frame:
     segments: list[Any] = []
     packed: list[tuple[Any, ...]] = []
     descriptors: list[int] = []
-    for index, ok, payload, buffers, seconds, _, extras in replies:
+    for index, ok, payload, buffers, seconds, _, extras, timing in replies:
         if buffers or len(payload) >= SEGMENT:
             if buffers and isinstance(buffers, tuple):
                 descriptors.append(Ticket(*buffers).fd)
             payload, buffers = _pack(payload, buffers, segments)
-        packed.append((index, ok, payload, buffers or (), seconds, False, extras))
+        packed.append((index, ok, payload, buffers or (), seconds, False, extras, timing))
     whole = frame((kind, packed), segments)
     if descriptors:
         whole.descriptors = descriptors

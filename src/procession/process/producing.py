@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextvars import copy_context
+from time import perf_counter
 from typing import Any, Protocol
 
 from procession.backends.base import Reply
@@ -35,6 +36,8 @@ class Producer:
         self._credit = task.ahead
         self._sent = 0
         self._name = "the function"
+        self._timed = False
+        self._since = 0.0
 
     def run(self) -> None:
         """Produce until the generator ends."""
@@ -58,6 +61,8 @@ class Producer:
             state.enter(state.CurrentTask(index, attempt, str(os.getpid()), self._name))
             nested.set(header.settings.nested)
             self._recorder = _recorder(header.settings.out)
+            self._timed = header.settings.timed
+            self._since = perf_counter() if self._timed else 0.0
             values: Iterator[Any] = iter(call_with(header, value))
             for each in values:
                 self._send(each, pickling)
@@ -71,13 +76,16 @@ class Producer:
     def _send(self, value: Any, pickling: Any) -> None:
         from procession.wire.beside import dump_beside
 
+        came = perf_counter() if self._timed else 0.0
         try:
             payload, found = dump_beside(value, pickling, transit=True)
         except Exception as error:
             from procession.worker.refusing import refused_result
 
             raise refused_result(error, value, self._name, pickling) from None
-        self._ship(Reply(self._sent, True, payload, found, 0.0, False, self._extras()))
+        self._ship(
+            Reply(self._sent, True, payload, found, came - self._since, False, self._extras())
+        )
         self._sent += 1
         self._credit -= 1
         while self._credit <= 0:
@@ -86,14 +94,19 @@ class Producer:
                 os._exit(0)  # nobody reads on
             if message[0] == messages.CREDIT:
                 self._credit += message[1]
+        self._since = perf_counter() if self._timed else 0.0
 
     def _fail(self, error: BaseException, pickling: Any) -> None:
         from procession.wire.exceptions import dump_exception
 
         payload = dump_exception(error, pickling)
-        self._ship(Reply(self._sent, False, payload, (), 0.0, False, self._extras()))
+        seconds = perf_counter() - self._since if self._timed else 0.0
+        self._ship(Reply(self._sent, False, payload, (), seconds, False, self._extras()))
 
     def _ship(self, reply: Reply) -> None:
+        if self._timed:
+            timing = (self._since, perf_counter() - self._since, os.getpid(), "")
+            reply = reply._replace(timing=timing)
         send_all(self._home._sock, messages.pack_replies(messages.REPLIES, [reply]))
 
     _recorder: Any = None

@@ -39,6 +39,7 @@ class Worker:
     Attributes:
         method: The start method it came by.
         pid: Its process id, and its process group's.
+        since: When it began to start.
         ready: Whether it has said HELLO.
         stopping: Whether it was told to stop, or is being killed.
         ticket: The chunk it runs.
@@ -60,6 +61,7 @@ class Worker:
         self.reading = threading.Lock()
         self.finals: deque[Callable[[], None]] = deque()
         self.reader: tuple[int, Ticket] | None = None
+        self.since = 0.0
         self.ready = False
         self.stopping = False
         self.dead = False

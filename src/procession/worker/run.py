@@ -54,6 +54,8 @@ class Settings(NamedTuple):
     out: Outgoing | None = None
     exits: bool = False
     """Whether SystemExit and KeyboardInterrupt go home as themselves (`Pool`'s futures)."""
+    timed: bool = False
+    """Whether a profile is open, so that each reply is to tell its `Reply.timing`."""
 
 
 class Header(NamedTuple):
@@ -176,12 +178,21 @@ class Runner:
         self._jobs.move_to_end(key)
         job = self._jobs[key]
         self._name = str(os.getpid())
+        timed = not isinstance(job, BaseException) and job.settings.timed
+        run = self._timed if timed else self._run
         for index, attempt, blob, buffers in items:
             started(index)
             if isinstance(job, BaseException):
                 emit(_job_failed(index, job))
             else:
-                emit(self._run(job, index, attempt, blob, buffers))
+                emit(run(job, index, attempt, blob, buffers))
+
+    def _timed(
+        self, job: Header, index: int, attempt: int, blob: bytes, buffers: Sequence[Any]
+    ) -> Reply:
+        begin = perf_counter()
+        reply = self._run(job, index, attempt, blob, buffers)
+        return reply._replace(timing=(begin, perf_counter() - begin, os.getpid(), ""))
 
     def _run(
         self, job: Header, index: int, attempt: int, blob: bytes, buffers: Sequence[Any]

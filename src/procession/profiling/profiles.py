@@ -1,0 +1,132 @@
+"""`procession.profile()`: what users hold."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from time import perf_counter, time
+from typing import TYPE_CHECKING
+
+from procession.profiling.switch import switch
+
+if TYPE_CHECKING:
+    from procession.profiling.recording import CallRecord
+
+__all__ = ["Profile", "profile"]
+
+
+class Profile:
+    """What the calls cost that are made while it is open. Made by `procession.profile`.
+
+    It records every map and every single call (`submit`, `background`, `isolated`, `Pool`) that
+    any thread of this process makes inside the ``with`` block, to the call's own end, even if that
+    comes after the block's. Calls that an item makes belong to that item. Several profiles may be
+    open at once; each records for itself. A forked child records nothing.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: list[CallRecord] = []
+        self._starts: dict[int, tuple[float, float]] = {}
+        self._entered = False
+        self.began = perf_counter()
+        self.at = time()
+        self.ended: float | None = None
+
+    def __enter__(self) -> Profile:
+        if self._entered:
+            raise RuntimeError(
+                "this profile was opened before, and a profile records one block only. Write "
+                "'with procession.profile() as p:' for each block."
+            )
+        self._entered = True
+        self.began, self.at = perf_counter(), time()
+        switch.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        switch.remove(self)
+        self.ended = perf_counter()
+
+    def summary(self) -> str:
+        """A table of where the time went, the slowest items, and the largest speed-up possible.
+
+        It can be asked for at any time; inside the block it is about what has happened so far.
+        """
+        from procession.profiling.summary import summary
+
+        return summary(self)
+
+    __str__ = summary
+
+    def __repr__(self) -> str:
+        state = "not opened" if not self._entered else "open" if self.ended is None else "closed"
+        return f"<procession.Profile: {len(self._calls)} calls, {state}>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was recorded to a file.
+
+        Args:
+            path: A name that ends in ``.html``, for a page with a timeline of every worker that
+                loads nothing from anywhere; or in ``.json``, for a trace that
+                https://ui.perfetto.dev and chrome://tracing open.
+
+        Raises:
+            ValueError: The name ends otherwise.
+            OSError: The file cannot be written.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix == ".html":
+            from procession.profiling.pages import page
+
+            text = page(self)
+        elif suffix == ".json":
+            from procession.profiling.trace import trace
+
+            text = trace(self)
+        else:
+            raise ValueError(
+                f"a profile cannot be saved as {os.fspath(path)!r}: the name's ending says what to "
+                "write. Let it end in '.html' (a page with a timeline) or '.json' (a trace for "
+                "Perfetto and Chrome)."
+            )
+        Path(path).write_text(text, encoding="utf-8")
+
+    # -- for the recording, and for what shows it --------------------------------------------------
+
+    def add_call(self, record: CallRecord) -> None:
+        """A call has begun."""
+        with self._lock:
+            self._calls.append(record)
+
+    def add_start(self, pid: int, began: float, ended: float) -> None:
+        """A worker has started."""
+        with self._lock:
+            self._starts[pid] = (began, ended)
+
+    @property
+    def calls(self) -> list[CallRecord]:
+        """What was recorded of each call, in the order in which they began."""
+        with self._lock:
+            return list(self._calls)
+
+    @property
+    def starts(self) -> dict[int, tuple[float, float]]:
+        """When each worker that started meanwhile began and ended to do so, by process id."""
+        with self._lock:
+            found = dict(self._starts)
+        for call in self.calls:
+            for pid, start in call.starts.copy().items():
+                found.setdefault(pid, start)
+        return found
+
+
+def profile() -> Profile:
+    """Record what decorated calls cost: ``with procession.profile() as p: ...``.
+
+    After the block, or inside it, `Profile.summary` gives a table, and `Profile.save` writes a page
+    (``"run.html"``) or a trace (``"run.json"``). While no profile is open nothing is recorded, and
+    nothing paid for it.
+    """
+    return Profile()

@@ -1,0 +1,98 @@
+"""Whether anybody records: the one thing that calls ask when nobody does.
+
+Everything here is cheap to import and to ask: ``if switch.open:`` is all that a map, a chunk or a
+single call pays while no profile is open.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from procession.worker.state import in_worker
+
+if TYPE_CHECKING:
+    from procession.backends.base import Reply
+    from procession.engine.traffic import Traffic
+    from procession.profiling.profiles import Profile
+    from procession.profiling.recording import CallRecord
+
+__all__ = ["begin", "switch", "timing"]
+
+
+class Switch:
+    """The profiles that are open, in this process.
+
+    Attributes:
+        open: They are; replaced as a whole, so that it can be read without a lock.
+    """
+
+    __slots__ = ("_lock", "open")
+
+    def __init__(self) -> None:
+        self.open: tuple[Profile, ...] = ()
+        self._lock = threading.Lock()
+
+    def add(self, profile: Profile) -> None:
+        """Have a profile told of every call from now on."""
+        with self._lock:
+            self.open = (*self.open, profile)
+
+    def remove(self, profile: Profile) -> None:
+        """Tell a profile of no further call."""
+        with self._lock:
+            self.open = tuple(each for each in self.open if each is not profile)
+
+    def forked(self) -> None:
+        """In a forked child: the profiles are its parent's."""
+        self._lock = threading.Lock()
+        self.open = ()
+
+    def started(self, pid: int, since: float) -> None:
+        """A worker process is ready, which began to start at `since`."""
+        for profile in self.open:
+            profile.add_start(pid, max(since, profile.began), perf_counter())
+
+
+switch = Switch()
+os.register_at_fork(after_in_child=switch.forked)
+
+
+def begin(
+    function: str, since: float | None = None, traffic: Traffic | None = None
+) -> CallRecord | None:
+    """The record of a call that begins; `None` if nobody wants one.
+
+    A call that is made inside an item is a part of that item.
+
+    Args:
+        function: Its name.
+        since: When it began, if that was earlier.
+        traffic: Where the bytes that it moves are counted, if they are.
+    """
+    profiles = switch.open
+    if not profiles or in_worker():
+        return None
+    from procession.profiling.recording import CallRecord
+
+    record = CallRecord(function, perf_counter() if since is None else since)
+    if traffic is not None:
+        record.traffic = traffic
+    for profile in profiles:
+        profile.add_call(record)
+    return record
+
+
+def timing(reply: Callable[..., Reply]) -> Callable[..., Reply]:
+    """What runs an item in a thread of this process, and now says when and where."""
+
+    def timed(*args: Any) -> Reply:
+        since = perf_counter()
+        came = reply(*args)
+        spent = perf_counter() - since
+        return came._replace(timing=(since, spent, os.getpid(), threading.current_thread().name))
+
+    return timed

@@ -1,0 +1,106 @@
+"""A profile as trace events, which Perfetto and Chrome's tracing page open.
+
+Times are microseconds since the profile began. Each worker is a process with one thread, this
+process has one thread for each that ran items; calls are asynchronous slices of this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from procession.profiling.figures import Figures
+
+if TYPE_CHECKING:
+    from procession.profiling.profiles import Profile
+    from procession.profiling.recording import CallRecord
+
+__all__ = ["trace"]
+
+Event = dict[str, Any]
+
+
+def trace(profile: Profile) -> str:
+    """The profile as JSON text."""
+    figures = Figures(profile)
+    began = profile.began
+    threads = {place: number for number, place in enumerate(figures.places, 1)}
+    events = [*_names(threads)]
+    for number, call in enumerate(figures.calls, 1):
+        events += _call(number, call, began, profile.ended)
+        for place, track in call.tracks.copy().items():
+            for block in list(track.blocks):
+                several = f" × {block.items}" if block.items > 1 else ""
+                events.append(
+                    {
+                        "name": call.function + several,
+                        "cat": "failed" if block.failed else "item",
+                        "ph": "X",
+                        "ts": _micro(block.start - began),
+                        "dur": _micro(block.stop - block.start),
+                        "pid": place[0],
+                        "tid": threads[place],
+                        "args": {
+                            "index": block.index,
+                            "items": block.items,
+                            "failed": block.failed,
+                        },
+                    }
+                )
+    for pid, (since, until) in figures.starts.items():
+        events.append(
+            {
+                "name": "start",
+                "cat": "start",
+                "ph": "X",
+                "ts": _micro(since - began),
+                "dur": _micro(until - since),
+                "pid": pid,
+                "tid": threads[(pid, "")],
+            }
+        )
+    whole = {
+        "traceEvents": events,
+        "displayTimeUnit": "ms",
+        "otherData": {"made by": "procession.profile()", "began": profile.at},
+    }
+    return json.dumps(whole)
+
+
+def _names(threads: dict[tuple[int, str], int]) -> list[Event]:
+    found: list[Event] = []
+    ours = os.getpid()
+    pids = dict.fromkeys([ours, *(pid for pid, _ in threads)])
+    for order, pid in enumerate(pids):
+        name = f"this process ({pid})" if pid == ours else f"worker {pid}"
+        found += [
+            {"name": "process_name", "ph": "M", "pid": pid, "tid": 0, "args": {"name": name}},
+            {"name": "process_sort_index", "ph": "M", "pid": pid, "tid": 0}
+            | {"args": {"sort_index": order}},
+        ]
+    for (pid, thread), number in threads.items():
+        name = thread or "items"
+        found.append(
+            {"name": "thread_name", "ph": "M", "pid": pid, "tid": number, "args": {"name": name}}
+        )
+    return found
+
+
+def _call(number: int, call: CallRecord, began: float, closed: float | None) -> list[Event]:
+    common = {"cat": "call", "id": number, "pid": os.getpid(), "tid": 0}
+    begin: Event = {"name": f"{call.function}()", "ph": "b", "ts": _micro(call.began - began)}
+    begin["args"] = {
+        "items": call.items,
+        "errors": call.errors,
+        "retries": call.retries,
+        "bytes sent": call.traffic.bytes_out,
+        "bytes back": call.traffic.bytes_back,
+    }
+    ended = call.ended or max(closed or call.began, call.began)
+    end: Event = {"name": f"{call.function}()", "ph": "e", "ts": _micro(ended - began)}
+    return [begin | common, end | common]
+
+
+def _micro(seconds: float) -> float:
+    return round(max(0.0, seconds) * 1e6, 3)
