@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Stream(Iterator[Any]):
         self._record = record
         if record is not None:
             record.single = True
+            weakref.finalize(self, record.finish).atexit = False  # if it is forgotten half read
         self._source: IsolatedStream | None = source
         self._chunk = chunk
         self._item: Item = chunk.items[0]

@@ -14,6 +14,8 @@ from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from procession.backends.base import Chunk, End, Item, Reply
+from procession.engine.blame import Rules
+from procession.engine.decoding import outcome_of, value_of
 from procession.engine.plan import Settled
 from procession.engine.traffic import Traffic
 from procession.profiling.tracks import FINEST, Track
@@ -56,7 +58,7 @@ class CallRecord:
         items: Items that are over.
         here: How many of them ran in the thread that made the call.
         errors: How many of them failed, for good.
-        retries: How often an item was run again.
+        retries: How often an item was run again after it had failed.
         computing: Seconds in the function, in all workers together.
         crossing: Seconds that workers spent on pickling and unpickling.
         packing: Seconds that this process spent on pickling what it sent.
@@ -131,20 +133,20 @@ class CallRecord:
 
     def returned(self, chunk: Chunk, item: Item, reply: Reply, again: bool) -> Callable[..., Any]:
         """A single call has run, and may run once more; gives what rebuilds its result."""
-        from procession.engine.decoding import value_of
-
         self.traffic.moved(1, item.size, Settled(item, reply).size, reply.seconds)
         self.replied(chunk, [(item, reply)], [item] if again else [])
         return self.decoding(value_of)
 
     def settled(self, errors: int, again: int, end: End) -> None:
         """A chunk ended early: some of its items failed so, others will run once more."""
+        if end.kind == "cancelled":
+            return  # nobody wants them any more
         with self._lock:
             self.items += errors
             self.errors += errors
             self.lost += end.seconds
-            if end.index is not None:
-                self.retries += again > 0
+            if end.index is not None and not errors:
+                self.retries += again > 0  # the others of its chunk did not fail
 
     def ran_here(
         self,
@@ -216,16 +218,21 @@ class CallRecord:
         return timed, seconds
 
     def decoding(self, decode: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that rebuilds results here, with its time counted."""
+        """A function that rebuilds results here, with its time counted, and what it cannot."""
+        tells = decode is outcome_of
 
-        def timed(*args: Any) -> Any:
+        def timed(settled: Settled, rules: Rules) -> Any:
             begin = perf_counter()
+            wrong = True
             try:
-                return decode(*args)
+                result = decode(settled, rules)
+                wrong = tells and result.error is not None
+                return result
             finally:
                 spent = perf_counter() - begin
                 with self._lock:
                     self.unpacking += spent
+                    self.errors += wrong and settled.reply is not None and settled.reply.ok
 
         return timed
 

@@ -1,0 +1,1 @@
+"""What `procession.profile()` records and shows."""
