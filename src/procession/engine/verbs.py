@@ -85,7 +85,7 @@ def _prepare(
     )
     run = MapRun(plan, source, where.backend, notify)
     if since is not None:
-        run.record = begin(call.name, since, run.traffic)
+        run.record = begin(call.name, since, run.traffic, packed=True)
     if not serial and placement is None:
         return run, None
     header = header_here(call, style, args, kwargs)

@@ -62,7 +62,11 @@ os.register_at_fork(after_in_child=switch.forked)
 
 
 def begin(
-    function: str, since: float | None = None, traffic: Traffic | None = None
+    function: str,
+    since: float | None = None,
+    traffic: Traffic | None = None,
+    *,
+    packed: bool = False,
 ) -> CallRecord | None:
     """The record of a call that begins; `None` if nobody wants one.
 
@@ -72,13 +76,17 @@ def begin(
         function: Its name.
         since: When it began, if that was earlier.
         traffic: Where the bytes that it moves are counted, if they are.
+        packed: Whether the function and what goes to every item were pickled since then.
     """
     profiles = switch.open
     if not profiles or in_worker():
         return None
     from procession.profiling.recording import CallRecord
 
-    record = CallRecord(function, perf_counter() if since is None else since)
+    now = perf_counter()
+    record = CallRecord(function, now if since is None else since)
+    if packed:
+        record.packed(now - record.began)
     if traffic is not None:
         record.traffic = traffic
     for profile in profiles:
