@@ -26,6 +26,6 @@ def test_the_program_in_the_documentation(tmp_path: Path) -> None:
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.startswith("1 call, 1,000 items in ")
-    assert "digits()" in ran.stdout
+    assert "bits()" in ran.stdout
     assert (tmp_path / "run.html").stat().st_size > 0
     assert (tmp_path / "run.json").stat().st_size > 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -185,11 +187,20 @@ def test_a_profile_is_opened_once() -> None:
 
 def test_a_forked_child_records_nothing() -> None:
     """The profile that was open is its parent's."""
-    with procession.profile():
-        pid = os.fork()
-        if pid == 0:
-            os._exit(len(switch.open))
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    program = (
+        "import os, procession\n"
+        "from procession.profiling.switch import switch\n"
+        "with procession.profile():\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        os._exit(len(switch.open))\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(switch.open))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (ran.stdout, ran.stderr) == ("0 1\n", "")
 
 
 @pytest.mark.parametrize("wrong", ["run.txt", "run", "html"])
