@@ -1,7 +1,8 @@
 """What one call leaves behind while a profile is open: where its items ran, when, for how long.
 
 Times are those of `time.perf_counter`. On Linux, macOS and Windows that is one clock for all
-processes of a machine, so a worker's times stand beside ours as they are.
+processes of a machine, so a worker's times stand beside ours as they are. A backend whose workers
+are on other machines has to move the first entry of each `Reply.timing` by the clocks' difference.
 """
 
 from __future__ import annotations
