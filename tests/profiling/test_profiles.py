@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 import procession
 from procession import Profile
+from procession.engine.job import Call, make_job, single_job
 from procession.profiling.switch import switch
 from tests.profiling import functions as f
 
@@ -165,6 +167,20 @@ def test_nothing_before_and_nothing_after() -> None:
 
     assert recorded(p) == []
     assert switch.open == ()
+
+
+def test_workers_time_items_only_when_asked() -> None:
+    """A job tells the worker to time its items if a profile is open when it is made, else not."""
+
+    def timed() -> list[bool]:
+        call: Call = f.sent._call()  # type: ignore[attr-defined]
+        jobs = single_job(call), make_job(call, "value")
+        return [pickle.loads(job.header)[2].timed for job in jobs]
+
+    assert timed() == [False, False]
+    with procession.profile():
+        assert timed() == [True, True]
+    assert timed() == [False, False]
 
 
 def test_local_calls_are_not_recorded() -> None:
