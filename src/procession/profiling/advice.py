@@ -43,7 +43,7 @@ def losses(figures: Figures) -> list[tuple[float, str]]:
     if figures.starts:
         seconds = sum(stretch.startup for stretch in stretches)
         found.append((seconds, "starting workers (pools are kept: later calls do not wait)"))
-    moving = figures.packing + figures.unpacking + figures.crossing / max(1.0, lanes)
+    moving = figures.packing + figures.unpacking + figures.crossing / lanes
     found.append((moving, "pickling, here and in workers: send and return less"))
     fewer = sent / lanes - sent / cpus if lanes < cpus else 0.0
     found.append((fewer, f"{_plural(round(lanes), 'worker')} on {cpus} CPUs: raise workers="))
@@ -56,7 +56,7 @@ def losses(figures: Figures) -> list[tuple[float, str]]:
     )
     tail = sum(stretch.tail for stretch in stretches)
     found.append((tail, "workers with nothing left to do while the last items ran"))
-    found.append((figures.lost, "attempts whose worker was ended or died"))
+    found.append((figures.lost / lanes, "attempts whose worker was ended or died"))
     named = sum(seconds for seconds, _ in found if seconds > 0)
     rest = figures.seconds - figures.ideal - named
     found.append(
