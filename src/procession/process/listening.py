@@ -138,11 +138,13 @@ def _done(pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[Any
         return
     # Before anything changes: an interrupt from here on loses neither the replies nor the end.
     replies = messages.unpack_replies(message, segments, worker.receiver.passed)
-    worker.finals.append(_Final(worker, ticket, replies))
+    final = _Final(worker, ticket, replies)
+    worker.finals.append(final)
     if ticket.beside is not None:
         ticket.let_go(replies)
     with pool.lock:
         if worker.condemned():  # meanwhile
+            worker.finals.remove(final)
             return
         ticket.over = True
         worker.ticket = None
@@ -157,7 +159,7 @@ def _done(pool: WorkerPool, worker: Worker, message: Any, segments: Sequence[Any
         ticket.forget_timers()
     if used_up:
         reactor.call_later(_LATER, lambda: pool.retire(worker))
-    if given:
+    if given or pool.hiring.count:
         pool.hand_out(given)
 
 
@@ -172,15 +174,15 @@ class _Final:
 
     def __call__(self) -> None:
         try:
-            if self._ticket.over:  # else condemned, or interrupted, at the last instant
-                try:
-                    self._untold.pop()
-                except IndexError:
-                    return  # another thread tells it
-                self._tell()
-            self._worker.finals.remove(self)
-        except ValueError:
-            pass  # another thread has just removed it
+            if not self._ticket.over:
+                return  # it is just being read, or was condemned at the last instant
+            try:
+                self._untold.pop()
+            except IndexError:
+                return  # another thread tells it
+            self._tell()
+            if self in self._worker.finals:  # it is not if an interrupt came just after this
+                self._worker.finals.remove(self)
         except Exception:
             raise
         except BaseException:
