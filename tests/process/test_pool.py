@@ -29,6 +29,7 @@ from tests.process.jobs import (
     run,
     wait_for_file,
 )
+from tests.support.waiting import wait_until
 
 Make = Callable[..., ProcessBackend]
 
@@ -300,3 +301,16 @@ def test_the_clock_runs_before_a_worker_is_asked_to_stop() -> None:
     for timer in worker.timers:
         timer.cancel()
     assert clocks == [1]
+
+
+def test_a_reader_that_has_gone_blocks_nobody(backend: ProcessBackend) -> None:
+    """The lock of a thread that left amid a read is given back, and the worker goes on."""
+    job = job_of(double)
+    run(backend, job, [1])
+    (worker, *_) = backend._pool.workers
+    thread = threading.Thread(target=worker.reading.acquire)
+    thread.start()
+    thread.join()
+    wait_until(lambda: not worker.reading.locked())
+    assert run(backend, job, [2]).values == {0: 4}
+    assert worker in backend._pool.workers

@@ -156,9 +156,10 @@ class Worker:
         return True
 
     def _is_read(self) -> bool:
-        """Whether some thread is in a function that reads the channel."""
-        for top in sys._current_frames().values():
-            at: FrameType | None = top
+        """Whether some other thread is in a function that reads the channel."""
+        me = threading.get_ident()  # the pool's audit, which asks, has this worker at hand, too
+        for thread, top in sys._current_frames().items():
+            at: FrameType | None = None if thread == me else top
             while at is not None:
                 if at.f_code.co_filename.startswith(_HERE) and at.f_locals.get("worker") is self:
                     return True
