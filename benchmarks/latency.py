@@ -2,9 +2,11 @@
 
     python benchmarks/latency.py [--calls 300] [--context forkserver]
 
-Prints medians in microseconds of a warm ``submit(x).result()`` and of a call in a process of its
-own, and the cold start to the first result in milliseconds. The echo sends the same bytes to a
-process that sends them back, with one read and one write on each side. Others that are not
+Prints medians in microseconds of a warm ``submit(x).result()``, called in a row and with calls of
+all the others in between, and of a call in a process of its own; and the cold start to the first
+result in milliseconds. The echo sends the same bytes to a process that sends them back, with one
+read and one write on each side: where the kernel puts it (mostly on the caller's own processor,
+where nothing has to be woken on another one), and kept on another processor. Others that are not
 installed are left out.
 """
 
@@ -33,7 +35,7 @@ def echo_forever(connection: int) -> None:
 
 
 @contextmanager
-def raw_echo() -> Iterator[Call]:
+def raw_echo(*, across: bool = False) -> Iterator[Call]:
     import pickle
     import socket
 
@@ -50,12 +52,21 @@ def raw_echo() -> Iterator[Call]:
         os._exit(0)
     theirs.close()
     number = ours.fileno()
+    everywhere = os.sched_getaffinity(0)
+    here = min(everywhere)
+    if across:
+        os.sched_setaffinity(child, everywhere - {here} or {here})
 
     def call() -> None:
         os.write(number, data)
         os.read(number, 65536)
 
-    yield call
+    def call_from_here() -> None:
+        os.sched_setaffinity(0, {here})
+        call()
+        os.sched_setaffinity(0, everywhere)
+
+    yield call_from_here if across else call
     ours.close()
     os.waitpid(child, 0)
 
@@ -124,6 +135,7 @@ def mpire_pool(context: str) -> Iterator[Call]:
 
 POOLS: dict[str, Callable[[str], Any]] = {
     "raw pipe echo": lambda context: raw_echo(),
+    "raw pipe echo, across CPUs": lambda context: raw_echo(across=True),
     "procession": procession_pool,
     "ProcessPoolExecutor": standard_library,
     "multiprocessing.Pool": mp_pool,
@@ -153,14 +165,19 @@ def opened(makers: dict[str, Callable[[str], Any]], context: str) -> dict[str, t
     return ready
 
 
-def measure(calls: dict[str, tuple[Any, Call]], rounds: int, pause: float) -> None:
-    """Medians, one call of each in turn."""
+def measure(
+    calls: dict[str, tuple[Any, Call]], rounds: int, *, row: int = 1, pause: float = 0.0
+) -> None:
+    """Medians of calls, a row of so many of each in turn, whose first tenth does not count."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, (_, call) in calls.items():
-            begin = time.perf_counter()
-            call()
-            taken[name].append(time.perf_counter() - begin)
+            times: list[float] = []
+            for _ in range(row):
+                begin = time.perf_counter()
+                call()
+                times.append(time.perf_counter() - begin)
+            taken[name].append(statistics.median(times[row // 10 :]))
             time.sleep(pause)
     echo = statistics.median(next(iter(taken.values())))
     for name, times in taken.items():
@@ -170,18 +187,20 @@ def measure(calls: dict[str, tuple[Any, Call]], rounds: int, pause: float) -> No
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--calls", type=int, default=300, help="how many calls make a row")
     parser.add_argument("--context", default="forkserver")
     arguments = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {arguments.context}, {os.cpu_count()} CPUs\n")
     print("Cold start (imports of the library included)")
     pools = opened(POOLS, arguments.context)
     alone = opened(ALONE, arguments.context)
-    print("\nWarm call")
-    measure(pools, arguments.calls, 0.0)
+    print("\nWarm calls in a row")
+    measure(pools, 10, row=arguments.calls)
+    print("\nA warm call, with a call of each of the others before the next")
+    measure(pools, arguments.calls)
     print("\nA process of its own for each call, half a second between two calls")
-    measure({"raw pipe echo": pools["raw pipe echo"], **alone}, 10, 0.5)
-    for manager, _ in (*pools.values(), *alone.values()):
+    measure({"raw pipe echo": pools["raw pipe echo"], **alone}, 10, pause=0.5)
+    for manager, _ in reversed((*pools.values(), *alone.values())):
         manager.__exit__(None, None, None)
 
 

@@ -14,6 +14,7 @@ from procession.backends.base import Item, Job, Reply
 from procession.process import environment, lifeline, messages
 from procession.process.blackbox import BlackBox
 from procession.process.channel import Receiver, frame, parse, send_all
+from procession.process.haste import Haste
 from procession.process.starting import Descriptors
 
 __all__ = ["Plan", "main"]
@@ -71,6 +72,7 @@ class _Worker:
         self._runner = Runner()
         self._outbox = _Outbox(sock)
         self._inbox: list[Any] = []
+        self._haste = Haste(sock.fileno())
 
     def prepare(self, plan: Plan) -> bool:
         """Do all that comes before the first item. Whether the worker is ready."""
@@ -132,11 +134,14 @@ class _Worker:
         """Wait for one message; the parent's end counts as STOP."""
         while not self._inbox:
             try:
-                self._inbox.extend(self._receiver.read())
+                self._haste.wait(self._read)
             except (EOFError, OSError):  # it may have gone with a reply unread
                 return (messages.STOP,), ()
         received: tuple[tuple[Any, ...], Sequence[Any]] = self._inbox.pop(0)
         return received
+
+    def _read(self) -> None:
+        self._inbox.extend(self._receiver.read())
 
     def _run(self, task: messages.Task) -> None:
         self._box.chunk += 1

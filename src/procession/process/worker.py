@@ -18,6 +18,7 @@ from procession.backends.base import Job
 from procession.process import forks, lifeline, messages
 from procession.process.blackbox import BlackBox
 from procession.process.channel import Message, Receiver, Sender, frame
+from procession.process.haste import Haste
 from procession.process.reactor import READ, WRITE, reactor
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Worker:
         self.sock = sock
         self.box = box
         self.receiver = Receiver(sock)
+        self.haste = Haste(sock.fileno())
         self.reading = threading.Lock()
         self.finals: deque[Callable[[], None]] = deque()
         self.reader: tuple[int, Ticket] | None = None
@@ -128,7 +130,7 @@ class Worker:
             self.wait_readable(None)
             return
         try:
-            self.receiver.fetch()
+            self.haste.wait(self.receiver.fetch)
         except OSError:
             pass  # `read` says what is wrong
 
