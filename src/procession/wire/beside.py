@@ -14,7 +14,7 @@ from typing import Any
 from procession.wire.pickling import LARGE, Pickling, dumps
 from procession.wire.segments import AVAILABLE, Placed, segments
 
-__all__ = ["Broadcast", "dump_beside", "raw_beside", "stand_ins"]
+__all__ = ["ATOMS", "Broadcast", "dump_beside", "raw_beside", "stand_ins"]
 
 stand_ins: dict[int, Any] = {}
 """What goes into a pickle instead of an object, by the object's id: for objects of builtin types,
@@ -24,8 +24,8 @@ _MOST_ARGUMENTS = 64
 """Tuples and dicts of more elements are data rather than arguments, and not searched. A guess."""
 
 
-_INSIDE = frozenset({int, float, bool, complex, type(None)})
-"""Types of values that nothing ever stands for."""
+ATOMS = frozenset({int, float, bool, complex, type(None)})
+"""Types of values that nothing ever stands for, and that pickle as they are."""
 
 _type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
 
@@ -62,7 +62,7 @@ def dump_beside(
     Raises:
         Exception: As in `pickling.dumps`.
     """
-    if not AVAILABLE or type(value) in _INSIDE:
+    if not AVAILABLE or type(value) in ATOMS:
         return dumps(value, pickling), ()
     buffers: list[Any] = []
     blob = dumps(raw_beside(value), pickling, buffers)
@@ -86,7 +86,7 @@ def raw_beside(value: Any) -> Any:
 def _find(values: Iterable[Any], depth: int, found: dict[int, Any]) -> None:
     for value in values:
         kind = _type(value)
-        if kind in _INSIDE:
+        if kind in ATOMS:
             continue
         if stand_ins and id(value) in stand_ins:
             found[id(value)] = stand_ins[id(value)]
