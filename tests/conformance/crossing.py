@@ -6,6 +6,7 @@ import contextvars
 import logging
 import os
 import random
+import sys
 import warnings
 from typing import Any
 
@@ -130,3 +131,18 @@ def count_initializations(_: int) -> tuple[int, int]:
 def thread_settings(_: int) -> tuple[str | None, str | None]:
     """What OpenMP and OpenBLAS would be told here."""
     return os.environ.get("OMP_NUM_THREADS"), os.environ.get("OPENBLAS_NUM_THREADS")
+
+
+@parallel
+def has_rare(_: object) -> bool:
+    """Whether the module of a rare warning is loaded here."""
+    return "tests.conformance.rare" in sys.modules
+
+
+@parallel
+def warn_rarely(x: int) -> int:
+    """Give a warning whose module is loaded only now."""
+    from tests.conformance.rare import RareWarning
+
+    warnings.warn(f"rarely {x}", RareWarning, stacklevel=1)
+    return x

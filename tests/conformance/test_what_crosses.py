@@ -68,6 +68,51 @@ def test_warnings_come_home(place: Place) -> None:
     assert ours[0].filename == c.__file__
 
 
+@pytest.mark.parametrize("context", ["spawn", "forkserver"])
+def test_a_filter_loads_nothing(context: str) -> None:
+    """A worker does not import a module only because a filter of the caller's names its class."""
+    from tests.conformance.rare import RareWarning
+
+    fresh = {"backend": "process", "context": context, "max_tasks_per_worker": 1}
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.filterwarnings("ignore", category=RareWarning)
+        assert c.has_rare.with_options(**fresh).submit(1).result() is False
+        assert c.warn_rarely.with_options(**fresh).submit(1).result() == 1
+
+
+@pytest.mark.parametrize("context", ["spawn", "forkserver"])
+@pytest.mark.parametrize("strict", ["by itself", "but for others"])
+def test_filters_hold_from_the_first_item_if_one_raises(context: str, strict: str) -> None:
+    """Where warnings are to be errors, or all but some, the first item is judged right already."""
+    from tests.conformance.rare import RareWarning
+
+    fresh = {"backend": "process", "context": context, "max_tasks_per_worker": 1}
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        if strict == "by itself":
+            warnings.filterwarnings("error", category=RareWarning)
+            with pytest.raises(RareWarning, match="rarely 1"):
+                c.warn_rarely.with_options(**fresh).submit(1).result()
+        else:
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", category=RareWarning)
+            assert c.warn_rarely.with_options(**fresh).submit(1).result() == 1
+
+
+def test_a_filter_holds_once_its_module_is_loaded(processes: Place) -> None:
+    """What a filter of a late module ignores is not seen, whichever item loaded the module."""
+    from tests.conformance.rare import RareWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.resetwarnings()
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", message="rarely 2", category=RareWarning)
+        assert at(processes, c.warn_rarely, chunk=1).map([1, 2, 3]) == [1, 2, 3]
+    rare = [str(each.message) for each in caught if each.category is RareWarning]
+    assert sorted(rare) == ["rarely 1", "rarely 3"]
+
+
 def test_forwarding_can_be_switched_off(processes: Place, caplog: pytest.LogCaptureFixture) -> None:
     """`forward_logs=False` keeps logs, warnings and context where they are."""
     token = c.variable.set("of the caller")

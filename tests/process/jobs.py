@@ -125,6 +125,11 @@ def pid(_: Any) -> int:
     return os.getpid()
 
 
+def alarm(_: Any) -> Any:
+    """What SIGALRM means here."""
+    return signal.getsignal(signal.SIGALRM)
+
+
 def die(how: str) -> str:
     """End this process in the given way; an unknown way is no way."""
     if how == "exit":

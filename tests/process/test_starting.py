@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ from procession.backends.process import ProcessBackend, WorkerSpec
 from procession.errors import OptionError
 from procession.process.starting import METHODS
 from tests.process.jobs import (
+    alarm,
     die_in_initialiser,
     double,
     draw,
@@ -226,3 +228,9 @@ def test_a_long_temporary_folder_does_not_matter(tmp_path: Path) -> None:
     )
     assert (done.stdout, done.stderr) == ("3\n", "")
     assert os.listdir(folder) == []
+
+
+def test_the_alarm_of_the_fork_server_is_its_own(make: Make) -> None:
+    """SIGALRM, by which the server imports more in time, means nothing of the kind in a worker."""
+    seen = run(make(context="forkserver"), job_of(alarm), [None]).values[0]
+    assert seen == signal.getsignal(signal.SIGALRM)

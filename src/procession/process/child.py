@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from procession.backends.base import Item, Job, Reply
@@ -93,10 +93,11 @@ class _Worker:
         return True
 
     def _rehearse(self) -> None:
-        """Run an item of no meaning: what a first item loads and touches costs 2 ms.
+        """Run an item of no meaning: what a first item loads and touches costs 2 to 20 ms.
 
         Worth it where a worker waits for a single call.
         """
+        _import(environment.ITEMS_NEED)
         from procession.wire.functions import dump_function
         from procession.wire.pickling import dumps
         from procession.worker.run import Settings, pack_header
@@ -178,15 +179,19 @@ def _prepare(plan: Plan) -> None:
         from procession.worker.seeding import reseed_after_fork
 
         reseed_after_fork()
-    for module in plan.preload:
-        try:
-            __import__(module)
-        except Exception:
-            continue  # the item that needs it raises it again, where it can be told
+    _import(plan.preload)
     if plan.initializer:
         from procession.worker.initializing import run_initializer
 
         run_initializer(plan.initializer)
+
+
+def _import(modules: Iterable[str]) -> None:
+    for module in modules:
+        try:
+            __import__(module)
+        except Exception:
+            continue  # the item that needs it raises it again, where it can be told
 
 
 class _Outbox:

@@ -13,10 +13,22 @@ from typing import Any, NamedTuple
 
 from procession.process.blackbox import BlackBox
 
-__all__ = ["DUMP_SIGNAL", "Surroundings", "end_normally", "observe", "set_up", "surroundings"]
+__all__ = [
+    "DUMP_SIGNAL",
+    "ITEMS_NEED",
+    "Surroundings",
+    "end_normally",
+    "observe",
+    "set_up",
+    "surroundings",
+]
 
 DUMP_SIGNAL: int = int(signal.SIGRTMAX) - 3 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR2)
 """Makes a worker write the stacks of its threads, also while C code holds the GIL."""
+
+ITEMS_NEED = ("logging", "cloudpickle")
+"""What most workers import for their first item, if they have not before: as their caller logs, and
+as functions of ``__main__`` go by value."""
 
 
 class Surroundings(NamedTuple):
@@ -51,6 +63,10 @@ def set_up(method: str, around: Surroundings | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # In a background group of a terminal with `stty tostop`, printing would stop the worker.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    if method == "forkserver":
+        from procession.process import server  # it has forked us, so it is loaded
+
+        server.give_back_alarm()
     if method == "fork":
         signal.set_wakeup_fd(-1)
         _become_main_thread()

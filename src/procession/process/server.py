@@ -19,14 +19,14 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from multiprocessing import forkserver, process, spawn, util
 from typing import Any
 
 from procession.process import forks
 
-__all__ = ["Server", "current", "in_use", "serve", "stop_all"]
+__all__ = ["Server", "current", "give_back_alarm", "in_use", "serve", "stop_all"]
 
 _AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 _MOST = 4
@@ -39,8 +39,15 @@ _PRELOAD = (
     "procession.wire.functions",
     "procession.wire.exceptions",
 )
+_SOON = 0.3
+"""Seconds after its start at which the server imports what most items need: some 20 ms, for which
+the first ones of a program had better not wait. A guess: the first workers are up."""
+
 _PATIENCE = 2.0
 """Seconds a server gets to end when asked, until it is killed. It needs a millisecond."""
+
+_alarm: Any = signal.SIG_DFL
+"""What SIGALRM meant to the server before."""
 
 _lock = threading.Lock()
 _servers: OrderedDict[tuple[Any, ...], Server] = OrderedDict()
@@ -237,7 +244,19 @@ def serve(listener: int, alive: int) -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    for module in _PRELOAD:
+    _import(_PRELOAD)
+    global _alarm
+    _alarm = signal.signal(signal.SIGALRM, _import_more)
+    signal.setitimer(signal.ITIMER_REAL, _SOON)
+    sys.excepthook = _except_orphans
+    try:
+        forkserver.main(listener, alive, [])
+    except (EOFError, ConnectionError):
+        pass  # the client went amid a request: nobody is there to be served
+
+
+def _import(modules: Iterable[str]) -> None:
+    for module in modules:
         try:
             __import__(module)
         except Exception:
@@ -245,11 +264,19 @@ def serve(listener: int, alive: int) -> None:
     # What the collector does not visit is not copied in each forked worker.
     gc.collect()
     gc.freeze()
-    sys.excepthook = _except_orphans
-    try:
-        forkserver.main(listener, alive, [])
-    except (EOFError, ConnectionError):
-        pass  # the client went amid a request: nobody is there to be served
+
+
+def _import_more(*_: object) -> None:
+    """Import the rest, between two requests or amid one; in the server only."""
+    from procession.process.environment import ITEMS_NEED
+
+    give_back_alarm()
+    _import(ITEMS_NEED)
+
+
+def give_back_alarm() -> None:
+    """Let SIGALRM mean what it meant: here when it has come, and in each forked worker."""
+    signal.signal(signal.SIGALRM, _alarm)
 
 
 def _except_orphans(kind: type[BaseException], error: BaseException, trace: Any) -> None:

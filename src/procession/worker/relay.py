@@ -123,6 +123,7 @@ def _manners() -> bytes:
 def _dump_manners(levels: dict[str, int] | None, filters: list[Any]) -> bytes:
     import pickle
 
+    filters = list(map(_portable, filters))
     if all(map(_plain_filter, filters)):
         # Not by our own pickler: the usual filters name ``__main__``, as text, and looking into
         # that would load cloudpickle.
@@ -135,9 +136,26 @@ def _dump_manners(levels: dict[str, int] | None, filters: list[Any]) -> bytes:
         return dumps((levels, [each for each in filters if _plain_filter(each)]), "by-value")
 
 
+def _portable(each: Any) -> Any:
+    """A filter, with the name of its category where a worker can import that.
+
+    A worker does not, unless some filter turns warnings into errors: as long as a category's module
+    is not loaded nobody gives such a warning, the caller's own filters judge what comes home, and
+    numpy, whose filters are in each caller that has loaded it, takes 50 ms.
+    """
+    action, message, category, module, line = each
+    if category.__module__ == "builtins":
+        return each
+    from procession.wire.importing import importable, resolves
+
+    if importable(category.__module__) and resolves(category):
+        return action, message, (category.__module__, category.__qualname__), module, line
+    return each
+
+
 def _plain_filter(each: Any) -> bool:
-    module: str = each[2].__module__
-    return module == "builtins"
+    category = each[2]
+    return type(category) is tuple or category.__module__ == "builtins"
 
 
 def replay(extras: Any) -> None:
@@ -189,6 +207,7 @@ class Recorder:
         self._warned: list[tuple[Any, ...]] = []
         self._levels: dict[str, int] | None = None
         self._manners = b""
+        self._waiting: set[str] = set()  # modules whose warnings are filtered once they are loaded
         self._handler: Any = None
         self._shows: Any = self._show
 
@@ -197,7 +216,7 @@ class Recorder:
         import warnings
 
         warnings.showwarning = self._shows
-        if out.manners == self._manners:
+        if out.manners == self._manners and not any(map(sys.modules.__contains__, self._waiting)):
             return
         from procession.wire.pickling import loads
 
@@ -205,8 +224,24 @@ class Recorder:
         self._manners = out.manners
         if levels is not None:
             self._adopt_levels(levels)
-        warnings.filters[:] = filters  # type: ignore[index]
+        warnings.filters[:] = self._filters(filters)  # type: ignore[index]
         warnings._filters_mutated()  # type: ignore[attr-defined]
+
+    def _filters(self, portable: list[Any]) -> list[Any]:
+        """The filters whose categories can be there by now."""
+        self._waiting.clear()
+        wanted = any(each[0] == "error" for each in portable)
+        filters: list[Any] = []
+        for action, message, category, module, line in portable:
+            if type(category) is tuple:
+                found = _category(*category, wanted=wanted)
+                if found is None:
+                    if category[0] not in sys.modules:
+                        self._waiting.add(category[0])
+                    continue
+                category = found
+            filters.append((action, message, category, module, line))
+        return filters
 
     def _adopt_levels(self, levels: dict[str, int]) -> None:
         import logging
@@ -245,6 +280,19 @@ class Recorder:
                 (UserWarning(f"{c.__name__}: {m}"), UserWarning, f, n) for m, c, f, n in warned
             ]
             return dumps(([_plain(fields) for fields in records], plain), "by-value")
+
+
+def _category(module: str, qualname: str, *, wanted: bool) -> Any:
+    """A warning class; `None` if its module is not loaded, or has it no more."""
+    try:
+        if wanted:
+            __import__(module)
+        found: Any = sys.modules[module]
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except Exception:
+        return None
+    return found if isinstance(found, type) and issubclass(found, Warning) else None
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:

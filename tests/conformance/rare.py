@@ -1,0 +1,5 @@
+"""A warning of a module that workers load late, or never."""
+
+
+class RareWarning(UserWarning):
+    """Given by nobody but `crossing.warn_rarely`."""
