@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from procession.configuration import OptionValues
 from tests.conformance import crossing as c
 from tests.conformance import functions as f
 from tests.conformance.places import PLACES, Place, at
@@ -68,12 +69,17 @@ def test_warnings_come_home(place: Place) -> None:
     assert ours[0].filename == c.__file__
 
 
+def _fresh(context: str) -> OptionValues:
+    """Options for workers that have loaded nothing but what their item asks for."""
+    return {"backend": "process", "context": context, "max_tasks_per_worker": 1}
+
+
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 def test_a_filter_loads_nothing(context: str) -> None:
     """A worker does not import a module only because a filter of the caller's names its class."""
     from tests.conformance.rare import RareWarning
 
-    fresh = {"backend": "process", "context": context, "max_tasks_per_worker": 1}
+    fresh = _fresh(context)
     with warnings.catch_warnings():
         warnings.resetwarnings()
         warnings.filterwarnings("ignore", category=RareWarning)
@@ -87,7 +93,7 @@ def test_filters_hold_from_the_first_item_if_one_raises(context: str, strict: st
     """Where warnings are to be errors, or all but some, the first item is judged right already."""
     from tests.conformance.rare import RareWarning
 
-    fresh = {"backend": "process", "context": context, "max_tasks_per_worker": 1}
+    fresh = _fresh(context)
     with warnings.catch_warnings():
         warnings.resetwarnings()
         if strict == "by itself":

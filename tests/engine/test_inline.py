@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 import procession
 from procession import parallel
+from procession.engine.mapping import MapRun
 from tests.support.waiting import wait_for_file
 
 FEW = 30
@@ -98,3 +100,56 @@ def test_progress_counts_each_item_once(verb: str, tmp_path: Path) -> None:
     assert len(list(VERBS[verb](shown, list(range(FEW)), -1, tmp_path))) == FEW
     assert told[-1] == (FEW, FEW)
     assert told == sorted(told)
+
+
+@parallel(workers=2)
+def wait_for(x: int, hangs: int, folder: Path) -> int:
+    """Item `hangs` waits for the last one, which leaves a mark."""
+    if x == hangs:
+        wait_for_file(folder / "mark")
+    if x == FEW:
+        (folder / "mark").touch()
+    return x
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("hangs", [0, 1])
+def test_tiny_the_last_time_is_no_promise(verb: str, hangs: int, tmp_path: Path) -> None:
+    """Where items were tiny in one map, the next begins here; what then hangs here keeps nobody."""
+    procession.shutdown()
+    items = list(range(FEW + 1))
+    list(VERBS[verb](wait_for, items, -1, tmp_path))
+    (tmp_path / "mark").unlink()
+    wait_for.submit(-1, -2, tmp_path).result()
+    assert list(VERBS[verb](wait_for, items, hangs, tmp_path)) == items
+
+
+@parallel(workers=2)
+def first_waits(x: int, folder: Path) -> int:
+    """Item 0 is not over before the last one has been run for a while."""
+    if x == 0:
+        wait_for_file(folder / "last")
+        time.sleep(0.2)
+    if x == FEW:
+        (folder / "last").touch()
+    return x
+
+
+def test_the_caller_sleeps_when_nothing_is_left_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it has run the last tiny items, the caller's thread waits for the others asleep.
+
+    It asked without end, and kept the thread that reads from the workers from the GIL.
+    """
+    first_waits.submit(-1, tmp_path).result()
+    waits: list[float | None] = []
+    wait = MapRun.wait
+
+    def counted(run: MapRun, timeout: float | None = None) -> None:
+        waits.append(timeout)
+        wait(run, timeout)
+
+    monkeypatch.setattr(MapRun, "wait", counted)
+    assert first_waits.map(range(FEW + 1), tmp_path) == list(range(FEW + 1))
+    assert len(waits) < 3 * FEW

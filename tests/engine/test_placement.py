@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from procession.engine.placement import Placement
+from procession.engine.placement import Pace, Placement
 
 
 def placement(item: float, *, pack: float = 1e-6, workers: int = 2) -> Placement:
@@ -59,3 +59,17 @@ def test_times_follow_a_change() -> None:
     for _ in range(5):
         made.ran(1, 5e-3)
     assert not made.here(None)
+
+
+def test_a_map_begins_where_the_last_one_was_best() -> None:
+    """What one map has measured says where the next one begins, and no more than that."""
+    pace = Pace()
+    first = Placement(2, pace)
+    assert not first.begins_here(1000)
+    first.packed(1, 1e-6)
+    first.ran(1, 1e-6)
+    second = Placement(2, pace)
+    assert second.begins_here(1000)
+    assert not second.here(1000)
+    second.ran(1, 5e-3)
+    assert not Placement(2, pace).begins_here(1000)

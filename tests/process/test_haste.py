@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from procession.process import haste
 
 
@@ -17,6 +18,7 @@ class Clock:
         self.now = 100.0
 
     def __call__(self) -> float:
+        """The time."""
         return self.now
 
 
@@ -52,6 +54,7 @@ class Line:
 
 @pytest.fixture
 def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """A line of a process with two processors."""
     clock = Clock()
     monkeypatch.setattr(haste, "perf_counter", clock)
     monkeypatch.setattr(haste, "usable_cpus", lambda: 2)
@@ -62,6 +65,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
 
 
 def in_a_loop(line: Line) -> None:
+    """Ten messages, one soon after the other."""
     for _ in range(10):
         line.message(50e-6)
 

@@ -162,7 +162,7 @@ def _resolve(
     if seen != _last_environment:
         environment.warn_of_strangers()
         _last_environment = seen
-    outside = environment.overrides()
+    outside = environment.overrides() if any(seen) else {}
     layers = (
         _Layer("procession.configure()", configured),
         _Layer("procession.options()", scoped),

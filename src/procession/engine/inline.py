@@ -93,6 +93,7 @@ class Inline:
             self._function, self._each_took = run.record.timed(self._function)
         self._alarm: Alarm | None = None
         self._checked = serial
+        self._warm = False
         # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
         free = whole and run.intake.source.inert
         self._most = _WHOLE_ITEMS if free else min(_SLICE_ITEMS, run.plan.window)
@@ -101,9 +102,10 @@ class Inline:
         self.seconds = 0.0
         """How long the last slice took."""
 
-    def begin(self) -> None:
-        """Run items here from now on."""
+    def begin(self, *, warm: bool = False) -> None:
+        """Run items here from now on; `warm` says that a pool is up, which they can go to."""
         self._run.here = True
+        self._warm = warm
 
     def end(self) -> None:
         """The map is over."""
@@ -287,7 +289,7 @@ class Inline:
         if not self._single:
             self._grow(seconds, len(values))
         stays = placement is None or placement.here(run.intake.remaining)
-        if not self._serial and run.replies and not stays:
+        if not self._serial and (run.replies or self._warm) and not stays:
             run.here = False
             run.go()
         return Slice(start, out, failed)

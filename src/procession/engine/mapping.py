@@ -143,7 +143,8 @@ class MapRun:
     def wait(self, timeout: float | None = None) -> None:
         """Sleep until something may have changed for the consumer."""
         with self.lock:
-            if self.over or self.here or self.failure or self._ready.has(self.intake.delivered):
+            here = self.here and self.intake.any
+            if self.over or here or self.failure or self._ready.has(self.intake.delivered):
                 return
             bell = self._bells.add()
         bell.wait(timeout)

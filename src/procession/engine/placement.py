@@ -7,7 +7,7 @@ shorter than what it costs to send them, or when so little is left that one roun
 
 from __future__ import annotations
 
-__all__ = ["Placement"]
+__all__ = ["Pace", "Placement"]
 
 SHIP_SECONDS = 8e-6
 """What this process spends on an item beside pickling it: bookkeeping, its share of a message, and
@@ -26,24 +26,54 @@ _MEMORY = 0.5
 """Weight of the newest measurement in the running mean. A guess."""
 
 
-class Placement:
-    """What one map has measured so far, and where its next items had better run."""
+class Pace:
+    """How long a function's items took in its last map; kept with the function.
 
-    def __init__(self, workers: int) -> None:
+    It only says where a map begins: from its first item on, what the map measures itself counts.
+    """
+
+    __slots__ = ("item", "pack")
+
+    def __init__(self) -> None:
+        self.item: float | None = None
+        self.pack = 0.0
+
+
+class Placement:
+    """What one map has measured so far, and where its next items had better run.
+
+    Args:
+        workers: How many items can run at once in the pool.
+        pace: What is known of the function; takes what this map measures.
+    """
+
+    def __init__(self, workers: int, pace: Pace | None = None) -> None:
         self.workers = max(1, workers)
         self.item: float | None = None
         self.pack = 0.0
+        self._pace = Pace() if pace is None else pace
 
     def ran(self, items: int, seconds: float) -> None:
         """So many items took so many seconds of the function's own time."""
         if items:
             mean = seconds / items
             self.item = mean if self.item is None else self.item + _MEMORY * (mean - self.item)
+            self._pace.item = self.item
 
     def packed(self, items: int, seconds: float) -> None:
         """So many items took so many seconds to pickle."""
         if items:
             self.pack += _MEMORY * (seconds / items - self.pack) if self.pack else seconds / items
+            self._pace.pack = self.pack
+
+    def begins_here(self, items: int | None) -> bool:
+        """Whether a map of so many items, if that is known, is to begin here though a pool is up.
+
+        Only if the function's last items were tiny: to send one, and to wait for its reply before
+        any other is sent, takes longer than all of a short map.
+        """
+        pace = self._pace
+        return pace.item is not None and self._here(items, pace.item, pace.pack)
 
     def here(self, remaining: int | None, seconds: float | None = None) -> bool:
         """Whether the next items are done sooner here than in a warm pool.
@@ -53,14 +83,15 @@ class Placement:
             seconds: What an item takes, if something newer is known than the mean.
         """
         item = self.item if seconds is None else seconds
-        if item is None:
-            return False
+        return item is not None and self._here(remaining, item, self.pack)
+
+    def _here(self, remaining: int | None, item: float, pack: float) -> bool:
         if self.workers == 1 and item < 1e-3:
             return True
         if remaining is not None and remaining * item <= ROUND_TRIP_SECONDS:
             return True
-        ship = SHIP_SECONDS + 2 * self.pack
-        return item <= max(ship, (item + WORKER_SECONDS + self.pack) / self.workers)
+        ship = SHIP_SECONDS + 2 * pack
+        return item <= max(ship, (item + WORKER_SECONDS + pack) / self.workers)
 
     def worth_starting(self, remaining: int | None) -> bool:
         """Whether a cold pool is worth its start, as far as is known."""

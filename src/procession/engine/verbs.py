@@ -14,7 +14,7 @@ from procession.engine.decoding import outcome_of, value_of
 from procession.engine.inline import Inline
 from procession.engine.job import Call, header_here, initialized, make_job, packer, rules_of
 from procession.engine.mapping import MapRun
-from procession.engine.placement import Placement
+from procession.engine.placement import Pace, Placement
 from procession.engine.plan import Plan
 from procession.engine.progress import open_progress
 from procession.engine.routing import Where
@@ -64,7 +64,7 @@ def _prepare(
         out_of_band=where.out_of_band,
     )
     workers = 1 if serial else options.workers
-    placement = Placement(workers) if where.inline and not serial else None
+    placement = Placement(workers, _pace(call)) if where.inline and not serial else None
     window = options.window or _WINDOW_PER_WORKER * workers
     chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
     plan = Plan(
@@ -94,7 +94,19 @@ def _prepare(
     inline = Inline(run, header, single=single, whole=whole, serial=serial, crossing=crosses)
     if serial or not registry.is_warm(where.choice):
         inline.begin()
+    elif placement is not None and placement.begins_here(source.length):
+        inline.begin(warm=True)
     return run, inline
+
+
+def _pace(call: Call) -> Pace | None:
+    """What is known of the times of the function's items."""
+    if call.decorated is None:
+        return None
+    if call.decorated._self_pace is None:
+        call.decorated._self_pace = Pace()
+    pace: Pace = call.decorated._self_pace
+    return pace
 
 
 def map_list(

@@ -18,6 +18,13 @@ _RECORDS_PER_ITEM = 10_000
 """Log records kept per item; what is above it is counted, not kept. A guess, not measured."""
 
 
+class _Named(NamedTuple):
+    """The category of a filter, by name."""
+
+    module: str
+    qualname: str
+
+
 class Outgoing(NamedTuple):
     """What a worker takes over from the caller.
 
@@ -149,13 +156,14 @@ def _portable(each: Any) -> Any:
     from procession.wire.importing import importable, resolves
 
     if importable(category.__module__) and resolves(category):
-        return action, message, (category.__module__, category.__qualname__), module, line
+        named = _Named(category.__module__, category.__qualname__)
+        return action, message, named, module, line
     return each
 
 
 def _plain_filter(each: Any) -> bool:
     category = each[2]
-    return type(category) is tuple or category.__module__ == "builtins"
+    return type(category) is _Named or category.__module__ == "builtins"
 
 
 def replay(extras: Any) -> None:
@@ -233,13 +241,13 @@ class Recorder:
         wanted = any(each[0] == "error" for each in portable)
         filters: list[Any] = []
         for action, message, category, module, line in portable:
-            if type(category) is tuple:
-                found = _category(*category, wanted=wanted)
-                if found is None:
-                    if category[0] not in sys.modules:
-                        self._waiting.add(category[0])
+            if type(category) is _Named:
+                home, qualname = category
+                category = _category(home, qualname, wanted=wanted)
+                if category is None:
+                    if home not in sys.modules:
+                        self._waiting.add(home)
                     continue
-                category = found
             filters.append((action, message, category, module, line))
         return filters
 
