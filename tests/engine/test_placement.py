@@ -73,3 +73,14 @@ def test_a_map_begins_where_the_last_one_was_best() -> None:
     assert not second.here(1000)
     second.ran(1, 5e-3)
     assert not Placement(2, pace).begins_here(1000)
+
+
+def test_a_first_pickle_in_the_cold_keeps_nothing_here() -> None:
+    """A first small argument that took long to pickle does not make sending look expensive."""
+    made = Placement(2)
+    made.packed(1, 60e-6, size=20)
+    made.ran(1, 50e-6)
+    assert not made.here(1000)
+    for _ in range(4):
+        made.packed(8, 8 * 60e-6, size=160)
+    assert made.here(1000)

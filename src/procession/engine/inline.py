@@ -206,14 +206,14 @@ class Inline:
         self._checked = True
         begin = perf_counter()
         try:
-            self._run.plan.pack(start, values[0])
+            item = self._run.plan.pack(start, values[0])
         except Exception as error:
             self._run.intake.give_back(start + 1, values[1:])
             if self._run.record is not None:
                 self._run.record.packed(perf_counter() - begin, refused=1)
             return Slice(start, [], Settled(Item(start, values[0]), None, error))
         if self._run.plan.placement is not None:
-            self._run.plan.placement.packed(1, perf_counter() - begin)
+            self._run.plan.placement.packed(1, perf_counter() - begin, item.size)
         return None
 
     def _all(self, left: Iterator[Any]) -> list[Any]:

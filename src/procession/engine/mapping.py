@@ -308,7 +308,8 @@ class MapRun:
             except Exception as error:
                 refused.append(Settled(Item(index, value), None, error))
         if self.plan.placement is not None:
-            self.plan.placement.packed(len(values), perf_counter() - begin)
+            size = sum([item.size for item in items])
+            self.plan.placement.packed(len(values), perf_counter() - begin, size)
         if self.record is not None:
             self.record.packed(perf_counter() - begin, len(refused))
         self.settle(refused)
