@@ -30,10 +30,9 @@ class Line:
         self.haste = haste.Haste(descriptor)
         self.asked = 0
         self.coming = 0.0
-        ask: Any = self._ask
-        self.haste._ask = ask
+        self.haste.ask = self._ask
 
-    def _ask(self, timeout: int) -> list[Any]:
+    def _ask(self, timeout: float | None) -> list[Any]:
         assert timeout == 0
         self.asked += 1
         self.clock.now += 1e-6

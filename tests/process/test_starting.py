@@ -15,6 +15,7 @@ import pytest
 
 from procession.backends.process import ProcessBackend, WorkerSpec
 from procession.errors import OptionError
+from procession.process import server
 from procession.process.starting import METHODS
 from tests.process.jobs import (
     alarm,
@@ -232,5 +233,6 @@ def test_a_long_temporary_folder_does_not_matter(tmp_path: Path) -> None:
 
 def test_the_alarm_of_the_fork_server_is_its_own(make: Make) -> None:
     """SIGALRM, by which the server imports more in time, means nothing of the kind in a worker."""
+    server.stop_all()  # a new one forks its first worker before its alarm
     seen = run(make(context="forkserver"), job_of(alarm), [None]).values[0]
     assert seen == signal.getsignal(signal.SIGALRM)

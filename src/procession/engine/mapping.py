@@ -307,8 +307,8 @@ class MapRun:
                 items.append(self.plan.pack(index, value))
             except Exception as error:
                 refused.append(Settled(Item(index, value), None, error))
+        size = sum([item.size for item in items])
         if self.plan.placement is not None:
-            size = sum([item.size for item in items])
             self.plan.placement.packed(len(values), perf_counter() - begin, size)
         if self.record is not None:
             self.record.packed(perf_counter() - begin, len(refused))
@@ -321,7 +321,7 @@ class MapRun:
             if self.closed:
                 return
             self._flight[chunk] = {item.index: item for item in items}
-            self._bytes += sum(item.size for item in items)
+            self._bytes += size
         if self.record is not None:
             self.record.sent(chunk)
         try:

@@ -71,11 +71,15 @@ class Placement:
         The first time is measured in the cold, where it may be ten times what the others take, and
         on it hangs where they run: so it counts for no more than slow pickling of that size.
         """
-        if items and size is not None and not self.pack:
-            seconds = min(seconds, items * FIRST_PICKLE_SECONDS + size * SLOW_PICKLE_SECONDS)
-        if items:
-            self.pack += _MEMORY * (seconds / items - self.pack) if self.pack else seconds / items
-            self._pace.pack = self.pack
+        if not items:
+            return
+        if self.pack:
+            self.pack += _MEMORY * (seconds / items - self.pack)
+        else:
+            if size is not None:
+                seconds = min(seconds, items * FIRST_PICKLE_SECONDS + size * SLOW_PICKLE_SECONDS)
+            self.pack = seconds / items
+        self._pace.pack = self.pack
 
     def begins_here(self, items: int | None) -> bool:
         """Whether a map of so many items, if that is known, is to begin here though a pool is up.

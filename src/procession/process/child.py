@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from procession.backends.base import Item, Job, Reply
@@ -97,7 +97,7 @@ class _Worker:
 
         Worth it where a worker waits for a single call.
         """
-        _import(environment.ITEMS_NEED)
+        environment.load(environment.ITEMS_NEED)
         from procession.wire.functions import dump_function
         from procession.wire.pickling import dumps
         from procession.worker.run import Settings, pack_header
@@ -179,19 +179,11 @@ def _prepare(plan: Plan) -> None:
         from procession.worker.seeding import reseed_after_fork
 
         reseed_after_fork()
-    _import(plan.preload)
+    environment.load(plan.preload)
     if plan.initializer:
         from procession.worker.initializing import run_initializer
 
         run_initializer(plan.initializer)
-
-
-def _import(modules: Iterable[str]) -> None:
-    for module in modules:
-        try:
-            __import__(module)
-        except Exception:
-            continue  # the item that needs it raises it again, where it can be told
 
 
 class _Outbox:

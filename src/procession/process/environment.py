@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from procession.process.blackbox import BlackBox
@@ -18,6 +19,7 @@ __all__ = [
     "ITEMS_NEED",
     "Surroundings",
     "end_normally",
+    "load",
     "observe",
     "set_up",
     "surroundings",
@@ -90,6 +92,15 @@ def set_up(method: str, around: Surroundings | None) -> None:
                 file.write("1000")
         except OSError:
             pass
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import what will be needed, as far as it can be imported."""
+    for module in modules:
+        try:
+            __import__(module)
+        except Exception:
+            continue  # the item that needs it raises it again, where it can be told
 
 
 def _become_main_thread() -> None:

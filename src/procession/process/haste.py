@@ -11,7 +11,7 @@ asked first), and where tasks take their time, it only takes a processor from ot
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from procession.cpus import usable_cpus
@@ -47,15 +47,18 @@ class Haste:
 
     Args:
         descriptor: What is read from.
+
+    Attributes:
+        ask: Waits so many milliseconds (`None`: for ever) until something can be read; `poll`'s.
     """
 
-    __slots__ = ("_ask", "_credit", "_ended", "_price")
+    __slots__ = ("_credit", "_ended", "_price", "ask")
 
     def __init__(self, descriptor: int) -> None:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        self._ask = poll.poll
-        self._credit = -_ENOUGH if usable_cpus() > 1 else _NEVER
+        self.ask: Callable[[float | None], Sequence[object]] = poll.poll
+        self._credit = -_ENOUGH
         self._price = _ENOUGH
         self._ended = 0.0
 
@@ -67,7 +70,7 @@ class Haste:
         began = perf_counter()
         asks = self._credit >= 0 and began - self._ended <= _LOOP
         if asks:
-            ask, until = self._ask, began + _SPIN
+            ask, until = self.ask, began + _SPIN
             while not ask(0) and perf_counter() < until:
                 pass
         receive()
@@ -75,6 +78,8 @@ class Haste:
         if ended - began <= _SHORT and ended - self._ended <= _LOOP:
             if not asks:
                 self._credit += 1
+                if not self._credit and usable_cpus() == 1:
+                    self._credit = _NEVER
             elif self._price > _ENOUGH:
                 self._price -= 1
         elif asks:

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, process, spawn, util
 from typing import Any
 
-from procession.process import forks
+from procession.process import environment, forks
 
 __all__ = ["Server", "current", "give_back_alarm", "in_use", "serve", "stop_all"]
 
@@ -64,10 +64,8 @@ forks.renew_in_child(_renew)
 
 def current() -> Server:
     """The server for the environment as it is now, in this process."""
-    environment = tuple(
-        sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START))
-    )
-    key = (environment, spawn.get_executable())
+    variables = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START)))
+    key = (variables, spawn.get_executable())
     with _lock:
         server = _servers.get(key)
         if server is None:
@@ -244,7 +242,7 @@ def serve(listener: int, alive: int) -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _import(_PRELOAD)
+    _load(_PRELOAD)
     global _alarm
     _alarm = signal.signal(signal.SIGALRM, _import_more)
     signal.setitimer(signal.ITIMER_REAL, _SOON)
@@ -255,12 +253,8 @@ def serve(listener: int, alive: int) -> None:
         pass  # the client went amid a request: nobody is there to be served
 
 
-def _import(modules: Iterable[str]) -> None:
-    for module in modules:
-        try:
-            __import__(module)
-        except Exception:
-            continue  # the worker says it better
+def _load(modules: Iterable[str]) -> None:
+    environment.load(modules)
     # What the collector does not visit is not copied in each forked worker.
     gc.collect()
     gc.freeze()
@@ -268,10 +262,8 @@ def _import(modules: Iterable[str]) -> None:
 
 def _import_more(*_: object) -> None:
     """Import the rest, between two requests or amid one; in the server only."""
-    from procession.process.environment import ITEMS_NEED
-
     give_back_alarm()
-    _import(ITEMS_NEED)
+    _load(environment.ITEMS_NEED)
 
 
 def give_back_alarm() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import sys
@@ -86,7 +85,6 @@ class Worker:
         self._sender = Sender(sock)
         self._jobs: dict[int, ref[Job]] = {}
         self._heavy = False  # whether some of them have buffers, which are not to be kept for long
-        self._poll: Any = None
         self._pidfd = self._open_pidfd()
         self.channel = sock.fileno()
         self._reaped: tuple[int | None] | None = None
@@ -118,11 +116,7 @@ class Worker:
 
     def wait_readable(self, timeout: float | None) -> bool:
         """Wait until something can be read; never loses data, whatever interrupts it."""
-        if self._poll is None:
-            poll = select.poll()
-            poll.register(self.channel, select.POLLIN)
-            self._poll = poll
-        return bool(self._poll.poll(None if timeout is None else max(0.0, timeout * 1000)))
+        return bool(self.haste.ask(None if timeout is None else max(0.0, timeout * 1000)))
 
     def fetch(self) -> None:
         """Wait for data and keep it for `read`; never loses any, whatever interrupts it."""

@@ -242,8 +242,8 @@ class Recorder:
         filters: list[Any] = []
         for action, message, category, module, line in portable:
             if type(category) is _Named:
-                home, qualname = category
-                category = _category(home, qualname, wanted=wanted)
+                home = category.module
+                category = _category(category, wanted=wanted)
                 if category is None:
                     if home not in sys.modules:
                         self._waiting.add(home)
@@ -290,16 +290,16 @@ class Recorder:
             return dumps(([_plain(fields) for fields in records], plain), "by-value")
 
 
-def _category(module: str, qualname: str, *, wanted: bool) -> Any:
+def _category(named: _Named, *, wanted: bool) -> Any:
     """A warning class; `None` if its module is not loaded, or has it no more."""
-    try:
-        if wanted:
-            __import__(module)
-        found: Any = sys.modules[module]
-        for part in qualname.split("."):
-            found = getattr(found, part)
-    except Exception:
-        return None
+    from procession.wire.importing import find
+
+    if wanted:
+        try:
+            __import__(named.module)
+        except Exception:
+            return None
+    found = find(*named)
     return found if isinstance(found, type) and issubclass(found, Warning) else None
 
 
