@@ -34,6 +34,30 @@ def test_a_disarmed_alarm_is_silent() -> None:
     assert calls == []
 
 
+def test_the_thread_can_be_stopped_at_once() -> None:
+    """Who stops it while it begins, or while it waits for a disarmed alarm, does not wait long."""
+    for _ in range(50):
+        alarm.after(3600, lambda: None).disarm()
+        alarm.stop()
+        assert not alarm._clock._begun
+        assert "procession-alarm" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_one_thread_serves_all_that_are_disarmed() -> None:
+    """Alarms that are disarmed before they are due do not end the thread."""
+    called = threading.Event()
+    alarm.after(0.001, called.set)
+    assert called.wait(10)
+    before = alarm._clock._thread
+    for _ in range(3):
+        called.clear()
+        alarm.after(3600, lambda: None).disarm()
+        alarm.after(0.001, called.set)
+        assert called.wait(10)
+    assert alarm._clock._thread is before
+    alarm.stop()
+
+
 def test_an_earlier_alarm_overtakes() -> None:
     """A nearer alarm is called first, though the thread sleeps until a later one."""
     order: list[str] = []

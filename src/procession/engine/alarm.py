@@ -6,6 +6,7 @@ the helper starts the pool and feeds it all the same.
 
 from __future__ import annotations
 
+import _thread
 import heapq
 import os
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from itertools import count
 from time import monotonic
 
-from procession.bells import Condition
+from procession.bells import Bell, Bells
 
 __all__ = ["Alarm", "after", "stop"]
 
@@ -40,58 +41,83 @@ class _Clock:
     """The helper thread and its heap; one per process, made anew after a fork."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._heap: list[tuple[float, int, Alarm]] = []
         self._order = count()
-        self._changed = Condition(threading.Lock())
+        self._changed = Bell()
+        self._gone = Bells()
         self._sleeps_until = 0.0
+        self._begun = False
+        self._stopping = False
         self._thread: threading.Thread | None = None
 
     def add(self, alarm: Alarm) -> None:
-        with self._changed:
+        with self._lock:
             heapq.heappush(self._heap, (alarm.when, next(self._order), alarm))
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._loop, name="procession-alarm", daemon=True
-                )
-                self._thread.start()
-            elif alarm.when < self._sleeps_until:
-                self._changed.notify()
+            if self._begun:
+                if alarm.when < self._sleeps_until:
+                    self._changed.ring()
+                return
+            self._begun = True
+            try:
+                # `Thread.start` waits until the thread runs, which a short map has no time for.
+                _thread.start_new_thread(self._begin, ())
+            except RuntimeError:  # the interpreter is ending, or the system has no thread left:
+                self._begun = False  # then nothing helps, and items run where they are
+            except BaseException:
+                self._begun = False  # Ctrl-C; a second thread would do no harm
+                raise
 
     def stop(self) -> None:
         """End the thread, unless it is needed again."""
-        with self._changed:
+        with self._lock:
             self._heap.clear()
-            thread = self._thread
-            self._changed.notify()
-        if thread is not None and thread is not threading.current_thread():
+            if not self._begun or threading.current_thread() is self._thread:
+                return
+            self._stopping = True
+            self._changed.ring()
+            gone = self._gone.add()
+        gone.wait(1.0)
+        thread = self._thread
+        if thread is not None and thread.is_alive():
             thread.join(1.0)
 
-    def _loop(self) -> None:
-        while True:
-            action = self._next()
-            if action is not None:
-                action()
-            elif self._ends():
-                return
+    def _begin(self) -> None:
+        """In a bare thread, which `threading` does not know: start one that it knows."""
+        thread = self._thread = threading.Thread(
+            target=self._loop, name="procession-alarm", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            with self._lock:
+                self._end()
 
-    def _ends(self) -> bool:
-        """Whether nothing has been armed for a while: then the thread goes."""
-        with self._changed:
-            if self._heap:
-                return False
-            self._thread = None
-            return True
+    def _loop(self) -> None:
+        while action := self._next():
+            action()
 
     def _next(self) -> Callable[[], None] | None:
-        with self._changed:
-            now = monotonic()
-            while self._heap and (self._heap[0][2].action is None or self._heap[0][0] <= now):
-                action = heapq.heappop(self._heap)[2].action
-                if action is not None:
-                    return action
-            self._sleeps_until = self._heap[0][0] if self._heap else now + _IDLE_SECONDS
-            self._changed.wait(self._sleeps_until - now)
-            return None
+        """What is due next, when it is; `None` if nothing has been armed for a while."""
+        idle = False
+        while True:
+            with self._lock:
+                now = monotonic()
+                while self._heap and (self._heap[0][2].action is None or self._heap[0][0] <= now):
+                    action = heapq.heappop(self._heap)[2].action
+                    if action is not None:
+                        return action
+                if not self._heap and (idle or self._stopping):
+                    self._end()
+                    return None
+                idle = not self._heap
+                self._sleeps_until = now + _IDLE_SECONDS if idle else self._heap[0][0]
+            if self._changed.wait(self._sleeps_until - now):
+                idle = False
+
+    def _end(self) -> None:
+        self._begun = self._stopping = False
+        self._gone.ring()
 
 
 _clock = _Clock()
