@@ -176,9 +176,12 @@ def thread_cap(options: Options) -> int | None:
 
 
 def _process(choice: Choice) -> Backend:
-    from procession.backends.process import ProcessBackend, WorkerSpec
+    from procession.process.starting import prepare
 
     options = choice.options
+    prepare(options.context)  # first of all: it boots while the rest is loaded here
+    from procession.backends.process import ProcessBackend, WorkerSpec
+
     spec = WorkerSpec(
         options.context,
         options.initializer,

@@ -141,7 +141,8 @@ class Hiring:
             error: BaseException | None = None
             since = perf_counter()
             try:
-                worker = launch_worker(self._spec, self._packed(), rehearse=pool.single_use)
+                spare = pool.single_use and not pool.queue  # nobody waits: there is time
+                worker = launch_worker(self._spec, self._packed(), rehearse=spare)
                 worker.since = since
                 welcome(pool, worker)
             except BaseException as raised:

@@ -10,7 +10,6 @@ module, as `isolated_spec` puts the module into it), and it goes after ten idle 
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 import weakref
@@ -38,7 +37,7 @@ def isolated_spec(spec: WorkerSpec, module: str | None) -> WorkerSpec:
     """The spec whose spare has imported the function's module (``__main__`` goes by value)."""
     if module is None or module == "__main__":
         return spec
-    return dataclasses.replace(spec, preload=(*spec.preload, module))
+    return spec._replace(preload=(*spec.preload, module))
 
 
 class IsolatedBackend(ProcessBackend):

@@ -118,7 +118,7 @@ class Producer:
 def _recorder(out: Any) -> Any:
     if out is None:
         return None
-    from procession.worker.relay import Recorder, set_variables
+    from procession.worker.recorder import Recorder, set_variables
 
     recorder = Recorder()
     recorder.adopt(out)

@@ -35,9 +35,12 @@ _MOST = 4
 _PRELOAD = (
     "procession.process.child",
     "procession.worker.run",
+    "procession.worker.recorder",
+    "procession.worker.threads",
     "procession.wire.pickling",
     "procession.wire.functions",
     "procession.wire.exceptions",
+    "multiprocessing.popen_forkserver",
 )
 _SOON = 0.3
 """Seconds after its start at which the server imports what most items need: some 20 ms, for which
@@ -227,8 +230,8 @@ def _execute(listener: int, alive: int) -> int:
     origin: str | None = getattr(process, "ORIGINAL_DIR", None)
     path = [origin if p == "" else p for p in sys.path]
     command = (
-        f"import sys; sys.path[:] = {path!r}; from procession.process.server import serve; "
-        f"serve({listener!r}, {alive!r})"
+        f"import gc, sys; gc.disable(); sys.path[:] = {path!r}; "
+        f"from procession.process.server import serve; serve({listener!r}, {alive!r})"
     )
     executable: Any = spawn.get_executable()
     flags: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
@@ -243,6 +246,7 @@ def serve(listener: int, alive: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _load(_PRELOAD)
+    gc.enable()  # it takes 3 ms of loading, and finds nothing
     global _alarm
     _alarm = signal.signal(signal.SIGALRM, _import_more)
     signal.setitimer(signal.ITIMER_REAL, _SOON)
@@ -255,9 +259,7 @@ def serve(listener: int, alive: int) -> None:
 
 def _load(modules: Iterable[str]) -> None:
     environment.load(modules)
-    # What the collector does not visit is not copied in each forked worker.
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # what the collector does not visit is not copied in each forked worker
 
 
 def _import_more(*_: object) -> None:

@@ -60,20 +60,26 @@ def method_of(context: Any) -> str:
 
 
 def prepare(context: Any) -> None:
-    """A process will soon be started: begin with what takes long, the fork server.
+    """A process will soon be started: begin with the helper processes that this takes.
 
-    It boots while this process still loads and packs what the first call needs.
+    The fork server, or else the resource tracker, boots while this process still loads and packs
+    what the first call needs.
 
     Raises:
         OptionError: As in `method_of`.
     """
-    if method_of(context) == "forkserver":
-        from procession.process import server
+    method = method_of(context)
+    try:
+        if method == "forkserver":
+            from procession.process import server
 
-        try:
             _quietly(server.current().ensure_running)
-        except Exception:
-            pass  # `launch` tries again, and says what is wrong
+        elif method == "spawn":
+            from multiprocessing import resource_tracker
+
+            resource_tracker.ensure_running()
+    except Exception:
+        pass  # `launch` tries again, and says what is wrong
 
 
 class Descriptors:

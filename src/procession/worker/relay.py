@@ -1,4 +1,4 @@
-"""What crosses beside arguments and results: log records, warnings and context variables.
+"""What crosses beside arguments and results, on the caller's side; on the worker's, `recorder`.
 
 Going out: the caller's logger levels, warning filters and context variables, so that a function
 behaves in the worker as it would have here. Coming home: the log records and warnings it gave,
@@ -11,14 +11,12 @@ import sys
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple
 
-__all__ = ["Outgoing", "Recorder", "outgoing", "replay", "unchanged"]
+__all__ = ["Named", "Outgoing", "outgoing", "replay", "unchanged"]
 
 _MARK = "procession"
-_RECORDS_PER_ITEM = 10_000
-"""Log records kept per item; what is above it is counted, not kept. A guess, not measured."""
 
 
-class _Named(NamedTuple):
+class Named(NamedTuple):
     """The category of a filter, by name."""
 
     module: str
@@ -38,8 +36,6 @@ class Outgoing(NamedTuple):
     manners: bytes
     variables: tuple[bytes, ...]
 
-
-# -- the caller's side ---------------------------------------------------------------------
 
 _levels: dict[str, int] | None = None
 _last_manners: tuple[Any, bytes] = None, b""
@@ -156,14 +152,14 @@ def _portable(each: Any) -> Any:
     from procession.wire.importing import importable, resolves
 
     if importable(category.__module__) and resolves(category):
-        named = _Named(category.__module__, category.__qualname__)
+        named = Named(category.__module__, category.__qualname__)
         return action, message, named, module, line
     return each
 
 
 def _plain_filter(each: Any) -> bool:
     category = each[2]
-    return type(category) is _Named or category.__module__ == "builtins"
+    return type(category) is Named or category.__module__ == "builtins"
 
 
 def replay(extras: Any) -> None:
@@ -198,145 +194,3 @@ def _warn_again(message: Warning, category: type[Warning], filename: str, lineno
     except Warning:
         # The filters turned to "error" after the item had started: it cannot raise there now.
         warnings.showwarning(message, category, filename, lineno)
-
-
-# -- the worker's side ---------------------------------------------------------------------
-
-
-class Recorder:
-    """Takes over the caller's levels, filters and variables; keeps what one item logs and warns.
-
-    One per worker process. It replaces the handlers of every logger (a forked worker has its
-    parent's, and would print each record twice) and `warnings.showwarning`.
-    """
-
-    def __init__(self) -> None:
-        self._records: list[dict[str, Any]] = []
-        self._warned: list[tuple[Any, ...]] = []
-        self._levels: dict[str, int] | None = None
-        self._manners = b""
-        self._waiting: set[str] = set()  # modules whose warnings are filtered once they are loaded
-        self._handler: Any = None
-        self._shows: Any = self._show
-
-    def adopt(self, out: Outgoing) -> None:
-        """Behave like the caller from here on."""
-        import warnings
-
-        warnings.showwarning = self._shows
-        if out.manners == self._manners and not any(map(sys.modules.__contains__, self._waiting)):
-            return
-        from procession.wire.pickling import loads
-
-        levels, filters = loads(out.manners)
-        self._manners = out.manners
-        if levels is not None:
-            self._adopt_levels(levels)
-        warnings.filters[:] = self._filters(filters)  # type: ignore[index]
-        warnings._filters_mutated()  # type: ignore[attr-defined]
-
-    def _filters(self, portable: list[Any]) -> list[Any]:
-        """The filters whose categories can be there by now."""
-        self._waiting.clear()
-        wanted = any(each[0] == "error" for each in portable)
-        filters: list[Any] = []
-        for action, message, category, module, line in portable:
-            if type(category) is _Named:
-                home = category.module
-                category = _category(category, wanted=wanted)
-                if category is None:
-                    if home not in sys.modules:
-                        self._waiting.add(home)
-                    continue
-            filters.append((action, message, category, module, line))
-        return filters
-
-    def _adopt_levels(self, levels: dict[str, int]) -> None:
-        import logging
-
-        if self._handler is None:
-            loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-            for logger in loggers:
-                for handler in list(getattr(logger, "handlers", ())):
-                    logger.removeHandler(handler)  # type: ignore[union-attr]
-            self._handler = _collector(self._records)
-            logging.root.addHandler(self._handler)
-        if levels != self._levels:
-            for name in self._levels or ():
-                if name not in levels:
-                    logging.getLogger(name).setLevel(logging.NOTSET)
-            for name, level in levels.items():
-                logging.getLogger(name or None).setLevel(level)
-            self._levels = levels
-
-    def _show(self, message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
-        self._warned.append((message, category, filename, lineno))
-
-    def take(self) -> bytes | None:
-        """What was logged and warned since the last time, pickled; `None` if nothing was."""
-        if not self._records and not self._warned:
-            return None
-        from procession.wire.pickling import dumps
-
-        records, warned = self._records[:], self._warned[:]
-        self._records.clear()
-        self._warned.clear()
-        try:
-            return dumps((records, warned), "by-value")
-        except Exception:
-            plain = [
-                (UserWarning(f"{c.__name__}: {m}"), UserWarning, f, n) for m, c, f, n in warned
-            ]
-            return dumps(([_plain(fields) for fields in records], plain), "by-value")
-
-
-def _category(named: _Named, *, wanted: bool) -> Any:
-    """A warning class; `None` if its module is not loaded, or has it no more."""
-    from procession.wire.importing import find
-
-    if wanted:
-        try:
-            __import__(named.module)
-        except Exception:
-            return None
-    found = find(*named)
-    return found if isinstance(found, type) and issubclass(found, Warning) else None
-
-
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    """A record's fields, with those that are not plain values as text."""
-    return {
-        name: value if isinstance(value, (str, int, float, type(None))) else repr(value)
-        for name, value in fields.items()
-    }
-
-
-def _collector(records: list[dict[str, Any]]) -> Any:
-    """A logging handler that keeps records ready to be pickled (`logging` loads only now)."""
-    import logging
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if len(records) >= _RECORDS_PER_ITEM:
-                return
-            fields = dict(record.__dict__)
-            fields["msg"] = record.getMessage()
-            fields["args"] = None
-            if record.exc_info and not record.exc_text:
-                fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
-            fields["exc_info"] = None
-            records.append(fields)
-
-    return Collect()
-
-
-def set_variables(variables: tuple[bytes, ...]) -> None:
-    """Give the caller's context variables their values in this context."""
-    from procession.wire.pickling import loads
-
-    for pair in variables:
-        try:
-            variable, value = loads(pair)
-        except Exception:
-            continue  # its module cannot be imported here; the function cannot read it either
-        variable.set(value)

@@ -11,7 +11,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from procession.backends.base import Reply
 from procession.errors import NestedParallelism, TaskExited
@@ -20,7 +20,10 @@ from procession.wire.housekeeping import housekeeper
 from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.ticket import Gone
 from procession.worker import state
-from procession.worker.relay import Outgoing, Recorder, set_variables
+from procession.worker.relay import Outgoing
+
+if TYPE_CHECKING:
+    from procession.worker.recorder import Recorder
 
 __all__ = [
     "Header",
@@ -253,6 +256,8 @@ class Runner:
             state.enter(None)
 
     def _adopt(self, out: Outgoing) -> None:
+        from procession.worker.recorder import Recorder, set_variables  # the caller needs none
+
         if self._recorder is None:
             self._recorder = Recorder()
         self._recorder.adopt(out)

@@ -1,0 +1,61 @@
+"""Doing something as soon as a module has been imported, by whomever, and not before."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+__all__ = ["when_loaded"]
+
+
+def when_loaded(module: str, call: Callable[[], object]) -> None:
+    """Call `call` now, if the module is loaded; else within the import that loads it."""
+    if module in sys.modules:
+        call()
+        return
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    calls = _finder.awaited.setdefault(module, [])
+    if call not in calls:
+        calls.append(call)
+
+
+class _Finder:
+    """Finds no module itself: it has others find it, and its loader say when it is loaded."""
+
+    def __init__(self) -> None:
+        self.awaited: dict[str, list[Callable[[], object]]] = {}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name not in self.awaited:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    loader: Any = _Loader(spec.loader, self.awaited)
+                    spec.loader = loader
+                return spec
+        return None
+
+
+class _Loader:
+    """Stands in for a module's loader while it is loaded."""
+
+    def __init__(self, loader: Any, awaited: dict[str, list[Callable[[], object]]]) -> None:
+        self._loader = loader
+        self._awaited = awaited
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        for call in self._awaited.pop(module.__name__, ()):
+            call()
+
+
+_finder: Any = _Finder()
