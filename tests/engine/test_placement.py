@@ -52,6 +52,42 @@ def test_a_cold_pool_starts_for_enough_work(remaining: int | None, worth: bool) 
     assert placement(1e-3).worth_starting(remaining) is worth
 
 
+def test_short_maps_together_are_worth_a_start() -> None:
+    """What ran here for want of a pool counts for the next maps, until one is started."""
+    pace = Pace()
+
+    def next_map() -> Placement:
+        made = Placement(4, pace)
+        made.ran(1, 1e-3)
+        return made
+
+    assert not next_map().worth_starting(60)
+    next_map().ran_alone(60e-3)
+    made = next_map()
+    assert made.worth_starting(60)
+    assert not made.worth_starting(1, 1e-6)
+    made.starts()
+    assert not next_map().worth_starting(60)
+
+
+def test_a_first_start_takes_longer() -> None:
+    """A pool whose modules are not loaded yet, or with few processors, is started for more work."""
+
+    def worth(workers: int, *, loaded: bool) -> int:
+        made = Placement(workers, loaded=loaded)
+        made.ran(1, 1e-3)
+        return next(n for n in range(1000) if made.worth_starting(n))
+
+    assert worth(64, loaded=True) < worth(2, loaded=True) < worth(2, loaded=False)
+
+
+def test_what_an_item_takes_now_counts() -> None:
+    """An item that takes long makes a start worth it, whatever those before it took."""
+    made = placement(1e-6)
+    assert not made.worth_starting(200)
+    assert made.worth_starting(200, 0.02)
+
+
 def test_times_follow_a_change() -> None:
     """Items that become longer leave for the pool after a few measurements."""
     made = placement(1e-6)

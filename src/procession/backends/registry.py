@@ -16,6 +16,7 @@ __all__ = [
     "Choice",
     "age",
     "backend_for",
+    "is_loaded",
     "is_warm",
     "one_by_one",
     "open_backend",
@@ -42,6 +43,12 @@ class Choice(NamedTuple):
         """Whether large buffers may travel beside the pickle."""
         return self.isolated or self.options.backend in ("process", "loky", "stdlib")
 
+
+_MODULES = {
+    "process": "procession.backends.process",
+    "loky": "loky.process_executor",
+    "stdlib": "concurrent.futures.process",
+}
 
 _lock = threading.RLock()
 _pools: dict[Any, Backend] = {}
@@ -138,6 +145,11 @@ def is_warm(choice: Choice) -> bool:
             return True
         pool = _pools.get(_key(choice))
     return pool is not None and pool.warm
+
+
+def is_loaded(backend: Any) -> bool:
+    """Whether the modules that such a backend's pools need are loaded, which may take 100 ms."""
+    return _MODULES.get(backend, "sys") in sys.modules if isinstance(backend, str) else True
 
 
 def one_by_one(choice: Choice) -> bool:

@@ -7,16 +7,8 @@ from typing import Any
 
 from procession.backends.base import Item
 from procession.engine.decoding import value_of
-from procession.engine.job import (
-    Call,
-    header_here,
-    initialized,
-    make_job,
-    packer,
-    reply_here,
-    rules_of,
-    single_job,
-)
+from procession.engine.here import header_here, initialized, reply_here
+from procession.engine.job import Call, make_job, packer, rules_of, single_job
 from procession.engine.plan import Settled
 from procession.engine.routing import Where, route
 from procession.engine.single import SingleCall

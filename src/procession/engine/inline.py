@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 from procession.backends.base import Item, Reply
 from procession.engine.alarm import Alarm, after
 from procession.engine.mapping import MapRun
+from procession.engine.placement import Placement
 from procession.engine.plan import Settled
 from procession.engine.running import Running
+from procession.turns import short_turns
 from procession.worker import state
 from procession.worker.run import Header, call_with, exited
 
@@ -123,36 +125,37 @@ class Inline:
         self._alarm = None
         if run.closed or (run.replies and not run.here):
             return
-        late = self._late()
-        if late is not None or self._worth_starting():
+        placement, running = run.plan.placement, self._running
+        pace = running.pace() if running is not None else None
+        if placement is not None and self._leaves(placement, pace):
+            placement.starts()
             try:
-                if late is not None:
+                if running is not None and pace is not None:
                     run.stuck = True
-                    late.cut(run.intake.give_back)
-                run.go()
+                    running.cut(run.intake.give_back)
+                with short_turns:
+                    run.go()
             except Exception:
                 return  # said again, to the caller, when it pumps
         self._alarm = after(_HELP_EVERY, self._help)
 
-    def _late(self) -> Running | None:
-        """The running slice, if its items take so long that the pool had better have the rest."""
-        running, placement = self._running, self._run.plan.placement
-        pace = running.pace() if running is not None else None
-        if pace is None or placement is None:
-            return None
-        left, seconds = pace
+    def _leaves(self, placement: Placement, pace: tuple[int, float] | None) -> bool:
+        """Whether the pool had better have the rest, also of the slice that runs.
+
+        Args:
+            placement: What is known of the items.
+            pace: How many are left of that slice, and what each took of late.
+        """
+        left, seconds = pace if pace is not None else (0, None)
         remaining = self._run.intake.remaining
         if remaining is not None:
             remaining += left
-        if remaining == 0 or (seconds < _HANGS and placement.here(remaining, seconds)):
-            return None
-        return running
-
-    def _worth_starting(self) -> bool:
-        run, placement = self._run, self._run.plan.placement
-        return run.intake.any and (
-            placement is None or placement.worth_starting(run.intake.remaining)
-        )
+        if remaining == 0 or not (left or self._run.intake.any):
+            return False
+        if not (self._warm or self._run.replies):
+            return placement.worth_starting(remaining, seconds)
+        hangs = seconds is not None and seconds >= _HANGS
+        return hangs or not placement.here(remaining, seconds)
 
     # -- slices ------------------------------------------------------------------------------
 
@@ -288,10 +291,12 @@ class Inline:
             run.plan.schedule.observe(ran, seconds)
         if not self._single:
             self._grow(seconds, len(values))
-        stays = placement is None or placement.here(run.intake.remaining)
-        if not self._serial and (run.replies or self._warm) and not stays:
-            run.here = False
-            run.go()
+        if not self._serial and placement and not placement.here(run.intake.remaining):
+            if run.replies or self._warm:
+                run.here = False
+                run.go()
+            elif not run.started:
+                placement.ran_alone(seconds)
         return Slice(start, out, failed)
 
     def settled(self, start: int, values: Sequence[Any]) -> list[Settled]:

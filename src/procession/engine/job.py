@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
-from time import perf_counter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from procession.backends.base import Item, Job, Reply
 from procession.configuration import Options
-from procession.decoration import kind
 from procession.engine.blame import Rules
-from procession.engine.crossing import across, crossing
+from procession.engine.here import header_here, reply_here
 from procession.profiling.switch import switch, timing
 from procession.wire.beside import ATOMS, Broadcast, dump_beside, raw_beside
 from procession.wire.constancy import Watch
 from procession.wire.pickling import dumps
 from procession.wire.segments import AVAILABLE
-from procession.worker import state
 from procession.worker.relay import Outgoing, outgoing, unchanged
-from procession.worker.run import Header, Settings, Style, call_with, exited, pack_header
+from procession.worker.run import Settings, Style, pack_header
 
 __all__ = [
     "Call",
-    "header_here",
-    "initialized",
     "make_job",
     "packer",
-    "reply_here",
     "rules_of",
     "single_job",
 ]
@@ -68,41 +61,6 @@ def rules_of(call: Call, *, single: bool = False) -> Rules:
     code = getattr(call.function, "__code__", None)
     names = code.co_varnames[len(call.prefix) : code.co_argcount] if code is not None else ()
     return Rules(call.name, options.retries, options.retry_on, single, tuple(names))
-
-
-def header_here(call: Call, style: Style, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Header:
-    """The job as it is run in this process."""
-    options = call.options
-    settings = Settings(call.name, style, options.pickling, options.seed, options.nested)
-    function = call.function
-    if kind(function) == "coroutine":
-        function = partial(_run_coroutine, function)
-    return Header(function, call.prefix, args, kwargs, settings)
-
-
-def initialized(call: Call) -> Call:
-    """The call as it runs in this process, where its initializer has run first.
-
-    If that failed, its error is the answer to each item, as in a worker.
-    """
-    options = call.options
-    if options.initializer is None:
-        return call
-    from procession.worker.initializing import run_initializer_here
-
-    error = run_initializer_here(options.initializer, options.initargs)
-    return call if error is None else call._replace(function=partial(_raise, error))
-
-
-def _raise(error: BaseException, *args: Any, **kwargs: Any) -> Any:
-    raise error
-
-
-def _run_coroutine(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What a call of an ``async def`` function comes to, as it would in a worker."""
-    import asyncio
-
-    return asyncio.run(function(*args, **kwargs))
 
 
 def make_job(
@@ -323,33 +281,3 @@ def _refusal(
         function=call.name,
         pickling=call.options.pickling,
     )
-
-
-def reply_here(header: Header, item: Item) -> Reply:
-    """Run one item in this thread as a worker would; the reply holds the objects themselves."""
-    settings = header.settings
-    worker = f"{os.getpid()}"
-    task = state.CurrentTask(item.index, item.attempt, worker, settings.name)
-    begin = perf_counter()
-    before = state.entered()
-    try:
-        state.enter(task)
-        value, ok = _call(header, item), True
-    except (SystemExit, KeyboardInterrupt) as error:
-        value, ok = error if settings.exits else exited(error, settings.name), False
-    except BaseException as error:
-        value, ok = error, False
-    finally:
-        state.leave(before)
-    return Reply(item.index, ok, value, (), perf_counter() - begin, True)
-
-
-def _call(header: Header, item: Item) -> Any:
-    if crossing():
-        return across(header, item.index, item.value)
-    if header.settings.seed is None:
-        return call_with(header, item.value)
-    from procession.worker.seeding import preserve, seeded
-
-    with preserve(), seeded(header.settings.seed, item.index):
-        return call_with(header, item.value)

@@ -210,6 +210,11 @@ class MapRun:
             self.pump()
 
     @property
+    def started(self) -> bool:
+        """Whether there is a pool that items were, or are being, given to."""
+        return self._pumping or self._backend is not None
+
+    @property
     def here_only(self) -> bool:
         """Whether the pool is to be given nothing more, since items are run faster here."""
         return self.here and self.replies > 0

@@ -24,24 +24,32 @@ SLOW_PICKLE_SECONDS = 200e-9
 """What pickling an item, and each byte of it, takes at most at first. Numbers take 0.7 µs, dicts of
 1 kB 6 µs, small objects with a ``__reduce__`` in Python about 5 µs."""
 
-START_SECONDS = 60e-3
-"""A pool's first result, from cold: 60 ms by forkserver here, 150 ms by loky; see benchmarks."""
+START_SECONDS = 75e-3
+FIRST_START_SECONDS = 150e-3
+"""A cold pool's first results come after so long, beside a caller that computes: once its modules
+are loaded here, and before. Measured with forkserver on two processors, as the lengths of maps that
+take the loop's time either way (150 and 300 ms: one of the two is busy with the start)."""
 
 _MEMORY = 0.5
 """Weight of the newest measurement in the running mean. A guess."""
 
 
 class Pace:
-    """How long a function's items took in its last map; kept with the function.
+    """What a function's last maps have shown; kept with the function.
 
-    It only says where a map begins: from its first item on, what the map measures itself counts.
+    Attributes:
+        item: Seconds that an item took, and `pack` that pickling one did. They only say where a map
+            begins: from its first item on, what the map measures itself counts.
+        alone: Seconds of items that ran here as no pool was up, since one was last started. Each
+            map may be too short for that; all of them are not.
     """
 
-    __slots__ = ("item", "pack")
+    __slots__ = ("alone", "item", "pack")
 
     def __init__(self) -> None:
         self.item: float | None = None
         self.pack = 0.0
+        self.alone = 0.0
 
 
 class Placement:
@@ -50,10 +58,14 @@ class Placement:
     Args:
         workers: How many items can run at once in the pool.
         pace: What is known of the function; takes what this map measures.
+        loaded: Whether the modules that a pool needs are loaded.
     """
 
-    def __init__(self, workers: int, pace: Pace | None = None) -> None:
+    def __init__(self, workers: int, pace: Pace | None = None, *, loaded: bool = True) -> None:
         self.workers = max(1, workers)
+        # One processor of all is busy with the start.
+        share = self.workers / max(1, self.workers - 1)
+        self._start = share * (START_SECONDS if loaded else FIRST_START_SECONDS)
         self.item: float | None = None
         self.pack = 0.0
         self._pace = Pace() if pace is None else pace
@@ -108,10 +120,29 @@ class Placement:
         ship = SHIP_SECONDS + 2 * pack
         return item <= max(ship, (item + WORKER_SECONDS + pack) / self.workers)
 
-    def worth_starting(self, remaining: int | None) -> bool:
-        """Whether a cold pool is worth its start, as far as is known."""
-        if self.item is None:
+    def ran_alone(self, seconds: float) -> None:
+        """Items took so long here that had better run in a pool, had one been up."""
+        self._pace.alone += seconds
+
+    def worth_starting(self, remaining: int | None, seconds: float | None = None) -> bool:
+        """Whether a cold pool is worth its start, as far as is known.
+
+        It is for a map that is long enough, and once the maps before have lost as much for want of
+        one: a program that goes on like that is never slower than twice the better choice
+        ("rent or buy": A. R. Karlin et al., Competitive snoopy caching, 1988).
+
+        Args:
+            remaining: How many items there are, as far as is known.
+            seconds: What an item takes, if something newer is known than the mean.
+        """
+        item = self.item if seconds is None else seconds
+        if item is None:
             return True  # the first item still runs: it may never end
-        if self.here(remaining):
-            return False
-        return remaining is None or remaining * self.item > START_SECONDS
+        if remaining is None:
+            return not self._here(None, item, self.pack)
+        worth = remaining * item + self._pace.alone > self._start
+        return worth and not self._here(remaining, item, self.pack)
+
+    def starts(self) -> None:
+        """A pool is being started."""
+        self._pace.alone = 0.0

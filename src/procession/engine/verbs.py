@@ -11,8 +11,9 @@ from procession.engine.awaiting import AsyncMapIterator, FutureCollector
 from procession.engine.calls import settled
 from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
+from procession.engine.here import header_here, initialized
 from procession.engine.inline import Inline
-from procession.engine.job import Call, header_here, initialized, make_job, packer, rules_of
+from procession.engine.job import Call, make_job, packer, rules_of
 from procession.engine.mapping import MapRun
 from procession.engine.placement import Pace, Placement
 from procession.engine.plan import Plan
@@ -64,7 +65,9 @@ def _prepare(
         out_of_band=where.out_of_band,
     )
     workers = 1 if serial else options.workers
-    placement = Placement(workers, _pace(call)) if where.inline and not serial else None
+    placement = None
+    if where.inline and not serial:
+        placement = Placement(workers, _pace(call), loaded=registry.is_loaded(options.backend))
     window = options.window or _WINDOW_PER_WORKER * workers
     chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
     plan = Plan(

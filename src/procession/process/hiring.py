@@ -11,6 +11,7 @@ from procession.process.listening import welcome
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.worker import Worker
+from procession.turns import short_turns
 from procession.wire.initializing import Packed, pack_initializer
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ class Hiring:
             since = perf_counter()
             try:
                 spare = pool.single_use and not pool.queue  # nobody waits: there is time
-                worker = launch_worker(self._spec, self._packed(), rehearse=spare)
+                with short_turns:
+                    worker = launch_worker(self._spec, self._packed(), rehearse=spare)
                 worker.since = since
                 welcome(pool, worker)
             except BaseException as raised:
