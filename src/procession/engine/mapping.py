@@ -17,7 +17,7 @@ from procession.bells import Bells
 from procession.engine.blame import judge, may_retry
 from procession.engine.feeding import Feeder
 from procession.engine.intake import Intake
-from procession.engine.plan import Plan, Settled
+from procession.engine.plan import Plan, Settled, size_of
 from procession.engine.ready import Ready
 from procession.engine.source import Source
 from procession.engine.traffic import Traffic
@@ -368,9 +368,8 @@ class MapRun:
 
     def _measure(self, found: list[tuple[Item | None, Reply]]) -> None:
         seconds = sum([reply.seconds for _, reply in found])
-        pairs = [(item, reply) for item, reply in found if item is not None]
-        sent = sum([item.size for item, _ in pairs])
-        back = sum([Settled(item, reply).size for item, reply in pairs])
+        sent = sum([item.size for item, _ in found if item is not None])
+        back = sum([size_of(reply) for item, reply in found if item is not None])
         self.replies += len(found)
         self.traffic.moved(len(found), sent, back, seconds)
         self.plan.schedule.observe(len(found), seconds, sent + back)

@@ -10,7 +10,7 @@ from procession.engine.blame import Rules
 from procession.engine.placement import Placement
 from procession.engine.schedule import Schedule
 
-__all__ = ["Plan", "Settled"]
+__all__ = ["Plan", "Settled", "size_of"]
 
 
 class Plan(NamedTuple):
@@ -46,10 +46,12 @@ class Settled(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes that it holds until it is decoded."""
-        reply = self.reply
-        if reply is None or reply.raw:
-            return 0
-        size = len(reply.payload)
-        if reply.buffers:
-            size += sum(map(len, reply.buffers))
-        return size
+        return 0 if self.reply is None else size_of(self.reply)
+
+
+def size_of(reply: Reply) -> int:
+    """Bytes that came home with a reply."""
+    if reply.raw:
+        return 0
+    size = len(reply.payload)
+    return size + sum(map(len, reply.buffers)) if reply.buffers else size

@@ -118,10 +118,8 @@ class Producer:
 def _recorder(out: Any) -> Any:
     if out is None:
         return None
-    from procession.worker.recorder import Recorder, set_variables
+    from procession.worker.recorder import Recorder
 
     recorder = Recorder()
     recorder.adopt(out)
-    if out.variables:
-        set_variables(out.variables)
     return recorder

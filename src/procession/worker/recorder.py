@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 from procession.worker.awaiting import when_loaded
 from procession.worker.relay import Named, Outgoing
 
-__all__ = ["Recorder", "set_variables"]
+__all__ = ["Recorder"]
 
 _RECORDS_PER_ITEM = 10_000
 """Log records kept per item; what is above it is counted, not kept. A guess, not measured."""
@@ -33,9 +34,9 @@ class Recorder:
 
     def adopt(self, out: Outgoing) -> None:
         """Behave like the caller from here on."""
-        import warnings
-
         warnings.showwarning = self._shows
+        if out.variables:
+            _set_variables(out.variables)
         if out.manners == self._manners and not any(map(sys.modules.__contains__, self._waiting)):
             return
         from procession.wire.pickling import loads
@@ -144,7 +145,7 @@ def _collector(records: list[dict[str, Any]]) -> Any:
     return Collect()
 
 
-def set_variables(variables: tuple[bytes, ...]) -> None:
+def _set_variables(variables: tuple[bytes, ...]) -> None:
     """Give the caller's context variables their values in this context."""
     from procession.wire.pickling import loads
 

@@ -256,13 +256,11 @@ class Runner:
             state.enter(None)
 
     def _adopt(self, out: Outgoing) -> None:
-        from procession.worker.recorder import Recorder, set_variables  # the caller needs none
-
         if self._recorder is None:
+            from procession.worker.recorder import Recorder  # the caller needs none
+
             self._recorder = Recorder()
         self._recorder.adopt(out)
-        if out.variables:
-            set_variables(out.variables)
 
 
 class _Nested:
