@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, NoReturn, TypeVar, Unpack
 
+from procession import forked
 from procession.backends import registry
 from procession.backends.base import Chunk, End
 from procession.configuration import Options, OptionValues, resolve, validate
@@ -20,7 +21,6 @@ from procession.engine.job import Call, make_job, packer, rules_of
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
-from procession.process import forks
 from procession.process.cleanup import has_ended
 
 __all__ = ["Pool"]
@@ -104,7 +104,7 @@ class Pool(Executor):
         self._shares = self._options.backend == "thread"
         self._out_of_band = choice.out_of_band
         self._backend = registry.open_backend(choice)
-        self._lock = forks.lock()
+        self._lock = forked.lock()
         self._open = True
         self._broken = ""
         self._calls: weakref.WeakSet[SingleCall] = weakref.WeakSet()

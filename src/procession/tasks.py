@@ -9,13 +9,14 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Generic, TypeVar
 
+from procession import forked
 from procession.worker.state import CurrentTask, current_task, in_worker
 
 __all__ = ["CurrentTask", "PerWorker", "current_task", "per_worker"]
 
 T = TypeVar("T")
 
-_lock = threading.RLock()
+_lock = forked.rlock()
 _values: dict[Any, tuple[int, Any]] = {}
 _ordinals: dict[Any, Any] = {}
 _thread_values = threading.local()

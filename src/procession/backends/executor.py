@@ -15,6 +15,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from procession import forked
 from procession.backends.base import Chunk, End, Job, Reply
 from procession.backends.ending import Ending, exit_code, listed
 from procession.errors import PoolClosed
@@ -40,7 +41,7 @@ def _new_token() -> None:
     _process = uuid.uuid4().hex
 
 
-os.register_at_fork(after_in_child=_new_token)
+forked.renew_in_child(_new_token)
 
 
 class ExecutorBackend:

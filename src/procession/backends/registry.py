@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from typing import Any, NamedTuple
 
+from procession import forked
 from procession.backends.base import Backend
 from procession.configuration import Options, precedence
 from procession.wire.initializing import Packed, pack_initializer
@@ -50,7 +49,7 @@ _MODULES = {
     "stdlib": "concurrent.futures.process",
 }
 
-_lock = threading.RLock()
+_lock = forked.rlock()
 _pools: dict[Any, Backend] = {}
 _foreign: dict[int, tuple[Any, Backend]] = {}
 _age = 0
@@ -58,14 +57,13 @@ _age = 0
 
 def _after_fork() -> None:
     """A child has none of its parent's pools: their workers answer the parent."""
-    global _age, _lock
-    _lock = threading.RLock()
+    global _age
     _age += 1
     _pools.clear()
     _foreign.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+forked.renew_in_child(_after_fork)
 
 
 def age() -> int:

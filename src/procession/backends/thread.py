@@ -35,7 +35,6 @@ class ThreadBackend:
         self._executor = ThreadPoolExecutor(
             workers, thread_name_prefix="procession", initializer=self._initialize
         )
-        self._lock = threading.Lock()
 
     def _initialize(self) -> None:
         # Raised here, an error would break the executor; kept, it is the answer to each item.

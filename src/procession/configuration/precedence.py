@@ -7,13 +7,13 @@ the decorator, ``with procession.options(...)``, ``procession.configure(...)``, 
 from __future__ import annotations
 
 import contextvars
-import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Unpack
 
+from procession import forked
 from procession._warn import warn_user
 from procession.configuration import environment
 from procession.configuration.aliases import short
@@ -35,7 +35,7 @@ class _Layer(NamedTuple):
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _configured: Mapping[str, Any] = _NOTHING
-_configured_lock = threading.Lock()
+_configured_lock = forked.lock()
 _scoped: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
     "procession.options", default=_NOTHING
 )

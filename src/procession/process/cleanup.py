@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from procession.process import forks
+from procession import forked
 
 __all__ = ["at_exit", "before_executors", "has_ended", "register", "shutdown"]
 
@@ -60,7 +60,7 @@ def register(pool: Ends) -> None:
         importlib.import_module("multiprocessing.util")  # its exit handler is to run after ours
 
         atexit.register(at_exit)
-        forks.renew_in_child(_renew)
+        forked.renew_in_child(_renew)
     _pools[id(pool)] = pool
 
 

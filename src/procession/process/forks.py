@@ -5,9 +5,8 @@ lifeline, or our end of a worker's channel, workers would outlive us for as long
 whoever opens such a descriptor calls `own`, and `disown` before closing it; every forked child
 closes what was owned.
 
-In the child only the thread that forked goes on. A lock that another thread held stays held there
-for ever, so what can be held then is renewed (`renew_in_child`, `lock`), and a fork waits until no
-thread is amid an import of ours.
+A fork waits until no other thread is amid an import of ours. (Locks and what else a child starts
+afresh: see `procession.forked`.)
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
-from weakref import WeakSet
 
-__all__ = ["disown", "forking", "keeping", "lock", "own", "renew_in_child"]
+from procession import forked
+
+__all__ = ["disown", "forking", "keeping", "own"]
 
 _PATIENCE = 2.0
 """Seconds that a fork waits for other threads' imports. A guess: ten times what all of ours take;
@@ -31,8 +31,6 @@ _endless: set[str] = set()
 """Modules whose import outlasted it, which no fork waits for again."""
 
 _owned: set[int] = set()
-_renewals: list[Callable[[], Any]] = []
-_locks: WeakSet[Any] = WeakSet()
 _kept = threading.local()
 
 forking = threading.RLock()
@@ -47,18 +45,6 @@ def own(*descriptors: int) -> None:
 def disown(*descriptors: int) -> None:
     """Forget them; to be called before they are closed, as their numbers are then used again."""
     _owned.difference_update(descriptors)
-
-
-def renew_in_child(renewal: Callable[[], Any]) -> None:
-    """Call `renewal` in each forked child, before anything else runs there."""
-    _renewals.append(renewal)
-
-
-def lock() -> threading.Lock:
-    """A lock that each forked child finds open, whoever held it here."""
-    made = threading.Lock()
-    _locks.add(made)
-    return made
 
 
 class keeping:
@@ -112,19 +98,9 @@ def _import_afresh() -> None:
             del sys.modules[name]
 
 
-def _renew_locks() -> None:
-    for each in list(_locks):
-        each._at_fork_reinit()
-    # Python does so itself in releases to come (gh-146313).
-    tracker = sys.modules.get("multiprocessing.resource_tracker")
-    if tracker is not None:
-        tracker._resource_tracker._lock._at_fork_reinit()
-
-
 def _start_afresh() -> None:
     forking.release()
     _import_afresh()
-    _renew_locks()
     kept: frozenset[int] = getattr(_kept, "descriptors", frozenset[int]())
     for descriptor in _owned - kept:
         try:
@@ -132,11 +108,9 @@ def _start_afresh() -> None:
         except OSError:
             continue  # the user's own code has closed it
     _owned.clear()
-    for renewal in _renewals:
-        renewal()
 
 
 # At once, as the imports that a fork must wait for may be the first ones.
-os.register_at_fork(
-    before=_await_imports, after_in_parent=forking.release, after_in_child=_start_afresh
-)
+os.register_at_fork(before=_await_imports, after_in_parent=forking.release)
+# Before the renewals of whoever owns descriptors: what those open may get the numbers closed here.
+forked.renew_in_child(_start_afresh)

@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from procession import forked
 from procession.process import forks
 
 __all__ = ["Ticket", "acquire", "arm", "arm_descriptor", "inheritable", "release", "ticket"]
@@ -76,7 +77,7 @@ def _renew() -> None:
     _armed.clear()
 
 
-forks.renew_in_child(_renew)
+forked.renew_in_child(_renew)
 
 
 def acquire() -> None:

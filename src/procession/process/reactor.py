@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from procession.process import forks
+from procession import forked
 from procession.process.poller import READ, WRITE, Poller, make_poller
 
 __all__ = ["READ", "WRITE", "Reactor", "Timer", "guarded", "reactor"]
@@ -192,4 +192,4 @@ def _renew() -> None:
     reactor.__init__()  # type: ignore[misc]
 
 
-forks.renew_in_child(_renew)
+forked.renew_in_child(_renew)

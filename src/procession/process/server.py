@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, process, spawn, util
 from typing import Any
 
+from procession import forked
 from procession.process import environment, forks
 
 __all__ = ["Server", "current", "give_back_alarm", "in_use", "serve", "stop_all"]
@@ -62,7 +63,7 @@ def _renew() -> None:
     _servers.clear()
 
 
-forks.renew_in_child(_renew)
+forked.renew_in_child(_renew)
 
 
 def current() -> Server:

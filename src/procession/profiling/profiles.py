@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
+from procession import forked
 from procession.profiling.switch import switch
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Profile:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
         self._calls: list[CallRecord] = []
         self._starts: dict[int, tuple[float, float]] = {}
         self._entered = False

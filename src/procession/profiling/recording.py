@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
+from procession import forked
 from procession.backends.base import Chunk, End, Item, Reply
 from procession.engine.blame import Rules
 from procession.engine.decoding import outcome_of, value_of
@@ -89,7 +90,7 @@ class CallRecord:
         self.single = False
         self._slowest: list[tuple[float, int, Slow]] = []
         self._sent: dict[Chunk, float] = {}
-        self._lock = threading.RLock()  # again, should an item's repr make calls of its own
+        self._lock = forked.rlock()  # again, should an item's repr make calls of its own
 
     # -- told by the engine --------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from procession import forked
 from procession.worker.state import in_worker
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Switch:
 
     def __init__(self) -> None:
         self.open: tuple[Profile, ...] = ()
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
 
     def add(self, profile: Profile) -> None:
         """Have a profile told of every call from now on."""
@@ -48,7 +49,6 @@ class Switch:
 
     def forked(self) -> None:
         """In a forked child: the profiles are its parent's."""
-        self._lock = threading.Lock()
         self.open = ()
 
     def started(self, pid: int, since: float) -> None:
@@ -58,7 +58,7 @@ class Switch:
 
 
 switch = Switch()
-os.register_at_fork(after_in_child=switch.forked)
+forked.renew_in_child(switch.forked)
 
 
 def begin(

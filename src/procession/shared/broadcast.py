@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-import threading
 import time
 import types
 import weakref
@@ -19,6 +18,7 @@ from itertools import count
 from pickle import PickleBuffer
 from typing import Any, TypeVar
 
+from procession import forked
 from procession.shared import handles
 from procession.wire.beside import raw_beside, stand_ins
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
@@ -81,7 +81,7 @@ class _Held:
         self.since = time.monotonic()
 
 
-_lock = threading.RLock()
+_lock = forked.rlock()
 _serials = count()
 _puts: dict[int, _Put] = {}
 _by_key: weakref.WeakValueDictionary[_Key, _Put] = weakref.WeakValueDictionary()
@@ -250,8 +250,6 @@ def _trim() -> bool:
 
 def _renew() -> None:
     """In a forked child: what was put is the parent's."""
-    global _lock
-    _lock = threading.RLock()
     _puts.clear()
     stand_ins.clear()
     _held.clear()
@@ -259,4 +257,4 @@ def _renew() -> None:
 
 housekeeper.register(_sweep, _sweep)
 housekeeper.register(_trim, lambda: None)
-os.register_at_fork(after_in_child=_renew)
+forked.renew_in_child(_renew)

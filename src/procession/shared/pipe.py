@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import weakref
 from multiprocessing import connection
 from typing import Any
 
+from procession import forked
 from procession.errors import ProcessionError
 from procession.shared import handles
 from procession.wire.pickling import dumps, loads
 
 __all__ = ["Connection", "Pipe"]
 
-_lock = threading.RLock()
+_lock = forked.rlock()
 _connections: weakref.WeakValueDictionary[tuple[int, int], Connection]
 _connections = weakref.WeakValueDictionary()
 
@@ -205,11 +205,3 @@ def _open(address: tuple[Any, ...] | None, flags: int) -> _End | None:
             "This end of a shared.Pipe cannot be opened: nobody has the other end open any more. "
             "Keep both ends open where they were made until they have arrived."
         ) from None
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Generator
 from typing import Any, Protocol, TypeVar, cast
 
+from procession import forked
 from procession.errors import ProcessionError
 from procession.shared import handles
 from procession.shared.layout import (
@@ -47,7 +48,7 @@ _FLOCK = struct.Struct("hhqqi4x" if sys.platform == "linux" else "qqihh")
 _OWNER_BITS = 16
 
 _S = TypeVar("_S", bound="Shared")
-_registry_lock = threading.RLock()
+_registry_lock = forked.rlock()
 _segments: weakref.WeakValueDictionary[tuple[int, int], Segment] = weakref.WeakValueDictionary()
 _leaving = False
 
@@ -292,8 +293,7 @@ def _leave_at_exit(util: Any) -> None:
 
 
 def _after_fork() -> None:
-    global _registry_lock, _leaving
-    _registry_lock = threading.RLock()
+    global _leaving
     _leaving = False
     for segment in list(_segments.values()):
         segment.after_fork()
@@ -304,5 +304,5 @@ def _leave_all() -> None:
         segment.leave()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+forked.renew_in_child(_after_fork)
 atexit.register(_leave_all)

@@ -13,7 +13,6 @@ more than the semaphore itself.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,8 +31,6 @@ from procession.shared.layout import (
 from procession.shared.segment import Flag, Segment, Shared
 
 __all__ = ["SemaphoreMutex"]
-
-_joining = threading.Lock()
 
 _SPINS = 20
 """Attempts before a waiter sleeps. Not measured closely: about what one sleep and wake-up cost."""

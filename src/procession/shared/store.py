@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 import weakref
 from typing import Any
 
+from procession import forked
 from procession.shared import handles
 
 __all__ = ["SMALLEST", "Store"]
@@ -19,7 +19,7 @@ __all__ = ["SMALLEST", "Store"]
 SMALLEST = 1 << 16
 """Bytes at first. Pages that were never written take no memory."""
 
-_lock = threading.RLock()
+_lock = forked.rlock()
 _stores: weakref.WeakValueDictionary[tuple[int, int], Store] = weakref.WeakValueDictionary()
 
 
@@ -86,11 +86,3 @@ def _receive(pid: int, fd: int, device: int, inode: int, path: str = "") -> Stor
             opened = handles.reopen(handles.Address(pid, fd, device, inode, path), os.O_RDWR)
             store = _stores[device, inode] = Store(opened, path)
         return store
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -6,11 +6,11 @@ an argument of the call, it goes beside the pickle too.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from pickle import PickleBuffer
 from typing import Any
 
+from procession import forked
 from procession.wire.pickling import LARGE, Pickling, dumps
 from procession.wire.segments import AVAILABLE, Placed, segments
 
@@ -114,7 +114,7 @@ class Broadcast(list[Any]):
 
     def __init__(self, buffers: list[PickleBuffer]) -> None:
         super().__init__(buffers)
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
         self._sendable: Any = None
 
     def sendable(self) -> Any:

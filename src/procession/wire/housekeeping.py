@@ -6,10 +6,11 @@ given work, which is enough for workers: idle ones end.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
+
+from procession import forked
 
 __all__ = ["IDLE_SECONDS", "Housekeeper", "housekeeper"]
 
@@ -81,4 +82,4 @@ class Housekeeper:
 housekeeper = Housekeeper()
 """This process's."""
 
-os.register_at_fork(after_in_child=housekeeper.renew)
+forked.renew_in_child(housekeeper.renew)

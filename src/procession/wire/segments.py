@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from pickle import PickleBuffer
 from typing import Any
 
+from procession import forked
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
 from procession.wire.memfd import AVAILABLE, Segment
 from procession.wire.ticket import DROPPED, FIRST, STATE, TRANSIT, Ticket, most_maps
@@ -62,7 +62,7 @@ class Segments:
 
     def __init__(self) -> None:
         self.idle_bytes = IDLE_BYTES
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
         self._all: set[Segment] = set()
         self._free: list[Segment] = []
         self._lent: deque[Segment] = deque()
@@ -203,7 +203,6 @@ class Segments:
 
     def renew(self) -> None:
         """In a forked child: these are the parent's."""
-        self._lock = threading.Lock()
         for segment in self._all:
             segment.let_go()
         self._all.clear()
@@ -223,4 +222,4 @@ segments = Segments()
 
 housekeeper.register(segments.trim, segments.clear)
 
-os.register_at_fork(after_in_child=segments.renew)
+forked.renew_in_child(segments.renew)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import operator
-import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
+from procession import forked
 from procession.wire.initializing import Packed, open_initializer
 from procession.worker.state import base_context
 
 __all__ = ["forget_initializers", "initialize", "run_initializer", "run_initializer_here"]
 
 _here: list[tuple[Any, tuple[Any, ...], BaseException | None]] = []
-_lock = threading.RLock()
+_lock = forked.rlock()
 
 
 def run_initializer(packed: Packed) -> tuple[Callable[..., object], tuple[Any, ...]]:
@@ -79,9 +78,7 @@ def _same(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
 
 def forget_initializers() -> None:
     """Run each again when it is needed."""
-    global _lock
-    _lock = threading.RLock()
     _here.clear()
 
 
-os.register_at_fork(after_in_child=forget_initializers)
+forked.renew_in_child(forget_initializers)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from procession import forked
 from procession.backends.base import End, Job, Reply
 from procession.wire.kinds import is_a
 from procession.wire.segments import segments
@@ -63,7 +64,7 @@ _runner: Runner | None = None
 _runner_of = 0
 _setup_error: BaseException | None = None
 _guard: Any = None
-_guarding = threading.Lock()
+_guarding = forked.lock()
 _initializer: tuple[Any, tuple[Any, ...]] = (None, ())
 _threads: int | None = None
 _heavy: Any = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import random
 import sys
-import threading
 from collections.abc import Sequence
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType, TracebackType
 from typing import Any, Final
+
+from procession import forked
 
 __all__ = ["item_seed", "preserve", "reseed_after_fork", "seeded"]
 
@@ -102,7 +103,7 @@ class preserve:
             _one_at_a_time.release()
 
 
-_one_at_a_time = threading.RLock()
+_one_at_a_time = forked.rlock()
 
 
 def reseed_after_fork() -> None:
