@@ -138,7 +138,7 @@ class BackendUnavailable(ProcessionError, ImportError):
 
 
 class PoolClosed(ProcessionError, RuntimeError):
-    """Raised when work is given to a pool that was shut down."""
+    """Raised when work is given to a pool that was shut down, or waited for in a forked child."""
 
 
 class ParallelWarning(UserWarning):

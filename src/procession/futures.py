@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, overload
 
 from procession.bells import Bell, Condition
+from procession.inherited import outstanding
 from procession.waiting import completed, until
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ _SETTLED = ("FINISHED", "CANCELLED", "CANCELLED_AND_NOTIFIED")
 
 class Work(Protocol):
     """What a future stands for, while it runs."""
+
+    @property
+    def name(self) -> str:
+        """The function's name, for messages."""
+        ...
 
     def cancel(self) -> bool:
         """End it. True if it will not deliver."""
@@ -127,6 +133,11 @@ class Future(cf.Future[T]):
             return cancelled
         return work.cancel() and self.settle_cancelled()
 
+    def stand_for(self, work: Work) -> None:
+        """Begin to be the future of some work; until it is settled, or forked away from it."""
+        self._work = work
+        outstanding.add(self)
+
     def settle_cancelled(self) -> bool:
         """Mark the future as cancelled, and tell who waits. False if it was settled before."""
         if not super().cancel():
@@ -134,6 +145,7 @@ class Future(cf.Future[T]):
         with self._condition:
             if self._state == "CANCELLED":
                 self.set_running_or_notify_cancel()
+        outstanding.discard(self)
         return True
 
     def running(self) -> bool:
@@ -224,6 +236,7 @@ class Future(cf.Future[T]):
             except cf.InvalidStateError:
                 pass
         self._work = None
+        outstanding.discard(self)
 
     def _tell(self) -> None:
         """Tell who waits that it is settled."""

@@ -64,6 +64,9 @@ def completed(futures: Iterable[cf.Future[Any]], timeout: float | None) -> Itera
             arrivals.watch(future)
         while left:
             while arrivals.done:
+                if arrivals.done[0] not in left:  # told twice, around a fork
+                    arrivals.done.popleft()
+                    continue
                 left.discard(arrivals.done[0])
                 yield arrivals.done.popleft()  # kept by nobody here once it was given
             if not left:

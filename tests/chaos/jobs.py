@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +42,22 @@ def start_and_nap(x: int, folder: Path, seconds: float = 600.0) -> int:
     (folder / f"{x}.new").rename(folder / str(x))
     time.sleep(seconds)
     return x
+
+
+@parallel
+def nothing_until(x: int, path: Path) -> int:
+    """Come back only when there is such a file; at once for 1."""
+    if x != 1:
+        wait_for_file(path)
+    return x
+
+
+@isolated
+def one_and_more(folder: Path) -> Iterator[int]:
+    """Give 1, and when there is a file named over, 2."""
+    yield 1
+    wait_for_file(folder / "over")
+    yield 2
 
 
 @parallel

@@ -92,6 +92,8 @@ class Collector:
                 raise self._error
             finally:
                 self._error = None  # or the traceback would keep us, and we it
+        if self._run.closed and self._run.failure is not None:
+            raise self._run.failure  # forked away from its workers
         self._run.finish()
         if self._run.intake.source.error is not None:
             raise self._run.intake.source.error

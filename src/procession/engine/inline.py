@@ -9,6 +9,7 @@ from time import perf_counter
 from types import MethodType
 from typing import Any, NamedTuple
 
+from procession import forked
 from procession.backends.base import Item, Reply
 from procession.engine.alarm import Alarm, after
 from procession.engine.mapping import MapRun
@@ -174,6 +175,7 @@ class Inline:
             if refused is not None:
                 return refused
         if self._alarm is None and not self._serial:
+            forked.renewed(self._run)  # which has another thread from now on
             self._alarm = after(_HELP_AFTER, self._help)
         out: list[Any] = []
         running = self._running = Running(start, values)

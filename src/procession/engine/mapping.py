@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from procession import forked, inherited
 from procession.backends.base import Backend, Chunk, End, Item, Reply
 from procession.bells import Bells
 from procession.engine.blame import judge, may_retry
@@ -186,10 +187,24 @@ class MapRun:
         else:
             self.intake.source.close()
 
+    def renew(self) -> None:
+        """In a forked child: what the map waits for comes to the parent, so it fails.
+
+        One that has run all its items in the consumer's thread so far goes on.
+        """
+        self.lock._at_fork_reinit()  # type: ignore[attr-defined]
+        self.intake.taking._at_fork_reinit()  # type: ignore[attr-defined]
+        alone = self._backend is None and self._feeder is None and not self._pumping
+        if not (alone or self.closed or self.intake.over):
+            self.failure = inherited.refusal(self.plan.rules.name)
+            self.closed = True
+            self._flight.clear()
+
     # -- sending -----------------------------------------------------------------------------
 
     def go(self) -> None:
         """Give items to the pool from now on."""
+        forked.renewed(self)
         if not self.intake.source.inert and not self.closed:
             if self._feeder is None:
                 self._feeder = Feeder(self)

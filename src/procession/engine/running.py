@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from procession import forked
+
 __all__ = ["Running"]
+
+_cutting = forked.lock()
+"""One for all of them: it is held for microseconds, and making one takes as long."""
 
 
 class Running:
@@ -18,7 +22,7 @@ class Running:
     that takes long, and the loop over it is a plain comprehension.
     """
 
-    __slots__ = ("_cut", "_lock", "_looked", "begin", "iterator", "start", "values")
+    __slots__ = ("_cut", "_looked", "begin", "iterator", "start", "values")
 
     def __init__(self, start: int, values: list[Any]) -> None:
         self.start = start
@@ -26,7 +30,6 @@ class Running:
         self.iterator: Any = iter(values)
         self.begin = perf_counter()
         self._looked = (self.begin, 0)
-        self._lock = threading.Lock()
         self._cut: tuple[int, list[Any]] | None = None
 
     @property
@@ -49,7 +52,7 @@ class Running:
 
     def cut(self, give: Callable[[int, list[Any]], None]) -> None:
         """Take away the values that the loop has not taken yet, and give them."""
-        with self._lock:
+        with _cutting:
             taken = self.taken
             if taken is None or self._cut is not None:
                 return
@@ -64,7 +67,7 @@ class Running:
 
     def end(self, taken: int, give: Callable[[int, list[Any]], None]) -> None:
         """The loop is over and took so many values: give what was cut off behind them."""
-        with self._lock:
+        with _cutting:
             self._settle(taken, give)
 
     def _settle(self, taken: int, give: Callable[[int, list[Any]], None]) -> None:

@@ -40,7 +40,7 @@ class SingleCall:
         Raises:
             PoolClosed: The pool was shut down.
         """
-        self.future._work = self
+        self.future.stand_for(self)
         if self._record is not None:
             self._record.packed(perf_counter() - self._record.began)
         self._start(self._backend, job, item)
@@ -129,6 +129,11 @@ class SingleCall:
             self._apart.close(wait=False)
 
     # -- Work --------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self._rules.name
 
     def cancel(self) -> bool:
         """End the call. True if it will not deliver."""

@@ -198,7 +198,7 @@ def map_async(
         return future
     run.abandoned = False
     collector.attach(run)
-    future._work = _MapWork(run)
+    future.stand_for(_MapWork(run))
     try:
         run.go()
     except Exception as error:
@@ -212,6 +212,7 @@ class _MapWork:
 
     def __init__(self, run: MapRun) -> None:
         self._run = run
+        self.name = run.plan.rules.name
 
     def cancel(self) -> bool:
         if self._run.closed:

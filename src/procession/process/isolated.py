@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from procession import forked, inherited
 from procession.backends.base import Chunk, End, Item, Job, Reply
 from procession.backends.process import ProcessBackend
 from procession.bells import Bells
@@ -86,6 +87,7 @@ class IsolatedStream:
         self._ticket = pool.start(chunk, ahead=max(1, ahead))
         self._finalizer = weakref.finalize(self, _forget, self._ticket)
         self._finalizer.atexit = False
+        forked.renewed(self)
 
     def take(self, timeout: float | None = None) -> Reply | End:
         """The next value, waiting for it; the `End` once there are no more, again and again.
@@ -134,6 +136,13 @@ class IsolatedStream:
         self._ticket.pool.cancel(self._ticket)
         with self._flow.changed:
             self._flow.replies.clear()
+
+    def renew(self) -> None:
+        """In a forked child: the values go to the parent."""
+        flow = self._flow
+        flow.changed._at_fork_reinit()  # type: ignore[attr-defined]
+        if flow.end is None:
+            flow.end = End("refused", error=inherited.refusal(self._ticket.chunk.job.name))
 
     def _next(self) -> Reply | End | None:
         flow = self._flow

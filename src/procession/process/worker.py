@@ -309,6 +309,7 @@ class Worker:
         self.sock.close()
         self.box.close()
         self.dead = True
+        self._reaped = (None,)  # never signal it: it is the parent's, and works for it
 
 
 def _runs(pid: int) -> bool:
