@@ -18,6 +18,10 @@ from weakref import WeakSet
 __all__ = ["lock", "renew_in_child", "renewed", "rlock"]
 
 
+in_child = False
+"""Whether this process was forked from one that had imported Procession."""
+
+
 class Renewable(Protocol):
     """What is to be renewed as long as it lives."""
 
@@ -56,6 +60,8 @@ def renewed(what: Renewable) -> None:
 
 
 def _renew() -> None:
+    global in_child
+    in_child = True
     for each in list(_locks):
         owned: Callable[[], bool] | None = getattr(each, "_is_owned", None)
         if owned is None or not owned():

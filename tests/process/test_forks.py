@@ -70,3 +70,70 @@ def test_a_lock_that_the_forking_thread_holds() -> None:
     print(procession.per_worker(factory).value, flush=True)
     """)
     assert out == "[0]\n"
+
+
+EXECUTORS = {
+    "threads": ("cf.ThreadPoolExecutor(1)", "f.map([1, 2])"),
+    "processes": ("cf.ProcessPoolExecutor(1, spawn)", "f.map([1, 2])"),
+    "loky": ("loky.ProcessPoolExecutor(1, timeout=60)", "f.submit(3).result()"),
+    "Pool": ("cf.ThreadPoolExecutor(1)", "pool.submit(abs, -3).result()"),
+    "used by others": ("cf.ThreadPoolExecutor(1)", "new.submit(3).result()"),
+}
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_the_users_own_executor(name: str) -> None:
+    """An executor whose workers stayed in the parent is refused in the child, not waited for."""
+    executor, use = EXECUTORS[name]
+    out = run(f"""
+    import concurrent.futures as cf, multiprocessing
+    import procession
+    from tests.chaos.jobs import square
+    if "loky" in {executor!r}:
+        import loky
+    spawn = multiprocessing.get_context("spawn")
+    executor = {executor}
+    f = square.with_options(backend=executor, inline=False)
+    if {name!r} == "used by others":
+        executor.submit(abs, -1).result()
+        new = f
+    elif {name!r} == "Pool":
+        pool = procession.Pool(backend=executor)
+        assert pool.submit(abs, -3).result() == 3
+    else:
+        assert f.map([1, 2]) == [1, 4]
+    assert in_child(lambda: {use}) == 1
+    executor.shutdown()
+    """)
+    assert out.startswith("PoolClosed: the executor given as backend= (")
+    assert "Make a new one here, after the fork, or write backend='process'." in out
+
+
+@pytest.mark.parametrize("made", ["cf.ThreadPoolExecutor(1)", "procession.Pool(1)"])
+def test_executors_that_work_in_the_child(made: str) -> None:
+    """An executor that has no workers yet, or gets new ones after a fork, is used in the child."""
+    out = run(f"""
+    import concurrent.futures as cf
+    import procession
+    from tests.chaos.jobs import square
+    with {made} as executor:
+        f = square.with_options(backend=executor)
+        if isinstance(executor, procession.Pool):
+            assert f.map([1, 2]) == [1, 4]
+        assert in_child(lambda: print(f.map([1, 2]), flush=True)) == 0
+        print(f.map([1, 2]), flush=True)
+    """)
+    assert out == "[1, 4]\n[1, 4]\n"
+
+
+def test_a_pool_of_threads() -> None:
+    """A Pool on threads has threads of its own in the child; one that was shut down has none."""
+    out = run("""
+    import procession
+    with procession.Pool(1, backend="thread") as pool:
+        assert pool.submit(abs, -1).result() == 1
+        assert in_child(lambda: print(pool.submit(abs, -2).result(), flush=True)) == 0
+        print(pool.submit(abs, -3).result(), flush=True)
+    in_child(lambda: pool.submit(abs, -4))
+    """)
+    assert out == "2\n3\nPoolClosed: cannot schedule new futures after shutdown\n"

@@ -8,7 +8,6 @@ death is answered with a new executor and ``End("broken")``: the engine then run
 from __future__ import annotations
 
 import os
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -18,6 +17,7 @@ from weakref import WeakKeyDictionary
 from procession import forked
 from procession.backends.base import Chunk, End, Job, Reply
 from procession.backends.ending import Ending, exit_code, listed
+from procession.backends.foreign import refuse_inherited
 from procession.errors import PoolClosed
 from procession.process import cleanup, lifeline
 from procession.process.messages import arrived
@@ -70,7 +70,7 @@ class ExecutorBackend:
         self._owned = owned
         self._local = local
         housekeeper.later = reactor.call_later
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
         self._executor: Executor | None = None
         self._processes: Any = None
         self._closed = False
@@ -87,7 +87,6 @@ class ExecutorBackend:
     def renew(self) -> None:
         """Start with nothing, in a forked child: the executor is the parent's."""
         _inherited.append(self._executor)
-        self._lock = threading.Lock()
         self._executor = self._processes = None
         self._warm = self._holds = False
         self._flight, self._endings, self._telling = {}, [], 0
@@ -133,6 +132,8 @@ class ExecutorBackend:
         closed: BaseException | None = None
         for _ in range(3):
             executor = self._current()
+            if not self._owned:
+                refuse_inherited(executor)
             try:
                 future = executor.submit(run_chunk, shipment)
             except BrokenExecutor:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
+from procession import forked
 from procession.backends.base import Chunk, End, Reply
 from procession.errors import PoolClosed
 
@@ -32,9 +33,17 @@ class ThreadBackend:
         self._initializer = initializer
         self._initargs = initargs
         self._mine = threading.local()
+        self._closed = False
+        self.renew()
+        forked.renewed(self)
+
+    def renew(self) -> None:
+        """Start with no threads: at first, and in a forked child, where the parent's are not."""
         self._executor = ThreadPoolExecutor(
-            workers, thread_name_prefix="procession", initializer=self._initialize
+            self._workers, thread_name_prefix="procession", initializer=self._initialize
         )
+        if self._closed:
+            self._executor.shutdown()
 
     def _initialize(self) -> None:
         # Raised here, an error would break the executor; kept, it is the answer to each item.
@@ -107,4 +116,5 @@ class ThreadBackend:
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:
         """Take no more chunks; with `kill`, give up those that have not started."""
+        self._closed = True
         self._executor.shutdown(wait=wait, cancel_futures=kill)
