@@ -1,6 +1,9 @@
 """The one error whose base class is slow to import; `procession.errors` loads it when named."""
 
-from concurrent.futures.process import BrokenProcessPool
+try:
+    from concurrent.futures.process import BrokenProcessPool
+except RuntimeError:  # the program ends, too late for that module's exit handler
+    from concurrent.futures import BrokenExecutor as BrokenProcessPool  # type: ignore[assignment]
 
 from procession.errors import ProcessionError
 

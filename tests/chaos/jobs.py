@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from procession import isolated, parallel
+from procession import current_task, isolated, parallel
 from tests.support.waiting import wait_for_file, wait_until
 
 
@@ -50,6 +50,16 @@ def nothing_until(x: int, path: Path) -> int:
     if x != 1:
         wait_for_file(path)
     return x
+
+
+@parallel
+def die_unless_told(folder: Path, first: int) -> None:
+    """Be killed when there is a file named die; attempts after the first so many wait for ever."""
+    task = current_task()
+    assert task is not None
+    (folder / f"begun {task.attempt}").touch()
+    wait_for_file(folder / ("die" if task.attempt <= first else "never"))
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @isolated

@@ -80,9 +80,20 @@ class Item:
         attempt: 1 for the first run.
         seconds: Spent running in attempts that failed.
         starts: How often its worker died before it had started.
+        failed: Why it is run again, or `None`.
     """
 
-    __slots__ = ("attempt", "blob", "buffers", "index", "seconds", "size", "starts", "value")
+    __slots__ = (
+        "attempt",
+        "blob",
+        "buffers",
+        "failed",
+        "index",
+        "seconds",
+        "size",
+        "starts",
+        "value",
+    )
 
     def __init__(
         self,
@@ -100,6 +111,7 @@ class Item:
         self.attempt = attempt
         self.seconds = 0.0
         self.starts = 0
+        self.failed: BaseException | None = None
 
 
 class Reply(NamedTuple):

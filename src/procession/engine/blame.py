@@ -10,7 +10,7 @@ from typing import NamedTuple
 from procession.backends.base import Chunk, End, Item
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
 
-__all__ = ["Verdict", "judge", "may_retry"]
+__all__ = ["Verdict", "judge", "may_retry", "unable"]
 
 _OURS = f'File "{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}'
 """How a line of a stack begins whose code is Procession's."""
@@ -46,7 +46,16 @@ def may_retry(item: Item, error: BaseException, rules: Rules) -> bool:
     if item.attempt > rules.retries or not isinstance(error, rules.retry_on):
         return False
     item.attempt += 1
+    item.failed = error
     return True
+
+
+def unable(item: Item, error: BaseException) -> BaseException:
+    """What becomes of an item that cannot be run, or run again: if it was, its own last error."""
+    if item.failed is None:
+        return error
+    item.failed.add_note(f"It was to be tried again, but {error}")
+    return item.failed
 
 
 def judge(chunk: Chunk, missing: Sequence[Item], end: End, rules: Rules) -> list[Verdict]:
@@ -59,10 +68,12 @@ def judge(chunk: Chunk, missing: Sequence[Item], end: End, rules: Rules) -> list
         rules: Retries and the name for messages.
     """
     if end.kind == "broken":
+        for item in missing:
+            item.failed = _error(chunk, item, end, rules)
         return [Verdict(item, apart=True) for item in missing]
     if end.kind in ("refused", "cancelled", "done"):
         # One error each: items add their own notes and traceback.
-        return [Verdict(item, end.error or _closed(rules)) for item in missing]
+        return [Verdict(item, unable(item, end.error or _closed(rules))) for item in missing]
     guilty = next((item for item in missing if item.index == end.index), None)
     if guilty is None and missing:
         missing[0].starts += 1
@@ -80,6 +91,7 @@ def judge(chunk: Chunk, missing: Sequence[Item], end: End, rules: Rules) -> list
         )
         if again:
             item.attempt += 1
+            item.failed = error
         verdicts.append(Verdict(item, None if again else error))
     return verdicts
 

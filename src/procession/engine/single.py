@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
-from procession.engine.blame import Rules, judge, may_retry
+from procession.engine.blame import Rules, judge, may_retry, unable
 from procession.engine.decoding import error_of, value_of
 from procession.engine.plan import Settled
 from procession.futures import Future
@@ -109,7 +109,7 @@ class SingleCall:
         try:
             self._start(self._alone() if apart else self._backend, chunk.job, item)
         except Exception as refused:
-            self._over(None, refused)
+            self._over(None, unable(item, refused))
 
     def _alone(self) -> Backend:
         if self._apart is None:

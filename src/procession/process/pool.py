@@ -97,8 +97,8 @@ class WorkerPool:
 
     @property
     def at_work(self) -> bool:
-        """Whether a chunk runs or waits."""
-        return bool(self.busy or self.queue)
+        """Whether a chunk runs or waits, or may still be told how its worker died."""
+        return bool(self.busy or self.queue) or any(w.dead for w in tuple(self.workers))
 
     def start(self, chunk: Chunk, ahead: int = 0) -> Ticket:
         """Run a chunk as soon as a worker is free.
