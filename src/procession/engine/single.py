@@ -76,6 +76,9 @@ class SingleCall:
         try:
             value, error = decode(Settled(item, reply), self._rules), None
         except BaseException as raised:
+            if reply.ok and _is_ctrl_c(raised):
+                self._reply = None  # it is no answer: that comes again
+                raise
             value, error = None, raised
         self._over(value, error)
 
@@ -176,3 +179,8 @@ class SingleCall:
             notice: Callable[[Chunk], None] | None = getattr(chunk.home, "notice", None)
             if notice is not None:
                 notice(chunk)
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    main = threading.main_thread()
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is main
