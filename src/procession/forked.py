@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import ref
 
 __all__ = ["lock", "renew_in_child", "renewed", "rlock"]
 
@@ -30,22 +30,23 @@ class Renewable(Protocol):
         ...
 
 
-_locks: WeakSet[Any] = WeakSet()
-_renewables: WeakSet[Any] = WeakSet()
+# No WeakSet: what removes from it is Python code, where Ctrl-C would be swallowed.
+_locks: set[ref[Any]] = set()
+_renewables: set[ref[Any]] = set()
 _renewals: list[Callable[[], Any]] = []
 
 
 def lock() -> threading.Lock:
     """A lock that each forked child finds open, whoever held it here."""
     made = threading.Lock()
-    _locks.add(made)
+    _keep(_locks, made)
     return made
 
 
 def rlock() -> Any:
     """A reentrant lock that each forked child finds open, unless it was held by who forked."""
     made = threading.RLock()
-    _locks.add(made)
+    _keep(_locks, made)
     return made
 
 
@@ -56,13 +57,21 @@ def renew_in_child(renewal: Callable[[], Any]) -> None:
 
 def renewed(what: Renewable) -> None:
     """Call its `renew` in each forked child, after all else, as long as somebody holds it."""
-    _renewables.add(what)
+    _keep(_renewables, what)
+
+
+def _keep(kept: set[ref[Any]], what: Any) -> None:
+    kept.add(ref(what, kept.discard))
+
+
+def _living(kept: set[ref[Any]]) -> list[Any]:
+    return [what for each in list(kept) if (what := each()) is not None]
 
 
 def _renew() -> None:
     global in_child
     in_child = True
-    for each in list(_locks):
+    for each in _living(_locks):
         owned: Callable[[], bool] | None = getattr(each, "_is_owned", None)
         if owned is None or not owned():
             each._at_fork_reinit()
@@ -72,7 +81,7 @@ def _renew() -> None:
         tracker._resource_tracker._lock._at_fork_reinit()
     for renewal in _renewals:
         renewal()
-    for what in list(_renewables):
+    for what in _living(_renewables):
         what.renew()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import start_new_thread
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ class Hiring:
         self._orders = 0
         self._begun = 0
         self._failures = 0
-        self._thread: threading.Thread | None = None
+        self._held: _Hold | None = None
 
     @property
     def count(self) -> int:
@@ -107,33 +107,37 @@ class Hiring:
         """Start what was ordered."""
         if not self._orders:
             return
-        with self._pool.lock:
-            if not self._orders or (self._thread is not None and self._thread.is_alive()):
-                return
-            held = _Hold()
-            thread = self._thread = threading.Thread(
-                target=self._work, args=(held,), name="procession-starter", daemon=True
-            )
+        held = _Hold()
         try:
+            with self._pool.lock:
+                if not self._orders or self._held is not None:
+                    return
+                self._held = held
             reactor.hold()
             try:
-                thread.start()
+                # No `threading.Thread`: Ctrl-C in its `start` can leave the new thread waiting for
+                # a lock of the one that starts it, or known to Python without ever running.
+                start_new_thread(self._work, (held,))
             except RuntimeError:  # the interpreter is ending, or the system has no thread left
                 self._work(held)
-        except Exception:
-            raise
-        except BaseException:  # Ctrl-C: the next call starts another, if this one does not run
-            if not thread.is_alive():
-                held.release()
+        except BaseException as error:
+            if held.take():  # it does not run, and will not
+                if self._held is held:
+                    self._held = None
+                    held.release()
+                if not isinstance(error, Exception):  # Ctrl-C, but others may wait for a worker
+                    reactor.call_soon(self.act)
             raise
 
     def _work(self, held: _Hold) -> None:
+        if not held.take():
+            return
         pool = self._pool
         while True:
             with pool.lock:
                 if not self._orders or (pool.closed and not pool.queue):
                     self._orders = 0
-                    self._thread = None
+                    self._held = None
                     pool.gone.ring()
                     break
                 self._orders -= 1
@@ -167,10 +171,19 @@ class Hiring:
 
 
 class _Hold:
-    """Lets the reactor go once, whoever of several is the first to say so."""
+    """Is taken once, by the thread that is to work or by who could not start it; that one lets the
+    reactor go when it is done."""
 
     def __init__(self) -> None:
+        self._free = [True]
         self._left = [reactor.release]
+
+    def take(self) -> bool:
+        """Whether nobody has taken it before."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return False
 
     def release(self) -> None:
         """The thread has done its work, or never began."""
