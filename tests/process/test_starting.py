@@ -32,6 +32,7 @@ from tests.process.jobs import (
     run,
     surroundings,
 )
+from tests.support.waiting import wait_until
 
 Make = Callable[..., ProcessBackend]
 ROOT = Path(__file__).parents[2]
@@ -236,3 +237,12 @@ def test_the_alarm_of_the_fork_server_is_its_own(make: Make) -> None:
     server.stop_all()  # a new one forks its first worker before its alarm
     seen = run(make(context="forkserver"), job_of(alarm), [None]).values[0]
     assert seen == signal.getsignal(signal.SIGALRM)
+
+
+@pytest.mark.parametrize("context", ["spawn", "forkserver"])
+def test_one_launcher_for_all_workers(context: str, make: Make) -> None:
+    """Workers are started by one class per start method and fork server, not by a new one each."""
+    pool = make(2, context=context)._pool
+    pool.warm_up()
+    wait_until(lambda: sum(worker.ready for worker in tuple(pool.workers)) == 2)
+    assert len({type(worker._popen) for worker in tuple(pool.workers)}) == 1

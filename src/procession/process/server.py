@@ -116,6 +116,7 @@ class Server(forkserver.ForkServer):
     def __init__(self) -> None:
         super().__init__()
         self.using = threading.RLock()
+        self.popen: Any = None  # the launcher's class that starts processes through this server
         self.stopped = False
 
     def ensure_running(self) -> None:

@@ -17,7 +17,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -163,21 +163,29 @@ def launcher(method: str) -> Any:
         return _fork_popen()
     if method == "loky":
         return importlib.import_module("loky.backend.popen_loky_posix").Popen
+    return _spawn_popen() if method == "spawn" else _from_server
+
+
+@cache
+def _spawn_popen() -> Any:
     from multiprocessing import popen_spawn_posix
 
-    if method == "spawn":
-        return _with_globals(popen_spawn_posix.Popen, spawn=_Data("spawn"))
-    return _from_server
+    return _with_globals(popen_spawn_posix.Popen, spawn=_Data("spawn"))
 
 
 def _from_server(process: BaseProcess) -> Any:
-    from multiprocessing import popen_forkserver
-
     from procession.process import server
 
     with server.in_use() as current:
-        popen = _with_globals(popen_forkserver.Popen, spawn=_Data("forkserver"), forkserver=current)
-        return popen(process)
+        if current.popen is None:
+            current.popen = _server_popen(current)
+        return current.popen(process)
+
+
+def _server_popen(server: Any) -> Any:
+    from multiprocessing import popen_forkserver
+
+    return _with_globals(popen_forkserver.Popen, spawn=_Data("forkserver"), forkserver=server)
 
 
 def _with_globals(popen: Any, **names: Any) -> Any:
