@@ -1,9 +1,14 @@
 """The one error whose base class is slow to import; `procession.errors` loads it when named."""
 
-try:
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
     from concurrent.futures.process import BrokenProcessPool
-except RuntimeError:  # the program ends, too late for that module's exit handler
-    from concurrent.futures import BrokenExecutor as BrokenProcessPool  # type: ignore[assignment]
+else:
+    try:
+        from concurrent.futures.process import BrokenProcessPool
+    except RuntimeError:  # the program ends, too late for that module's exit handler
+        from concurrent.futures import BrokenExecutor as BrokenProcessPool
 
 from procession.errors import ProcessionError
 
