@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import procession
+from procession import parallel
+from tests.chaos.jobs import die
 from tests.conformance import crossing as c
 
 SHUT_DOWN = """
@@ -40,3 +44,14 @@ def test_shutdown_ends_the_fork_server_of_an_executor() -> None:
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "procession.process.server" not in ran.stdout
+
+
+@pytest.mark.parametrize("backend", ["loky", "stdlib"])
+def test_shutdown_waits_for_what_ran_apart(backend: str) -> None:
+    """After a death, the executor in which the guilty item was found is gone with the others."""
+    function = parallel(die).with_options(backend=backend, workers=2, inline=False)
+    for _ in range(4):
+        with pytest.raises(procession.WorkerDied):
+            function.map(["os._exit"] * 4)
+        procession.shutdown()
+        assert not [t.name for t in threading.enumerate() if t.name == "procession-ending"]

@@ -80,6 +80,7 @@ class ExecutorBackend:
         self._flight: dict[Chunk, Executor] = {}
         self._telling = 0
         self._endings: list[Ending] = []
+        self._aparts: list[ExecutorBackend] = []
         self._parcels: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
         if owned:
             cleanup.register(self)
@@ -89,7 +90,7 @@ class ExecutorBackend:
         _inherited.append(self._executor)
         self._executor = self._processes = None
         self._warm = self._holds = False
-        self._flight, self._endings, self._telling = {}, [], 0
+        self._flight, self._endings, self._aparts, self._telling = {}, [], [], 0
 
     @property
     def workers(self) -> int:
@@ -290,7 +291,11 @@ class ExecutorBackend:
 
     def apart(self) -> ExecutorBackend:
         """A new executor of the same kind with one worker."""
-        return ExecutorBackend(self._make, 1, self._name, local=self._local)
+        apart = ExecutorBackend(self._make, 1, self._name, local=self._local)
+        with self._lock:
+            self._aparts = [each for each in self._aparts if not each._closed or each.at_work]
+            self._aparts.append(apart)
+        return apart
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:
         """Shut the executor down if it is ours."""
@@ -308,9 +313,12 @@ class ExecutorBackend:
                 self._end_aside(end)
         elif held:
             lifeline.release()
+        for apart in list(self._aparts) if kill else ():
+            apart.close(wait=wait, kill=True)
         if wait:
-            for ending in list(self._endings):
-                ending.join()
+            for each in (self, *self._aparts):
+                for ending in list(each._endings):
+                    ending.join()
 
     def _end_aside(self, end: Ending) -> None:
         """End an executor in a thread of its own: the caller may be the executor's, or hold a lock.
