@@ -9,10 +9,9 @@ instead of 60.
 from __future__ import annotations
 
 import sys
-import threading
 from types import TracebackType
 
-from procession.process import forks
+from procession import forked
 
 __all__ = ["short_turns"]
 
@@ -24,13 +23,13 @@ class _ShortTurns:
     """A context in which `sys.getswitchinterval` is short, for any number of threads at once."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
         self._inside = 0
         self._before = 0.0
+        forked.renewed(self)
 
     def renew(self) -> None:
         """In a forked child: nobody is inside."""
-        self._lock = threading.Lock()
         if self._inside:
             self._inside = 0
             self._restore()
@@ -59,4 +58,3 @@ class _ShortTurns:
 
 
 short_turns = _ShortTurns()
-forks.renew_in_child(short_turns.renew)
