@@ -7,8 +7,10 @@ the helper starts the pool and feeds it all the same.
 from __future__ import annotations
 
 import _thread
+import atexit
 import heapq
 import os
+import sys
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -58,6 +60,7 @@ class _Clock:
                 if alarm.when < self._sleeps_until:
                     self._changed.ring()
                 return
+            _register()
             self._begun = True
             try:
                 # `Thread.start` waits until the thread runs, which a short map has no time for.
@@ -122,6 +125,21 @@ class _Clock:
 
 _clock = _Clock()
 _pid = os.getpid()
+_registered = False
+
+
+def _register() -> None:
+    global _registered
+    if not _registered:
+        _registered = True
+        atexit.register(_at_exit)
+
+
+def _at_exit() -> None:
+    """The thread may be setting the fork server up, by files that it has to take away again."""
+    server = sys.modules.get("procession.process.server")
+    if server is not None:
+        server.end()
 
 
 def after(seconds: float, action: Callable[[], None]) -> Alarm:

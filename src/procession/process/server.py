@@ -53,6 +53,11 @@ _PATIENCE = 2.0
 _alarm: Any = signal.SIG_DFL
 """What SIGALRM meant to the server before."""
 
+_binding = forked.lock()
+"""Held while there is a temporary folder."""
+
+_ended = False
+
 _lock = threading.Lock()
 _servers: OrderedDict[tuple[Any, ...], Server] = OrderedDict()
 
@@ -92,6 +97,15 @@ def in_use() -> Generator[Server, None, None]:
                 return
 
 
+def end() -> None:
+    """The program ends, and with it its helper threads, wherever they are: none of them is to set
+    a server up any more, and one that does so now is to finish with its files."""
+    global _ended
+    _ended = True
+    if _binding.acquire(timeout=_PATIENCE):
+        _binding.release()
+
+
 def stop_all() -> None:
     """End all servers. Workers that they forked live on; their exit codes are then unknown."""
     with _lock:
@@ -127,7 +141,10 @@ class Server(forkserver.ForkServer):
                     return
                 self._forget()
             with socket.socket(socket.AF_UNIX) as listener:
-                address = self._bind(listener)
+                with _binding:
+                    if _ended and threading.get_ident() != threading.main_thread().ident:
+                        raise RuntimeError("no process can be started: the program ends")
+                    address = self._bind(listener)
                 with forks.forking:
                     alive_r, alive_w = os.pipe()
                     forks.own(alive_r, alive_w)
