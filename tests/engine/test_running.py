@@ -153,3 +153,13 @@ def test_items_before_an_error_are_not_forgotten() -> None:
 
     assert not made.open
     assert made.next(8) == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_an_item_that_hangs_counts_for_all_its_time() -> None:
+    """As long as the loop does not go on, each look finds that its item has taken longer."""
+    running = Running(0, [1, 2])
+    next(running.iterator)
+    looks = [running.pace() for _ in range(4)]
+    seconds = [look[1] for look in looks if look is not None]
+    assert seconds[1:] == sorted(set(seconds[1:]))
+    assert len(seconds) == 4

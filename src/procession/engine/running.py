@@ -47,7 +47,8 @@ class Running:
         if taken is None:
             return None
         (since, before), now = self._looked, perf_counter()
-        self._looked = now, taken
+        if taken > before:
+            self._looked = now, taken
         return len(self.values) - taken, (now - since) / max(1, taken - before)
 
     def cut(self, give: Callable[[int, list[Any]], None]) -> None:
