@@ -7,7 +7,6 @@ ends (in the backend's thread), or the feeder (engine/feeding.py) has taken inpu
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from procession.backends.base import Backend, Chunk, End, Item, Reply
 from procession.bells import Bells
 from procession.engine.blame import judge, may_retry
 from procession.engine.feeding import Feeder
+from procession.engine.flight import Flight
 from procession.engine.intake import Intake
 from procession.engine.plan import Plan, Settled, size_of
 from procession.engine.ready import Ready
@@ -77,9 +77,7 @@ class MapRun:
         self._backend: Backend | None = None
         self._apart: Backend | None = None
         self._feeder: Feeder | None = None
-        self._flight: dict[Chunk, dict[int, Item]] = {}
-        self._again: deque[Item] = deque()
-        self._suspects: deque[Item] = deque()
+        self._flight = Flight()
         self._stop_at: int | None = None
         self._bytes = 0
         self._pumping = False
@@ -155,13 +153,13 @@ class MapRun:
         with self.lock:
             self._stop_at = index if self._stop_at is None else min(index, self._stop_at)
             self.intake.stop(index)
-            beyond = [c for c, missing in self._flight.items() if min(missing, default=0) > index]
+            beyond = self._flight.beyond(index)
         for chunk in beyond:
             chunk.home.cancel(chunk)
 
     def cancel(self) -> None:
         """End what runs, take nothing more, wake everybody."""
-        self._close(list(self._flight), kill=True)
+        self._close(self._flight.chunks, kill=True)
 
     def finish(self) -> None:
         """Let go of what the run holds after its last item."""
@@ -173,8 +171,7 @@ class MapRun:
                 return
             self.closed = True
             self.intake.stop()
-            self._again.clear()
-            self._suspects.clear()
+            self._flight.drop_again()
             self._bells.ring()
         if self.record is not None:
             self.record.finish()
@@ -198,7 +195,7 @@ class MapRun:
         if not (alone or self.closed or self.intake.over):
             self.failure = inherited.refusal(self.plan.rules.name)
             self.closed = True
-            self._flight.clear()
+            self._flight.forget()
 
     # -- sending -----------------------------------------------------------------------------
 
@@ -273,29 +270,20 @@ class MapRun:
         backend = self._backend
         if self.closed or backend is None:
             return None
-        if self._suspects and (self._apart is None or not self._on(self._apart)):
+        flight = self._flight
+        if flight.suspects and (self._apart is None or not flight.on(self._apart)):
             if self._apart is None:
                 self._apart = backend.apart()
-            return self._apart, [self._suspects.popleft()], []
-        flight = self._on(backend)
-        if flight >= (1 if self._probing else 2 * backend.workers):
+            return self._apart, [flight.suspects.popleft()], []
+        chunks = flight.on(backend)
+        if chunks >= (1 if self._probing else 2 * backend.workers):
             return None
-        if self._again:
-            return backend, self._next_again(backend), []
-        if self._bytes > BYTES_AHEAD and flight >= backend.workers:
+        if flight.again:
+            return backend, flight.next_again(backend.workers, self._chunk_items), []
+        if self._bytes + flight.bytes > BYTES_AHEAD and chunks >= backend.workers:
             return None
-        values = self._next_values(backend, flight)
+        values = self._next_values(backend, chunks)
         return (backend, [], values) if values else None
-
-    def _next_again(self, backend: Backend) -> list[Item]:
-        """Items to run again: an item that failed alone, those that only lost their worker in
-        chunks (a dead worker may leave thousands), such that every worker gets some."""
-        again = self._again
-        most = min(self._chunk_items, 1 + len(again) // (2 * backend.workers))
-        items = [again.popleft()]
-        while again and len(items) < most and items[0].attempt == again[0].attempt == 1:
-            items.append(again.popleft())
-        return items
 
     def _next_values(self, backend: Backend, flight: int) -> list[tuple[int, Any]]:
         placement, intake = self.plan.placement, self.intake
@@ -340,8 +328,7 @@ class MapRun:
         with self.lock:
             if self.closed:
                 return
-            self._flight[chunk] = {item.index: item for item in items}
-            self._bytes += size
+            self._flight.add(chunk)
         if self.record is not None:
             self.record.sent(chunk)
         try:
@@ -349,18 +336,14 @@ class MapRun:
         except Exception as error:
             self.ended(chunk, End("refused", error=error))
 
-    def _on(self, backend: Backend) -> int:
-        return sum(1 for chunk in self._flight if chunk.home is backend)
-
     # -- replies (Listener) ------------------------------------------------------------------
 
     def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
         """Some items of a chunk are done."""
         with self.lock:
-            missing = self._flight.get(chunk)
-            if missing is None:
+            found = self._flight.answered(chunk, replies)
+            if found is None:
                 return
-            found = [(missing.pop(reply.index, None), reply) for reply in replies]
             self._probing = False
         settled: list[Settled] = []
         again: list[Item] = []
@@ -377,7 +360,7 @@ class MapRun:
             pairs = [(item, reply) for item, reply in found if item is not None]
             self.record.replied(chunk, pairs, again)
         with self.lock:
-            self._again.extend(again)
+            self._flight.again.extend(again)
             self._measure(found)
         self.settle(settled)
 
@@ -394,15 +377,12 @@ class MapRun:
     def ended(self, chunk: Chunk, end: End) -> None:
         """A chunk is over: settle or run again what has no reply."""
         with self.lock:
-            left = self._flight.pop(chunk, None)
-            if left is None:
-                return
-            self._bytes -= sum(item.size for item in chunk.items)
-            if self.closed:
+            left = self._flight.over(chunk)
+            if left is None or self.closed:
                 return
         try:
             if left:
-                self._judge(chunk, list(left.values()), end)
+                self._judge(chunk, left, end)
             self.pump()
         except BaseException as error:
             # We are in a backend's thread: nobody there can take it, so the consumer does.
@@ -417,7 +397,7 @@ class MapRun:
                 if error is not None:
                     settled.append(Settled(item, None, error))
                 elif beyond is None or item.index < beyond:
-                    (self._suspects if apart else self._again).append(item)
+                    (self._flight.suspects if apart else self._flight.again).append(item)
         if self.record is not None:
             self.record.settled(len(settled), len(missing) - len(settled), end)
         self.settle(settled)

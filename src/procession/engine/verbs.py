@@ -46,50 +46,20 @@ def _prepare(
     notify: Callable[[], None] | None = None,
 ) -> tuple[MapRun, Inline | None]:
     """Make the run of a map, and the runner of items here if there is to be one."""
-    options = call.options
     since = perf_counter() if switch.open else None
     where = Where(call, blocking=blocking)
     from procession.engine.crossing import crossing
 
     crosses = crossing()
-    serial = where.serial or (where.inline and options.inline is True)
+    serial = where.serial or (where.inline and call.options.inline is True)
     if serial:
         call = initialized(call)
     source = Source(items)
-    job = make_job(
-        call,
-        style,
-        args,
-        kwargs,
-        shares=where.shares or (serial and not crosses),
-        out_of_band=where.out_of_band,
-    )
-    workers = 1 if serial else options.workers
-    placement = None
-    if where.inline and not serial:
-        placement = Placement(workers, _pace(call), loaded=registry.is_loaded(options.backend))
-    window = options.window or _WINDOW_PER_WORKER * workers
-    chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
-    plan = Plan(
-        job,
-        rules_of(call),
-        packer(
-            call,
-            style,
-            args,
-            kwargs,
-            shares=where.shares or serial,
-            out_of_band=where.out_of_band,
-        ),
-        Schedule(chunk=chunk, window=window),
-        placement,
-        window,
-        ordered,
-    )
+    plan = _plan(call, style, args, kwargs, where, serial=serial, crosses=crosses, ordered=ordered)
     run = MapRun(plan, source, where.backend, notify)
     if since is not None:
         run.record = begin(call.name, since, run.traffic, packed=True)
-    if not serial and placement is None:
+    if not serial and plan.placement is None:
         return run, None
     header = header_here(call, style, args, kwargs)
     # A generator may wait for the results of what it gave before.
@@ -97,9 +67,35 @@ def _prepare(
     inline = Inline(run, header, single=single, whole=whole, serial=serial, crossing=crosses)
     if serial or not registry.is_warm(where.choice):
         inline.begin()
-    elif placement is not None and placement.begins_here(source.length):
+    elif plan.placement is not None and plan.placement.begins_here(source.length):
         inline.begin(warm=True)
     return run, inline
+
+
+def _plan(
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    where: Where,
+    *,
+    serial: bool,
+    crosses: bool,
+    ordered: bool,
+) -> Plan:
+    options, beside = call.options, where.out_of_band
+    here = where.shares or (serial and not crosses)
+    job = make_job(call, style, args, kwargs, shares=here, out_of_band=beside)
+    shares = where.shares or serial
+    pack = packer(call, style, args, kwargs, shares=shares, out_of_band=beside)
+    workers = 1 if serial else options.workers
+    placement = None
+    if where.inline and not serial:
+        placement = Placement(workers, _pace(call), loaded=registry.is_loaded(options.backend))
+    window = options.window or _WINDOW_PER_WORKER * workers
+    chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
+    schedule = Schedule(chunk=chunk, window=window)
+    return Plan(job, rules_of(call), pack, schedule, placement, window, ordered)
 
 
 def _pace(call: Call) -> Pace | None:

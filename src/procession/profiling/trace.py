@@ -15,6 +15,7 @@ from procession.profiling.figures import Figures
 if TYPE_CHECKING:
     from procession.profiling.profiles import Profile
     from procession.profiling.recording import CallRecord
+    from procession.profiling.tracks import Block
 
 __all__ = ["trace"]
 
@@ -30,24 +31,8 @@ def trace(profile: Profile) -> str:
     for number, call in enumerate(figures.calls, 1):
         events += _call(number, call, began, profile.ended)
         for place, track in call.tracks.copy().items():
-            for block in list(track.blocks):
-                several = f" × {block.items}" if block.items > 1 else ""
-                events.append(
-                    {
-                        "name": call.function + several,
-                        "cat": "failed" if block.failed else "item",
-                        "ph": "X",
-                        "ts": _micro(block.start - began),
-                        "dur": _micro(block.stop - block.start),
-                        "pid": place[0],
-                        "tid": threads[place],
-                        "args": {
-                            "index": block.index,
-                            "items": block.items,
-                            "failed": block.failed,
-                        },
-                    }
-                )
+            where = place[0], threads[place]
+            events += [_block(call.function, each, began, where) for each in list(track.blocks)]
     for pid, (since, until) in figures.starts.items():
         events.append(
             {
@@ -66,6 +51,20 @@ def trace(profile: Profile) -> str:
         "otherData": {"made by": "procession.profile()", "began": profile.at},
     }
     return json.dumps(whole)
+
+
+def _block(function: str, block: Block, began: float, where: tuple[int, int]) -> Event:
+    several = f" × {block.items}" if block.items > 1 else ""
+    return {
+        "name": function + several,
+        "cat": "failed" if block.failed else "item",
+        "ph": "X",
+        "ts": _micro(block.start - began),
+        "dur": _micro(block.stop - block.start),
+        "pid": where[0],
+        "tid": where[1],
+        "args": {"index": block.index, "items": block.items, "failed": block.failed},
+    }
 
 
 def _names(threads: dict[tuple[int, str], int]) -> list[Event]:
