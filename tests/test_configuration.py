@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import gc
 import multiprocessing
 import os
 import threading
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -699,3 +702,24 @@ def test_documented_table_of_contexts_is_the_real_one() -> None:
     for backend, cells in SUPPORTED.items():
         words = ["works" if cells[context] is None else "refused" for context in CONTEXTS]
         assert f"| {backend} | {' | '.join(words)} |" in page.read_text(encoding="utf-8")
+
+
+def test_what_is_forgotten_is_what_holds_objects() -> None:
+    """Results that hold an object of the user's let it go; plain ones are still known."""
+
+    class Large:
+        pass
+
+    large = Large()
+    gone = weakref.ref(large)
+    plain = MappingProxyType({"workers": 3})
+    holding = MappingProxyType({"initializer": print, "initargs": (large,)})
+    known = precedence.resolve(plain)
+    precedence.resolve(holding)
+    del large, holding
+    gc.collect()
+    assert gone() is not None
+    precedence.forget()
+    gc.collect()
+    assert gone() is None
+    assert precedence.resolve(plain) is known

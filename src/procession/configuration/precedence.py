@@ -94,6 +94,9 @@ class _Entry(NamedTuple):
     resolved: Options
 
 
+_PLAIN: Final = frozenset({int, float, str, bool, type(None)})
+"""Types of values that an entry may hold for longer than what they belong to."""
+
 _CACHE_SIZE: Final = 256
 _CACHE_SECONDS: Final = 2.0
 """How long a result is used again: the number of usable CPUs may change."""
@@ -147,8 +150,11 @@ def resolve(
 
 
 def forget() -> None:
-    """Keep no result, nor what it was resolved from."""
-    _cache.clear()
+    """Keep no result that holds an object of the user's."""
+    for key, entry in list(_cache.items()):
+        layers = entry.changes, entry.decorator, entry.configured, entry.scoped
+        if not all(type(value) in _PLAIN for layer in layers for value in layer.values()):
+            _cache.pop(key, None)
 
 
 def _resolve(
