@@ -56,14 +56,14 @@ def snapshot() -> Snapshot:
 def left_behind(before: Snapshot, patience: float = PATIENCE) -> Snapshot:
     """What is held beyond `before`, after waiting up to `patience` seconds for it to go."""
     deadline = time.monotonic() + patience
-    collected = False
+    collect = 0.0
     while True:
         new = frozenset(thing for thing in snapshot() - before if not _belongs_to_others(thing))
         if not new or time.monotonic() > deadline:
             return new
-        if not collected:
-            gc.collect()
-            collected = True
+        if time.monotonic() > collect:
+            gc.collect()  # and again: a thread that ends now may be the last to hold a cycle
+            collect = time.monotonic() + 1.0
         time.sleep(0.01)
 
 
