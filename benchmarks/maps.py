@@ -167,6 +167,8 @@ def run(workload: w.Workload, rounds: int, contestants: list[Peer]) -> dict[str,
     """Median seconds by contestant; a peer with a chunk size is ``name/chunk``."""
     times: dict[str, list[float]] = {}
     chunks = [c for c in TUNED if c <= max(1, len(workload.items) // WORKERS)] or [1]
+    if not workload.cold:  # no map of its own is worth a start to some workloads
+        workload.decorated.with_options(inline=False).map(workload.items[:WORKERS])
     for turn in range(rounds + 1):
         tries: list[tuple[str, Callable[[], Any]]] = [
             ("loop", lambda: [workload.plain(item) for item in workload.items]),

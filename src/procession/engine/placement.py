@@ -25,10 +25,10 @@ SLOW_PICKLE_SECONDS = 200e-9
 1 kB 6 µs, small objects with a ``__reduce__`` in Python about 5 µs."""
 
 START_SECONDS = 75e-3
-FIRST_START_SECONDS = 150e-3
+FIRST_START_SECONDS = 140e-3
 """A cold pool's first results come after so long, beside a caller that computes: once its modules
 are loaded here, and before. Measured with forkserver on two processors, as the lengths of maps that
-take the loop's time either way (150 and 300 ms: one of the two is busy with the start)."""
+take the loop's time either way (150 and 280 ms: one of the two is busy with the start)."""
 
 _MEMORY = 0.5
 """Weight of the newest measurement in the running mean. A guess."""
