@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-__all__ = ["when_loaded"]
+__all__ = ["forget", "when_loaded"]
 
 
 def when_loaded(module: str, call: Callable[[], object]) -> None:
@@ -15,11 +15,20 @@ def when_loaded(module: str, call: Callable[[], object]) -> None:
     if module in sys.modules:
         call()
         return
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
     calls = _finder.awaited.setdefault(module, [])
     if call not in calls:
         calls.append(call)
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+
+
+def forget(module: str, call: Callable[[], object]) -> None:
+    """Call it no more, if it was not called yet."""
+    calls = _finder.awaited.get(module, [])
+    if call in calls:
+        calls.remove(call)
+    if not calls:
+        _finder.take(module)
 
 
 class _Finder:
@@ -29,32 +38,44 @@ class _Finder:
         self.awaited: dict[str, list[Callable[[], object]]] = {}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Find the module as everybody does."""
         if name not in self.awaited:
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    loader: Any = _Loader(spec.loader, self.awaited)
+                    loader: Any = _Loader(spec.loader)
                     spec.loader = loader
                 return spec
         return None
+
+    def take(self, module: str) -> list[Callable[[], object]]:
+        """What waits for a module, and waits no more."""
+        calls = self.awaited.pop(module, [])
+        if not self.awaited and self in sys.meta_path:
+            sys.meta_path.remove(self)
+        return calls
 
 
 class _Loader:
     """Stands in for a module's loader while it is loaded."""
 
-    def __init__(self, loader: Any, awaited: dict[str, list[Callable[[], object]]]) -> None:
+    def __init__(self, loader: Any) -> None:
         self._loader = loader
-        self._awaited = awaited
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> Any:
+        """As the loader does."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
+        """As the loader does; then what waits for the module is called."""
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        for call in self._awaited.pop(module.__name__, ()):
+        for call in _finder.take(module.__name__):
             call()
 
 

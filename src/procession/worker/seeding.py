@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
-from importlib.abc import Loader
-from importlib.machinery import ModuleSpec
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Final
 
 from procession import forked
+from procession.worker import awaiting
 
 __all__ = ["item_seed", "preserve", "reseed_after_fork", "seeded"]
 
@@ -171,58 +169,18 @@ class _Hook:
     def begin(self, words: list[int]) -> None:
         """An item runs that is to draw from these words."""
         self.words = words
-        if _MTRAND not in sys.modules and self not in sys.meta_path:
-            sys.meta_path.insert(0, self)
+        if _MTRAND not in sys.modules:
+            awaiting.when_loaded(_MTRAND, self._seed)
 
     def end(self, outer: list[int] | None) -> None:
         """The item is over."""
         self.words = outer
-        if outer is None and self in sys.meta_path:
-            sys.meta_path.remove(self)
+        if outer is None:
+            awaiting.forget(_MTRAND, self._seed)
 
-    def find_spec(
-        self,
-        name: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        """Find numpy's module as everybody does, and seed it once it is executed."""
-        if name != _MTRAND:
-            return None
-        for finder in sys.meta_path:
-            if finder is self:
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _SeedingLoader(spec.loader, self)
-                return spec
-        return None
-
-
-class _SeedingLoader(Loader):
-    """Another loader, which seeds the module at the end."""
-
-    def __init__(self, loader: Any, hook: _Hook) -> None:
-        self._loader = loader
-        self._hook = hook
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As the loader does."""
-        module: ModuleType | None = self._loader.create_module(spec)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        """As the loader does; then seed."""
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        if self._hook.words is not None:
-            module.seed(self._hook.words)
+    def _seed(self) -> None:
+        if self.words is not None:
+            sys.modules[_MTRAND].seed(self.words)
 
 
 _hook = _Hook()
