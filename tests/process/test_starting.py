@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import procession
 from procession.backends.process import ProcessBackend, WorkerSpec
 from procession.errors import OptionError
 from procession.process import server
@@ -209,6 +210,18 @@ def test_fork_server_that_was_killed(make: Make) -> None:
     os.kill(victim, 9)
     poll(lambda: not pool.warm, "the loss of the server was not seen")
     assert run(pool, job_of(pid), [0]).values[0] != first
+
+
+def test_shutdown_keeps_the_server_of_workers_that_are_left(make: Make) -> None:
+    """Pools that `shutdown()` does not end go on with the workers that they have."""
+    pool = make(1, context="forkserver")
+    first = run(pool, job_of(pid), [0]).values[0]
+    server_of_all = server.current()
+    procession.shutdown()
+    assert run(pool, job_of(pid), [0]).values == {0: first}
+    pool.close(wait=True)
+    procession.shutdown()
+    assert server_of_all.stopped
 
 
 def test_a_long_temporary_folder_does_not_matter(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def _stop_helpers() -> None:
     # Not by way of our own pools: executors start processes from our fork server, too.
     server = sys.modules.get("procession.process.server")
     if server is not None:
-        server.stop_all()
+        server.stop_unused()
     alarm = sys.modules.get("procession.engine.alarm")
     if alarm is not None:
         alarm.stop()

@@ -23,11 +23,20 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from multiprocessing import forkserver, process, spawn, util
 from typing import Any
+from weakref import WeakSet
 
 from procession import forked
 from procession.process import environment, forks
 
-__all__ = ["Server", "current", "give_back_alarm", "in_use", "serve", "stop_all"]
+__all__ = [
+    "Server",
+    "current",
+    "give_back_alarm",
+    "in_use",
+    "serve",
+    "stop_all",
+    "stop_unused",
+]
 
 _AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 _MOST = 4
@@ -80,9 +89,9 @@ def current() -> Server:
         if server is None:
             server = _servers[key] = Server()
         _servers.move_to_end(key)
-        old = [_servers.popitem(last=False)[1] for _ in range(len(_servers) - _MOST)]
-    for each in old:
-        each.stop()
+        crowded = len(_servers) > _MOST
+    if crowded:
+        stop_unused(_MOST)
     return server
 
 
@@ -107,12 +116,26 @@ def end() -> None:
 
 
 def stop_all() -> None:
-    """End all servers. Workers that they forked live on; their exit codes are then unknown."""
+    """End all servers. Workers that they forked are then taken for dead."""
     with _lock:
         servers = list(_servers.values())
         _servers.clear()
     for server in servers:
         server.stop()
+
+
+def stop_unused(keep: int = 0) -> None:
+    """End the servers, but for the latest `keep`, from which no process is left or being started.
+
+    A server is who tells of its processes' ends, so without it they would count as dead.
+    """
+    with _lock:
+        old = list(_servers.items())[: len(_servers) - keep]
+    for key, server in old:
+        if server.stop(unused=True):
+            with _lock:
+                if _servers.get(key) is server:
+                    del _servers[key]
 
 
 class Server(forkserver.ForkServer):
@@ -130,6 +153,7 @@ class Server(forkserver.ForkServer):
     def __init__(self) -> None:
         super().__init__()
         self.using = threading.RLock()
+        self.started: WeakSet[Any] = WeakSet()  # its processes, as they are known here
         self.popen: Any = None  # the launcher's class that starts processes through this server
         self.stopped = False
 
@@ -197,13 +221,22 @@ class Server(forkserver.ForkServer):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def stop(self) -> None:
-        """End the server and wait for it; it is not started again."""
+    def stop(self, *, unused: bool = False) -> bool:
+        """End the server and wait for it; it is not started again.
+
+        Args:
+            unused: Only if no process that it started is left.
+
+        Returns:
+            Whether it is to end.
+        """
         with self.using, self._lock:
+            if unused and any(popen.returncode is None for popen in list(self.started)):
+                return False
             self.stopped = True
             pid = self._forkserver_pid
             if pid is None:
-                return
+                return True
             self._forget()
             deadline = time.monotonic() + _PATIENCE
             pause = 0.0005
@@ -212,6 +245,7 @@ class Server(forkserver.ForkServer):
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(pause)
                 pause = min(pause * 2, 0.02)
+            return True
 
     def _forget(self) -> None:
         alive = self._forkserver_alive_fd

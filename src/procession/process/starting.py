@@ -179,7 +179,9 @@ def _from_server(process: BaseProcess) -> Any:
     with server.in_use() as current:
         if current.popen is None:
             current.popen = _server_popen(current)
-        return current.popen(process)
+        popen = current.popen(process)
+        current.started.add(popen)
+        return popen
 
 
 def _server_popen(server: Any) -> Any:
