@@ -227,12 +227,18 @@ def _all_workers_run() -> None:
         assert len(set(within(lambda: function.map(range(2), Path(folder), 2)))) == 2
 
 
+# Of a strike in a finalizer Python says that it ignores it, whoever's finalizer that is.
+_finalizers = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@_finalizers
 @pytest.mark.parametrize("name", CALLS)
 def test_interrupts_at_many_instants(name: str) -> None:
     """No future and no call waits for ever after an interrupt at every so-manieth instant."""
     _every_instant(name, {"submit": 5, "cancel": 7}.get(name, 29))
 
 
+@_finalizers
 @pytest.mark.soak
 @pytest.mark.parametrize("name", CALLS)
 def test_interrupts_at_every_instant(name: str) -> None:
