@@ -29,7 +29,8 @@ def test_interrupts_lose_no_lock(kind: Any) -> None:
     try:
         for _ in range(300):
             try:
-                signal.setitimer(signal.ITIMER_REAL, 1e-5 + chance.random() * 3e-4)
+                # And again after a second: a strike in somebody's finalizer is ignored by Python.
+                signal.setitimer(signal.ITIMER_REAL, 1e-5 + chance.random() * 3e-4, 1.0)
                 while True:
                     assert lock.acquire(timeout=30)
                     lock.release()
