@@ -37,6 +37,7 @@ def test_called_within_the_import(module: Path) -> None:
     assert not seen
     loaded = importlib.import_module(NAME)
     assert seen == [1]
+    assert loaded.__spec__ is not None
     assert loaded.__loader__ is loaded.__spec__.loader
     assert type(loaded.__loader__).__module__.startswith("_frozen_importlib")
     when_loaded(NAME, call)
