@@ -17,7 +17,7 @@ from procession.process.memory import check_available
 from procession.process.pool import IDLE, WorkerPool
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
-from procession.process.starting import prepare
+from procession.process.starting import method_of
 from procession.wire.housekeeping import housekeeper
 
 __all__ = ["ProcessBackend", "WorkerSpec"]
@@ -45,7 +45,7 @@ class ProcessBackend:
         idle: float = IDLE,
         single_use: bool = False,
     ) -> None:
-        prepare(spec.context)
+        method_of(spec.context)  # refuses it now, and not in the thread that starts workers
         housekeeper.later = reactor.call_later
         self._pool = WorkerPool(spec, workers, idle=idle, single_use=single_use)
 

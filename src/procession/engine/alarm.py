@@ -9,13 +9,13 @@ from __future__ import annotations
 import _thread
 import atexit
 import heapq
-import os
 import sys
 import threading
 from collections.abc import Callable
 from itertools import count
 from time import monotonic
 
+from procession import forked
 from procession.bells import Bell, Bells
 
 __all__ = ["Alarm", "after", "stop"]
@@ -124,8 +124,15 @@ class _Clock:
 
 
 _clock = _Clock()
-_pid = os.getpid()
 _registered = False
+
+
+def _renew() -> None:
+    global _clock
+    _clock = _Clock()
+
+
+forked.renew_in_child(_renew)
 
 
 def _register() -> None:
@@ -144,9 +151,6 @@ def _at_exit() -> None:
 
 def after(seconds: float, action: Callable[[], None]) -> Alarm:
     """Call `action` in the helper thread in so many seconds; it must not raise or block."""
-    global _clock, _pid
-    if _pid != os.getpid():
-        _clock, _pid = _Clock(), os.getpid()
     alarm = Alarm(monotonic() + seconds, action)
     _clock.add(alarm)
     return alarm
@@ -154,5 +158,4 @@ def after(seconds: float, action: Callable[[], None]) -> Alarm:
 
 def stop() -> None:
     """End the helper thread; the next alarm starts it again."""
-    if _pid == os.getpid():
-        _clock.stop()
+    _clock.stop()

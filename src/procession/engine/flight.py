@@ -41,10 +41,10 @@ class Flight:
         """Those whose missing items all come after `index`."""
         return [c for c, missing in self._chunks.items() if min(missing, default=0) > index]
 
-    def add(self, chunk: Chunk) -> None:
-        """A chunk is sent."""
+    def add(self, chunk: Chunk, size: int) -> None:
+        """A chunk is sent, whose items hold so many bytes."""
         self._chunks[chunk] = {item.index: item for item in chunk.items}
-        self.bytes += _size(chunk)
+        self.bytes += size
 
     def answered(
         self, chunk: Chunk, replies: Sequence[Reply]
@@ -63,7 +63,7 @@ class Flight:
         left = self._chunks.pop(chunk, None)
         if left is None:
             return None
-        self.bytes -= _size(chunk)
+        self.bytes -= sum([item.size for item in chunk.items])
         return list(left.values())
 
     def next_again(self, workers: int, most: int) -> list[Item]:
@@ -84,7 +84,3 @@ class Flight:
     def forget(self) -> None:
         """In a forked child: the chunks are the parent's."""
         self._chunks.clear()
-
-
-def _size(chunk: Chunk) -> int:
-    return sum([item.size for item in chunk.items])

@@ -328,7 +328,7 @@ class MapRun:
         with self.lock:
             if self.closed:
                 return
-            self._flight.add(chunk)
+            self._flight.add(chunk, size)
         if self.record is not None:
             self.record.sent(chunk)
         try:

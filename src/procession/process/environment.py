@@ -66,9 +66,9 @@ def set_up(method: str, around: Surroundings | None) -> None:
     # In a background group of a terminal with `stty tostop`, printing would stop the worker.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     if method == "forkserver":
-        from procession.process import server  # it has forked us, so it is loaded
+        from procession.process import serving  # which has forked us, so it is loaded
 
-        server.give_back_alarm()
+        serving.give_back_alarm()
     if method == "fork":
         signal.set_wakeup_fd(-1)
         _become_main_thread()

@@ -2,7 +2,8 @@
 
 It is a `multiprocessing.forkserver.ForkServer` that is started by us, for two reasons: newer
 releases of Python preload the user's ``__main__`` in the global one, and a preloaded module that
-raises kills it. Here a guarded function preloads what a worker needs, with our ``sys.path``.
+raises kills it. Ours preloads what a worker needs, guarded and with our ``sys.path``
+(`procession.process.serving`).
 
 A server is used as long as the environment that is only read when an interpreter starts
 (``LD_*``, ``PYTHON*``, …) stays the same. It ends with this process, as it waits on a pipe that
@@ -11,7 +12,6 @@ only we hold open; a forked child of this process starts its own.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import socket
@@ -19,21 +19,19 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from multiprocessing import forkserver, process, spawn, util
 from typing import Any
 from weakref import WeakSet
 
 from procession import forked
-from procession.process import environment, forks
+from procession.process import forks
 
 __all__ = [
     "Server",
     "current",
-    "give_back_alarm",
     "in_use",
-    "serve",
     "stop_all",
     "stop_unused",
 ]
@@ -42,42 +40,17 @@ _AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 _MOST = 4
 """Servers kept for environments used before; each holds some 15 MB. A guess."""
 
-_PRELOAD = (
-    "procession.process.child",
-    "procession.worker.run",
-    "procession.worker.recorder",
-    "procession.worker.threads",
-    "procession.wire.pickling",
-    "procession.wire.functions",
-    "procession.wire.exceptions",
-    "multiprocessing.popen_forkserver",
-)
-_SOON = 0.3
-"""Seconds after its start at which the server imports what most items need: some 20 ms, for which
-the first ones of a program had better not wait. A guess: the first workers are up."""
-
 _PATIENCE = 2.0
 """Seconds a server gets to end when asked, until it is killed. It needs a millisecond."""
-
-_alarm: Any = signal.SIG_DFL
-"""What SIGALRM meant to the server before."""
 
 _binding = forked.lock()
 """Held while there is a temporary folder."""
 
 _ended = False
 
-_lock = threading.Lock()
+_lock = forked.lock()
 _servers: OrderedDict[tuple[Any, ...], Server] = OrderedDict()
-
-
-def _renew() -> None:
-    global _lock
-    _lock = threading.Lock()
-    _servers.clear()
-
-
-forked.renew_in_child(_renew)
+forked.renew_in_child(_servers.clear)
 
 
 def current() -> Server:
@@ -284,49 +257,10 @@ def _execute(listener: int, alive: int) -> int:
     path = [origin if p == "" else p for p in sys.path]
     command = (
         f"import gc, sys; gc.disable(); sys.path[:] = {path!r}; "
-        f"from procession.process.server import serve; serve({listener!r}, {alive!r})"
+        f"from procession.process.serving import serve; serve({listener!r}, {alive!r})"
     )
     executable: Any = spawn.get_executable()
     flags: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
     arguments: list[Any] = [executable, *flags, "-c", command]
     pid: int = util.spawnv_passfds(executable, arguments, [listener, alive])
     return pid
-
-
-def serve(listener: int, alive: int) -> None:
-    """What the server process runs, until nobody holds the other end of `alive`."""
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _load(_PRELOAD)
-    gc.enable()  # it takes 3 ms of loading, and finds nothing
-    global _alarm
-    _alarm = signal.signal(signal.SIGALRM, _import_more)
-    signal.setitimer(signal.ITIMER_REAL, _SOON)
-    sys.excepthook = _except_orphans
-    try:
-        forkserver.main(listener, alive, [])
-    except (EOFError, ConnectionError):
-        pass  # the client went amid a request: nobody is there to be served
-
-
-def _load(modules: Iterable[str]) -> None:
-    environment.load(modules)
-    gc.freeze()  # what the collector does not visit is not copied in each forked worker
-
-
-def _import_more(*_: object) -> None:
-    """Import the rest, between two requests or amid one; in the server only."""
-    give_back_alarm()
-    _load(environment.ITEMS_NEED)
-
-
-def give_back_alarm() -> None:
-    """Let SIGALRM mean what it meant: here when it has come, and in each forked worker."""
-    signal.signal(signal.SIGALRM, _alarm)
-
-
-def _except_orphans(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Say nothing if a process was to be started for a client that has gone meanwhile."""
-    if not issubclass(kind, (EOFError, ConnectionError)):
-        sys.__excepthook__(kind, error, trace)
