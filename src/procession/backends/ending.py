@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Executor
+from multiprocessing import active_children
 from typing import Any
 
 from procession.process import lifeline
@@ -12,7 +13,7 @@ from procession.process import lifeline
 __all__ = ["Ending", "exit_code", "listed"]
 
 _REAPING_SECONDS = 0.2
-"""How long to wait for the exit code of a worker whose pipes are closed. Measured: below 1 ms."""
+"""How long to wait for the exit code of a worker that ends. Measured: below 1 ms."""
 
 
 class Ending:
@@ -21,7 +22,7 @@ class Ending:
     def __init__(
         self, executor: Executor, processes: list[Any], held: bool, name: str, *, kill: bool
     ) -> None:
-        self._executor = executor
+        self._executor: Executor | None = executor
         self._processes = processes
         self._kill = kill
         self._held = held
@@ -49,31 +50,36 @@ class Ending:
 
     def __call__(self) -> None:
         """Do it, and return when all is gone."""
-        if self._kill:
-            self._each("kill")
-            self._cut_short()
+        executor, self._executor = self._executor, None  # its semaphores go with the last reference
+        if executor is None:
+            return
         how: dict[str, Any] = {}
         if self._kill:
+            self._each("kill")
+            self._cut_short(executor)
             how = {"kill_workers": True} if self._name == "loky" else {"cancel_futures": True}
-        self._executor.shutdown(wait=True, **how)
+        executor.shutdown(wait=True, **how)
+        self._each("join", _REAPING_SECONDS)
         self._each("close")  # gives back its pipes now, not when it happens to be collected
+        self._processes = []
+        active_children()  # forgets those that a broken executor has left there, with semaphores
         if self._held:
             lifeline.release()  # not before: it would kill workers that still run
 
-    def _cut_short(self) -> None:
+    def _cut_short(self, executor: Executor) -> None:
         """Let who reads a message that a killed worker had begun see its end.
 
         The standard library's manager thread would wait for the rest for ever: this process holds
         the writing end of the workers' queue as well, though it never writes.
         """
-        writer = getattr(getattr(self._executor, "_result_queue", None), "_writer", None)
+        writer = getattr(getattr(executor, "_result_queue", None), "_writer", None)
         if self._name == "stdlib" and writer is not None:
             writer.close()
 
-    def _each(self, do: str) -> None:
+    def _each(self, do: str, *args: Any) -> None:
         for process in self._processes:
             try:
-                getattr(process, do)()
+                getattr(process, do)(*args)
             except Exception:
                 continue  # it has ended by itself, or was closed
 
