@@ -206,7 +206,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         self._self_origin = origin
         self._self_known: tuple[Any, Call] | None = None  # the last call, and what it was made of
         self._self_kept = None  # by engine.job
-        self._self_pace = None  # by engine.verbs
+        self._self_pace = None  # by engine.job
         self._self_route = None  # by engine.routing
         self._self_in_order = False
 

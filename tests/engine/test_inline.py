@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 import procession
-from procession import parallel
+from procession import WorkerDied, parallel
 from procession.engine.mapping import MapRun
 from tests.support.waiting import wait_for_file
 
@@ -153,3 +154,42 @@ def test_the_caller_sleeps_when_nothing_is_left_for_it(
     monkeypatch.setattr(MapRun, "wait", counted)
     assert first_waits.map(range(FEW + 1), tmp_path) == list(range(FEW + 1))
     assert len(waits) < 3 * FEW
+
+
+@parallel(workers=2)
+def deadly(x: int, kills: int = -1) -> int:
+    """The process that this item runs in, unless it ends it."""
+    if x == kills:
+        os._exit(3)
+    return os.getpid()
+
+
+def _outcomes() -> None:
+    outcomes = deadly.with_options(inline=False).outcomes([0, 1, 2], 1)
+    assert [each.ok for each in outcomes] == [True, False, True]
+
+
+def _submit() -> None:
+    with pytest.raises(WorkerDied):
+        deadly.submit(1, 1).result()
+
+
+def _retried() -> None:
+    with pytest.raises(WorkerDied):
+        deadly.with_options(retries=1).map([1], kills=1)
+
+
+@pytest.mark.parametrize("backend", ["process", "loky"])
+@pytest.mark.parametrize("kill", [_outcomes, _submit, _retried])
+def test_what_has_killed_a_worker_never_runs_here_again(
+    kill: Callable[[], None], backend: Literal["process", "loky"]
+) -> None:
+    """After an item killed a worker, the function's items are given no process but a worker's."""
+    deadly._self_pace = None  # type: ignore[attr-defined]
+    procession.shutdown()
+    assert set(deadly.map([0, 1])) == {os.getpid()}
+    with procession.options(backend=backend):
+        kill()
+    assert os.getpid() not in deadly.map([0, 1])
+    procession.shutdown()
+    assert os.getpid() not in deadly.map([0, 1])

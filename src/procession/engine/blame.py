@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from procession.backends.base import Chunk, End, Item
+from procession.engine.placement import Pace
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
 
 __all__ = ["Verdict", "judge", "may_retry", "unable"]
@@ -39,6 +40,8 @@ class Rules(NamedTuple):
     """Whether this is one call rather than an item of a map."""
     names: tuple[str, ...] = ()
     """The function's parameters, from the item's on: what the paths into arguments begin with."""
+    pace: Pace | None = None
+    """Where it is kept that an item of this function has killed a worker."""
 
 
 def may_retry(item: Item, error: BaseException, rules: Rules) -> bool:
@@ -65,7 +68,7 @@ def judge(chunk: Chunk, missing: Sequence[Item], end: End, rules: Rules) -> list
         chunk: The chunk that ended.
         missing: Its items without a reply, in order.
         end: How it ended.
-        rules: Retries and the name for messages.
+        rules: Retries and the name for messages. It is marked there if an item killed a worker.
     """
     if end.kind == "broken":
         for item in missing:
@@ -85,6 +88,8 @@ def judge(chunk: Chunk, missing: Sequence[Item], end: End, rules: Rules) -> list
             verdicts.append(Verdict(item))
             continue
         item.seconds += end.seconds
+        if end.kind == "died" and rules.pace is not None:
+            rules.pace.deadly = True
         error = _error(chunk, item, end, rules)
         again = item.attempt <= rules.retries and (
             end.kind != "memory" or isinstance(error, rules.retry_on)

@@ -14,6 +14,7 @@ from procession.backends.base import Item, Job, Reply
 from procession.configuration import Options
 from procession.engine.blame import Rules
 from procession.engine.here import header_here, reply_here
+from procession.engine.placement import Pace
 from procession.profiling.switch import switch, timing
 from procession.wire.beside import ATOMS, Broadcast, dump_beside, raw_beside
 from procession.wire.constancy import Watch
@@ -25,6 +26,7 @@ from procession.worker.run import Settings, Style, pack_header
 __all__ = [
     "Call",
     "make_job",
+    "pace_of",
     "packer",
     "rules_of",
     "single_job",
@@ -55,12 +57,22 @@ class Call(NamedTuple):
     isolated: bool = False
 
 
+def pace_of(call: Call) -> Pace | None:
+    """What is known of the times of the function's items, and of their deaths."""
+    if call.decorated is None:
+        return None
+    pace: Pace | None = call.decorated._self_pace
+    if pace is None:
+        pace = call.decorated._self_pace = Pace()
+    return pace
+
+
 def rules_of(call: Call, *, single: bool = False) -> Rules:
     """The options that decide about retries."""
     options = call.options
     code = getattr(call.function, "__code__", None)
     names = code.co_varnames[len(call.prefix) : code.co_argcount] if code is not None else ()
-    return Rules(call.name, options.retries, options.retry_on, single, tuple(names))
+    return Rules(call.name, options.retries, options.retry_on, single, tuple(names), pace_of(call))
 
 
 def make_job(

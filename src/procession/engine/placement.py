@@ -42,14 +42,16 @@ class Pace:
             begins: from its first item on, what the map measures itself counts.
         alone: Seconds of items that ran here as no pool was up, since one was last started. Each
             map may be too short for that; all of them are not.
+        deadly: Whether one of its items has killed a worker. None runs here from then on.
     """
 
-    __slots__ = ("alone", "item", "pack")
+    __slots__ = ("alone", "deadly", "item", "pack")
 
     def __init__(self) -> None:
         self.item: float | None = None
         self.pack = 0.0
         self.alone = 0.0
+        self.deadly = False
 
 
 class Placement:
@@ -113,6 +115,8 @@ class Placement:
         return item is not None and self._here(remaining, item, self.pack)
 
     def _here(self, remaining: int | None, item: float, pack: float) -> bool:
+        if self._pace.deadly:
+            return False
         if self.workers == 1 and item < 1e-3:
             return True
         if remaining is not None and remaining * item <= ROUND_TRIP_SECONDS:

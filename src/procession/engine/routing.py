@@ -9,7 +9,7 @@ from procession.backends import registry
 from procession.backends.base import Backend, Item
 from procession.configuration import Options
 from procession.engine.blame import Rules
-from procession.engine.job import Call, packer, rules_of
+from procession.engine.job import Call, pace_of, packer, rules_of
 from procession.worker.state import in_worker
 
 __all__ = ["Route", "Where", "route"]
@@ -29,6 +29,9 @@ class Where:
         self.serial = options.backend == "serial" or (nested and not limited)
         self.shares = options.backend == "thread" and not call.isolated
         self.inline = blocking and not call.isolated and options.may_inline and not nested
+        if self.inline and options.inline == "auto":
+            pace = pace_of(call)
+            self.inline = pace is None or not pace.deadly
         isolated = call.isolated or nested
         module = getattr(call.function, "__module__", "") if isolated else ""
         module = "" if module == "__main__" else module

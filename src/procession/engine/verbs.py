@@ -13,9 +13,9 @@ from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.here import header_here, initialized
 from procession.engine.inline import Inline
-from procession.engine.job import Call, make_job, packer, rules_of
+from procession.engine.job import Call, make_job, pace_of, packer, rules_of
 from procession.engine.mapping import MapRun
-from procession.engine.placement import Pace, Placement
+from procession.engine.placement import Placement
 from procession.engine.plan import Plan
 from procession.engine.progress import open_progress
 from procession.engine.routing import Where
@@ -91,21 +91,11 @@ def _plan(
     workers = 1 if serial else options.workers
     placement = None
     if where.inline and not serial:
-        placement = Placement(workers, _pace(call), loaded=registry.is_loaded(options.backend))
+        placement = Placement(workers, pace_of(call), loaded=registry.is_loaded(options.backend))
     window = options.window or _WINDOW_PER_WORKER * workers
     chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
     schedule = Schedule(chunk=chunk, window=window)
     return Plan(job, rules_of(call), pack, schedule, placement, window, ordered)
-
-
-def _pace(call: Call) -> Pace | None:
-    """What is known of the times of the function's items."""
-    if call.decorated is None:
-        return None
-    if call.decorated._self_pace is None:
-        call.decorated._self_pace = Pace()
-    pace: Pace = call.decorated._self_pace
-    return pace
 
 
 def map_list(
