@@ -61,11 +61,11 @@ class _Verbs:
     def _map(
         self, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any], verb: str
     ) -> list[Any]:
-        from procession.engine import verbs
+        from procession.engine.verbs import map_list  # by this name at once: it is cheaper
 
         call = self._call()
         _check_items(items, args, call.name, verb)
-        return verbs.map_list(call, "value", items, args, kwargs)
+        return map_list(call, "value", items, args, kwargs)
 
     def starmap(
         self, argtuples: Iterable[Iterable[Any]], /, *args: Any, **kwargs: Any
@@ -311,15 +311,15 @@ def _first(
 
 def _check_items(items: object, args: tuple[Any, ...], name: str, verb: str) -> None:
     """Refuse what cannot be mapped over; warn of arguments that look like a second input."""
-    if not hasattr(type(items), "__iter__") and not hasattr(type(items), "__getitem__"):
+    kind = type(items)
+    if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
         shown = f"{name}(items)" if verb == "plain call" else f"{name}.{verb}(items)"
         raise TypeError(
             f"{shown} runs {name}() on every item of an iterable, and was given "
             f"{type(items).__name__}. Write [{items!r:.40}] to run it on one item, or "
             f"{name}.local(...) to call it here."
         )
-    length = _length(items)
-    if args and length > 1:
+    if args and (length := _length(items)) > 1:
         for extra in args:
             if _length(extra) == length:
                 from procession._warn import warn_user

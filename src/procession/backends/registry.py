@@ -17,6 +17,7 @@ __all__ = [
     "backend_for",
     "is_loaded",
     "is_warm",
+    "none_open",
     "one_by_one",
     "open_backend",
     "shutdown",
@@ -134,6 +135,11 @@ def backend_for(choice: Choice) -> Backend:
         if pool is None:
             pool = _pools[key] = open_backend(choice)
         return pool
+
+
+def none_open() -> bool:
+    """Whether no pool is open, of any kind."""
+    return not (_pools or _foreign)
 
 
 def is_warm(choice: Choice) -> bool:

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from procession.engine.decoding import outcome_of, value_of
-from procession.engine.inline import Inline
+from procession.engine.inline import Inline, Slice
 from procession.engine.mapping import MapRun
 from procession.engine.plan import Settled
 from procession.engine.progress import Progress
@@ -42,6 +42,16 @@ class Collector:
         else:
             for index, value in enumerate(values, start):
                 self._put(index, value)
+
+    def add_slice(self, ran: Slice) -> int:
+        """Take what was just run here; how many items that is."""
+        start, values, failed = ran
+        done = len(values) + (failed is not None)
+        self._run.deliver(done)
+        self.add_values(start, values)
+        if failed is not None:
+            self.add(failed)
+        return done
 
     def add(self, settled: Settled) -> None:
         """Take one settled item; an error makes everything after it unimportant."""
@@ -100,23 +110,29 @@ class Collector:
         return self._values
 
 
-def collect(run: MapRun, inline: Inline | None, progress: Progress | None) -> list[Any]:
+def collect(
+    run: MapRun, inline: Inline | None, progress: Progress | None = None, first: Slice | None = None
+) -> list[Any]:
     """Run a map to its end in the calling thread's time and give all values.
+
+    Args:
+        run: The map.
+        inline: Runs items in this thread; `None` if none may run here.
+        progress: Told of every item.
+        first: What has run already: the map has begun.
 
     Raises:
         BaseException: As `Collector.result`; and KeyboardInterrupt, after everything was ended.
     """
     collector = Collector(run)
     try:
-        _begin(run, inline)
+        if first is None:
+            _begin(run, inline)
+        else:
+            collector.add_slice(first)
         while not collector.over:
             if inline is not None and inline.active:
-                start, values, failed = inline.slice()
-                done = len(values)
-                run.deliver(done + (failed is not None))
-                collector.add_values(start, values)
-                if failed is not None:
-                    collector.add(failed)
+                done = collector.add_slice(inline.slice())
             elif batch := run.poll_all():
                 for settled in batch:
                     collector.add(settled)

@@ -17,7 +17,7 @@ from procession.worker.run import Header, Settings, Style, call_with, exited
 if TYPE_CHECKING:
     from procession.engine.job import Call
 
-__all__ = ["header_here", "initialized", "reply_here"]
+__all__ = ["header_here", "initialized", "raised_here", "reply_here"]
 
 
 def header_here(call: Call, style: Style, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Header:
@@ -53,6 +53,11 @@ def _run_coroutine(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     import asyncio
 
     return asyncio.run(function(*args, **kwargs))
+
+
+def raised_here(error: BaseException, name: str) -> BaseException:
+    """What the caller is told of an error of its own function `name`: an item ends no program."""
+    return exited(error, name) if isinstance(error, SystemExit) else error
 
 
 def reply_here(header: Header, item: Item) -> Reply:

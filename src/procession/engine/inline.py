@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 from procession import forked
 from procession.backends.base import Item, Reply
 from procession.engine.alarm import Alarm, after
+from procession.engine.here import raised_here
 from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
 from procession.engine.plan import Settled
 from procession.engine.running import Running
 from procession.turns import short_turns
 from procession.worker import state
-from procession.worker.run import Header, call_with, exited
+from procession.worker.run import Header, call_with
 
-__all__ = ["Inline", "Slice"]
+__all__ = ["HELP_AFTER", "Inline", "Slice"]
 
-_HELP_AFTER = 5e-3
+HELP_AFTER = 5e-3
 """Seconds until the helper looks for the first time whether the pool is to be started."""
 
 _HELP_EVERY = 20e-3
@@ -120,7 +121,7 @@ class Inline:
         """Whether the next items are to be run here."""
         return self._run.here and self._run.intake.any
 
-    def _help(self) -> None:
+    def help(self) -> None:
         """In the helper thread: start and feed the pool, if that is worth it or an item hangs."""
         run = self._run
         self._alarm = None
@@ -138,7 +139,7 @@ class Inline:
                     run.go()
             except Exception:
                 return  # said again, to the caller, when it pumps
-        self._alarm = after(_HELP_EVERY, self._help)
+        self._alarm = after(_HELP_EVERY, self.help)
 
     def _leaves(self, placement: Placement, pace: tuple[int, float] | None) -> bool:
         """Whether the pool had better have the rest, also of the slice that runs.
@@ -158,6 +159,14 @@ class Inline:
         hangs = seconds is not None and seconds >= _HANGS
         return hangs or not placement.here(remaining, seconds)
 
+    def adopt(self, running: Running) -> None:
+        """All of the input runs here already, since before there was a map: see to it, too."""
+        self._checked = True
+        self._run.here = True
+        self._running = running
+        self._run.intake.take_here(len(running.values))
+        forked.renewed(self._run)
+
     # -- slices ------------------------------------------------------------------------------
 
     def slice(self) -> Slice:
@@ -176,31 +185,30 @@ class Inline:
                 return refused
         if self._alarm is None and not self._serial:
             forked.renewed(self._run)  # which has another thread from now on
-            self._alarm = after(_HELP_AFTER, self._help)
-        out: list[Any] = []
+            self._alarm = after(HELP_AFTER, self.help)
         running = self._running = Running(start, values)
-        left = running.iterator
-        before, error = state.entered(), None
         try:
-            state.enter(lambda: self._task(start + (running.taken or 1) - 1))
-            if self._single:
-                out.append(self._tried(start, next(left)))
-            elif self._whole:
-                out = self._all(left)
-            else:
-                self._each(left, out.append)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as raised:
-            error = raised
+            running.run(self._loop, self._task)
         finally:
-            state.leave(before)
-            self._running, self._run.stuck = None, False
-            self.seconds = seconds = perf_counter() - running.begin
-        ran = len(out) if error is None else (running.taken or 1) - 1
-        running.end(ran + (error is not None), self._run.intake.give_back)
-        self._last = values
-        return self._done(start, values, out, ran, error, seconds)
+            self._running = None
+        return self.over(running)
+
+    def over(self, running: Running) -> Slice:
+        """What came of items that ran here."""
+        self._running, self._run.stuck = None, False
+        running.end(running.ran + (running.error is not None), self._run.intake.give_back)
+        self.seconds = running.seconds
+        self._last = running.values
+        return self._done(running)
+
+    def _loop(self, running: Running) -> None:
+        left = running.iterator
+        if self._single:
+            running.out.append(self._tried(running.start, next(left)))
+        elif self._whole:
+            running.out = self._all(left)
+        else:
+            self._each(left, running.out.append)
 
     def _task(self, index: int) -> state.CurrentTask:
         name = self._header.settings.name
@@ -268,16 +276,9 @@ class Inline:
             with seeded(header.settings.seed, index):
                 return call_with(header, value)
 
-    def _done(
-        self,
-        start: int,
-        values: Sequence[Any],
-        out: list[Any],
-        ran: int,
-        error: BaseException | None,
-        seconds: float,
-    ) -> Slice:
-        run = self._run
+    def _done(self, running: Running) -> Slice:
+        run, start, values, out = self._run, running.start, running.values, running.out
+        ran, error, seconds = running.ran, running.error, running.seconds
         if run.record is not None:
             these = values[: ran + (error is not None)]
             run.record.ran_here(start, these, seconds, error is not None, self._each_took)
@@ -286,7 +287,9 @@ class Inline:
         if error is not None:
             out = out or [None] * ran  # of a whole map that now ends with this error
             run.intake.give_back(start + ran + 1, values[ran + 1 :])
-            failed = self._failed(start + ran, values[ran], error, seconds)
+            item = self._item(start + ran, values[ran])
+            error = raised_here(error, self._header.settings.name)
+            failed = Settled(item, Reply(item.index, False, error, (), seconds, True))
         placement = run.plan.placement
         if placement is not None:
             placement.ran(ran + (error is not None), seconds)
@@ -317,11 +320,3 @@ class Inline:
         most = min(count * self._growth, self._most)
         size = int(_SLICE_SECONDS * count / seconds) if seconds > 0 else most
         self._size = max(1, min(size, most))
-
-    def _failed(self, index: int, value: Any, error: BaseException, seconds: float) -> Settled:
-        item = self._item(index, value)
-        name = self._header.settings.name
-        if isinstance(error, SystemExit):
-            error = exited(error, name)
-        reply = Reply(index, False, error, (), seconds, True)
-        return Settled(item, reply)

@@ -43,15 +43,21 @@ class Pace:
         alone: Seconds of items that ran here as no pool was up, since one was last started. Each
             map may be too short for that; all of them are not.
         deadly: Whether one of its items has killed a worker. None runs here from then on.
+        plain: The options last seen that ask for nothing but to run it (`opening.opens_here`).
     """
 
-    __slots__ = ("alone", "deadly", "item", "pack")
+    __slots__ = ("alone", "deadly", "item", "pack", "plain")
 
     def __init__(self) -> None:
         self.item: float | None = None
         self.pack = 0.0
         self.alone = 0.0
         self.deadly = False
+        self.plain: object = None
+
+    def tiny(self, items: int) -> bool:
+        """Whether so many items, if they are like the last ones, outlast no round trip."""
+        return self.item is not None and items * self.item <= ROUND_TRIP_SECONDS
 
 
 class Placement:

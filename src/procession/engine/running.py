@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from procession import forked
+from procession.worker import state
 
 __all__ = ["Running"]
 
@@ -20,23 +21,48 @@ class Running:
     The values are read by a list's iterator, which says how far it is and sees when the list
     becomes shorter. So a slice may be long without keeping from the pool what is behind an item
     that takes long, and the loop over it is a plain comprehension.
+
+    Attributes:
+        start: The index of the first value.
+        values: The values; fewer once some were taken away.
+        iterator: Over the values, for the loop.
+        begin: When it began, by `time.perf_counter`.
+        seconds: How long the loop took.
+        out: What the loop has given for the values, in order.
+        ran: How many values were run without an error.
+        error: What ended the loop before the values did.
     """
 
-    __slots__ = ("_cut", "_looked", "begin", "iterator", "start", "values")
+    __slots__ = (
+        "_cut",
+        "_looked",
+        "begin",
+        "error",
+        "iterator",
+        "out",
+        "ran",
+        "seconds",
+        "start",
+        "values",
+    )
 
     def __init__(self, start: int, values: list[Any]) -> None:
         self.start = start
         self.values = values
         self.iterator: Any = iter(values)
         self.begin = perf_counter()
+        self.seconds = 0.0
+        self.out: list[Any] = []
+        self.error: BaseException | None = None
+        self.ran = 0
         self._looked = (self.begin, 0)
         self._cut: tuple[int, list[Any]] | None = None
 
     @property
     def taken(self) -> int | None:
         """How many values the loop has taken; `None` once it has seen the end."""
-        state = self.iterator.__reduce__()
-        return state[2] if len(state) > 2 else None
+        reduced = self.iterator.__reduce__()
+        return reduced[2] if len(reduced) > 2 else None
 
     def pace(self) -> tuple[int, float] | None:
         """How many items are left, and the seconds that each took since the last look.
@@ -65,6 +91,31 @@ class Running:
             since = self.taken
             if since is not None:
                 self._settle(max(taken, since), give)
+
+    def run(
+        self, loop: Callable[[Running], None], task: Callable[[int], state.CurrentTask]
+    ) -> None:
+        """Run the loop over the values: it fills `out`, and its error is `error`.
+
+        Args:
+            loop: Takes its values from `iterator`.
+            task: The item with this index, for `current_task`.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C. It is the caller's, never an item's.
+        """
+        before = state.entered()
+        try:
+            state.enter(lambda: task(self.start + (self.taken or 1) - 1))
+            loop(self)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:
+            self.error = raised
+        finally:
+            state.leave(before)
+            self.seconds = perf_counter() - self.begin
+        self.ran = len(self.out) if self.error is None else (self.taken or 1) - 1
 
     def end(self, taken: int, give: Callable[[int, list[Any]], None]) -> None:
         """The loop is over and took so many values: give what was cut off behind them."""

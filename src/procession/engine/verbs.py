@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from procession.backends import registry
 from procession.engine.awaiting import AsyncMapIterator, FutureCollector
@@ -15,6 +15,7 @@ from procession.engine.here import header_here, initialized
 from procession.engine.inline import Inline
 from procession.engine.job import Call, make_job, pace_of, packer, rules_of
 from procession.engine.mapping import MapRun
+from procession.engine.opening import Opening, opens_here
 from procession.engine.placement import Placement
 from procession.engine.plan import Plan
 from procession.engine.progress import open_progress
@@ -43,10 +44,11 @@ def _prepare(
     ordered: bool,
     one_by_one: bool = False,
     whole: bool = False,
+    recorded: bool = True,
     notify: Callable[[], None] | None = None,
 ) -> tuple[MapRun, Inline | None]:
     """Make the run of a map, and the runner of items here if there is to be one."""
-    since = perf_counter() if switch.open else None
+    since = perf_counter() if recorded and switch.open else None
     where = Where(call, blocking=blocking)
     from procession.engine.crossing import crossing
 
@@ -102,10 +104,25 @@ def map_list(
     call: Call, style: Style, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[Any]:
     """All results in input order."""
+    if style == "value" and not args and not kwargs:
+        pace = opens_here(call, items)
+        if pace is not None:
+            opening = Opening(call, cast("Sequence[Any]", items), pace, _make_opened)
+            if opening.passes():
+                return opening.results()
     run, inline = _prepare(
         call, style, items, args, kwargs, blocking=True, ordered=False, whole=True
     )
     return collect(run, inline, _progress(call, run))
+
+
+def _make_opened(call: Call, items: list[Any]) -> tuple[MapRun, Inline]:
+    """Make the map of what began without one."""
+    run, inline = _prepare(
+        call, "value", items, (), {}, blocking=True, ordered=False, whole=True, recorded=False
+    )
+    assert inline is not None
+    return run, inline
 
 
 def imap(

@@ -68,21 +68,23 @@ def dump_watched(
     Raises:
         NotPicklable: With ``where="function"``.
     """
-    raw = undecorated(function)
+    raw = function if type(function) is FunctionType else undecorated(function)
     known = _pickled.get(raw) if type(raw) is FunctionType else None
-    if known is not None and known[:2] == (pickling, id(decorated)) and known[2].holds():
-        return known[3], known[2]
+    if known is not None:
+        before, owner, watching, payload = known
+        if before == pickling and owner == id(decorated) and watching.holds():
+            return payload, watching
     refresh()
     reference = _reference(raw, decorated)
     path = tuple(entry or os.getcwd() for entry in sys.path)
     value = _where_defined(raw) if reference is not None else _dump_value(raw, pickling)
     payload = pickle.dumps((path, reference, value), 5)
-    watching = watch(raw, reference)
-    if watching is not None and type(raw) is FunctionType:
+    watch_of = watch(raw, reference)
+    if watch_of is not None and type(raw) is FunctionType:
         if len(_pickled) >= _KEPT:
             _pickled.clear()  # they keep what their functions use
-        _pickled[raw] = pickling, id(decorated), watching, payload
-    return payload, watching
+        _pickled[raw] = pickling, id(decorated), watch_of, payload
+    return payload, watch_of
 
 
 def load_function(payload: bytes) -> Callable[..., Any]:

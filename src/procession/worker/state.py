@@ -55,7 +55,8 @@ def mark_worker_process() -> None:
 
 def in_worker() -> bool:
     """Whether this code runs on behalf of an item, in a worker or in the caller's own thread."""
-    return _worker_pid == os.getpid() or _current.get() is not None
+    here = _worker_pid is not None and _worker_pid == os.getpid()
+    return here or _current.get() is not None
 
 
 def current_task() -> CurrentTask | None:

@@ -1,0 +1,198 @@
+"""Short maps: their items run here before anything is made that a pool, or a window, would need.
+
+The loop over three tiny items takes a microsecond, and making a map takes a hundred. Should an item
+take its time after all, the helper thread makes the map and goes on as for any other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from time import perf_counter
+from typing import Any
+
+from procession import forked
+from procession.backends import registry
+from procession.backends.base import Item
+from procession.configuration import Options
+from procession.engine.alarm import after
+from procession.engine.consuming import collect
+from procession.engine.crossing import crossing
+from procession.engine.decoding import noted
+from procession.engine.here import raised_here
+from procession.engine.inline import HELP_AFTER, Inline
+from procession.engine.job import Call, pace_of, packer, rules_of
+from procession.engine.mapping import MapRun
+from procession.engine.placement import Pace, Placement
+from procession.engine.running import Running
+from procession.profiling.switch import switch
+from procession.wire.beside import ATOMS
+from procession.wire.functions import dump_watched
+from procession.worker import state
+
+__all__ = ["Opening", "opens_here"]
+
+_MOST = 64
+"""Items of a short map. A guess: so many are soon run, or else soon looked at by the helper."""
+
+_adopting = forked.lock()
+"""One for all maps: it is held while a slow one is made, which takes less than a millisecond."""
+
+
+def opens_here(call: Call, items: Any) -> Pace | None:
+    """What is known of a function whose map of these items begins here; `None` if it does not.
+
+    It is for few items, that are at hand, and a function with no option that says more than where
+    they run; if no pool is up at all, or the function's last items were tiny.
+    """
+    kind = type(items)
+    if kind is not list and kind is not tuple and kind is not range:
+        return None
+    count = len(items)
+    if not 0 < count <= _MOST or switch.open or crossing() or state.in_worker():
+        return None
+    pace = pace_of(call)
+    if pace is None or pace.deadly or not _plain(call, pace):
+        return None
+    return pace if registry.none_open() or pace.tiny(count) else None
+
+
+def _plain(call: Call, pace: Pace) -> bool:
+    """Whether nothing is asked for but to run the function on items, wherever that is faster."""
+    if pace.plain is not call.options:
+        if call.prefix or call.isolated or not _asks_nothing(call.options):
+            return False
+        pace.plain = call.options
+    return not call.prefix
+
+
+def _asks_nothing(options: Options) -> bool:
+    return (
+        options.inline == "auto"
+        and options.may_inline
+        and options.backend == "process"
+        and options.window is None
+        and options.seed is None
+        and not options.retries
+        and not options.progress
+    )
+
+
+class Opening:
+    """A short map whose items run in the calling thread.
+
+    Args:
+        call: The call, of a function that is given nothing but the item.
+        items: All of the input.
+        pace: From `opens_here`.
+        make: Makes the map of these items of this call, which run here already.
+    """
+
+    __slots__ = ("_call", "_context", "_made", "_make", "_over", "_pace", "_running")
+
+    def __init__(
+        self,
+        call: Call,
+        items: Sequence[Any],
+        pace: Pace,
+        make: Callable[[Call, list[Any]], tuple[MapRun, Inline]],
+    ) -> None:
+        self._call = call
+        self._pace = pace
+        self._make = make
+        self._context = copy_context()
+        self._running = Running(0, list(items))
+        self._made: tuple[MapRun, Inline] | None = None
+        self._over = False
+
+    def passes(self) -> bool:
+        """Whether the first item passes the pickle check. Why not, a map of it says.
+
+        Raises:
+            NotPicklable: The function cannot cross.
+        """
+        call, first = self._call, self._running.values[0]
+        dump_watched(call.function, call.decorated, call.options.pickling)
+        if type(first) in ATOMS:
+            return True
+        begin = perf_counter()
+        try:
+            item = packer(call, "value")(0, first)
+        except Exception:
+            return False
+        self._placement().packed(1, perf_counter() - begin, item.size)
+        return True
+
+    def results(self) -> list[Any]:
+        """All values, in input order.
+
+        Raises:
+            BaseException: As `consuming.collect`.
+        """
+        running = self._running
+        try:
+            alarm = after(HELP_AFTER, self._help)
+            running.run(self._loop, self._task)
+            alarm.disarm()
+            self._over = True
+            with _adopting:
+                made = self._made
+        except BaseException:
+            self._cancel()
+            raise
+        if made is not None:
+            return collect(*made, first=made[1].over(running))
+        ran = running.ran + (running.error is not None)
+        self._pace.item = running.seconds / ran
+        if running.error is not None:
+            raise self._failed(running)
+        if not self._pace.tiny(ran):
+            self._lost(ran, running.seconds)
+        return running.out
+
+    def _placement(self) -> Placement:
+        options = self._call.options
+        return Placement(options.workers, self._pace, loaded=registry.is_loaded(options.backend))
+
+    def _lost(self, ran: int, seconds: float) -> None:
+        """Count what had better run in a pool, had one been up."""
+        placement = self._placement()
+        placement.ran(ran, seconds)
+        if not placement.here(ran):
+            placement.ran_alone(seconds)
+
+    def _cancel(self) -> None:
+        """Ctrl-C: have nobody go on with it."""
+        self._over = True
+        with _adopting:
+            made = self._made
+        if made is not None:
+            made[0].cancel()
+
+    def _failed(self, running: Running) -> BaseException:
+        error, running.error = running.error, None  # whose traceback keeps us
+        assert error is not None
+        item = Item(running.ran, running.values[running.ran])
+        return noted(raised_here(error, self._call.name), item, rules_of(self._call))
+
+    def _loop(self, running: Running) -> None:
+        function = self._call.function
+        running.out = [function(value) for value in running.iterator]
+
+    def _task(self, index: int) -> state.CurrentTask:
+        return state.CurrentTask(index, 1, str(os.getpid()), self._call.name)
+
+    def _help(self) -> None:
+        """In the helper thread: the items take their time, so they become a map like others."""
+        running = self._running
+        with _adopting:
+            if self._over:
+                return
+            try:
+                run, inline = self._context.run(self._make, self._call, list(running.values))
+            except Exception:
+                return  # they run on alone
+            inline.adopt(running)
+            self._made = run, inline
+        inline.help()

@@ -1,0 +1,187 @@
+"""Short maps begin before there is a map, and nobody can tell but by the clock."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+import procession
+from procession import NotPicklable, ParallelWarning, TaskExited, parallel
+from procession.backends import registry
+from procession.engine.opening import Opening
+from tests.support.waiting import wait_for_file
+
+SIX = range(6)
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+@pytest.fixture(autouse=True)
+def cold() -> None:
+    """No pool is up, so that a map of few items begins here."""
+    procession.shutdown()
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Opening]:
+    """Every opening since the test began."""
+    made: list[Opening] = []
+    results = Opening.results
+
+    def noticed(opening: Opening) -> list[object]:
+        made.append(opening)
+        return results(opening)
+
+    monkeypatch.setattr(Opening, "results", noticed)
+    return made
+
+
+@parallel(workers=2)
+def where(x: object) -> tuple[object, int, int]:
+    """The item, its place as it sees it, and its process."""
+    task = procession.current_task()
+    assert task is not None
+    return x, task.index, os.getpid()
+
+
+@parallel(workers=2)
+def waits(item: tuple[int, int, Path]) -> tuple[int, str]:
+    """Item `slow` waits for the last one, which leaves a mark; tells what the context holds."""
+    index, slow, folder = item
+    if index == SIX[-1]:
+        (folder / "last").touch()
+    if index == slow:
+        wait_for_file(folder / "last")
+    return index, variable.get()
+
+
+@parallel(workers=2)
+def fails(item: tuple[int, int, Path]) -> int:
+    """Item `slow` waits for the last one, which fails; the first to fail is the third."""
+    index, slow, folder = item
+    if index == SIX[-1]:
+        (folder / "last").touch()
+        raise ValueError(index)
+    if index == slow:
+        wait_for_file(folder / "last")
+    if index == 3:
+        raise KeyError(index)
+    return index
+
+
+@parallel(workers=2)
+def leaves(x: int) -> int:
+    """Ends the program, or so item 1 would like it."""
+    if x == 1:
+        raise SystemExit(7)
+    return x
+
+
+@parallel(workers=2)
+def interrupted(folder: Path) -> None:
+    """Ctrl-C comes once the map has been made of it."""
+    with (folder / "begun").open("a") as begun:
+        begun.write(f"{os.getpid()}\n")
+    for _ in range(10_000):
+        if registry.none_open():
+            threading.Event().wait(0.001)
+    signal.raise_signal(signal.SIGINT)
+
+
+@parallel(workers=2)
+def forks(x: int) -> int:
+    """Item 1 forks, and the child goes on with the map; tells the exit code that it ends with."""
+    if x == 1:
+        return os.fork()
+    return x
+
+
+@pytest.mark.parametrize("make", [list, tuple, range])
+def test_a_short_map_runs_here(make: type, opened: list[Opening]) -> None:
+    """Each item once, in order, in this process, with its own place; no pool is started."""
+    items = SIX if make is range else make(SIX)
+    assert where.map(items) == [(x, x, os.getpid()) for x in SIX]
+    assert len(opened) == 1
+    assert registry.none_open()
+
+
+@pytest.mark.parametrize("slow", [0, 2])
+def test_what_stands_behind_an_item_that_waits_is_run_elsewhere(
+    slow: int, tmp_path: Path, opened: list[Opening]
+) -> None:
+    """An item that waits for a later one gets it, from a worker that sees the caller's context."""
+    token = variable.set("the caller's")
+    try:
+        assert waits.map([(x, slow, tmp_path) for x in SIX]) == [(x, "the caller's") for x in SIX]
+    finally:
+        variable.reset(token)
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("slow", [-1, 0])
+def test_the_first_error_in_input_order_is_raised(
+    slow: int, tmp_path: Path, opened: list[Opening]
+) -> None:
+    """Whether the map was made or not, the error is the first, as itself, and names its item."""
+    with pytest.raises(KeyError, match="3") as caught:
+        fails.map([(x, slow, tmp_path) for x in SIX])
+    assert len(opened) == 1
+    assert "fails() was running item 3" in "".join(caught.value.__notes__)
+
+
+def test_an_item_ends_no_program(opened: list[Opening]) -> None:
+    """SystemExit in an item is an error of that item."""
+    with pytest.raises(TaskExited) as caught:
+        leaves.map([0, 1, 2])
+    assert caught.value.code == 7
+    assert len(opened) == 1
+
+
+def test_what_cannot_cross_is_refused_as_ever(opened: list[Opening]) -> None:
+    """The first item is checked, though it runs here; so is the function."""
+    with pytest.raises(NotPicklable, match=r"x\['lock'\]"):
+        where.map([{"lock": threading.Lock()}, 1])
+    with pytest.warns(ParallelWarning):
+        nameless = parallel(lambda x: x)
+    with pytest.raises(NotPicklable):
+        nameless.map([1, 2])
+    assert not opened
+
+
+def test_interrupted_maps_end(tmp_path: Path) -> None:
+    """Ctrl-C while the items take their time reaches the caller, and nothing goes on."""
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.map([tmp_path, tmp_path])
+    procession.shutdown()
+    assert (tmp_path / "begun").read_text().split()[0] == str(os.getpid())
+
+
+def test_a_forked_child_goes_on(opened: list[Opening]) -> None:
+    """An item forks: in both processes the map gives all its results."""
+    first, child, last = forks.map([0, 1, 2])
+    if child == 0:
+        os._exit(5 if (first, last) == (0, 2) else 6)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"inline": False}, {"seed": 1}, {"retries": 1}, {"timeout": 60}, {"window": 2}]
+)
+def test_options_that_say_more_are_heard(options: dict[str, object], opened: list[Opening]) -> None:
+    """Whatever asks for more than to run the function on items makes a map at once."""
+    changed = where.with_options(**options)  # type: ignore[arg-type]
+    assert [x for x, _, _ in changed.map([0, 1, 2])] == [0, 1, 2]
+    assert not opened
+
+
+def test_with_a_pool_up_the_first_item_is_sent(opened: list[Opening]) -> None:
+    """A function of which nothing is known begins in the pool, if there is one."""
+    where._self_pace = None  # type: ignore[attr-defined]
+    where.submit(0).result()
+    assert where.map([0])[0][2] != os.getpid()
+    assert not opened
