@@ -54,12 +54,17 @@ class Told:
     @property
     def values(self) -> dict[int, Any]:
         """The results by index."""
-        return {r.index: loads(r.payload, r.buffers) for r in self.replies if r.ok}
+        return {r.index: value(r) for r in self.replies if r.ok}
 
     @property
     def errors(self) -> dict[int, BaseException]:
         """The exceptions by index."""
         return {r.index: load_exception(r.payload) for r in self.replies if not r.ok}
+
+
+def value(reply: Reply) -> Any:
+    """The result that a reply brings."""
+    return reply.payload if reply.raw else loads(reply.payload, reply.buffers)
 
 
 def job_of(function: Callable[..., Any], **limits: Any) -> Job:

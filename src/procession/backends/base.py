@@ -73,10 +73,11 @@ class Item:
     Attributes:
         index: Its place in the input, from 0.
         value: The caller's own object, for messages and outcomes.
-        blob: The value, pickled; empty on backends that share this process.
+        blob: The value, pickled, or itself where it is an atom (`procession.wire.beside.is_atom`);
+            empty on backends that share this process.
         buffers: Large buffers that belong to the blob: the ticket of a segment (see
             `procession.wire.ticket`), or empty.
-        size: Bytes of blob and buffers.
+        size: Bytes of blob and buffers; 0 for an atom.
         attempt: 1 for the first run.
         seconds: Spent running in attempts that failed.
         starts: How often its worker died before it had started.
@@ -99,7 +100,7 @@ class Item:
         self,
         index: int,
         value: Any,
-        blob: bytes = b"",
+        blob: Any = b"",
         buffers: Sequence[Any] = (),
         attempt: int = 1,
     ) -> None:
@@ -107,7 +108,9 @@ class Item:
         self.value = value
         self.blob = blob
         self.buffers = buffers
-        self.size: int = len(blob) + (getattr(buffers, "size", 0) if buffers else 0)
+        self.size: int = len(blob) if type(blob) is bytes else 0
+        if buffers:
+            self.size += getattr(buffers, "size", 0)
         self.attempt = attempt
         self.seconds = 0.0
         self.starts = 0
@@ -120,7 +123,8 @@ class Reply(NamedTuple):
     Attributes:
         index: The item's index.
         ok: Whether `payload` is a result (else an exception).
-        payload: Pickled (a worker that shares no memory), or the object itself (`raw`).
+        payload: Pickled, or the object itself (`raw`): where the worker is a thread of this
+            process, and where it is an atom.
         buffers: Large buffers that belong to the payload.
         seconds: How long the function ran.
         raw: Whether `payload` is the object itself.

@@ -205,25 +205,28 @@ class ExecutorBackend:
                 self._telling -= 1
 
     def _tell(self, chunk: Chunk, executor: Executor, future: Future[Any], alone: bool) -> None:
-        try:
-            replied, ended = future.result()
-        except CancelledError:
-            chunk.listener.ended(chunk, End("cancelled"))
-        except BrokenExecutor as error:
-            self._drop(executor)
-            # If we have killed it, nobody is to blame, and nothing to be run again.
-            end = End("cancelled") if self._killed else self._broken(chunk, alone, error)
-            chunk.listener.ended(chunk, end)
-        except BaseException as error:
-            end = End("cancelled") if self._killed else End("refused", error=error)
-            chunk.listener.ended(chunk, end)
-        else:
-            self._warm = True
-            if replied:
-                replies = [arrived(Reply(*fields)) for fields in replied]
-                _let_go(chunk, replies)
-                chunk.listener.replied(chunk, replies)
-            chunk.listener.ended(chunk, End(*ended))
+        # Not raised here: a traceback through the executor's thread would keep its semaphores.
+        error = CancelledError() if future.cancelled() else future.exception()
+        if error is not None:
+            if isinstance(error, BrokenExecutor):
+                self._drop(executor)
+            chunk.listener.ended(chunk, self._failed(chunk, alone, error))
+            return
+        replied, ended = future.result()
+        self._warm = True
+        if replied:
+            replies = [arrived(Reply(*fields)) for fields in replied]
+            _let_go(chunk, replies)
+            chunk.listener.replied(chunk, replies)
+        chunk.listener.ended(chunk, End(*ended))
+
+    def _failed(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
+        # If we have killed it, nobody is to blame, and nothing to be run again.
+        if self._killed or isinstance(error, CancelledError):
+            return End("cancelled")
+        if isinstance(error, BrokenExecutor):
+            return self._broken(chunk, alone, error)
+        return End("refused", error=error)
 
     def _broken(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
         if not self._owned:

@@ -16,7 +16,7 @@ from procession.engine.blame import Rules
 from procession.engine.here import header_here, reply_here
 from procession.engine.placement import Pace
 from procession.profiling.switch import switch, timing
-from procession.wire.beside import ATOMS, Broadcast, dump_beside, raw_beside
+from procession.wire.beside import ATOMS, Broadcast, dump_beside, is_atom, raw_beside
 from procession.wire.constancy import Watch
 from procession.wire.pickling import dumps
 from procession.wire.segments import AVAILABLE
@@ -252,6 +252,8 @@ def packer(
     private = call.options.retries > 0  # another attempt must find what the first one was given
 
     def pack(index: int, value: Any) -> Item:
+        if style != "call" and is_atom(value):
+            return Item(index, value, value)
         buffers: Sequence[Any] = ()
         try:
             # Numbers alone need none of what follows, which takes longer than their call.

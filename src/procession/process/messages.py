@@ -94,7 +94,7 @@ def pack_task(
     header = _pack(job.header, job.buffers, segments) if with_header else None
     packed = [
         (item.index, item.attempt, *_pack(item.blob, item.buffers, segments))
-        if item.buffers or len(item.blob) >= SEGMENT
+        if item.buffers or item.size >= SEGMENT
         else (item.index, item.attempt, item.blob, ())
         for item in items
     ]
@@ -121,7 +121,10 @@ def pack_replies(kind: int, replies: Sequence[Reply]) -> Frame:
     segments: list[Any] = []
     packed: list[tuple[Any, ...]] = []
     descriptors: list[int] = []
-    for index, ok, payload, buffers, seconds, _, extras, timing in replies:
+    for index, ok, payload, buffers, seconds, raw, extras, timing in replies:
+        if raw:
+            packed.append((index, ok, payload, (), seconds, True, extras, timing))
+            continue
         if buffers or len(payload) >= SEGMENT:
             if buffers and isinstance(buffers, tuple):
                 descriptors.append(Ticket(*buffers).fd)

@@ -126,7 +126,7 @@ class CallRecord:
                 if reply.timing is None:
                     continue
                 begin, whole, pid, thread = reply.timing
-                self.crossing += max(0.0, whole - reply.seconds) if not reply.raw else 0.0
+                self.crossing += 0.0 if thread else max(0.0, whole - reply.seconds)
                 if sent is not None and pid not in self.starts:
                     self.starts[pid] = (sent, max(sent, begin))
                     sent = None

@@ -14,7 +14,7 @@ from procession import forked
 from procession.wire.pickling import LARGE, Pickling, dumps
 from procession.wire.segments import AVAILABLE, Placed, segments
 
-__all__ = ["ATOMS", "Broadcast", "dump_beside", "raw_beside", "stand_ins"]
+__all__ = ["ATOMS", "Broadcast", "dump_beside", "is_atom", "raw_beside", "stand_ins"]
 
 stand_ins: dict[int, Any] = {}
 """What goes into a pickle instead of an object, by the object's id: for objects of builtin types,
@@ -26,6 +26,8 @@ _MOST_ARGUMENTS = 64
 
 ATOMS = frozenset({int, float, bool, complex, type(None)})
 """Types of values that nothing ever stands for, and that pickle as they are."""
+
+_LARGE_INT = 1 << 256
 
 _type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
 
@@ -72,6 +74,15 @@ def dump_beside(
     if placed is None:
         return dumps(value, pickling), ()
     return blob, placed
+
+
+def is_atom(value: Any) -> bool:
+    """Whether a message can hold the value itself: pickling it, and back, takes twice as long.
+
+    A large integer is not such an atom: what waits to be sent is bounded by its pickle's bytes.
+    """
+    kind = _type(value)
+    return kind in ATOMS and (kind is not int or -_LARGE_INT < value < _LARGE_INT)
 
 
 def raw_beside(value: Any) -> Any:

@@ -53,7 +53,7 @@ class Shipment(NamedTuple):
     key: tuple[str, int]
     header: Any
     buffers: Any
-    items: Sequence[tuple[int, int, bytes, tuple[Any, ...]]]
+    items: Sequence[tuple[int, int, Any, tuple[Any, ...]]]
     timeout: float | None = None
     memory_limit: int | None = None
     beside: bool = False

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from procession.backends.base import Reply
 from procession.errors import NestedParallelism, TaskExited
-from procession.wire.beside import dump_beside
+from procession.wire.beside import ATOMS, dump_beside, is_atom
 from procession.wire.housekeeping import housekeeper
 from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.ticket import Gone
@@ -165,7 +165,7 @@ class Runner:
     def run(
         self,
         key: Any,
-        items: Iterable[tuple[int, int, bytes, Sequence[Any]]],
+        items: Iterable[tuple[int, int, Any, Sequence[Any]]],
         emit: Callable[[Reply], None],
         started: Callable[[int], None],
     ) -> None:
@@ -173,7 +173,7 @@ class Runner:
 
         Args:
             key: A job that was learnt.
-            items: ``(index, attempt, blob, buffers)`` each.
+            items: ``(index, attempt, blob, buffers)`` each; the blob as in `backends.base.Item`.
             emit: Takes each reply.
             started: Takes the index of the item that is about to run.
         """
@@ -191,18 +191,18 @@ class Runner:
                 emit(run(job, index, attempt, blob, buffers))
 
     def _timed(
-        self, job: Header, index: int, attempt: int, blob: bytes, buffers: Sequence[Any]
+        self, job: Header, index: int, attempt: int, blob: Any, buffers: Sequence[Any]
     ) -> Reply:
         begin = perf_counter()
         reply = self._run(job, index, attempt, blob, buffers)
         return reply._replace(timing=(begin, perf_counter() - begin, os.getpid(), ""))
 
     def _run(
-        self, job: Header, index: int, attempt: int, blob: bytes, buffers: Sequence[Any]
+        self, job: Header, index: int, attempt: int, blob: Any, buffers: Sequence[Any]
     ) -> Reply:
         settings = job.settings
         try:
-            value = loads(blob, buffers)
+            value = blob if type(blob) in ATOMS else loads(blob, buffers)
         except Gone as error:
             return _failed(index, error, settings)
         except _EXITS as error:
@@ -219,6 +219,8 @@ class Runner:
         del value
         if not ok:
             return _failed(index, outcome, settings, seconds, extras)
+        if is_atom(outcome):
+            return Reply(index, True, outcome, (), seconds, True, extras)
         found: Sequence[Any] = ()
         try:
             if self._out_of_band:
