@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -55,3 +57,32 @@ def test_shutdown_waits_for_what_ran_apart(backend: str) -> None:
             function.map(["os._exit"] * 4)
         procession.shutdown()
         assert not [t.name for t in threading.enumerate() if t.name == "procession-ending"]
+
+
+def _name(kind: type) -> str:
+    return kind.__name__
+
+
+@pytest.mark.parametrize("backend", ["loky", "stdlib"])
+def test_a_broken_executor_needs_no_collector(backend: str) -> None:
+    """Its semaphores go with the last reference, and not in the midst of whatever runs later.
+
+    What unregisters them refuses to run while another one is being registered (CPython's
+    resource tracker), where the collector may well call it.
+    """
+    function = parallel(die).with_options(backend=backend, workers=2, inline=False)
+    procession.shutdown()
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(procession.WorkerDied):
+            function.map(["os._exit"] * 4)
+        procession.shutdown()
+        deadline = time.monotonic() + 10  # its thread may be about to end
+        while left := [
+            each for each in gc.get_objects() if "SemLock" in map(_name, type(each).__mro__)
+        ]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.01)
+    finally:
+        gc.enable()

@@ -53,6 +53,18 @@ class Collector:
             self.add(failed)
         return done
 
+    def add_all(self, batch: Iterable[Settled]) -> None:
+        """Take settled items, as `add` does."""
+        values, plain = self._values, self._decode is value_of
+        for settled in batch:
+            item, reply, _ = settled
+            # An atom that is the next in order needs nothing of what the others do.
+            next_one = item.index == len(values) and not self._before
+            if plain and next_one and reply is not None and reply.raw and reply.ok:
+                values.append(reply.payload)
+            else:
+                self.add(settled)
+
     def add(self, settled: Settled) -> None:
         """Take one settled item; an error makes everything after it unimportant."""
         index = settled.item.index
@@ -134,8 +146,7 @@ def collect(
             if inline is not None and inline.active:
                 done = collector.add_slice(inline.slice())
             elif batch := run.poll_all():
-                for settled in batch:
-                    collector.add(settled)
+                collector.add_all(batch)
                 done = len(batch)
             else:
                 run.wait()

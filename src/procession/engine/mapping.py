@@ -18,7 +18,7 @@ from procession.engine.blame import judge, may_retry
 from procession.engine.feeding import Feeder
 from procession.engine.flight import Flight
 from procession.engine.intake import Intake
-from procession.engine.plan import Plan, Settled, size_of
+from procession.engine.plan import Plan, Settled, size_of, sizes
 from procession.engine.ready import Ready
 from procession.engine.source import Source
 from procession.engine.traffic import Traffic
@@ -113,7 +113,7 @@ class MapRun:
             if self.failure is not None:
                 raise self.failure
             settled = self._ready.drain()
-            self._bytes -= sum([each.size for each in settled])
+            self._bytes -= sizes(settled)
         if settled:
             self.deliver(len(settled))
         return settled
@@ -367,7 +367,9 @@ class MapRun:
     def _measure(self, found: list[tuple[Item | None, Reply]]) -> None:
         seconds = sum([reply.seconds for _, reply in found])
         sent = sum([item.size for item, _ in found if item is not None])
-        back = sum([size_of(reply) for item, reply in found if item is not None])
+        back = sum(
+            [0 if reply.raw else size_of(reply) for item, reply in found if item is not None]
+        )
         self.replies += len(found)
         self.traffic.moved(len(found), sent, back, seconds)
         self.plan.schedule.observe(len(found), seconds, sent + back)
@@ -423,7 +425,7 @@ class MapRun:
         if not settled:
             return
         with self.lock:
-            self._bytes += sum([each.size for each in settled])
+            self._bytes += sizes(settled)
             self._ready.add(settled)
             if self._ready.has(self.intake.delivered):
                 self._bells.ring()

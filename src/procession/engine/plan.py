@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from procession.backends.base import Item, Job, Reply
@@ -10,7 +10,7 @@ from procession.engine.blame import Rules
 from procession.engine.placement import Placement
 from procession.engine.schedule import Schedule
 
-__all__ = ["Plan", "Settled", "size_of"]
+__all__ = ["Plan", "Settled", "size_of", "sizes"]
 
 
 class Plan(NamedTuple):
@@ -47,6 +47,11 @@ class Settled(NamedTuple):
     def size(self) -> int:
         """Bytes that it holds until it is decoded."""
         return 0 if self.reply is None else size_of(self.reply)
+
+
+def sizes(settled: Iterable[Settled]) -> int:
+    """Bytes that all of these hold until they are decoded."""
+    return sum([size_of(reply) for _, reply, _ in settled if reply is not None and not reply.raw])
 
 
 def size_of(reply: Reply) -> int:

@@ -10,6 +10,7 @@ import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -113,9 +114,30 @@ def call_with(header: Header, value: Any) -> Any:
     return header.function(*header.prefix, *args, **kwargs)
 
 
-def _result(header: Header, value: Any) -> Any:
-    if not header.awaits:
-        return call_with(header, value)
+class _Opened(NamedTuple):
+    """A job that a worker has learnt: what an item needs of it, looked up once.
+
+    Attributes:
+        settings: How its items are run.
+        header: All of it.
+        call: Gives the result for an item's value.
+    """
+
+    settings: Settings
+    header: Header
+    call: Callable[[Any], Any]
+
+
+def _opened(header: Header) -> _Opened:
+    call: Callable[[Any], Any] = partial(call_with, header)
+    if header.awaits:
+        call = partial(_awaited, header)
+    elif header.settings.style == "value" and not (header.prefix or header.args or header.kwargs):
+        call = header.function
+    return _Opened(header.settings, header, call)
+
+
+def _awaited(header: Header, value: Any) -> Any:
     import asyncio
 
     return asyncio.run(call_with(header, value))
@@ -132,7 +154,7 @@ class Runner:
     def __init__(self, *, out_of_band: bool = True, adopts: bool = True) -> None:
         self._adopts = adopts
         self._out_of_band = out_of_band
-        self._jobs: OrderedDict[Any, Header | BaseException] = OrderedDict()
+        self._jobs: OrderedDict[Any, _Opened | BaseException] = OrderedDict()
         self._recorder: Recorder | None = None
         self._name = ""
 
@@ -142,9 +164,9 @@ class Runner:
 
     def learn(self, key: Any, header: bytes, buffers: Sequence[Any] = ()) -> None:
         """Open a job's header. What goes wrong becomes the answer to each of its items."""
-        opened: Header | BaseException
+        opened: _Opened | BaseException
         try:
-            opened = open_header(header, buffers)
+            opened = _opened(open_header(header, buffers))
         except BaseException as error:
             opened = error
         self._keep(key, opened)
@@ -153,7 +175,7 @@ class Runner:
         """Answer each item of a job with this error."""
         self._keep(key, error)
 
-    def _keep(self, key: Any, opened: Header | BaseException) -> None:
+    def _keep(self, key: Any, opened: _Opened | BaseException) -> None:
         self._jobs[key] = opened
         while len(self._jobs) > _JOBS_KEPT:
             self._jobs.popitem(last=False)
@@ -181,24 +203,26 @@ class Runner:
         self._jobs.move_to_end(key)
         job = self._jobs[key]
         self._name = str(os.getpid())
-        timed = not isinstance(job, BaseException) and job.settings.timed
-        run = self._timed if timed else self._run
+        if isinstance(job, BaseException):
+            for index, *_ in items:
+                started(index)
+                emit(_job_failed(index, job))
+            return
+        nested.mode = job.settings.nested
+        run = self._timed if job.settings.timed else self._run
         for index, attempt, blob, buffers in items:
             started(index)
-            if isinstance(job, BaseException):
-                emit(_job_failed(index, job))
-            else:
-                emit(run(job, index, attempt, blob, buffers))
+            emit(run(job, index, attempt, blob, buffers))
 
     def _timed(
-        self, job: Header, index: int, attempt: int, blob: Any, buffers: Sequence[Any]
+        self, job: _Opened, index: int, attempt: int, blob: Any, buffers: Sequence[Any]
     ) -> Reply:
         begin = perf_counter()
         reply = self._run(job, index, attempt, blob, buffers)
         return reply._replace(timing=(begin, perf_counter() - begin, os.getpid(), ""))
 
     def _run(
-        self, job: Header, index: int, attempt: int, blob: Any, buffers: Sequence[Any]
+        self, job: _Opened, index: int, attempt: int, blob: Any, buffers: Sequence[Any]
     ) -> Reply:
         settings = job.settings
         try:
@@ -210,7 +234,7 @@ class Runner:
         except BaseException as error:
             from procession.worker.refusing import unloadable
 
-            return _failed(index, unloadable(error, job, blob), settings)
+            return _failed(index, unloadable(error, job.header, blob), settings)
         task = state.CurrentTask(index, attempt, self._name, settings.name)
         begin = perf_counter()
         ok, outcome = state.base_context.copy().run(self._call, job, task, value)
@@ -236,26 +260,25 @@ class Runner:
             return _failed(index, refused, settings, seconds, extras)
         return Reply(index, True, payload, found, seconds, False, extras)
 
-    def _call(self, job: Header, task: state.CurrentTask, value: Any) -> tuple[bool, Any]:
+    def _call(self, job: _Opened, task: state.CurrentTask, value: Any) -> tuple[bool, Any]:
         """Call the function in a context of its own; what it raises is an answer too."""
         settings = job.settings
-        state.enter(task)
-        nested.mode = settings.nested
+        state.begin(task)
         if settings.out is not None and self._adopts:
             self._adopt(settings.out)
         try:
-            if settings.seed is not None:
-                from procession.worker.seeding import seeded
+            if settings.seed is None:
+                return True, job.call(value)
+            from procession.worker.seeding import seeded
 
-                with seeded(settings.seed, task.index):
-                    return True, _result(job, value)
-            return True, _result(job, value)
+            with seeded(settings.seed, task.index):
+                return True, job.call(value)
         except _EXITS as error:
             return False, _exit(error, settings)
         except BaseException as error:
             return False, error
         finally:
-            state.enter(None)
+            state.end()
 
     def _adopt(self, out: Outgoing) -> None:
         if self._recorder is None:

@@ -80,6 +80,19 @@ def enter(task: CurrentTask | Callable[[], CurrentTask] | None) -> None:
     _current.set(task)
 
 
+def begin(task: CurrentTask) -> None:
+    """In a worker process, in a context of its own: `task` is the item that runs now."""
+    global _latest
+    _latest = task
+    _current.set(task)
+
+
+def end() -> None:
+    """In a worker process: no item runs."""
+    global _latest
+    _latest = None
+
+
 # To undo `enter`, also if Ctrl-C strikes anywhere: take what was entered before, enter inside of
 # ``try``, and leave in ``finally``. These two are C code, which no signal handler divides.
 entered = _current.get
