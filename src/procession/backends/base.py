@@ -8,7 +8,9 @@ nothing of processes, pipes or executors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
+
+from procession.records import NamedTuple
 
 __all__ = ["Backend", "Chunk", "End", "Item", "Job", "Listener", "Reply"]
 

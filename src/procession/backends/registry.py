@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession import forked
 from procession.backends.base import Backend
 from procession.configuration import Options, precedence
+from procession.records import NamedTuple
 from procession.wire.initializing import Packed, pack_initializer
 from procession.worker.threads import default_applies
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Unpack
+from typing import Any, Final, Unpack
 
 from procession import forked
 from procession._warn import warn_user
@@ -22,6 +22,7 @@ from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValu
 from procession.configuration.validation import validate
 from procession.cpus import usable_cpus
 from procession.errors import OptionError
+from procession.records import NamedTuple
 
 __all__ = ["configure", "forget", "options", "resolve"]
 

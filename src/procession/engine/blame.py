@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from procession.backends.base import Chunk, End, Item
 from procession.engine.placement import Pace
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
+from procession.records import NamedTuple
 
 __all__ = ["Verdict", "judge", "may_retry", "unable"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from time import perf_counter
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession import forked
 from procession.backends.base import Item, Reply
@@ -17,6 +17,7 @@ from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
 from procession.engine.plan import Settled
 from procession.engine.running import Running
+from procession.records import NamedTuple
 from procession.turns import short_turns
 from procession.worker import state
 from procession.worker.run import Header, call_with

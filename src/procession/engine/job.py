@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession.backends.base import Item, Job, Reply
 from procession.configuration import Options
@@ -16,6 +16,7 @@ from procession.engine.blame import Rules
 from procession.engine.here import header_here, reply_here
 from procession.engine.placement import Pace
 from procession.profiling.switch import switch, timing
+from procession.records import NamedTuple
 from procession.wire.beside import ATOMS, Broadcast, dump_beside, is_atom, raw_beside
 from procession.wire.constancy import Watch
 from procession.wire.pickling import dumps

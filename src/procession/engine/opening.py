@@ -36,6 +36,8 @@ __all__ = ["Opening", "opens_here"]
 _MOST = 64
 """Items of a short map. A guess: so many are soon run, or else soon looked at by the helper."""
 
+_KNOWN = frozenset({list, tuple, range})
+
 _adopting = forked.lock()
 """One for all maps: it is held while a slow one is made, which takes less than a millisecond."""
 
@@ -46,8 +48,7 @@ def opens_here(call: Call, items: Any) -> Pace | None:
     It is for few items, that are at hand, and a function with no option that says more than where
     they run; if no pool is up at all, or the function's last items were tiny.
     """
-    kind = type(items)
-    if kind is not list and kind is not tuple and kind is not range:
+    if type(items) not in _KNOWN:
         return None
     count = len(items)
     if not 0 < count <= _MOST or switch.open or crossing() or state.in_worker():

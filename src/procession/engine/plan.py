@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession.backends.base import Item, Job, Reply
 from procession.engine.blame import Rules
 from procession.engine.placement import Placement
 from procession.engine.schedule import Schedule
+from procession.records import NamedTuple
 
 __all__ = ["Plan", "Settled", "size_of", "sizes"]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession.backends import registry
 from procession.backends.base import Backend, Item
 from procession.configuration import Options
 from procession.engine.blame import Rules
 from procession.engine.job import Call, pace_of, packer, rules_of
+from procession.records import NamedTuple
 from procession.worker.state import in_worker
 
 __all__ = ["Route", "Where", "route"]

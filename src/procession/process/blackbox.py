@@ -11,7 +11,8 @@ import mmap
 import os
 import struct
 import time
-from typing import NamedTuple
+
+from procession.records import NamedTuple
 
 __all__ = ["BlackBox", "Running"]
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession.backends.base import Item, Job, Reply
 from procession.process import environment, lifeline, messages
@@ -16,6 +16,7 @@ from procession.process.blackbox import BlackBox
 from procession.process.channel import Receiver, frame, parse, send_all
 from procession.process.haste import Haste
 from procession.process.starting import Descriptors
+from procession.records import NamedTuple
 
 __all__ = ["Plan", "main"]
 
@@ -175,7 +176,7 @@ def _prepare(plan: Plan) -> None:
         from procession.worker.threads import cap_threads
 
         cap_threads(plan.threads, numpy_is_loaded=plan.method == "fork")
-    if plan.method == "fork":
+    if plan.method == "fork" and "numpy" in sys.modules:  # Python sees to its own generator
         from procession.worker.seeding import reseed_after_fork
 
         reseed_after_fork()

@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession.process.blackbox import BlackBox
+from procession.records import NamedTuple
 
 __all__ = [
     "DUMP_SIGNAL",

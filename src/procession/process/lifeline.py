@@ -19,10 +19,10 @@ import select
 import signal
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 
 from procession import forked
 from procession.process import forks
+from procession.records import NamedTuple
 
 __all__ = ["Ticket", "acquire", "arm", "arm_descriptor", "inheritable", "release", "ticket"]
 

@@ -13,10 +13,11 @@ used as it stands: that is what most are, and what the latency of a call depends
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession.backends.base import Item, Job, Reply
 from procession.process.channel import SEGMENT, Frame, Passed, frame
+from procession.records import NamedTuple
 from procession.wire.beside import Broadcast
 from procession.wire.kinds import is_a
 from procession.wire.ticket import Gone, Ticket

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from procession import forked
 from procession.backends.base import Chunk, End, Item, Reply
@@ -21,6 +21,7 @@ from procession.engine.decoding import outcome_of, value_of
 from procession.engine.plan import Settled
 from procession.engine.traffic import Traffic
 from procession.profiling.tracks import FINEST, Track
+from procession.records import NamedTuple
 from procession.wire.brief import brief
 
 __all__ = ["SLOWEST", "CallRecord", "Place", "Slow"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+
+from procession.records import NamedTuple
 
 __all__ = ["Measuring", "measuring"]
 

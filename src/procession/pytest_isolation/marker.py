@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import pytest
+
+from procession.records import NamedTuple
 
 __all__ = ["HELP", "Isolation", "isolation_of"]
 

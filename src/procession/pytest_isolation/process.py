@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import pytest
 
@@ -29,6 +29,7 @@ from procession.pytest_isolation.kill import (
 )
 from procession.pytest_isolation.marker import Isolation
 from procession.pytest_isolation.records import Reader
+from procession.records import NamedTuple
 
 __all__ = ["End", "TestProcess"]
 

@@ -12,8 +12,9 @@ import os
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from procession.records import NamedTuple
 from procession.shared import handles
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
 from procession.wire.tables import wrap_reducer

@@ -17,9 +17,9 @@ import os
 import stat
 import sys
 import threading
-from typing import NamedTuple
 
 from procession.errors import ProcessionError
+from procession.records import NamedTuple
 from procession.wire.pickling import dumps
 
 __all__ = [

@@ -12,8 +12,9 @@ import os
 import queue
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
+from procession.records import NamedTuple
 from procession.shared.handles import dumps_and_sent
 from procession.shared.monitor import Deadline, Monitor
 from procession.shared.segment import Segment, attach

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import pickle
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession.errors import NotPicklable
+from procession.records import NamedTuple
 from procession.wire.bare import apart, has_own_reduce, make_bare, put_back
 from procession.wire.brief import brief, type_name
 from procession.wire.kinds import class_of, is_a

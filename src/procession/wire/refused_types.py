@@ -6,7 +6,7 @@ either.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from procession.records import NamedTuple
 
 __all__ = ["CURSOR", "DATABASE", "TABLE", "Refusal"]
 

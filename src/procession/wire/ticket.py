@@ -16,9 +16,9 @@ from __future__ import annotations
 import mmap
 import struct
 import sys
-from typing import NamedTuple
 
 from procession.errors import ProcessionError
+from procession.records import NamedTuple
 
 __all__ = [
     "FIRST",

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 from contextvars import ContextVar, copy_context
-from typing import Any, NamedTuple
+from typing import Any
+
+from procession.records import NamedTuple
 
 __all__ = ["Named", "Outgoing", "outgoing", "replay", "unchanged"]
 

@@ -6,10 +6,11 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from procession import forked
 from procession.backends.base import End, Job, Reply
+from procession.records import NamedTuple
 from procession.wire.kinds import is_a
 from procession.wire.segments import segments
 from procession.worker import state
