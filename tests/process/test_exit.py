@@ -160,14 +160,14 @@ print("well", flush=True)
     assert out == "well\n", err  # of strikes in finalizers Python says that it ignores them
 
 
-AMID_BIND = """
+AMID_START = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]
 import atexit, threading, time
 from procession import parallel_map
 ending = threading.Event()
 sys.amid = False
 def trace(frame, event, _):
-    if frame.f_code.co_name == "_bind_short" and not sys.amid:
+    if frame.f_code.co_name == "_execute" and not sys.amid:
         sys.amid = True
         ending.wait()
         time.sleep(0.3)  # far longer than an interpreter takes to end
@@ -182,8 +182,8 @@ atexit.register(ending.set)
 
 
 def test_an_end_while_the_fork_server_is_being_set_up(tmp_path: Path) -> None:
-    """A program that ends while the helper thread makes the first pool leaves no temporary file."""
-    code = AMID_BIND.format(root=str(ROOT), source=str(ROOT / "src"))
+    """A program that ends while the helper thread makes the first pool leaves nothing behind."""
+    code = AMID_START.format(root=str(ROOT), source=str(ROOT / "src"))
     ran = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "TMPDIR": str(tmp_path)},

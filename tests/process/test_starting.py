@@ -205,7 +205,7 @@ def test_fork_server_that_was_killed(make: Make) -> None:
 
     pool = make(1)
     first = run(pool, job_of(pid), [0]).values[0]
-    victim = server.current()._forkserver_pid
+    victim = server.current().pid
     assert victim is not None
     os.kill(victim, 9)
     poll(lambda: not pool.warm, "the loss of the server was not seen")
@@ -224,10 +224,8 @@ def test_shutdown_keeps_the_server_of_workers_that_are_left(make: Make) -> None:
     assert server_of_all.stopped
 
 
-def test_a_long_temporary_folder_does_not_matter(tmp_path: Path) -> None:
-    """The fork server starts though the path of its socket is longer than an address can be."""
-    folder = tmp_path / ("long" * 30)
-    folder.mkdir()
+def test_the_fork_server_needs_no_file(tmp_path: Path) -> None:
+    """It starts where there is no temporary folder, and so leaves nothing in one."""
     code = (
         "from procession import parallel\n"
         "f = parallel(context='forkserver')(abs)\n"
@@ -235,14 +233,38 @@ def test_a_long_temporary_folder_does_not_matter(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(tmp_path / "missing")},
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("3\n", "")
-    assert os.listdir(folder) == []
+
+
+REFUSED = """
+import errno, os, socket
+from procession.process import passing, serving
+def refuse():
+    raise OSError(errno.EAGAIN, "no more processes")
+os.fork = refuse
+ours, theirs = socket.socketpair()
+for _ in range(2):
+    status_r, status_w = os.pipe()
+    passing.send(ours.fileno(), [os.open(os.devnull, os.O_RDONLY), status_w, 0])
+ours.shutdown(socket.SHUT_WR)
+serving.serve(theirs.detach())
+os.close(status_w)
+print(passing.read_number(status_r) == -errno.EAGAIN)
+"""
+
+
+def test_a_fork_that_the_system_refuses() -> None:
+    """The server says why it could not fork, and goes on to serve. (No limit binds root.)"""
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_the_alarm_of_the_fork_server_is_its_own(make: Make) -> None:

@@ -7,9 +7,7 @@ the helper starts the pool and feeds it all the same.
 from __future__ import annotations
 
 import _thread
-import atexit
 import heapq
-import sys
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -60,7 +58,6 @@ class _Clock:
                 if alarm.when < self._sleeps_until:
                     self._changed.ring()
                 return
-            _register()
             self._begun = True
             try:
                 # `Thread.start` waits until the thread runs, which a short map has no time for.
@@ -124,7 +121,6 @@ class _Clock:
 
 
 _clock = _Clock()
-_registered = False
 
 
 def _renew() -> None:
@@ -133,20 +129,6 @@ def _renew() -> None:
 
 
 forked.renew_in_child(_renew)
-
-
-def _register() -> None:
-    global _registered
-    if not _registered:
-        _registered = True
-        atexit.register(_at_exit)
-
-
-def _at_exit() -> None:
-    """The thread may be setting the fork server up, by files that it has to take away again."""
-    server = sys.modules.get("procession.process.server")
-    if server is not None:
-        server.end()
 
 
 def after(seconds: float, action: Callable[[], None]) -> Alarm:

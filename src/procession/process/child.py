@@ -52,7 +52,6 @@ def main(descriptors: Descriptors, plan: Plan) -> None:
     """Run a worker process until it is told to stop."""
     channel, memory, life = descriptors.take()
     environment.set_up(plan.method, plan.around)
-    sys.excepthook = sys.__excepthook__  # the fork server has its own
     lifeline.arm_descriptor(life, group=True)
     box = environment.observe(memory)
     sock = socket.socket(fileno=channel)
@@ -60,7 +59,6 @@ def main(descriptors: Descriptors, plan: Plan) -> None:
     if worker.prepare(plan):
         worker.serve()
     sock.detach()  # the descriptor closes with the process, when its exit handlers have run
-    environment.end_normally(plan.method)
 
 
 class _Worker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import faulthandler
 import io
 import os
@@ -19,7 +18,6 @@ __all__ = [
     "DUMP_SIGNAL",
     "ITEMS_NEED",
     "Surroundings",
-    "end_normally",
     "load",
     "observe",
     "set_up",
@@ -85,8 +83,6 @@ def set_up(method: str, around: Surroundings | None) -> None:
         for name, value in around.environment.items():
             if os.environ.get(name) != value:
                 os.environ[name] = value
-    if method in ("fork", "forkserver"):
-        _forget_exit_handlers()
     if sys.platform.startswith("linux"):
         try:
             with open("/proc/self/oom_score_adj", "w") as file:
@@ -109,14 +105,6 @@ def _become_main_thread() -> None:
     thread = threading.current_thread()
     thread.name = "MainThread"
     thread._daemonic = False  # type: ignore[attr-defined]
-
-
-def _forget_exit_handlers() -> None:
-    """Handlers inherited from the parent or server are theirs (Python does so since 3.13)."""
-    from multiprocessing import util
-
-    atexit._clear()
-    atexit.register(util._exit_function)  # type: ignore[attr-defined]
 
 
 class _Stderr(io.TextIOWrapper):
@@ -158,9 +146,3 @@ def observe(descriptor: int) -> BlackBox:
 
 
 _keep: list[Any] = []
-
-
-def end_normally(method: str) -> None:
-    """Run the exit handlers where the start method's own way out of a process would skip them."""
-    if method in ("fork", "forkserver") and sys.version_info < (3, 13):
-        atexit._run_exitfuncs()

@@ -1,13 +1,14 @@
 """Our own fork server: forks workers from a small clean process, in some 10 ms each.
 
-It is a `multiprocessing.forkserver.ForkServer` that is started by us, for two reasons: newer
-releases of Python preload the user's ``__main__`` in the global one, and a preloaded module that
-raises kills it. Ours preloads what a worker needs, guarded and with our ``sys.path``
-(`procession.process.serving`).
+It does what that of `multiprocessing` does, and is not that one for three reasons: newer releases
+of Python preload the user's ``__main__`` there, and a preloaded module that raises kills it; its
+socket has a name in the file system, which a killed program leaves behind; and to load its module
+takes 10 ms here and again there, of the 70 until a program has its first result. Ours preloads what
+a worker needs, guarded and with our ``sys.path`` (`procession.process.serving`).
 
 A server is used as long as the environment that is only read when an interpreter starts
-(``LD_*``, ``PYTHON*``, …) stays the same. It ends with this process, as it waits on a pipe that
-only we hold open; a forked child of this process starts its own.
+(``LD_*``, ``PYTHON*``, …) stays the same. It ends with this process, as it waits on a socket whose
+other end only we hold; a forked child of this process starts its own.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from multiprocessing import forkserver, process, spawn, util
+from multiprocessing import process, resource_tracker, spawn, util
 from typing import Any
 from weakref import WeakSet
 
 from procession import forked
 from procession.process import forks
+from procession.process.passing import send
 
 __all__ = [
     "Server",
@@ -42,11 +44,6 @@ _MOST = 4
 
 _PATIENCE = 2.0
 """Seconds a server gets to end when asked, until it is killed. It needs a millisecond."""
-
-_binding = forked.lock()
-"""Held while there is a temporary folder."""
-
-_ended = False
 
 _lock = forked.lock()
 _servers: OrderedDict[tuple[Any, ...], Server] = OrderedDict()
@@ -79,15 +76,6 @@ def in_use() -> Generator[Server, None, None]:
                 return
 
 
-def end() -> None:
-    """The program ends, and with it its helper threads, wherever they are: none of them is to set
-    a server up any more, and one that does so now is to finish with its files."""
-    global _ended
-    _ended = True
-    if _binding.acquire(timeout=_PATIENCE):
-        _binding.release()
-
-
 def stop_all() -> None:
     """End all servers. Workers that they forked are then taken for dead."""
     with _lock:
@@ -111,88 +99,70 @@ def stop_unused(keep: int = 0) -> None:
                     del _servers[key]
 
 
-class Server(forkserver.ForkServer):
-    """One fork server. Stands in for the module `multiprocessing.forkserver` in a launcher."""
-
-    read_signed = staticmethod(forkserver.read_signed)
-
-    _forkserver_pid: int | None
-    _forkserver_alive_fd: int | None
-    _forkserver_address: Any
-    _lock: threading.Lock
-    _address_fd: int | None = None
-    _folder: str | None = None
+class Server:
+    """One fork server."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.using = threading.RLock()
         self.started: WeakSet[Any] = WeakSet()  # its processes, as they are known here
-        self.popen: Any = None  # the launcher's class that starts processes through this server
+        self.popen: Any = None  # the class that starts processes through this server
         self.stopped = False
+        self.pid: int | None = None
+        self._requests: int | None = None
+        self._lock = threading.Lock()
 
     def ensure_running(self) -> None:
         """Start the server, or start it again if it has died."""
         with self._lock:
-            if self._forkserver_pid is not None:
-                if _lives(self._forkserver_pid):
-                    return
-                self._forget()
-            with socket.socket(socket.AF_UNIX) as listener:
-                with _binding:
-                    if _ended and threading.get_ident() != threading.main_thread().ident:
-                        raise RuntimeError("no process can be started: the program ends")
-                    address = self._bind(listener)
-                with forks.forking:
-                    alive_r, alive_w = os.pipe()
-                    forks.own(alive_r, alive_w)
-                try:
-                    self._forkserver_pid = _execute(listener.fileno(), alive_r)
-                except BaseException:
-                    _close(alive_w)
-                    self._unbind()
-                    raise
-                finally:
-                    _close(alive_r)
-            self._forkserver_address = address
-            self._forkserver_alive_fd = alive_w
+            self._ensure_running()
 
-    def _bind(self, listener: socket.socket) -> str:
-        """Give the listener an address that only this process can use.
+    def _ensure_running(self) -> int:
+        if self._requests is not None:
+            if self.pid is not None and _lives(self.pid):
+                return self._requests
+            self._forget()
+        with forks.forking:
+            ours, theirs = socket.socketpair()
+            requests = ours.detach()
+            forks.own(requests)
+        with theirs:
+            try:
+                self.pid = _execute(theirs.fileno())
+            except BaseException:
+                _close(requests)
+                raise
+        self._requests = requests
+        return requests
 
-        Who may connect can have programs run as this user, so it is no abstract name (those are
-        open to everyone). On Linux the file is removed at once, so that it can never be left
-        behind: we keep it open, and connect through our own entry in /proc.
+    def request(self, descriptors: Sequence[int]) -> tuple[int, int]:
+        """Have a process started.
+
+        Args:
+            descriptors: What it is handed.
+
+        Returns:
+            Where its numbers are read (see `procession.process.passing`), and where is written what
+            it is to run.
+
+        Raises:
+            OSError: The system refuses, or the server has just died.
         """
-        import shutil
-        import tempfile  # here: the server itself needs neither, and they cost it 8 ms
-
-        folder = tempfile.mkdtemp(prefix="procession-")
-        path = os.path.join(folder, "server")
+        with forks.forking:
+            status_r, status_w = os.pipe()
+            data_r, data_w = os.pipe()
         try:
-            _bind_short(listener, folder, path)
-            os.chmod(path, 0o600)
-            listener.listen()
-            if not sys.platform.startswith("linux"):
-                self._folder = folder
-                return path
-            with forks.forking:
-                self._address_fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                forks.own(self._address_fd)
+            with self._lock:
+                requests = self._ensure_running()
+                tracker: Any = resource_tracker.getfd()
+                send(requests, [data_r, status_w, tracker, *descriptors])
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            os.close(status_r)
+            os.close(data_w)
             raise
-        shutil.rmtree(folder)
-        return f"/proc/self/fd/{self._address_fd}"
-
-    def _unbind(self) -> None:
-        if self._address_fd is not None:
-            _close(self._address_fd)
-            self._address_fd = None
-        if self._folder is not None:
-            import shutil
-
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        finally:
+            os.close(data_r)
+            os.close(status_w)
+        return status_r, data_w
 
     def stop(self, *, unused: bool = False) -> bool:
         """End the server and wait for it; it is not started again.
@@ -207,7 +177,7 @@ class Server(forkserver.ForkServer):
             if unused and any(popen.returncode is None for popen in list(self.started)):
                 return False
             self.stopped = True
-            pid = self._forkserver_pid
+            pid = self.pid
             if pid is None:
                 return True
             self._forget()
@@ -221,28 +191,14 @@ class Server(forkserver.ForkServer):
             return True
 
     def _forget(self) -> None:
-        alive = self._forkserver_alive_fd
-        self._forkserver_pid = self._forkserver_alive_fd = self._forkserver_address = None
-        if alive is not None:
-            _close(alive)
-        self._unbind()
+        requests, self._requests, self.pid = self._requests, None, None
+        if requests is not None:
+            _close(requests)
 
 
 def _close(descriptor: int) -> None:
     forks.disown(descriptor)
     os.close(descriptor)
-
-
-def _bind_short(listener: socket.socket, folder: str, path: str) -> None:
-    """Bind to a path however long it is: a socket's address holds 107 bytes."""
-    if not sys.platform.startswith("linux"):
-        listener.bind(path)
-        return
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        listener.bind(f"/proc/self/fd/{descriptor}/{os.path.basename(path)}")
-    finally:
-        os.close(descriptor)
 
 
 def _lives(pid: int) -> bool:
@@ -252,15 +208,15 @@ def _lives(pid: int) -> bool:
         return False  # the user's code has reaped it
 
 
-def _execute(listener: int, alive: int) -> int:
+def _execute(requests: int) -> int:
     origin: str | None = getattr(process, "ORIGINAL_DIR", None)
     path = [origin if p == "" else p for p in sys.path]
     command = (
         f"import gc, sys; gc.disable(); sys.path[:] = {path!r}; "
-        f"from procession.process.serving import serve; serve({listener!r}, {alive!r})"
+        f"from procession.process.serving import serve; serve({requests!r})"
     )
     executable: Any = spawn.get_executable()
     flags: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
     arguments: list[Any] = [executable, *flags, "-c", command]
-    pid: int = util.spawnv_passfds(executable, arguments, [listener, alive])
+    pid: int = util.spawnv_passfds(executable, arguments, [requests])
     return pid

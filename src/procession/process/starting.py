@@ -178,16 +178,12 @@ def _from_server(process: BaseProcess) -> Any:
 
     with server.in_use() as current:
         if current.popen is None:
-            current.popen = _server_popen(current)
+            from procession.process.popen import ServerPopen
+
+            current.popen = ServerPopen.of(current, _Data("forkserver"))
         popen = current.popen(process)
         current.started.add(popen)
         return popen
-
-
-def _server_popen(server: Any) -> Any:
-    from multiprocessing import popen_forkserver
-
-    return _with_globals(popen_forkserver.Popen, spawn=_Data("forkserver"), forkserver=server)
 
 
 def _with_globals(popen: Any, **names: Any) -> Any:
