@@ -122,6 +122,19 @@ def test_what_stands_behind_an_item_that_waits_is_run_elsewhere(
     assert len(opened) == 1
 
 
+@pytest.mark.parametrize("slow", [0, 2])
+def test_tiny_the_last_time_is_no_promise(slow: int, tmp_path: Path, opened: list[Opening]) -> None:
+    """With a pool up, a map of what was tiny begins here, and what then hangs keeps nobody."""
+    where.submit(0).result()
+    (tmp_path / "last").touch()
+    waits._self_pace = None  # type: ignore[attr-defined]
+    waits.map([(x, -1, tmp_path) for x in SIX])
+    (tmp_path / "last").unlink()
+    opened.clear()
+    assert [x for x, _ in waits.map([(x, slow, tmp_path) for x in SIX])] == list(SIX)
+    assert len(opened) == 1
+
+
 @pytest.mark.parametrize("slow", [-1, 0])
 def test_the_first_error_in_input_order_is_raised(
     slow: int, tmp_path: Path, opened: list[Opening]

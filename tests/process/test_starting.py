@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -17,9 +18,11 @@ import procession
 from procession.backends.process import ProcessBackend, WorkerSpec
 from procession.errors import OptionError
 from procession.process import server
+from procession.process.passing import read_number
 from procession.process.starting import METHODS
 from tests.process.jobs import (
     alarm,
+    begin,
     die_in_initialiser,
     double,
     draw,
@@ -201,8 +204,6 @@ def test_exit_handlers_run(make: Make, context: str, tmp_path: Path) -> None:
 
 def test_fork_server_that_was_killed(make: Make) -> None:
     """A new fork server is started when the old one is gone; its workers are replaced."""
-    from procession.process import server
-
     pool = make(1)
     first = run(pool, job_of(pid), [0]).values[0]
     victim = server.current().pid
@@ -240,6 +241,25 @@ def test_the_fork_server_needs_no_file(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("3\n", "")
+
+
+def _asks(frame: FrameType) -> bool:
+    """Whether a thread waits for the fork server's answer."""
+    return frame.f_code is read_number.__code__
+
+
+def test_a_call_outlives_the_fork_server_that_it_waits_for(make: Make) -> None:
+    """If the server is killed while it is asked for a worker, another one is asked."""
+    pool = make(1, context="forkserver")
+    asked = server.current()
+    asked.ensure_running()
+    assert asked.pid is not None
+    os.kill(asked.pid, signal.SIGSTOP)
+    _, told = begin(pool, job_of(double), [1])
+    wait_until(lambda: any(map(_asks, sys._current_frames().values())))
+    os.kill(asked.pid, signal.SIGKILL)
+    assert told.wait().kind == "done"
+    assert told.values == {0: 2}
 
 
 REFUSED = """

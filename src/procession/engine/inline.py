@@ -67,6 +67,7 @@ class Inline:
         whole: An error ends the map: values before it in its slice need not be kept.
         serial: There is no pool: everything runs here.
         crossing: Pickle arguments and results all the same (`procession_strict`).
+        warm: A pool is up, which items can go to.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Inline:
         whole: bool = False,
         serial: bool = False,
         crossing: bool = False,
+        warm: bool = False,
     ) -> None:
         self._run = run
         self._header = header
@@ -98,7 +100,7 @@ class Inline:
             self._function, self._each_took = run.record.timed(self._function)
         self._alarm: Alarm | None = None
         self._checked = serial
-        self._warm = False
+        self._warm = warm
         # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
         free = whole and run.intake.source.inert
         self._most = _WHOLE_ITEMS if free else min(_SLICE_ITEMS, run.plan.window)
@@ -107,10 +109,9 @@ class Inline:
         self.seconds = 0.0
         """How long the last slice took."""
 
-    def begin(self, *, warm: bool = False) -> None:
-        """Run items here from now on; `warm` says that a pool is up, which they can go to."""
+    def begin(self) -> None:
+        """Run items here from now on."""
         self._run.here = True
-        self._warm = warm
 
     def end(self) -> None:
         """The map is over."""
@@ -163,7 +164,7 @@ class Inline:
     def adopt(self, running: Running) -> None:
         """All of the input runs here already, since before there was a map: see to it, too."""
         self._checked = True
-        self._run.here = True
+        self.begin()
         self._running = running
         self._run.intake.take_here(len(running.values))
         forked.renewed(self._run)

@@ -66,11 +66,12 @@ def _prepare(
     header = header_here(call, style, args, kwargs)
     # A generator may wait for the results of what it gave before.
     single = one_by_one or not (whole or source.inert)
-    inline = Inline(run, header, single=single, whole=whole, serial=serial, crossing=crosses)
-    if serial or not registry.is_warm(where.choice):
+    warm = not serial and registry.is_warm(where.choice)
+    inline = Inline(
+        run, header, single=single, whole=whole, serial=serial, crossing=crosses, warm=warm
+    )
+    if not warm or (plan.placement is not None and plan.placement.begins_here(source.length)):
         inline.begin()
-    elif plan.placement is not None and plan.placement.begins_here(source.length):
-        inline.begin(warm=True)
     return run, inline
 
 

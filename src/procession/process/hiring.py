@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Hiring"]
 
 _TRIES = 3
-"""Workers that may die before they are ready, one after the other, until waiting work is refused.
-A guess: once may be the kernel, twice bad luck."""
+"""Workers that may die before they are ready, or cannot be started, one after the other, until
+waiting work is refused. A guess: once may be the kernel, twice bad luck."""
 
 
 class Hiring:
@@ -159,6 +159,9 @@ class Hiring:
                 self._begun -= 1
                 if error is not None:
                     self._failures += 1
+                    if isinstance(error, (OSError, EOFError)) and self._failures < _TRIES:
+                        self._orders += 1  # the fork server may have died amid the request
+                        error = None
                 pool.gone.ring()
             if error is not None:
                 pool.refuse(error)

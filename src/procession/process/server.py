@@ -151,10 +151,9 @@ class Server:
             status_r, status_w = os.pipe()
             data_r, data_w = os.pipe()
         try:
+            tracker: Any = resource_tracker.getfd()
             with self._lock:
-                requests = self._ensure_running()
-                tracker: Any = resource_tracker.getfd()
-                send(requests, [data_r, status_w, tracker, *descriptors])
+                self._send([data_r, status_w, tracker, *descriptors])
         except BaseException:
             os.close(status_r)
             os.close(data_w)
@@ -163,6 +162,21 @@ class Server:
             os.close(data_r)
             os.close(status_w)
         return status_r, data_w
+
+    def _send(self, descriptors: Sequence[int]) -> None:
+        try:
+            send(self._ensure_running(), descriptors)
+        except ConnectionError:
+            # It is dying, and has closed its end before it can be seen to be dead.
+            self._bury()
+            send(self._ensure_running(), descriptors)
+
+    def _bury(self) -> None:
+        pid = self.pid
+        self._forget()
+        if pid is not None and _lives(pid):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
     def stop(self, *, unused: bool = False) -> bool:
         """End the server and wait for it; it is not started again.

@@ -48,9 +48,9 @@ _latest: CurrentTask | None = None
 
 
 def mark_worker_process() -> None:
-    """Say that this whole process is a worker, whichever thread asks."""
-    global _worker_pid
-    _worker_pid = os.getpid()
+    """Say that this whole process is a worker, whichever thread asks, and runs no item yet."""
+    global _worker_pid, _latest
+    _worker_pid, _latest = os.getpid(), None
 
 
 def in_worker() -> bool:
