@@ -12,7 +12,10 @@ from typing import Any, Literal, Protocol
 
 from procession.records import NamedTuple
 
-__all__ = ["Backend", "Chunk", "End", "Item", "Job", "Listener", "Reply"]
+__all__ = ["ATOM_BYTES", "Backend", "Chunk", "End", "Item", "Job", "Listener", "Reply"]
+
+ATOM_BYTES = 8
+"""What a number or `None` counts for, which crosses as itself: about what a message holds of it."""
 
 EndKind = Literal["done", "died", "timeout", "memory", "cancelled", "broken", "refused"]
 
@@ -79,7 +82,7 @@ class Item:
             empty on backends that share this process.
         buffers: Large buffers that belong to the blob: the ticket of a segment (see
             `procession.wire.ticket`), or empty.
-        size: Bytes of blob and buffers; 0 for an atom.
+        size: Bytes of blob and buffers, as far as they are counted (`ATOM_BYTES`).
         attempt: 1 for the first run.
         seconds: Spent running in attempts that failed.
         starts: How often its worker died before it had started.
@@ -110,7 +113,7 @@ class Item:
         self.value = value
         self.blob = blob
         self.buffers = buffers
-        self.size: int = len(blob) if type(blob) is bytes else 0
+        self.size: int = len(blob) if type(blob) is bytes else ATOM_BYTES
         if buffers:
             self.size += getattr(buffers, "size", 0)
         self.attempt = attempt

@@ -18,7 +18,7 @@ from procession.engine.blame import judge, may_retry
 from procession.engine.feeding import Feeder
 from procession.engine.flight import Flight
 from procession.engine.intake import Intake
-from procession.engine.plan import Plan, Settled, size_of, sizes
+from procession.engine.plan import Plan, Settled, size_back, sizes
 from procession.engine.ready import Ready
 from procession.engine.source import Source
 from procession.engine.traffic import Traffic
@@ -367,9 +367,7 @@ class MapRun:
     def _measure(self, found: list[tuple[Item | None, Reply]]) -> None:
         seconds = sum([reply.seconds for _, reply in found])
         sent = sum([item.size for item, _ in found if item is not None])
-        back = sum(
-            [0 if reply.raw else size_of(reply) for item, reply in found if item is not None]
-        )
+        back = sum([size_back(item, reply) for item, reply in found if item is not None])
         self.replies += len(found)
         self.traffic.moved(len(found), sent, back, seconds)
         self.plan.schedule.observe(len(found), seconds, sent + back)

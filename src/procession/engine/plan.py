@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from procession.backends.base import Item, Job, Reply
+from procession.backends.base import ATOM_BYTES, Item, Job, Reply
 from procession.engine.blame import Rules
 from procession.engine.placement import Placement
 from procession.engine.schedule import Schedule
 from procession.records import NamedTuple
 
-__all__ = ["Plan", "Settled", "size_of", "sizes"]
+__all__ = ["Plan", "Settled", "size_back", "size_of", "sizes"]
 
 
 class Plan(NamedTuple):
@@ -53,6 +53,13 @@ class Settled(NamedTuple):
 def sizes(settled: Iterable[Settled]) -> int:
     """Bytes that all of these hold until they are decoded."""
     return sum([size_of(reply) for _, reply, _ in settled if reply is not None and not reply.raw])
+
+
+def size_back(item: Item, reply: Reply) -> int:
+    """Bytes that came home for an item; none where it was sent none."""
+    if reply.raw:
+        return ATOM_BYTES if item.size else 0
+    return size_of(reply)
 
 
 def size_of(reply: Reply) -> int:

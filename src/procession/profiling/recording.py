@@ -18,7 +18,7 @@ from procession import forked
 from procession.backends.base import Chunk, End, Item, Reply
 from procession.engine.blame import Rules
 from procession.engine.decoding import outcome_of, value_of
-from procession.engine.plan import Settled
+from procession.engine.plan import Settled, size_back
 from procession.engine.traffic import Traffic
 from procession.profiling.tracks import FINEST, Track
 from procession.records import NamedTuple
@@ -136,7 +136,7 @@ class CallRecord:
 
     def returned(self, chunk: Chunk, item: Item, reply: Reply, again: bool) -> Callable[..., Any]:
         """A single call has run, and may run once more; gives what rebuilds its result."""
-        self.traffic.moved(1, item.size, Settled(item, reply).size, reply.seconds)
+        self.traffic.moved(1, item.size, size_back(item, reply), reply.seconds)
         self.replied(chunk, [(item, reply)], [item] if again else [])
         return self.decoding(value_of)
 
