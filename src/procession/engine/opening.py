@@ -139,11 +139,12 @@ class Opening:
             self._over = True
             with _adopting:
                 made = self._made
+            first = None if made is None else made[1].over(running)
         except BaseException:
             self._cancel()
             raise
         if made is not None:
-            return collect(*made, first=made[1].over(running))
+            return collect(*made, first=first)
         ran = running.ran + (running.error is not None)
         self._pace.item = running.seconds / ran
         if running.error is not None:

@@ -52,10 +52,14 @@ class ServerPopen(popen_fork.Popen):
         finally:
             set_spawning_popen(None)
         self.sentinel, data = self.server.request(self._fds)
-        # The other end of what it reads is to stay open: by that it knows that its parent lives.
-        alive = os.dup(data)
-        self.finalizer = util.Finalize(self, _close, (alive, self.sentinel))
         with open(data, "wb") as pipe:
+            try:
+                # It stays open on this side: by that the process knows that its parent lives.
+                alive = os.dup(data)
+            except BaseException:
+                os.close(self.sentinel)
+                raise
+            self.finalizer = util.Finalize(self, _close, (alive, self.sentinel))
             pipe.write(packed.getbuffer())
         pid = read_number(self.sentinel)
         if pid < 0:

@@ -147,20 +147,21 @@ class Server:
         Raises:
             OSError: The system refuses, or the server has just died.
         """
-        with forks.forking:
-            status_r, status_w = os.pipe()
-            data_r, data_w = os.pipe()
+        opened: list[int] = []
         try:
+            with forks.forking:
+                opened += os.pipe()
+                opened += os.pipe()
+            status_r, status_w, data_r, data_w = opened
             tracker: Any = resource_tracker.getfd()
             with self._lock:
                 self._send([data_r, status_w, tracker, *descriptors])
         except BaseException:
-            os.close(status_r)
-            os.close(data_w)
+            for each in opened:
+                os.close(each)
             raise
-        finally:
-            os.close(data_r)
-            os.close(status_w)
+        os.close(data_r)
+        os.close(status_w)
         return status_r, data_w
 
     def _send(self, descriptors: Sequence[int]) -> None:
@@ -176,7 +177,8 @@ class Server:
         self._forget()
         if pid is not None and _lives(pid):
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            while _lives(pid):
+                time.sleep(0.0005)
 
     def stop(self, *, unused: bool = False) -> bool:
         """End the server and wait for it; it is not started again.
