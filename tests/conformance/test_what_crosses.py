@@ -131,6 +131,24 @@ def test_forwarding_can_be_switched_off(processes: Place, caplog: pytest.LogCapt
     assert not [record for record in caplog.records if record.name == c.logger.name]
 
 
+def test_the_switch_holds_for_workers_that_have_forwarded(
+    processes: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker keeps the records of one job to itself, and sends those of the others before and
+    after."""
+
+    def logged(*items: int, **options: Any) -> list[str]:
+        caplog.clear()
+        assert at(processes, c.log, workers=1, **options).map(items) == list(items)
+        return [record.getMessage() for record in caplog.records if record.name == c.logger.name]
+
+    with caplog.at_level(logging.INFO, logger="tests.conformance"):
+        first = logged(1)
+        assert first
+        assert not logged(2, 3, forward_logs=False)
+        assert logged(1) == first
+
+
 def test_current_task(place: Place) -> None:
     """In a worker an item knows its index, its function and its attempt; outside there is none."""
     import procession

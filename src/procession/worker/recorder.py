@@ -19,7 +19,8 @@ class Recorder:
     """Takes over the caller's levels, filters and variables; keeps what one item logs and warns.
 
     One per worker process. It replaces the handlers of every logger (a forked worker has its
-    parent's, and would print each record twice) and `warnings.showwarning`.
+    parent's, and would print each record twice) and `warnings.showwarning`, until an item comes
+    whose records and warnings are to stay here.
     """
 
     def __init__(self) -> None:
@@ -30,11 +31,18 @@ class Recorder:
         self._manners = b""
         self._waiting: set[str] = set()  # modules whose warnings are filtered once they are loaded
         self._handler: Any = None
+        self._replaced: list[tuple[Any, Any]] = []  # loggers and their handlers
         self._shows: Any = self._show
+        self._showed: Any = warnings.showwarning
+        self._aside = False
 
     def adopt(self, out: Outgoing) -> None:
         """Behave like the caller from here on."""
         warnings.showwarning = self._shows
+        if self._aside:
+            self._aside = False
+            if self._handler is not None:
+                self._replace_handlers()
         if out.variables:
             _set_variables(out.variables)
         if out.manners == self._manners and not any(map(sys.modules.__contains__, self._waiting)):
@@ -48,6 +56,21 @@ class Recorder:
             when_loaded("logging", self._adopt_levels)
         warnings.filters[:] = self._filters(filters)  # type: ignore[index]
         warnings._filters_mutated()  # type: ignore[attr-defined]
+
+    def step_aside(self) -> None:
+        """What the next item logs and warns stays in this process."""
+        if self._aside:
+            return
+        self._aside = True
+        if warnings.showwarning is self._shows:
+            warnings.showwarning = self._showed
+        if self._handler is not None:
+            import logging
+
+            logging.root.removeHandler(self._handler)
+            while self._replaced:
+                logger, handler = self._replaced.pop()
+                logger.addHandler(handler)
 
     def _filters(self, portable: list[Any]) -> list[Any]:
         """The filters whose categories can be there by now."""
@@ -70,12 +93,9 @@ class Recorder:
 
         levels = self._wanted or {}
         if self._handler is None:
-            loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-            for logger in loggers:
-                for handler in list(getattr(logger, "handlers", ())):
-                    logger.removeHandler(handler)  # type: ignore[union-attr]
             self._handler = _collector(self._records)
-            logging.root.addHandler(self._handler)
+            if not self._aside:
+                self._replace_handlers()
         if levels != self._levels:
             for name in self._levels or ():
                 if name not in levels:
@@ -83,6 +103,16 @@ class Recorder:
             for name, level in levels.items():
                 logging.getLogger(name or None).setLevel(level)
             self._levels = levels
+
+    def _replace_handlers(self) -> None:
+        import logging
+
+        loggers: list[Any] = [logging.root, *logging.root.manager.loggerDict.values()]
+        for logger in loggers:
+            for handler in list(getattr(logger, "handlers", ())):
+                logger.removeHandler(handler)
+                self._replaced.append((logger, handler))
+        logging.root.addHandler(self._handler)
 
     def _show(self, message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
         self._warned.append((message, category, filename, lineno))

@@ -267,6 +267,8 @@ class Runner:
         state.begin(task)
         if settings.out is not None and self._adopts:
             self._adopt(settings.out)
+        elif self._recorder is not None:
+            self._recorder.step_aside()
         try:
             if settings.seed is None:
                 return True, job.call(value)
