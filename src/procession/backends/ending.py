@@ -60,8 +60,8 @@ class Ending:
             how = {"kill_workers": True} if self._name == "loky" else {"cancel_futures": True}
         executor.shutdown(wait=True, **how)
         self._each("join", _REAPING_SECONDS)
-        self._each("close")  # gives back its pipes now, not when it happens to be collected
-        self._processes = []
+        while self._processes:
+            _close(self._processes.pop())
         active_children()  # forgets those that a broken executor has left there, with semaphores
         if self._held:
             lifeline.release()  # not before: it would kill workers that still run
@@ -82,6 +82,18 @@ class Ending:
                 getattr(process, do)(*args)
             except Exception:
                 continue  # it has ended by itself, or was closed
+
+
+def _close(process: Any) -> None:
+    """Give back its pipes now, not when it happens to be collected."""
+    popen = getattr(process, "_popen", None)
+    try:
+        process.close()
+    except ValueError:  # it counts as running, as its end was waited for by the user's own code
+        if popen is not None:
+            popen.close()
+    except AttributeError:
+        pass  # loky's holds none
 
 
 def listed(processes: Any) -> list[Any]:
