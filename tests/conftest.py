@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -19,7 +20,12 @@ PRIVATE = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give this run a temporary folder of its own, so that what is left in it is ours."""
+    """Give this run a temporary folder of its own, so that what is left in it is ours.
+
+    And Ctrl-C its meaning: what a shell starts in the background ignores it, as do its children.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     original = tempfile.gettempdir()
     private = tempfile.mkdtemp(prefix="procession-tests-")
     config.stash[PRIVATE] = private
