@@ -61,11 +61,13 @@ def opens_here(call: Call, items: Any) -> Pace | None:
 
 def _plain(call: Call, pace: Pace) -> bool:
     """Whether nothing is asked for but to run the function on items, wherever that is faster."""
+    if call.prefix or call.isolated:
+        return False
     if pace.plain is not call.options:
-        if call.prefix or call.isolated or not _asks_nothing(call.options):
+        if not _asks_nothing(call.options):
             return False
         pace.plain = call.options
-    return not call.prefix
+    return True
 
 
 def _asks_nothing(options: Options) -> bool:

@@ -14,7 +14,6 @@ tuple's last entry then gives the length of each segment.
 
 from __future__ import annotations
 
-import array
 import marshal
 import os
 import socket
@@ -24,6 +23,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from procession.process.passing import MOST, ROOM, numbers_in
+
 __all__ = ["SEGMENT", "Message", "Receiver", "Sender", "frame", "parse", "send_all"]
 
 SEGMENT = 64 * 1024
@@ -32,9 +33,6 @@ less than the larger number of system calls."""
 
 _HEAD = struct.Struct("<IQ")
 _BLOCK = 64 * 1024
-_DESCRIPTORS = 253
-"""Most descriptors that Linux passes with one message (SCM_MAX_FD)."""
-_ROOM = socket.CMSG_SPACE(_DESCRIPTORS * 4)
 # As plain numbers: an enum's operators are slow.
 _CLOEXEC, _NOW = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_DONTWAIT)
 _PARTS = 512
@@ -70,9 +68,7 @@ class Passed(dict[int, int]):
 
     def add(self, descriptors: bytes) -> None:
         """Take what one call of ``recvmsg`` brought."""
-        numbers = array.array("i")
-        numbers.frombytes(descriptors[: len(descriptors) - len(descriptors) % numbers.itemsize])
-        for number in numbers:
+        for number in numbers_in(descriptors):
             inode = os.fstat(number).st_ino
             if inode in self:
                 os.close(self[inode])
@@ -123,7 +119,7 @@ class Receiver:
         and in both cases nothing is lost.
         """
         if not self.fetched:
-            self.fetched.extend(map(self._sock.recvmsg, (_BLOCK,), (_ROOM,), (_CLOEXEC,)))
+            self.fetched.extend(map(self._sock.recvmsg, (_BLOCK,), (ROOM,), (_CLOEXEC,)))
 
     def read(self, flags: int = 0) -> list[Message]:
         """Read once, and return the messages that are complete by now, perhaps none.
@@ -159,7 +155,7 @@ class Receiver:
         if self.fetched:
             received = self.fetched.popleft()
         else:
-            received = self._sock.recvmsg(_BLOCK, _ROOM, flags | _CLOEXEC)
+            received = self._sock.recvmsg(_BLOCK, ROOM, flags | _CLOEXEC)
         data, beside, _, _ = received
         for level, kind, descriptors in beside:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -298,7 +294,7 @@ def send_all(sock: socket.socket, parts: Iterable[Any]) -> None:
     descriptors = getattr(parts, "descriptors", ())
     for part in parts:
         if descriptors:
-            sent = socket.send_fds(sock, [part], descriptors[:_DESCRIPTORS])
+            sent = socket.send_fds(sock, [part], descriptors[:MOST])
             part = memoryview(part)[sent:]
             descriptors = ()
         sock.sendall(part)

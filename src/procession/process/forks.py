@@ -20,7 +20,7 @@ from typing import Any
 
 from procession import forked
 
-__all__ = ["disown", "forking", "keeping", "own"]
+__all__ = ["close", "disown", "forking", "keeping", "own"]
 
 _PATIENCE = 2.0
 """Seconds that a fork waits for other threads' imports. A guess: ten times what all of ours take;
@@ -45,6 +45,13 @@ def own(*descriptors: int) -> None:
 def disown(*descriptors: int) -> None:
     """Forget them; to be called before they are closed, as their numbers are then used again."""
     _owned.difference_update(descriptors)
+
+
+def close(*descriptors: int) -> None:
+    """Disown and close them."""
+    disown(*descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class keeping:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Sequence
 
 from procession.process import child, environment, forks, lifeline, starting
 from procession.process.blackbox import BlackBox
@@ -46,15 +44,9 @@ def launch_worker(spec: WorkerSpec, initializer: Packed, *, rehearse: bool = Fal
         )
         box = BlackBox(opened[2])
     except BaseException:
-        _close(opened)
+        forks.close(*opened)
         lifeline.release()
         raise
-    _close(opened[1:])
+    forks.close(*opened[1:])
     forks.disown(opened[0])  # from here on its socket object closes it, in a forked child too
     return Worker(method, popen, socket.socket(fileno=opened[0]), box)
-
-
-def _close(descriptors: Sequence[int]) -> None:
-    forks.disown(*descriptors)
-    for descriptor in descriptors:
-        os.close(descriptor)

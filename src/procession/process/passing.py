@@ -14,13 +14,25 @@ import socket
 import struct
 from collections.abc import Sequence
 
-__all__ = ["MOST", "Inherited", "inherited", "read_number", "receive", "send", "write_number"]
+__all__ = [
+    "MOST",
+    "ROOM",
+    "Inherited",
+    "inherited",
+    "numbers_in",
+    "read_number",
+    "receive",
+    "send",
+    "write_number",
+]
 
 MOST = 253
 """Most descriptors that Linux passes with one message (SCM_MAX_FD)."""
 
+ROOM = socket.CMSG_SPACE(MOST * array.array("i").itemsize)
+"""What `recvmsg` needs for so many."""
+
 _NUMBER = struct.Struct("q")
-_SIZE = array.array("i").itemsize
 
 inherited: list[int] = []
 """In a process that our server has forked: the descriptors that it was handed."""
@@ -39,6 +51,13 @@ class Inherited:
     def detach(self) -> int:
         """Its number in that process."""
         return inherited[self._place]
+
+
+def numbers_in(descriptors: bytes) -> list[int]:
+    """The descriptors that an SCM_RIGHTS message brings. (`socket.recv_fds` takes no flags.)"""
+    numbers = array.array("i")
+    numbers.frombytes(descriptors[: len(descriptors) - len(descriptors) % numbers.itemsize])
+    return list(numbers)
 
 
 def send(requests: int, descriptors: Sequence[int]) -> None:
@@ -68,16 +87,12 @@ def receive(sock: socket.socket) -> list[int]:
     Raises:
         EOFError: Nobody is there any more who could send one.
     """
-    data, beside, flags, _ = sock.recvmsg(
-        1, socket.CMSG_SPACE(MOST * _SIZE), socket.MSG_CMSG_CLOEXEC
-    )
+    data, beside, flags, _ = sock.recvmsg(1, ROOM, socket.MSG_CMSG_CLOEXEC)
     if not data:
         raise EOFError
-    numbers = array.array("i")
-    for _, _, descriptors in beside:
-        numbers.frombytes(descriptors[: len(descriptors) - len(descriptors) % _SIZE])
+    numbers = [number for _, _, descriptors in beside for number in numbers_in(descriptors)]
     if not flags & socket.MSG_CTRUNC:
-        return list(numbers)
+        return numbers
     for number in numbers:
         os.close(number)
     return []

@@ -156,6 +156,4 @@ class _Portable:
     def close(self) -> None:
         from procession.process import forks
 
-        forks.disown(self._reader, self._writer)
-        os.close(self._reader)
-        os.close(self._writer)
+        forks.close(self._reader, self._writer)

@@ -10,6 +10,7 @@ from multiprocessing.context import set_spawning_popen
 from multiprocessing.reduction import dump
 from typing import TYPE_CHECKING, Any
 
+from procession.process import forks
 from procession.process.passing import Inherited, read_number
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class ServerPopen(popen_fork.Popen):
             except BaseException:
                 os.close(self.sentinel)
                 raise
-            self.finalizer = util.Finalize(self, _close, (alive, self.sentinel))
+            self.finalizer = util.Finalize(self, forks.close, (alive, self.sentinel))
             pipe.write(packed.getbuffer())
         pid = read_number(self.sentinel)
         if pid < 0:
@@ -78,8 +79,3 @@ class ServerPopen(popen_fork.Popen):
             except (OSError, EOFError):
                 self.returncode = 255  # the server was killed
         return self.returncode
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)

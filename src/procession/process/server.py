@@ -129,7 +129,7 @@ class Server:
             try:
                 self.pid = _execute(theirs.fileno())
             except BaseException:
-                _close(requests)
+                forks.close(requests)
                 raise
         self._requests = requests
         return requests
@@ -175,10 +175,8 @@ class Server:
     def _bury(self) -> None:
         pid = self.pid
         self._forget()
-        if pid is not None and _lives(pid):
-            os.kill(pid, signal.SIGKILL)
-            while _lives(pid):
-                time.sleep(0.0005)
+        if pid is not None:
+            _await_end(pid, patience=0.0)
 
     def stop(self, *, unused: bool = False) -> bool:
         """End the server and wait for it; it is not started again.
@@ -197,24 +195,24 @@ class Server:
             if pid is None:
                 return True
             self._forget()
-            deadline = time.monotonic() + _PATIENCE
-            pause = 0.0005
-            while _lives(pid):
-                if time.monotonic() > deadline:
-                    os.kill(pid, signal.SIGKILL)
-                time.sleep(pause)
-                pause = min(pause * 2, 0.02)
+            _await_end(pid, _PATIENCE)
             return True
 
     def _forget(self) -> None:
         requests, self._requests, self.pid = self._requests, None, None
         if requests is not None:
-            _close(requests)
+            forks.close(requests)
 
 
-def _close(descriptor: int) -> None:
-    forks.disown(descriptor)
-    os.close(descriptor)
+def _await_end(pid: int, patience: float) -> None:
+    """Wait for a server's end; kill it after so many seconds."""
+    deadline = time.monotonic() + patience
+    pause = 0.0005
+    while _lives(pid):
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
 
 
 def _lives(pid: int) -> bool:

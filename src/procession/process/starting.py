@@ -258,16 +258,10 @@ def _fork_popen() -> Any:
                 os.close(child_r)
                 self.pid = pid
                 self.sentinel = parent_r
-                self.finalizer = util.Finalize(self, _close_owned, (parent_r, parent_w))
+                self.finalizer = util.Finalize(self, forks.close, (parent_r, parent_w))
 
         _fork_class = Popen
     return _fork_class
-
-
-def _close_owned(*descriptors: int) -> None:
-    forks.disown(*descriptors)
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _run_forked(process: BaseProcess, parent_sentinel: int) -> None:

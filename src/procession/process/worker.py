@@ -292,7 +292,7 @@ class Worker:
     def close(self) -> None:
         """Give everything back. The process must be reaped."""
         if self._pidfd is not None:
-            _close([self._pidfd])
+            forks.close(self._pidfd)
             self._pidfd = None
         if self._popen.returncode is None:
             self._popen.returncode = 255
@@ -320,9 +320,3 @@ def _runs(pid: int) -> bool:
     except OSError:
         pass
     return True
-
-
-def _close(descriptors: Sequence[int]) -> None:
-    forks.disown(*descriptors)
-    for descriptor in descriptors:
-        os.close(descriptor)
