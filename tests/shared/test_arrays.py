@@ -123,6 +123,12 @@ def test_object_arrays_are_refused() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")
+def test_masked_arrays_are_refused() -> None:
+    """The mask would be lost without a word."""
+    with pytest.raises(TypeError, match=r"shared\.array\(a\.data\)"):
+        shared.array(np.ma.masked_array([1, 2], [True, False]))
+
+
 def test_too_large_is_an_error() -> None:
     """The kernel would end processes rather than say no."""
     with pytest.raises(MemoryError, match="asked for"):

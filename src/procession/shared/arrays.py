@@ -66,11 +66,18 @@ def array(a: Any) -> Any:
         a: An array, or what `numpy.asarray` makes one of.
 
     Raises:
-        TypeError: Its elements are Python objects, which live in one process only.
+        TypeError: Its elements are Python objects, which live in one process only; or it has a
+            mask, for which there is no place.
         MemoryError: There is not so much memory.
     """
     import numpy
 
+    if isinstance(a, numpy.ma.MaskedArray):
+        raise TypeError(
+            "shared.array() got a masked array, and shared memory holds elements without a mask. "
+            "Share its parts, shared.array(a.data) and shared.array(numpy.ma.getmaskarray(a)), or "
+            "a.filled()."
+        )
     given = numpy.asarray(a)
     fortran = given.flags.f_contiguous and not given.flags.c_contiguous
     made = _new(given.shape, given.dtype, "F" if fortran else "C")

@@ -28,7 +28,8 @@ def reduce_array(given: Any) -> Any:
     if given.nbytes <= _SMALL and given.flags.carray:
         code = _CODES.get(id(given.dtype))
         if code is not None:
-            return rebuild, (bytearray(given), code, given.shape)
+            # Its memory, not the array: a whole number without dimensions is a length to bytearray.
+            return rebuild, (bytearray(given.data), code, given.shape)
     return given.__reduce_ex__(5)
 
 
