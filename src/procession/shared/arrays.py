@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from procession import forked
 from procession.records import NamedTuple
 from procession.shared import handles
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
@@ -45,6 +46,7 @@ _memories: weakref.WeakKeyDictionary[mmap.mmap, _Memory] = weakref.WeakKeyDictio
 _attached: weakref.WeakValueDictionary[tuple[int, int], mmap.mmap] = weakref.WeakValueDictionary()
 _recent: dict[mmap.mmap, float] = {}
 _prepared = False
+_preparing = forked.lock()
 
 
 @overload
@@ -180,12 +182,16 @@ def _close(fd: int, path: str, pid: int) -> None:
 def _prepare() -> None:
     """Have arrays looked at when they are pickled, from now on."""
     global _prepared
-    if not _prepared:
-        _prepared = True
-        import numpy
+    if _prepared:
+        return
+    import numpy
 
+    with _preparing:
+        if _prepared:  # by another thread
+            return
         wrap_reducer(numpy.ndarray, _wrapper)
         housekeeper.register(_trim, _recent.clear)
+        _prepared = True
 
 
 def _wrapper(usual: Reduce) -> Reduce:

@@ -77,9 +77,11 @@ def dump_watched(
     refresh()
     reference = _reference(raw, decorated)
     path = tuple(entry or os.getcwd() for entry in sys.path)
+    watch_of = watch(raw, reference)  # before it is pickled: what changes meanwhile is noticed
     value = _where_defined(raw) if reference is not None else _dump_value(raw, pickling)
     payload = pickle.dumps((path, reference, value), 5)
-    watch_of = watch(raw, reference)
+    if watch_of is not None and not watch_of.holds():
+        watch_of = None
     if watch_of is not None and type(raw) is FunctionType:
         if len(_pickled) >= _KEPT:
             _pickled.clear()  # they keep what their functions use

@@ -22,50 +22,60 @@ MAIN = frozenset({"__main__", "__mp_main__"})
 _CYTHON = ("_cython_", "cython_runtime")
 """What Cython puts into ``sys.modules`` in every process: nobody's functions and classes."""
 
-_known: dict[str, bool] = {}
-_specs: dict[str, ModuleSpec | None] = {}
-_path: list[str] = []
-_seen: set[str] = set()
-_seen_count = 0
-_marks: tuple[bytes, ...] = ()
+
+class _Answers:
+    """What was found for one ``sys.path``.
+
+    Threads ask at the same time, so nothing is noted before it has been found, and what a thread
+    finds for a path that is no longer in force goes into answers that nobody reads any more.
+    """
+
+    def __init__(self, path: list[str]) -> None:
+        self.path = path
+        self.known: dict[str, bool] = {}
+        self.specs: dict[str, ModuleSpec | None] = {}
+        self.seen: frozenset[str] = frozenset()
+        self.marks: tuple[Any, tuple[bytes, ...]] = None, ()
+
+
+_answers = _Answers([])
 
 
 def importable(name: Any) -> bool:
     """Whether a worker that has our ``sys.path`` gets this very module by importing `name`."""
     if not isinstance(name, str) or name in MAIN:
         return False
-    answer = _known.get(name)
-    if answer is None:
-        answer = _is_importable(name)
-        if name in sys.modules:  # else it may be imported yet
-            _known[name] = answer
+    answer = _answers.known.get(name)
+    return _judge(name, _answers) if answer is None else answer
+
+
+def _judge(name: str, answers: _Answers) -> bool:
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        answer = True
+    else:
+        module = sys.modules.get(name)
+        if module is None:
+            return False  # it may be imported yet
+        answer = _is_importable(name, module, answers)
+    answers.known[name] = answer
     return answer
 
 
 def refresh() -> None:
     """Forget what was found if ``sys.path`` has changed since."""
-    global _path, _seen_count
-    if sys.path != _path:
-        _path = list(sys.path)
-        _known.clear()
-        _specs.clear()
-        _seen.clear()
-        _seen_count = 0
+    global _answers
+    if sys.path != _answers.path:
+        _answers = _Answers(list(sys.path))
 
 
-def _is_importable(name: str) -> bool:
-    if name.partition(".")[0] in sys.stdlib_module_names:
-        return True
-    module = sys.modules.get(name)
-    if module is None:
-        return False
+def _is_importable(name: str, module: Any, answers: _Answers) -> bool:
     file = getattr(module, "__file__", None)
     parent = name.rpartition(".")[0]
     if file is None and not getattr(module, "__path__", None):
         # Built by hand or by its package (`six.moves`, parts of a C extension): the package will
         # build it again. Without a package nobody will.
-        return importable(parent) if parent else _locate(name) is not None
-    spec = _locate(name)
+        return importable(parent) if parent else _locate(name, answers) is not None
+    spec = _locate(name, answers)
     if spec is None:
         return False
     return file is None or spec.origin is None or _same_file(file, spec.origin)
@@ -80,15 +90,18 @@ def _same_file(one: str, other: str) -> bool:
         return False
 
 
-def _locate(name: str) -> ModuleSpec | None:
+def _locate(name: str, answers: _Answers) -> ModuleSpec | None:
     """What a fresh interpreter would find under `name`, without importing anything."""
-    if name in _specs:
-        return _specs[name]
-    _specs[name] = None
+    if name not in answers.specs:
+        answers.specs[name] = _search(name, answers)
+    return answers.specs[name]
+
+
+def _search(name: str, answers: _Answers) -> ModuleSpec | None:
     parent = name.rpartition(".")[0]
     places: list[Any] = [None]
     if parent:
-        package = _locate(parent)
+        package = _locate(parent, answers)
         if package is None:
             return None
         # A package may have changed its own path while it was imported: try that one second.
@@ -101,7 +114,6 @@ def _locate(name: str) -> ModuleSpec | None:
             except Exception:
                 continue
             if spec is not None:
-                _specs[name] = spec
                 return spec
     return None
 
@@ -129,27 +141,30 @@ def unimportable_marks() -> tuple[bytes, ...]:
     """How the names of modules that workers cannot import look in a pickle.
 
     The C pickler writes plain functions and classes by name and asks nobody, so their modules are
-    looked for in what it wrote. New modules are judged when ``sys.modules`` has grown.
+    looked for in what it wrote. New modules are judged when ``sys.modules`` has changed: what is
+    imported comes last in it.
     """
-    global _seen_count, _marks
-    if len(sys.modules) != _seen_count:
-        _seen_count = len(sys.modules)
-        _marks = tuple(_mark(name) for name in _suspects())
-    return _marks
+    answers = _answers
+    now = len(sys.modules), next(reversed(sys.modules))
+    judged, marks = answers.marks
+    if judged != now:
+        marks = tuple(_mark(name) for name in _suspects(answers))
+        answers.marks = now, marks
+    return marks
 
 
-def _suspects() -> list[str]:
-    new = sys.modules.keys() - _seen
-    _seen.update(new)
+def _suspects(answers: _Answers) -> list[str]:
+    new = sys.modules.keys() - answers.seen
     usual = tuple({os.path.dirname(os.__file__), *_site_folders()})
     for name in new:
         module = sys.modules.get(name)
         if not isinstance(module, ModuleType) or name in MAIN or name.startswith(_CYTHON):
             continue
         file = module.__dict__.get("__file__")
-        if not (isinstance(file, str) and file.startswith(usual)):
-            importable(name)
-    return ["__main__", *(name for name, known in _known.items() if not known)]
+        if not (isinstance(file, str) and file.startswith(usual)) and name not in answers.known:
+            _judge(name, answers)
+    answers.seen |= new
+    return ["__main__", *(name for name, known in list(answers.known.items()) if not known)]
 
 
 def _site_folders() -> list[str]:

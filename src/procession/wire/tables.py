@@ -162,14 +162,21 @@ class Table(dict[type, Reduce]):
         super().__init__()
         self._named = named
         self._extra = extra
+        self._cleared = 0
         self.registered = 0
         _tables.append(self)
 
     def keep_in_step(self) -> None:
         """Forget everything when somebody has registered reducers with `copyreg` since."""
-        if len(copyreg.dispatch_table) != self.registered:
+        registered = len(copyreg.dispatch_table)
+        if registered != self.registered:
             self.clear()
-            self.registered = len(copyreg.dispatch_table)
+            self.registered = registered
+
+    def clear(self) -> None:
+        """Forget everything, and what other threads are finding now."""
+        self._cleared += 1
+        super().clear()
 
     def __missing__(self, cls: type) -> Reduce:
         registered = copyreg.dispatch_table.get(cls)
@@ -179,7 +186,10 @@ class Table(dict[type, Reduce]):
             raise KeyError(cls)  # the by-value pickler looks at each class itself
         if len(self) > _MOST_TYPES:
             self.clear()  # it holds on to classes that may be gone otherwise
+        cleared = self._cleared
         reduce = self[cls] = _wrapped(cls, self._judge(cls)) if _wrappers else self._judge(cls)
+        if cleared != self._cleared:  # meanwhile, by another thread: this may be out of date
+            self.pop(cls, None)
         return reduce
 
     def _judge(self, cls: Any) -> Reduce:

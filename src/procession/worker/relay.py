@@ -39,7 +39,7 @@ class Outgoing(NamedTuple):
     variables: tuple[bytes, ...]
 
 
-_levels: dict[str, int] | None = None
+_levels: tuple[object, dict[str, int]] = None, {}
 _last_manners: tuple[Any, bytes] = None, b""
 _crossing: dict[ContextVar[Any], bool] = {}
 
@@ -48,23 +48,26 @@ def _logger_levels() -> dict[str, int] | None:
     """The levels in force, read again only after some logger's level has changed.
 
     `logging` empties every logger's private `_cache` whenever a level changes, so a mark left
-    in the root logger's cache tells for free whether what was read still holds.
+    in the root logger's cache tells for free whether what was read still holds. It is left before
+    the levels are read, as another thread may set one meanwhile, and each reading has its own.
     """
     global _levels
     logging = sys.modules.get("logging")
     if logging is None:
         return None
     cache = getattr(logging.root, "_cache", None)
-    if cache is not None and _MARK in cache:
-        return _levels
+    mark, levels = _levels
+    if mark is not None and cache is not None and cache.get(_MARK) is mark:
+        return levels
+    mark = object()
+    if cache is not None:
+        cache[_MARK] = mark
     levels = {"": logging.root.level}
     for name, logger in list(logging.root.manager.loggerDict.items()):
         level = getattr(logger, "level", 0)
         if level:
             levels[name] = level
-    _levels = levels
-    if cache is not None:
-        cache[_MARK] = True
+    _levels = mark, levels
     return levels
 
 

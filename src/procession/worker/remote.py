@@ -158,12 +158,12 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
 def _run(shipment: Shipment) -> list[Reply]:
     global _heavy, _runner, _runner_of
     if _runner is None or _runner_of != os.getpid():  # a forked worker's is its own
-        _runner_of = os.getpid()
         # An executor of threads runs us in the caller's own process, whose logging is not ours.
         apart = os.getpid() != shipment.sender
         if apart:
             state.mark_worker_process()
         _runner = Runner(out_of_band=shipment.beside, adopts=apart)
+        _runner_of = os.getpid()  # after it: another thread would take the parent's for its own
         segments.idle_bytes = min(segments.idle_bytes, _IDLE_BYTES)
     key, header, buffers, items = shipment[:4]
     if not _runner.knows(key):
