@@ -35,6 +35,8 @@ _HEAD = struct.Struct("<IQ")
 _BLOCK = 64 * 1024
 # As plain numbers: an enum's operators are slow.
 _CLOEXEC, _NOW = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_DONTWAIT)
+# A program that lets SIGPIPE end it is not to be ended by the death of a worker.
+_QUIETLY = int(getattr(socket, "MSG_NOSIGNAL", 0))
 _PARTS = 512
 """Most parts in one system call; the kernel's own limit is 1024."""
 
@@ -256,7 +258,7 @@ class Sender:
         while self._waiting:
             batch = [self._waiting[i] for i in range(min(len(self._waiting), _PARTS))]
             try:
-                sent = self._sock.sendmsg(batch, (), _NOW)
+                sent = self._sock.sendmsg(batch, (), _NOW | _QUIETLY)
             except BlockingIOError:
                 return False
             while sent:
@@ -272,7 +274,7 @@ class Sender:
 
     def _try(self, part: bytes) -> int:
         try:
-            return self._sock.send(part, _NOW)
+            return self._sock.send(part, _NOW | _QUIETLY)
         except BlockingIOError:
             return 0
 

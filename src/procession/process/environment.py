@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
+from procession.process import signals
 from procession.process.blackbox import BlackBox
 from procession.records import NamedTuple
 
@@ -59,11 +60,9 @@ def _umask() -> int:
 
 
 def set_up(method: str, around: Surroundings | None) -> None:
-    """Signals, stdin, process group, and what the client's process has that ours has not."""
+    """Signals, stdin, session, and what the client's process has that ours has not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # In a background group of a terminal with `stty tostop`, printing would stop the worker.
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     if method == "forkserver":
         from procession.process import serving  # which has forked us, so it is loaded
 
@@ -71,8 +70,11 @@ def set_up(method: str, around: Surroundings | None) -> None:
     if method == "fork":
         signal.set_wakeup_fd(-1)
         _become_main_thread()
-    os.setpgid(0, 0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signals.usual()
+    # A session of its own, not only a group: without a terminal, what asks for a password there is
+    # told so (ENXIO), where in a background group it would be stopped for ever (SIGTTIN, SIGTTOU).
+    os.setsid()
+    signals.unblock()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

@@ -73,7 +73,8 @@ def send(requests: int, descriptors: Sequence[int]) -> None:
         )
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, requests)
     try:
-        socket.send_fds(sock, [b"\0"], list(descriptors))
+        quietly = getattr(socket, "MSG_NOSIGNAL", 0)  # SIGPIPE may mean the caller's end
+        socket.send_fds(sock, [b"\0"], list(descriptors), quietly)
     finally:
         sock.detach()
 

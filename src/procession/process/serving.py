@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from multiprocessing import resource_tracker, spawn, util
 from typing import Any, NoReturn
 
-from procession.process import environment
+from procession.process import environment, signals
 from procession.process.passing import inherited, receive, write_number
 
 __all__ = ["give_back_alarm", "serve"]
@@ -37,9 +37,10 @@ _alarm: Any = signal.SIG_DFL
 
 def serve(requests: int) -> None:
     """What the server process runs, until nobody holds the other end of `requests`."""
-    os.setpgid(0, 0)
+    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signals.usual()
+    signals.unblock()
     _load(_PRELOAD)
     gc.enable()  # it takes 3 ms of loading, and finds nothing
     global _alarm

@@ -139,12 +139,16 @@ def launch(
 def _quietly(start: Callable[[], Any]) -> Any:
     """Start with SIGINT blocked, so that Ctrl-C cannot strike a child that is not set up yet.
 
-    The child inherits the mask; it ignores SIGINT before it lifts it.
+    The child inherits the mask; it ignores SIGINT before it lifts it. And with SIGPIPE blocked, by
+    which a fork server that dies amid a request would end a program that has given it back its
+    meaning: the error is enough.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGPIPE})
     try:
         return start()
     finally:
+        if signal.SIGPIPE not in before and signal.SIGPIPE in signal.sigpending():
+            signal.sigwait({signal.SIGPIPE})
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -86,7 +86,11 @@ def set_up(setup: Setup) -> None:
         return
     state.mark_worker_process()
     if threading.current_thread() is threading.main_thread():
+        from procession.process import signals
+
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's; it ends us
+        signals.usual()
+        signals.unblock()
     if setup.lifeline is not None:
         from procession.process import lifeline
 
