@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 import types
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from procession.appearance import Annotations, Appearance, name_of, shown
 from procession.configuration import Options, resolve, validate
 from procession.decoration import check_order, unwrapped
 from procession.engine.job import Call
 from procession.futures import Future
+from procession.misuse import check_items, first_argument
 from procession.outcome import Outcome
 from procession.process import forks as forks  # before the imports that it watches
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BoundFunction", "Function"]
 
 
-class _Verbs:
+class _Verbs(Appearance):
     """The verbs, the same on a decorated function and on a decorated method bound to an object."""
 
     __procession_function__ = True
@@ -48,7 +50,7 @@ class _Verbs:
         """The options in force for this function here and now, resolved and frozen."""
         return self._call().options
 
-    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start one call in the pool and return its future at once."""
         from procession.engine.calls import submit
 
@@ -64,7 +66,7 @@ class _Verbs:
         from procession.engine.verbs import map_list  # by this name at once: it is cheaper
 
         call = self._call()
-        _check_items(items, args, call.name, verb)
+        check_items(items, args, call.name, verb)
         return map_list(call, "value", items, args, kwargs)
 
     def starmap(
@@ -74,7 +76,7 @@ class _Verbs:
         from procession.engine import verbs
 
         call = self._call()
-        _check_items(argtuples, args, call.name, "starmap")
+        check_items(argtuples, args, call.name, "starmap")
         return verbs.map_list(call, "star", argtuples, args, kwargs)
 
     def imap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -102,7 +104,7 @@ class _Verbs:
         from procession.engine import verbs
 
         call = self._call()
-        _check_items(items, args, call.name, verb)
+        check_items(items, args, call.name, verb)
         return verbs.imap(call, items, args, kwargs, **how)
 
     def map_async(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Future[list[Any]]:
@@ -110,7 +112,7 @@ class _Verbs:
         from procession.engine import verbs
 
         call = self._call()
-        _check_items(items, args, call.name, "map_async")
+        check_items(items, args, call.name, "map_async")
         return verbs.map_async(call, items, args, kwargs)
 
     def aimap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
@@ -118,14 +120,14 @@ class _Verbs:
         from procession.engine import verbs
 
         call = self._call()
-        _check_items(items, args, call.name, "aimap")
+        check_items(items, args, call.name, "aimap")
         return verbs.amap(call, items, args, kwargs)
 
     def _plain(self, style: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A plain call, as the decorator chose it."""
         self._check_order()
         if style == "parallel":
-            return self.local(*args, **kwargs)
+            return self.__wrapped__(*args, **kwargs)
         if style == "background":
             return self.submit(*args, **kwargs)
         call = self._call()
@@ -133,7 +135,7 @@ class _Verbs:
             from procession.engine import isolating
 
             return isolating.call(call, args, kwargs)
-        first, args, kwargs = _first(call, args, kwargs)
+        first, args, kwargs = first_argument(call, args, kwargs)
         if style == "parallel_map":
             return self._map(first, args, kwargs, "plain call")
         from procession.engine import chunking
@@ -143,6 +145,13 @@ class _Verbs:
 
 class BoundFunction(_Verbs, wrapt.BoundFunctionWrapper):
     """A decorated method bound to its instance or class."""
+
+    __annotations__ = Annotations()
+
+    def __init__(self, *parts: Any) -> None:
+        if len(parts) == 2:
+            parts = _parts(*parts)
+        _bind(self, *parts)
 
     def _call(self) -> Call:
         self._check_order()
@@ -157,25 +166,69 @@ class BoundFunction(_Verbs, wrapt.BoundFunctionWrapper):
         if isinstance(self._self_instance, type):
             self._self_parent._check_order()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """A plain call, as the decorator chose it."""
         return self._plain(self._self_parent._self_style, args, kwargs)
 
-    def with_options(self, **options: Any) -> Any:
+    def with_options(self, /, **options: Any) -> Any:
         """A copy with these options, bound alike."""
         self._check_order()
-        copy = self._self_parent.with_options(**options)
-        wrapped = self.__wrapped__
-        bound = getattr(wrapped, "__self__", None)
-        if bound is None:
-            return copy.__get__(None, self._self_owner)
-        if isinstance(bound, type):
-            return copy.__get__(None, bound)
-        return copy.__get__(bound, type(bound))
+        copied = self._self_parent.with_options(**options)
+        return rebind(copied, getattr(self.__wrapped__, "__self__", None), self._self_owner)
+
+    @property
+    def __func__(self) -> Any:
+        """What was bound: decorated, as what the class holds; a classmethod's bare function."""
+        parent: Function = self._self_parent
+        inner = self.__wrapped__.__func__
+        return parent if parent.__wrapped__ is inner else inner
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        wrapped = self.__wrapped__
-        return _bind, (self._self_parent, getattr(wrapped, "__self__", None), self._self_owner)
+        bound = getattr(self.__wrapped__, "__self__", None)
+        return rebind, (self._self_parent, bound, self._self_owner)
+
+    def __copy__(self) -> BoundFunction:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        bound = getattr(self.__wrapped__, "__self__", None)
+        if bound is None or isinstance(bound, type):
+            return self
+        return rebind(self._self_parent, copy.deepcopy(bound, memo), self._self_owner)
+
+    def __repr__(self) -> str:
+        bound = getattr(self.__wrapped__, "__self__", None)
+        return shown(self._self_parent, bound)
+
+
+_bind = wrapt.BoundFunctionWrapper.__init__
+
+
+def _parts(function: Any, instance: Any) -> tuple[Any, ...]:
+    """What a bound one is made of, from what `weakref.WeakMethod` makes it of.
+
+    That is ``type(method)(method.__func__, method.__self__)``, as for the standard type.
+    """
+    if not isinstance(function, _Verbs):  # a classmethod's: what the class holds is decorated
+        places = (vars(base).get(function.__name__) for base in instance.__mro__)
+        function = next(f for f in places if unwrapped(getattr(f, "__wrapped__", f)) is function)
+    bound = rebind(function, instance, None)
+    return (
+        bound.__wrapped__,
+        bound._self_instance,
+        bound._self_wrapper,
+        bound._self_enabled,
+        bound._self_binding,
+        bound._self_parent,
+        bound._self_owner,
+    )
+
+
+def rebind(function: Function, instance: object, owner: Any) -> Any:
+    """Bind a decorated function as another was bound: to an instance, a class, or to none."""
+    if isinstance(instance, type):
+        return function.__get__(None, instance)
+    return function.__get__(instance, owner if instance is None else type(instance))
 
 
 class Function(_Verbs, wrapt.FunctionWrapper):
@@ -189,6 +242,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         origin: The decorated function this is a `with_options` copy of.
     """
 
+    __annotations__ = Annotations()
     __bound_function_wrapper__ = BoundFunction
 
     def __init__(
@@ -229,24 +283,24 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         return Call(
             function,
             self if self._self_origin is None else self._self_origin,
-            getattr(function, "__name__", None) or _name(function),
+            getattr(function, "__name__", None) or name_of(function),
             prefix,
             resolve(self._self_changes, self._self_decorator),
             self._self_style == "isolated",
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """A plain call, as the decorator chose it."""
         return self._plain(self._self_style, args, kwargs)
 
-    def with_options(self, **options: Any) -> Function:
+    def with_options(self, /, **options: Any) -> Function:
         """A copy of this decorated function with some options changed.
 
         Raises:
             OptionError: An option's name or value cannot be used.
         """
         changes = validate(
-            options, caller=f"{_name(self.__wrapped__)}.with_options", over=self._set_options()
+            options, caller=f"{name_of(self.__wrapped__)}.with_options", over=self._set_options()
         )
         return Function(
             self.__wrapped__,
@@ -264,6 +318,13 @@ class Function(_Verbs, wrapt.FunctionWrapper):
 
         return reduce_decorated(self)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "__wrapped__":
+            # `functools.update_wrapper` from above: what runs is still the function below.
+            unwrapped(self.__wrapped__).__wrapped__ = value
+        else:
+            super().__setattr__(name, value)
+
     def __copy__(self) -> Function:
         return self
 
@@ -271,67 +332,8 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         return self
 
     def __repr__(self) -> str:
-        return f"<{self._self_style} function {_name(self.__wrapped__)}>"
+        return shown(self)
 
 
 def _never(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     raise AssertionError("both wrappers answer calls themselves")
-
-
-def _bind(function: Function, instance: object, owner: Any) -> Any:
-    """Bind a decorated function as it was bound where it was pickled."""
-    if isinstance(instance, type):
-        return function.__get__(None, instance)
-    return function.__get__(instance, owner if instance is None else type(instance))
-
-
-def _name(function: Any) -> str:
-    while isinstance(function, functools.partial):
-        function = function.func
-    name: str = getattr(function, "__qualname__", None) or type(function).__name__
-    return name
-
-
-def _first(
-    call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The first argument, by position or by name, and the others."""
-    if args:
-        return args[0], args[1:], kwargs
-    import inspect
-
-    names = list(inspect.signature(call.function).parameters)[len(call.prefix) :]
-    if names and names[0] in kwargs:
-        rest = dict(kwargs)
-        return rest.pop(names[0]), (), rest
-    raise TypeError(
-        f"{call.name}() needs its first argument, the items to run on: write {call.name}(items)."
-    )
-
-
-def _check_items(items: object, args: tuple[Any, ...], name: str, verb: str) -> None:
-    """Refuse what cannot be mapped over; warn of arguments that look like a second input."""
-    kind = type(items)
-    if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
-        shown = f"{name}(items)" if verb == "plain call" else f"{name}.{verb}(items)"
-        raise TypeError(
-            f"{shown} runs {name}() on every item of an iterable, and was given "
-            f"{type(items).__name__}. Write [{items!r:.40}] to run it on one item, or "
-            f"{name}.local(...) to call it here."
-        )
-    if args and (length := _length(items)) > 1:
-        for extra in args:
-            if _length(extra) == length:
-                from procession._warn import warn_user
-
-                warn_user(
-                    f"{name}.{verb}(xs, ys): ys goes whole to every item, it is not zipped with "
-                    f"xs as Executor.map would. For pairs write {name}.starmap(zip(xs, ys)); if "
-                    f"it is meant, pass it by keyword."
-                )
-                return
-
-
-def _length(value: object) -> int:
-    """How long a list, tuple or range is; 0 for anything else."""
-    return len(cast("Sized", value)) if isinstance(value, (list, tuple, range)) else 0

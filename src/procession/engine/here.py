@@ -44,11 +44,11 @@ def initialized(call: Call) -> Call:
     return call if error is None else call._replace(function=partial(_raise, error))
 
 
-def _raise(error: BaseException, *args: Any, **kwargs: Any) -> Any:
+def _raise(error: BaseException, /, *args: Any, **kwargs: Any) -> Any:
     raise error
 
 
-def _run_coroutine(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _run_coroutine(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """What a call of an ``async def`` function comes to, as it would in a worker."""
     import asyncio
 
