@@ -117,7 +117,8 @@ def test_type_parameters_are_the_functions_own() -> None:
     names: dict[str, Any] = {}
     exec("def first[T](items: list[T]) -> T: return items[0]", names)
 
-    assert parallel(names["first"]).__type_params__ == names["first"].__type_params__ != ()
+    decorated: Any = parallel(names["first"])
+    assert decorated.__type_params__ == names["first"].__type_params__ != ()
 
 
 def test_singledispatch_registers_by_annotation() -> None:
@@ -151,21 +152,21 @@ def test_typer_reads_a_decorated_command() -> None:
     typer = pytest.importorskip("typer")
     from typer.testing import CliRunner
 
-    app = typer.Typer()
+    app: Any = typer.Typer()
     seen = []
 
-    @app.command()
     @parallel
     def command(number: int, loud: bool = False) -> None:
         """Count."""
         seen.append((number, loud))
 
+    app.command()(command)
     assert CliRunner().invoke(app, ["3", "--loud"]).exit_code == 0
     assert seen == [(3, True)]
 
 
 def test_copies() -> None:
-    """A function is copied as functions are: it stays itself; a method goes with its copied object."""
+    """A function stays itself, as functions do; a method goes with its copied object."""
     decorated = parallel(bare)
     assert copy.copy(decorated) is decorated
     assert copy.deepcopy([decorated])[0] is decorated
@@ -202,9 +203,10 @@ def test_weak_references() -> None:
 
 def test_a_methods_function_is_what_the_class_holds() -> None:
     """`__func__` is the decorated function, as for other methods; `__self__` the object."""
-    assert shelf.read.__func__ is vars(Shelf)["read"]
-    assert shelf.read.__self__ is shelf
-    assert shelf.read.__func__(shelf, 1) == "top1"
+    method: Any = shelf.read
+    assert method.__func__ is vars(Shelf)["read"]
+    assert method.__self__ is shelf
+    assert method.__func__(shelf, 1) == "top1"
     assert shelf.read == shelf.read
     assert hash(shelf.read) == hash(shelf.read)
     assert pickle.loads(pickle.dumps(shelf.read)).map([1]) == ["top1"]
@@ -358,8 +360,10 @@ def test_inspect_tells_coroutines_and_generators() -> None:
         assert inspect.iscoroutinefunction(given)
     assert inspect.isgeneratorfunction(isolated(stream))
     assert not inspect.iscoroutinefunction(parallel(bare))
-    assert inspect.isfunction(parallel(bare))
-    assert inspect.ismethod(shelf.read)
+    function: Any = parallel(bare)
+    method: Any = shelf.read
+    assert inspect.isfunction(function)
+    assert inspect.ismethod(method)
     assert inspect.unwrap(parallel(bare)) is bare
     assert inspect.getsource(parallel(bare)) == inspect.getsource(bare)
 
@@ -415,9 +419,10 @@ def test_no_keyword_of_the_users_is_ours_in_a_plain_call(decorator: Any) -> None
         return [sorted(given)]
 
     class Desk:
-        @decorator(inline=True, backend="serial")
-        def listed(this, first: Any, **given: int) -> Any:  # noqa: N805
+        def _listed(this, first: Any, **given: int) -> Any:
             return [sorted(given)]
+
+        listed: Any = decorator(_listed, backend="serial")
 
     for function in (decorator(listed, backend="serial"), Desk().listed):
         answer = function([1], **given)

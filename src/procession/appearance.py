@@ -60,10 +60,12 @@ def shown(function: Any, bound: object = None) -> str:
     """
     options = ", ".join(f"{name}={short(value)}" for name, value in _given(function).items())
     brackets = f"({options})" if options else ""
-    wrapped = function.__wrapped__
+    wrapped: Any = function.__wrapped__
     what, owner = "function", ""
-    if isinstance(wrapped, (classmethod, staticmethod)):
-        what = type(wrapped).__name__
+    if isinstance(wrapped, classmethod):
+        what = "classmethod"
+    elif isinstance(wrapped, staticmethod):
+        what = "staticmethod"
     elif bound is not None:
         what, owner = "method", f" of {bound!r}"
     return f"<{function._self_style}{brackets} {what} {name_of(wrapped)}{owner}>"

@@ -6,7 +6,7 @@ import copy
 import types
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import wrapt
 
@@ -15,7 +15,7 @@ from procession.configuration import Options, resolve, validate
 from procession.decoration import check_order, unwrapped
 from procession.engine.job import Call
 from procession.futures import Future
-from procession.misuse import check_items, first_argument
+from procession.misuse import check_call, first_argument, wrong_keyword
 from procession.outcome import Outcome
 from procession.process import forks as forks  # before the imports that it watches
 
@@ -54,7 +54,13 @@ class _Verbs(Appearance):
         """Start one call in the pool and return its future at once."""
         from procession.engine.calls import submit
 
-        return submit(self._call(), args, kwargs)
+        call = self._call()
+        wrong = wrong_keyword(call, kwargs, "submit") if kwargs else None
+        if wrong is not None:
+            future: Future[Any] = Future()
+            future.settle(None, wrong)
+            return future
+        return submit(call, args, kwargs)
 
     def map(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> list[Any]:
         """Run the function on every item; return the results in order."""
@@ -66,7 +72,7 @@ class _Verbs(Appearance):
         from procession.engine.verbs import map_list  # by this name at once: it is cheaper
 
         call = self._call()
-        check_items(items, args, call.name, verb)
+        check_call(call, items, args, kwargs, verb)
         return map_list(call, "value", items, args, kwargs)
 
     def starmap(
@@ -76,7 +82,7 @@ class _Verbs(Appearance):
         from procession.engine import verbs
 
         call = self._call()
-        check_items(argtuples, args, call.name, "starmap")
+        check_call(call, argtuples, args, kwargs, "starmap")
         return verbs.map_list(call, "star", argtuples, args, kwargs)
 
     def imap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -104,7 +110,7 @@ class _Verbs(Appearance):
         from procession.engine import verbs
 
         call = self._call()
-        check_items(items, args, call.name, verb)
+        check_call(call, items, args, kwargs, verb)
         return verbs.imap(call, items, args, kwargs, **how)
 
     def map_async(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Future[list[Any]]:
@@ -112,7 +118,7 @@ class _Verbs(Appearance):
         from procession.engine import verbs
 
         call = self._call()
-        check_items(items, args, call.name, "map_async")
+        check_call(call, items, args, kwargs, "map_async")
         return verbs.map_async(call, items, args, kwargs)
 
     def aimap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
@@ -120,7 +126,7 @@ class _Verbs(Appearance):
         from procession.engine import verbs
 
         call = self._call()
-        check_items(items, args, call.name, "aimap")
+        check_call(call, items, args, kwargs, "aimap")
         return verbs.amap(call, items, args, kwargs)
 
     def _plain(self, style: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -134,19 +140,25 @@ class _Verbs(Appearance):
         if style == "isolated":
             from procession.engine import isolating
 
+            wrong = wrong_keyword(call, kwargs, "") if kwargs else None
+            if wrong is not None:
+                raise wrong
             return isolating.call(call, args, kwargs)
         first, args, kwargs = first_argument(call, args, kwargs)
         if style == "parallel_map":
-            return self._map(first, args, kwargs, "plain call")
+            return self._map(first, args, kwargs, "")
         from procession.engine import chunking
 
+        wrong = wrong_keyword(call, kwargs, "") if kwargs else None
+        if wrong is not None:
+            raise wrong
         return chunking.call(call, first, args, kwargs)
 
 
 class BoundFunction(_Verbs, wrapt.BoundFunctionWrapper):
     """A decorated method bound to its instance or class."""
 
-    __annotations__ = Annotations()
+    __annotations__ = cast("Any", Annotations())
 
     def __init__(self, *parts: Any) -> None:
         if len(parts) == 2:
@@ -209,10 +221,12 @@ def _parts(function: Any, instance: Any) -> tuple[Any, ...]:
 
     That is ``type(method)(method.__func__, method.__self__)``, as for the standard type.
     """
-    if not isinstance(function, _Verbs):  # a classmethod's: what the class holds is decorated
-        places = (vars(base).get(function.__name__) for base in instance.__mro__)
-        function = next(f for f in places if unwrapped(getattr(f, "__wrapped__", f)) is function)
-    bound = rebind(function, instance, None)
+    decorated: Any = function
+    if not isinstance(function, Function):  # a classmethod's: what the class holds is decorated
+        places: list[dict[str, Any]] = [vars(base) for base in instance.__mro__]
+        held = [each for place in places for each in place.values() if type(each) is Function]
+        decorated = next(each for each in held if unwrapped(each.__wrapped__) is function)
+    bound = rebind(decorated, instance, None)
     return (
         bound.__wrapped__,
         bound._self_instance,
@@ -242,7 +256,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         origin: The decorated function this is a `with_options` copy of.
     """
 
-    __annotations__ = Annotations()
+    __annotations__ = cast("Any", Annotations())
     __bound_function_wrapper__ = BoundFunction
 
     def __init__(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from procession.errors import OptionError
 
-__all__ = ["ALIASES", "nearest", "no_such_option", "short"]
+__all__ = ["ALIASES", "VERBS", "as_option", "nearest", "no_such_option", "short"]
 
 ALIASES: Final[dict[str, str]] = {
     "n_jobs": "workers",
@@ -107,7 +107,7 @@ ALIASES: Final[dict[str, str]] = {
 _OTHER_MEANING: Final = frozenset({"attempts", "max_attempts", "verbose", "use_dill", "tqdm"})
 """Names whose value means something else than ours (attempts counts the first run as well)."""
 
-_VERBS: Final[dict[str, str]] = {
+VERBS: Final[dict[str, str]] = {
     "ordered": "Results come in the input's order; f.imap_unordered(items) gives them as they end.",
     "unordered": "Call f.imap_unordered(items) for results as they end.",
     "callback": "Call f.submit(...).add_done_callback(function).",
@@ -115,6 +115,7 @@ _VERBS: Final[dict[str, str]] = {
     "return_exceptions": "Call f.outcomes(items): one outcome per item, and none of them raises.",
     "daemon": "Workers never outlive this process; there is nothing to set.",
 }
+"""What others have as an option and we as a verb, or not at all."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -130,6 +131,31 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return None
 
 
+def as_option(name: str, value: Any) -> str:
+    """The option that a keyword of another library's stands for, as it is written with us.
+
+    Args:
+        name: The keyword; ours are taken as well.
+        value: What was given for it; shown as it is if the option takes it.
+
+    Returns:
+        Such as ``"chunk=3"``; nothing if it is no such keyword.
+    """
+    from procession.configuration.parsers import OPTIONS
+
+    option = name if name in OPTIONS else ALIASES.get(name, "")
+    if not option:
+        return ""
+    if option == "workers" and value == -1:
+        return "workers=procession.usable_cpus()"
+    try:
+        OPTIONS[option](value)
+    except Exception:
+        return f"{option}=…"
+    shown = "…" if name in _OTHER_MEANING else short(value)
+    return f"{option}={shown}"
+
+
 def no_such_option(
     caller: str, name: str, value: Any, known: Mapping[str, Callable[[Any], Any]]
 ) -> OptionError:
@@ -142,8 +168,8 @@ def no_such_option(
         known: Every option's parser, in order.
     """
     said = f"{caller}() has no option {name!r}."
-    if name in _VERBS:
-        return OptionError(f"{said} {_VERBS[name]}")
+    if name in VERBS:
+        return OptionError(f"{said} {VERBS[name]}")
     near = nearest(name, known)
     if near is None:
         return OptionError(f"{said} The options are {', '.join(known)}.")
