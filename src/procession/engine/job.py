@@ -21,8 +21,9 @@ from procession.wire.beside import ATOMS, Broadcast, dump_beside, is_atom, raw_b
 from procession.wire.constancy import Watch
 from procession.wire.pickling import dumps
 from procession.wire.segments import AVAILABLE
+from procession.worker.interpreter import differing, separate
 from procession.worker.relay import Outgoing, outgoing, unchanged
-from procession.worker.run import Settings, Style, pack_header
+from procession.worker.run import Header, Settings, Style, pack_header
 
 __all__ = [
     "Call",
@@ -109,13 +110,14 @@ def make_job(
         reply = timing(reply_here) if timed else reply_here
 
         def run(item: Item) -> Reply:
-            return context.copy().run(reply, header, item)
+            return context.copy().run(_in_thread, reply, header, item)
 
         job.call = run
         return job
     from procession.wire.functions import dump_function
 
     buffers: list[Any] = []
+    interpreter = differing()
     function = dump_function(call.function, call.decorated, options.pickling)
     shared = _dump_shared(
         call, style, args, kwargs or {}, buffers if out_of_band and AVAILABLE else None
@@ -124,7 +126,15 @@ def make_job(
     def pack() -> bytes:
         out = outgoing(options.pickling) if options.forward_logs else None
         settings = Settings(
-            call.name, style, options.pickling, options.seed, options.nested, out, exits, timed
+            call.name,
+            style,
+            options.pickling,
+            options.seed,
+            options.nested,
+            out,
+            exits,
+            timed,
+            interpreter,
         )
         return pack_header(function, shared, settings)
 
@@ -135,12 +145,18 @@ def make_job(
     return job
 
 
+def _in_thread(reply: Callable[..., Reply], header: Header, item: Item) -> Reply:
+    separate()
+    return reply(header, item)
+
+
 class _Kept(NamedTuple):
     """The job of a function's last single call, and all that it was made of."""
 
     raw: Callable[..., Any]
     options: Options
     watch: Watch
+    interpreter: bytes
     out: Outgoing | None
     timed: bool
     job: Job
@@ -157,12 +173,14 @@ def single_job(call: Call) -> Job:
     """
     options, decorated = call.options, call.decorated
     timed = bool(switch.open)
+    interpreter = differing()
     kept: _Kept | None = None if decorated is None else decorated._self_kept
     if (
         kept is not None
         and kept.raw is call.function
         and kept.options is options
         and kept.timed is timed
+        and kept.interpreter is interpreter
         and kept.watch.holds()
         and unchanged(kept.out)
     ):
@@ -175,17 +193,25 @@ def single_job(call: Call) -> Job:
         kept is not None
         and kept.raw is call.function
         and kept.watch is watch
+        and kept.interpreter == interpreter
         and kept.out == out
         and kept.timed is timed
         and kept.options == options
     ):
         return kept.job
     settings = Settings(
-        call.name, "call", options.pickling, options.seed, options.nested, out, timed=timed
+        call.name,
+        "call",
+        options.pickling,
+        options.seed,
+        options.nested,
+        out,
+        timed=timed,
+        interpreter=interpreter,
     )
     job = _new_job(call, lambda: pack_header(function, _NOTHING_SHARED, settings))
     if decorated is not None and watch is not None:
-        decorated._self_kept = _Kept(call.function, options, watch, out, timed, job)
+        decorated._self_kept = _Kept(call.function, options, watch, interpreter, out, timed, job)
     return job
 
 

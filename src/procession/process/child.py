@@ -55,20 +55,20 @@ def main(descriptors: Descriptors, plan: Plan) -> None:
     lifeline.arm_descriptor(life, group=True)
     box = environment.observe(memory)
     sock = socket.socket(fileno=channel)
-    worker = _Worker(sock, box)
+    worker = _Worker(sock, box, plan.method)
     if worker.prepare(plan):
         worker.serve()
     sock.detach()  # the descriptor closes with the process, when its exit handlers have run
 
 
 class _Worker:
-    def __init__(self, sock: socket.socket, box: BlackBox) -> None:
+    def __init__(self, sock: socket.socket, box: BlackBox, method: str) -> None:
         from procession.worker.run import Runner
 
         self._sock = sock
         self._box = box
         self._receiver = Receiver(sock)
-        self._runner = Runner()
+        self._runner = Runner(inherits=method == "fork")
         self._outbox = _Outbox(sock)
         self._inbox: list[Any] = []
         self._haste = Haste(sock.fileno())

@@ -18,6 +18,7 @@ __all__ = ["Producer"]
 class _Home(Protocol):
     _sock: Any
     _box: Any
+    _runner: Any
 
     def next_message(self) -> tuple[tuple[Any, ...], Any]: ...
 
@@ -60,6 +61,7 @@ class Producer:
             value = loads(blob, buffers)
             state.enter(state.CurrentTask(index, attempt, str(os.getpid()), self._name))
             nested.set(header.settings.nested)
+            self._home._runner.adopt(header.settings)
             self._recorder = _recorder(header.settings.out)
             self._timed = header.settings.timed
             self._since = perf_counter() if self._timed else 0.0

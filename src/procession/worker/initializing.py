@@ -9,6 +9,8 @@ from typing import Any
 
 from procession import forked
 from procession.wire.initializing import Packed, open_initializer
+from procession.worker.adopting import initialized
+from procession.worker.interpreter import read
 from procession.worker.state import base_context
 
 __all__ = ["forget_initializers", "initialize", "run_initializer", "run_initializer_here"]
@@ -29,8 +31,10 @@ def run_initializer(packed: Packed) -> tuple[Callable[..., object], tuple[Any, .
     with arriving() as arrivals:
         initializer, initargs = open_initializer(packed)
     arrivals.look()
+    before = base_context.run(read)
     try:
         base_context.run(initializer, *initargs)
+        base_context.run(initialized, before)
         arrivals.keep()
     except BaseException:
         logging: Any = sys.modules.get("logging")

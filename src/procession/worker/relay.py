@@ -12,6 +12,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 from procession.records import NamedTuple
+from procession.worker.interpreter import holds_settings
 
 __all__ = ["Named", "Outgoing", "outgoing", "replay", "unchanged"]
 
@@ -81,7 +82,7 @@ def _context_variables(pickling: Any) -> tuple[bytes, ...]:
     crossing: list[bytes] = []
     for variable, value in context.items():
         known = _crossing.get(variable)
-        if known is False or variable.name.startswith("procession_"):
+        if known is False:
             continue
         if known is None:
             _crossing[variable] = known = _crosses(variable)
@@ -94,6 +95,8 @@ def _context_variables(pickling: Any) -> tuple[bytes, ...]:
 
 
 def _crosses(variable: ContextVar[Any]) -> bool:
+    if holds_settings(variable) or variable.name.startswith("procession_"):
+        return False
     from procession.wire.pickling import dumps
 
     try:
@@ -112,7 +115,9 @@ def unchanged(out: Outgoing | None) -> bool:
     """Whether `outgoing` would give the same again, where that is quickly told."""
     if out is None:
         return True
-    return not out.variables and not copy_context() and _manners() is out.manners
+    if out.variables or _manners() is not out.manners:
+        return False
+    return all(_crossing.get(variable) is False for variable in copy_context())
 
 
 def _manners() -> bytes:

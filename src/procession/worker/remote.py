@@ -68,6 +68,7 @@ _guard: Any = None
 _guarding = forked.lock()
 _initializer: tuple[Any, tuple[Any, ...]] = (None, ())
 _threads: int | None = None
+_forked = False
 _heavy: Any = None
 """The last job that came with large buffers."""
 
@@ -81,7 +82,7 @@ def set_up(setup: Setup) -> None:
     What the user's initializer raises is kept and becomes the answer to each item: raised here it
     would break the whole executor and say nothing.
     """
-    global _initializer, _setup_error, _threads
+    global _forked, _initializer, _setup_error, _threads
     if os.getpid() == setup.parent:
         return
     state.mark_worker_process()
@@ -96,6 +97,7 @@ def set_up(setup: Setup) -> None:
 
         lifeline.arm(lifeline.Ticket(*setup.lifeline))
     _threads = setup.threads
+    _forked = setup.forked
     if setup.threads is not None:
         from procession.worker.threads import cap_threads
 
@@ -166,7 +168,7 @@ def _run(shipment: Shipment) -> list[Reply]:
         apart = os.getpid() != shipment.sender
         if apart:
             state.mark_worker_process()
-        _runner = Runner(out_of_band=shipment.beside, adopts=apart)
+        _runner = Runner(out_of_band=shipment.beside, adopts=apart, inherits=_forked)
         _runner_of = os.getpid()  # after it: another thread would take the parent's for its own
         segments.idle_bytes = min(segments.idle_bytes, _IDLE_BYTES)
     key, header, buffers, items = shipment[:4]

@@ -25,6 +25,7 @@ from procession.worker import state
 from procession.worker.relay import Outgoing
 
 if TYPE_CHECKING:
+    from procession.worker.adopting import Adopted
     from procession.worker.recorder import Recorder
 
 __all__ = [
@@ -61,6 +62,8 @@ class Settings(NamedTuple):
     """Whether SystemExit and KeyboardInterrupt go home as themselves (`Pool`'s futures)."""
     timed: bool = False
     """Whether a profile is open, so that each reply is to tell its `Reply.timing`."""
+    interpreter: bytes = b""
+    """What differs from Python's defaults in the caller's thread (`worker.interpreter`)."""
 
 
 class Header(NamedTuple):
@@ -150,13 +153,19 @@ class Runner:
     Args:
         out_of_band: Whether large buffers of results travel beside the pickle, in shared memory.
         adopts: Whether this process takes over the caller's logging, warnings and variables.
+        inherits: Whether it was forked from the caller, with the settings of that moment.
     """
 
-    def __init__(self, *, out_of_band: bool = True, adopts: bool = True) -> None:
+    def __init__(
+        self, *, out_of_band: bool = True, adopts: bool = True, inherits: bool = False
+    ) -> None:
         self._adopts = adopts
         self._out_of_band = out_of_band
         self._jobs: OrderedDict[Any, _Opened | BaseException] = OrderedDict()
         self._recorder: Recorder | None = None
+        self._adopted: Adopted | None = None
+        if inherits:
+            self._adopted = _adopted(inherits=True)
         self._name = ""
 
     def knows(self, key: Any) -> bool:
@@ -265,6 +274,8 @@ class Runner:
         """Call the function in a context of its own; what it raises is an answer too."""
         settings = job.settings
         state.begin(task)
+        if settings.interpreter or self._adopted is not None:
+            self.adopt(settings)
         if settings.out is not None and self._adopts:
             self._adopt(settings.out)
         elif self._recorder is not None:
@@ -283,12 +294,24 @@ class Runner:
         finally:
             state.end()
 
+    def adopt(self, settings: Settings) -> None:
+        """In an item's context: take over the caller's settings of the interpreter."""
+        if self._adopted is None:
+            self._adopted = _adopted(apart=self._adopts)
+        self._adopted.adopt(settings.interpreter)
+
     def _adopt(self, out: Outgoing) -> None:
         if self._recorder is None:
             from procession.worker.recorder import Recorder  # the caller needs none
 
             self._recorder = Recorder()
         self._recorder.adopt(out)
+
+
+def _adopted(**how: bool) -> Adopted:
+    from procession.worker.adopting import Adopted  # most programs need none
+
+    return Adopted(**how)
 
 
 class _Nested:

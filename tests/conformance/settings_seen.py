@@ -1,0 +1,59 @@
+"""Functions that tell what the interpreter is set to where they run."""
+
+from __future__ import annotations
+
+import csv
+import decimal
+import locale
+import socket
+import sys
+from typing import Any
+
+from procession import parallel
+
+
+def seen() -> dict[str, Any]:
+    """What of the interpreter's settings is seen here; numpy only if it is loaded."""
+    context = decimal.getcontext()
+    return {
+        "prec": context.prec,
+        "rounding": context.rounding,
+        "inexact": context.traps[decimal.Inexact],
+        "recursion": sys.getrecursionlimit(),
+        "digits": sys.get_int_max_str_digits(),
+        "socket": socket.getdefaulttimeout(),
+        "csv": csv.field_size_limit(),
+        "collate": locale.setlocale(locale.LC_COLLATE),
+    }
+
+
+@parallel(inline=False)
+def look(_: object) -> dict[str, Any]:
+    """What is seen where this runs."""
+    return seen()
+
+
+@parallel(inline=False)
+def look_at_numpy(_: object) -> dict[str, Any]:
+    """What numpy is set to where this runs, imported only here."""
+    import numpy as np
+
+    return {**np.geterr(), "printed": str(np.array([1.23456789])), "call": np.geterrcall()}
+
+
+@parallel(inline=False)
+def change(_: object) -> int:
+    """Change the decimal context here; the precision that was found."""
+    found = decimal.getcontext().prec
+    decimal.getcontext().prec = 7
+    return found
+
+
+def complain(kind: str, flag: int) -> None:
+    """Numpy's error callback in a test."""
+
+
+def set_up() -> None:
+    """An initializer that sets what the caller sets as well."""
+    decimal.getcontext().prec = 60
+    sys.setrecursionlimit(4000)
