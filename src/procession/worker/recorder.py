@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procession.worker.awaiting import when_loaded
-from procession.worker.relay import Named, Outgoing
+from procession.worker.relay import LevelsThere, Named, Outgoing
+
+if TYPE_CHECKING:
+    from procession.worker.carrying import Warned
+    from procession.worker.levels import Levels
 
 __all__ = ["Recorder"]
 
@@ -18,19 +22,20 @@ _RECORDS_PER_ITEM = 10_000
 class Recorder:
     """Takes over the caller's levels, filters and variables; keeps what one item logs and warns.
 
-    One per worker process. It replaces the handlers of every logger (a forked worker has its
-    parent's, and would print each record twice) and `warnings.showwarning`, until an item comes
-    whose records and warnings are to stay here.
+    One per worker process. It takes the handlers of every logger away (a forked worker has its
+    parent's, and would print each record twice), and takes each record where a logger looks for its
+    handlers, whatever propagates; it replaces `warnings.showwarning`. All that lasts until an item
+    comes whose records and warnings are to stay here.
     """
 
     def __init__(self) -> None:
         self._records: list[dict[str, Any]] = []
-        self._warned: list[tuple[Any, ...]] = []
-        self._levels: dict[str, int] | None = None
-        self._wanted: dict[str, int] | None = None
+        self._warned: list[Warned] = []
+        self._levels: Levels | None = None
+        self._wanted: LevelsThere | None = None
         self._manners = b""
         self._waiting: set[str] = set()  # modules whose warnings are filtered once they are loaded
-        self._handler: Any = None
+        self._call_handlers: Any = None
         self._replaced: list[tuple[Any, Any]] = []  # loggers and their handlers
         self._shows: Any = self._show
         self._showed: Any = warnings.showwarning
@@ -41,11 +46,13 @@ class Recorder:
         warnings.showwarning = self._shows
         if self._aside:
             self._aside = False
-            if self._handler is not None:
+            if self._call_handlers is not None:
                 self._replace_handlers()
         if out.variables:
             _set_variables(out.variables)
         if out.manners == self._manners and not any(map(sys.modules.__contains__, self._waiting)):
+            if self._levels is not None and self._levels.late:
+                self._levels.again()
             return
         from procession.wire.pickling import loads
 
@@ -64,10 +71,10 @@ class Recorder:
         self._aside = True
         if warnings.showwarning is self._shows:
             warnings.showwarning = self._showed
-        if self._handler is not None:
+        if self._call_handlers is not None:
             import logging
 
-            logging.root.removeHandler(self._handler)
+            logging.Logger.callHandlers = self._call_handlers  # type: ignore[method-assign]
             while self._replaced:
                 logger, handler = self._replaced.pop()
                 logger.addHandler(handler)
@@ -89,20 +96,18 @@ class Recorder:
         return filters
 
     def _adopt_levels(self) -> None:
-        import logging
+        assert self._wanted is not None
+        if self._call_handlers is None:
+            import logging
 
-        levels = self._wanted or {}
-        if self._handler is None:
-            self._handler = _collector(self._records)
+            self._call_handlers = logging.Logger.callHandlers
             if not self._aside:
                 self._replace_handlers()
-        if levels != self._levels:
-            for name in self._levels or ():
-                if name not in levels:
-                    logging.getLogger(name).setLevel(logging.NOTSET)
-            for name, level in levels.items():
-                logging.getLogger(name or None).setLevel(level)
-            self._levels = levels
+        if self._levels is None:
+            from procession.worker.levels import Levels
+
+            self._levels = Levels()
+        self._levels.adopt(*self._wanted)
 
     def _replace_handlers(self) -> None:
         import logging
@@ -112,7 +117,15 @@ class Recorder:
             for handler in list(getattr(logger, "handlers", ())):
                 logger.removeHandler(handler)
                 self._replaced.append((logger, handler))
-        logging.root.addHandler(self._handler)
+        call, records = self._call_handlers, self._records
+
+        def collect(logger: logging.Logger, record: logging.LogRecord) -> None:
+            if len(records) < _RECORDS_PER_ITEM:
+                records.append(_fields(record))
+            if logger.hasHandlers():  # which the items themselves have added
+                call(logger, record)
+
+        logging.Logger.callHandlers = collect  # type: ignore[method-assign, assignment]
 
     def _show(self, message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
         self._warned.append((message, category, filename, lineno))
@@ -121,18 +134,12 @@ class Recorder:
         """What was logged and warned since the last time, pickled; `None` if nothing was."""
         if not self._records and not self._warned:
             return None
-        from procession.wire.pickling import dumps
+        from procession.worker.carrying import pack
 
         records, warned = self._records[:], self._warned[:]
         self._records.clear()
         self._warned.clear()
-        try:
-            return dumps((records, warned), "by-value")
-        except Exception:
-            plain = [
-                (UserWarning(f"{c.__name__}: {m}"), UserWarning, f, n) for m, c, f, n in warned
-            ]
-            return dumps(([_plain(fields) for fields in records], plain), "by-value")
+        return pack(records, warned)
 
 
 def _category(named: Named, *, wanted: bool) -> Any:
@@ -148,31 +155,27 @@ def _category(named: Named, *, wanted: bool) -> Any:
     return found if isinstance(found, type) and issubclass(found, Warning) else None
 
 
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    """A record's fields, with those that are not plain values as text."""
-    return {
-        name: value if isinstance(value, (str, int, float, type(None))) else repr(value)
-        for name, value in fields.items()
-    }
+def _fields(record: Any) -> dict[str, Any]:
+    """A record's fields, ready to be pickled."""
+    fields = dict(record.__dict__)
+    try:
+        fields["msg"], fields["args"] = record.getMessage(), None
+    except Exception:
+        # The call's own mistake: the caller's handlers say so, as they would in a loop.
+        fields["msg"], fields["args"] = record.msg, record.args
+    if record.exc_info and not record.exc_text:
+        fields["exc_text"] = _traceback(record.exc_info)
+    fields["exc_info"] = None
+    return fields
 
 
-def _collector(records: list[dict[str, Any]]) -> Any:
-    """A logging handler that keeps records ready to be pickled (`logging` loads only now)."""
+def _traceback(exc_info: Any) -> str:
     import logging
 
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if len(records) >= _RECORDS_PER_ITEM:
-                return
-            fields = dict(record.__dict__)
-            fields["msg"] = record.getMessage()
-            fields["args"] = None
-            if record.exc_info and not record.exc_text:
-                fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
-            fields["exc_info"] = None
-            records.append(fields)
-
-    return Collect()
+    try:
+        return logging.Formatter().formatException(exc_info)
+    except Exception:  # of the error's own code
+        return f"{exc_info[0].__name__} (its traceback cannot be formatted)"
 
 
 def _set_variables(variables: tuple[bytes, ...]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from procession.records import NamedTuple
 from procession.worker.interpreter import holds_settings
 
-__all__ = ["Named", "Outgoing", "outgoing", "replay", "unchanged"]
+__all__ = ["LevelsThere", "Named", "Outgoing", "outgoing", "replay", "unchanged"]
 
 _MARK = "procession"
 
@@ -30,9 +30,7 @@ class Outgoing(NamedTuple):
     """What a worker takes over from the caller.
 
     Attributes:
-        manners: Pickled pair of logger levels and warning filters. Levels are by logger name, for
-            the root and every logger with a level of its own; `None` if the caller never imported
-            `logging`.
+        manners: Pickled pair of logger levels and warning filters.
         variables: Pickled pairs of context variable and value.
     """
 
@@ -40,13 +38,19 @@ class Outgoing(NamedTuple):
     variables: tuple[bytes, ...]
 
 
-_levels: tuple[object, dict[str, int]] = None, {}
+LevelsThere = tuple[dict[str, int], int]
+"""Levels by logger name, for the root and every logger with a level of its own; and what
+`logging.disable` was given."""
+
+_levels: tuple[object, LevelsThere] = None, ({}, 0)
 _last_manners: tuple[Any, bytes] = None, b""
 _crossing: dict[ContextVar[Any], bool] = {}
 
 
-def _logger_levels() -> dict[str, int] | None:
+def _logger_levels() -> LevelsThere | None:
     """The levels in force, read again only after some logger's level has changed.
+
+    `None` if this process never imported `logging`.
 
     `logging` empties every logger's private `_cache` whenever a level changes, so a mark left
     in the root logger's cache tells for free whether what was read still holds. It is left before
@@ -68,8 +72,8 @@ def _logger_levels() -> dict[str, int] | None:
         level = getattr(logger, "level", 0)
         if level:
             levels[name] = level
-    _levels = mark, levels
-    return levels
+    _levels = mark, (levels, logging.root.manager.disable)
+    return _levels[1]
 
 
 def _context_variables(pickling: Any) -> tuple[bytes, ...]:
@@ -133,7 +137,7 @@ def _manners() -> bytes:
     return blob
 
 
-def _dump_manners(levels: dict[str, int] | None, filters: list[Any]) -> bytes:
+def _dump_manners(levels: LevelsThere | None, filters: list[Any]) -> bytes:
     import pickle
 
     filters = list(map(_portable, filters))
@@ -174,14 +178,16 @@ def _plain_filter(each: Any) -> bool:
 
 def replay(extras: Any) -> None:
     """Handle in this process the log records and warnings that came home with a result."""
-    import pickle
+    from procession.worker.carrying import unpack
 
-    records, warned = pickle.loads(extras)
+    records, warned = unpack(extras)
     if records:
         import logging
 
         for fields in records:
             record = logging.makeLogRecord(fields)
+            if record.levelname == f"Level {record.levelno}":
+                record.levelname = logging.getLevelName(record.levelno)  # it has a name here
             logger = logging.getLogger(record.name)
             if logger.isEnabledFor(record.levelno):
                 logger.handle(record)
