@@ -21,11 +21,12 @@ class Reprless:
         raise ValueError("no repr")
 
 
-class Unrebuilt(UserWarning):
-    """A warning that is pickled and cannot be loaded."""
+class Bound(UserWarning):
+    """A warning that cannot cross."""
 
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(f"{one} and {two}")
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
 
 
 @parallel(inline=False)
@@ -44,7 +45,7 @@ def odd_extra(x: int) -> int:
         "odd", extra={"lock": threading.Lock(), "tags": {"c": 1}, "hidden": Reprless(), "n": 5}
     )
     warnings.warn("about something", FutureWarning, stacklevel=1)
-    warnings.warn(Unrebuilt(1, 2), stacklevel=1)
+    warnings.warn(Bound("held"), stacklevel=1)
     logger.warning("after", extra={"tags": ("d",)})
     return x
 

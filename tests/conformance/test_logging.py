@@ -66,7 +66,7 @@ def test_an_odd_record_costs_nothing_else(processes: Place) -> None:
     assert "lock" in odd.__dict__["lock"]
     assert odd.__dict__["hidden"] == "<Reprless>"
     assert [each.category for each in warned] == [FutureWarning, UserWarning]
-    assert "Unrebuilt: 1 and 2" in str(warned[1].message)
+    assert "Bound: held" in str(warned[1].message)
 
 
 def test_a_traceback_that_cannot_be_formatted(processes: Place) -> None:

@@ -61,9 +61,9 @@ def _logger_levels() -> LevelsThere | None:
     if logging is None:
         return None
     cache = getattr(logging.root, "_cache", None)
-    mark, levels = _levels
+    mark, known = _levels
     if mark is not None and cache is not None and cache.get(_MARK) is mark:
-        return levels
+        return known
     mark = object()
     if cache is not None:
         cache[_MARK] = mark
