@@ -192,16 +192,16 @@ def test_level_that_is_set_while_levels_are_read(monkeypatch: pytest.MonkeyPatch
         def level(self, value: int) -> None:
             pass
 
-    monkeypatch.setattr(relay, "_levels", (None, {}))
+    monkeypatch.setattr(relay, "_levels", (None, ({}, 0)))
     loggers = logging.root.manager.loggerDict
     slow = Slowly("slow")
     monkeypatch.setitem(loggers, "slow", slow)
     later = logging.getLogger("coinciding")  # after it, or before: it was read as it was
     try:
         meanwhile(relay._logger_levels, gate, lambda: later.setLevel(33))
-        levels = relay._logger_levels()
-        assert levels is not None
-        assert levels["coinciding"] == 33
+        found = relay._logger_levels()
+        assert found is not None
+        assert found[0]["coinciding"] == 33
     finally:
         later.setLevel(0)
 

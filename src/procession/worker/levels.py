@@ -3,80 +3,70 @@
 A logger belongs to whoever makes it first: libraries have classes of their own, set by
 `logging.setLoggerClass` while they are imported. A plain logger made before that by name would be
 what they find there, without the methods that they call. So levels are set on the loggers that
-there are, and on others when somebody makes them.
+there are; those of others are looked up by name whenever a logger asks for its level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from typing import Any
 
 __all__ = ["Levels"]
 
 
 class Levels:
-    """Keeps the levels of this process's loggers as the caller has them.
-
-    Attributes:
-        late: Names of loggers that were made since: whoever made one may have set its level after
-            us, so it is set again for the next item.
-    """
+    """Has this process's loggers behave as if they had the caller's levels."""
 
     def __init__(self) -> None:
-        import logging
-
-        self._logging = logging
         self._wanted: dict[str, int] = {}
-        self.late: list[str] = []
-        manager = logging.root.manager
-        table = _Table(manager.loggerDict)
-        table.told = self._made
-        manager.loggerDict = table
+        self._absent: dict[str, int] = {}
+        self._effective = effective = logging.Logger.getEffectiveLevel
+
+        def level_of(logger: logging.Logger) -> int:
+            return self._level_of(logger) if self._absent else effective(logger)
+
+        logging.Logger.getEffectiveLevel = level_of  # type: ignore[method-assign, assignment]
 
     def adopt(self, levels: dict[str, int], disabled: int) -> None:
-        """Set these levels, and no others.
+        """Have these levels, and no others.
 
         Args:
             levels: By name; the root logger's is empty.
             disabled: What the caller has given to `logging.disable`.
         """
-        logging = self._logging
         for name in self._wanted.keys() - levels.keys():
-            self._set(name, logging.NOTSET)
+            _set(_logger(name), logging.NOTSET)
         self._wanted = levels
-        self.late.clear()
-        for name, level in levels.items():
-            self._set(name, level)
-        if logging.root.manager.disable != disabled:
-            logging.disable(disabled)
+        loggers = {name: _logger(name) for name in levels}
+        self._absent = {name: levels[name] for name, found in loggers.items() if found is None}
+        for name, logger in loggers.items():
+            _set(logger, levels[name])
+        # Also has each logger forget what it knows of the levels above it.
+        logging.disable(disabled)
 
-    def again(self) -> None:
-        """Set the levels of the loggers that were made lately."""
-        while self.late:
-            name = self.late.pop()
-            self._set(name, self._wanted[name])
-
-    def _set(self, name: str, level: int) -> None:
-        logging = self._logging
-        logger: Any = logging.root.manager.loggerDict.get(name) if name else logging.root
-        if getattr(logger, "level", level) == level:
-            return  # there is none, or only a place for it
-        try:
-            logger.setLevel(level)
-        except Exception:
-            return  # of a class of somebody's own, which knows no such level
-
-    def _made(self, name: str) -> None:
-        if name in self._wanted:
-            self._set(name, self._wanted[name])
-            self.late.append(name)
+    def _level_of(self, logger: logging.Logger) -> int:
+        """A logger's level: its own, or the next one above it, whether that was made or not."""
+        name = logger.name
+        if _logger(name) is not logger:
+            return self._effective(logger)  # of nobody's tree
+        while name:
+            level = self._absent.get(name) or getattr(_logger(name), "level", 0)
+            if level:
+                return int(level)
+            name = name.rpartition(".")[0]
+        return logging.root.level
 
 
-class _Table(dict[str, Any]):
-    """`logging`'s table of loggers, which tells of each new one."""
+def _logger(name: str) -> Any:
+    """The logger of this name; `None` if there is none, or only a place for it."""
+    found: Any = logging.root.manager.loggerDict.get(name) if name else logging.root
+    return None if isinstance(found, logging.PlaceHolder) else found
 
-    told: Callable[[str], None]
 
-    def __setitem__(self, name: str, logger: Any) -> None:
-        super().__setitem__(name, logger)
-        self.told(name)
+def _set(logger: Any, level: int) -> None:
+    if logger is None or logger.level == level:
+        return
+    try:
+        logger.setLevel(level)
+    except Exception:
+        return  # of a class of somebody's own, which knows no such level

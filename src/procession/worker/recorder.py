@@ -51,8 +51,6 @@ class Recorder:
         if out.variables:
             _set_variables(out.variables)
         if out.manners == self._manners and not any(map(sys.modules.__contains__, self._waiting)):
-            if self._levels is not None and self._levels.late:
-                self._levels.again()
             return
         from procession.wire.pickling import loads
 
