@@ -7,9 +7,11 @@ ever, or has it released twice. What is here leaves it all to the lock's own met
 
 from __future__ import annotations
 
-import threading
+import threading as _shared
 from operator import attrgetter
 from typing import Any
+
+from procession.system.pristine import threading
 
 __all__ = ["Bell", "Bells", "Condition"]
 
@@ -62,12 +64,15 @@ class Bells:
             self._bells.pop().ring()
 
 
-class Condition(threading.Condition):
+class Condition(_shared.Condition):
     """A condition whose lock Ctrl-C cannot leave held by a ``with`` block.
 
     ``with`` calls the lock's own methods: they are looked up before the lock is taken, and nothing
     runs between them and the block. Do not `wait` for it in a thread that Ctrl-C may strike.
     """
+
+    def __init__(self) -> None:
+        super().__init__(threading.RLock())
 
     __enter__: Any = property(attrgetter("_lock.__enter__"))
     __exit__: Any = property(attrgetter("_lock.__exit__"))

@@ -3,8 +3,9 @@
 import math
 import os
 import sys
-import time
 from collections.abc import Iterator
+
+from procession.system.pristine import time
 
 __all__ = ["cpu_quota", "usable_cpus"]
 

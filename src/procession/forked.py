@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import ref
+
+from procession.system.pristine import threading
 
 __all__ = ["lock", "renew_in_child", "renewed", "rlock"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures as cf
-import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from procession.bells import Bell, Condition
 from procession.inherited import outstanding
 from procession.records import NamedTuple
+from procession.system.pristine import time
 from procession.waiting import completed, until
 
 if TYPE_CHECKING:

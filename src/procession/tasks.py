@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Generic, TypeVar
 
 from procession import forked
+from procession.system.pristine import threading
 from procession.worker.state import CurrentTask, current_task, in_worker
 
 __all__ = ["CurrentTask", "PerWorker", "current_task", "per_worker"]

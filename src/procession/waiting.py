@@ -7,12 +7,12 @@ a lock is then released twice, or never. Here the waiting is a `Bell`'s.
 from __future__ import annotations
 
 import concurrent.futures as cf
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from procession.bells import Bell
+from procession.system.pristine import time
 
 __all__ = ["completed", "until"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from typing import Any
 
-from procession.process.starting import launcher
+from procession.process.starting import authkey, launcher
 
 __all__ = ["without_main"]
 
@@ -37,6 +37,7 @@ class _Context:
 
     def Process(self, *args: Any, **kwargs: Any) -> Any:
         process = self._real.Process(*args, **kwargs)
+        process._config["authkey"] = authkey()
         # An instance attribute travels with the process object, so it must be importable.
         process._Popen = _POPENS[self._real.get_start_method()]
         return process

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from concurrent.futures import Executor
 from multiprocessing import active_children
 from typing import Any
 
 from procession.process import lifeline
+from procession.system.pristine import threading, time
 
 __all__ = ["Ending", "exit_code", "listed"]
 
@@ -45,7 +44,7 @@ class Ending:
 
     def join(self) -> None:
         """Wait for its thread."""
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self._thread.is_alive() and self._thread.ident != threading.get_ident():
             self._thread.join()
 
     def __call__(self) -> None:

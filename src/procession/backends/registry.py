@@ -8,7 +8,9 @@ from typing import Any
 from procession import forked
 from procession.backends.base import Backend
 from procession.configuration import Options, precedence
+from procession.errors import BackendUnavailable
 from procession.records import NamedTuple
+from procession.system.pristine import natural, queues_are_natural
 from procession.wire.initializing import Packed, pack_initializer
 from procession.worker.threads import default_applies
 
@@ -121,7 +123,7 @@ def backend_for(choice: Choice) -> Backend:
     """The pool for these options; it is made, but its workers start when there is work.
 
     Raises:
-        BackendUnavailable: The backend's library is not installed.
+        BackendUnavailable: The backend's library is not installed, or it cannot run here.
         NotPicklable: The initializer or its arguments cannot cross.
     """
     executor = choice.options.backend
@@ -173,6 +175,8 @@ def open_backend(choice: Choice) -> Backend:
     options = choice.options
     if choice.isolated or options.backend == "process":
         return _process(choice)
+    if not (natural() and queues_are_natural()):
+        _refuse_greenlets(options.backend)
     if options.backend == "thread":
         from procession.backends.thread import ThreadBackend
 
@@ -180,6 +184,21 @@ def open_backend(choice: Choice) -> Backend:
     from procession.backends.pools import executor_backend
 
     return executor_backend(options, _initializer(options))
+
+
+def _refuse_greenlets(backend: Any) -> None:
+    """An executor that waits by greenlets hangs as soon as somebody waits for it in a thread.
+
+    Raises:
+        BackendUnavailable: It does.
+    """
+    kind = type(backend).__module__
+    if backend in ("thread", "loky", "stdlib") or kind.startswith(("concurrent.", "loky.")):
+        raise BackendUnavailable(
+            f"backend={backend!r} cannot run here: gevent or eventlet has put greenlets in the "
+            "place of its threads and queues, so its calls would never end. Write "
+            "backend='process', which runs under these patches."
+        )
 
 
 def thread_cap(options: Options) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from procession import forked
 from procession.backends.base import Chunk, End, Reply
 from procession.errors import PoolClosed
+from procession.system.pristine import threading
 
 __all__ = ["ThreadBackend"]
 

@@ -7,7 +7,6 @@ the decorator, ``with procession.options(...)``, ``procession.configure(...)``, 
 from __future__ import annotations
 
 import contextvars
-import time
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
@@ -23,6 +22,7 @@ from procession.configuration.validation import validate
 from procession.cpus import usable_cpus
 from procession.errors import OptionError
 from procession.records import NamedTuple
+from procession.system.pristine import time
 
 __all__ = ["configure", "forget", "options", "resolve"]
 

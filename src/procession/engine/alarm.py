@@ -6,15 +6,13 @@ the helper starts the pool and feeds it all the same.
 
 from __future__ import annotations
 
-import _thread
 import heapq
-import threading
 from collections.abc import Callable
 from itertools import count
-from time import monotonic
 
 from procession import forked
 from procession.bells import Bell, Bells
+from procession.system.pristine import monotonic, start_new_thread, threading
 
 __all__ = ["Alarm", "after", "stop"]
 
@@ -50,6 +48,7 @@ class _Clock:
         self._begun = False
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._ident: int | None = None
 
     def add(self, alarm: Alarm) -> None:
         with self._lock:
@@ -61,7 +60,7 @@ class _Clock:
             self._begun = True
             try:
                 # `Thread.start` waits until the thread runs, which a short map has no time for.
-                _thread.start_new_thread(self._begin, ())
+                start_new_thread(self._begin, ())
             except RuntimeError:  # the interpreter is ending, or the system has no thread left:
                 self._begun = False  # then nothing helps, and items run where they are
             except BaseException:
@@ -72,7 +71,7 @@ class _Clock:
         """End the thread, unless it is needed again."""
         with self._lock:
             self._heap.clear()
-            if not self._begun or threading.current_thread() is self._thread:
+            if not self._begun or threading.get_ident() == self._ident:
                 return
             self._stopping = True
             self._changed.ring()
@@ -94,6 +93,7 @@ class _Clock:
                 self._end()
 
     def _loop(self) -> None:
+        self._ident = threading.get_ident()
         while action := self._next():
             action()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from procession.engine.consuming import Collector
 from procession.engine.decoding import value_of
 from procession.engine.mapping import MapRun
 from procession.engine.progress import Progress
+from procession.system.pristine import threading
 
 if TYPE_CHECKING:
     import asyncio

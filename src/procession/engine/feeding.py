@@ -3,11 +3,11 @@ that results go on arriving while the input makes us wait for its next item."""
 
 from __future__ import annotations
 
-import threading
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from procession.bells import Bell
+from procession.system.pristine import threading
 
 if TYPE_CHECKING:
     from procession.engine.mapping import MapRun

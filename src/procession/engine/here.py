@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from procession.backends.base import Item, Reply
 from procession.decoration import kind
 from procession.engine.crossing import across, crossing
+from procession.system.pristine import perf_counter
 from procession.worker import state
 from procession.worker.run import Header, Settings, Style, call_with, exited
 

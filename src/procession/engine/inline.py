@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from time import perf_counter
 from types import MethodType
 from typing import Any
 
@@ -18,6 +17,7 @@ from procession.engine.placement import Placement
 from procession.engine.plan import Settled
 from procession.engine.running import Running
 from procession.records import NamedTuple
+from procession.system.pristine import perf_counter
 from procession.turns import short_turns
 from procession.worker import state
 from procession.worker.run import Header, call_with

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from procession.engine.source import Source
+from procession.system.pristine import threading
 
 __all__ = ["Intake"]
 

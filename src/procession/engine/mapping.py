@@ -6,9 +6,7 @@ ends (in the backend's thread), or the feeder (engine/feeding.py) has taken inpu
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from procession import forked, inherited
@@ -22,6 +20,7 @@ from procession.engine.plan import Plan, Settled, size_back, sizes
 from procession.engine.ready import Ready
 from procession.engine.source import Source
 from procession.engine.traffic import Traffic
+from procession.system.pristine import perf_counter, threading
 
 if TYPE_CHECKING:
     from procession.profiling.recording import CallRecord

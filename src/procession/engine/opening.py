@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from time import perf_counter
 from typing import Any
 
 from procession import forked
@@ -27,6 +26,7 @@ from procession.engine.mapping import MapRun
 from procession.engine.placement import Pace, Placement
 from procession.engine.running import Running
 from procession.profiling.switch import switch
+from procession.system.pristine import perf_counter
 from procession.wire.beside import ATOMS
 from procession.wire.functions import dump_watched
 from procession.worker import state

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from importlib import import_module
-from time import perf_counter
 from typing import Any, Final
 
 from procession._warn import warn_user
+from procession.system.pristine import perf_counter, threading
 
 __all__ = ["Progress", "open_progress"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 from procession import forked
+from procession.system.pristine import perf_counter
 from procession.worker import state
 
 __all__ = ["Running"]

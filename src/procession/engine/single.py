@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from time import perf_counter
 from typing import Any
 
 from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
@@ -13,6 +12,7 @@ from procession.engine.decoding import error_of, value_of
 from procession.engine.plan import Settled
 from procession.futures import Future
 from procession.profiling.switch import begin, switch
+from procession.system.pristine import perf_counter
 
 __all__ = ["SingleCall"]
 

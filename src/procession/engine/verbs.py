@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from time import perf_counter
 from typing import Any, cast
 
 from procession.backends import registry
@@ -24,6 +23,7 @@ from procession.engine.schedule import Schedule
 from procession.engine.source import Source
 from procession.futures import Future
 from procession.profiling.switch import begin, switch
+from procession.system.pristine import perf_counter
 from procession.worker.run import Style
 
 __all__ = ["amap", "imap", "map_async", "map_list"]

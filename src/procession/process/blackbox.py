@@ -10,9 +10,9 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import time
 
 from procession.records import NamedTuple
+from procession.system.pristine import time
 
 __all__ = ["BlackBox", "Running"]
 

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import marshal
 import os
-import socket
 import struct
-import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from procession.process.passing import MOST, ROOM, numbers_in
+from procession.system.pristine import socket, threading
 
 __all__ = ["SEGMENT", "Message", "Receiver", "Sender", "frame", "parse", "send_all"]
 

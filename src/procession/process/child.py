@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +14,7 @@ from procession.process.channel import Receiver, frame, parse, send_all
 from procession.process.haste import Haste
 from procession.process.starting import Descriptors
 from procession.records import NamedTuple
+from procession.system.pristine import socket, threading, time
 
 __all__ = ["Plan", "main"]
 

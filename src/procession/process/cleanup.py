@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from procession import forked
+from procession.system.pristine import time
 
 __all__ = ["at_exit", "before_executors", "has_ended", "register", "shutdown"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from procession.process.killing import put_down
 from procession.process.obituary import obituary
 from procession.process.reactor import guarded, reactor
 from procession.process.worker import Worker
+from procession.system.pristine import socket
 
 if TYPE_CHECKING:
     from procession.process.pool import WorkerPool

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
 from collections.abc import Iterable
 from typing import Any
 
 from procession import forked
+from procession.system.pristine import threading, time
 
 __all__ = ["close", "disown", "forking", "keeping", "own"]
 

@@ -10,11 +10,10 @@ asked first), and where tasks take their time, it only takes a processor from ot
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Sequence
-from time import perf_counter
 
 from procession.cpus import usable_cpus
+from procession.system.pristine import perf_counter, select
 
 __all__ = ["Haste"]
 

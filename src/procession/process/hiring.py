@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from _thread import start_new_thread
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from procession.process.launching import launch_worker
@@ -11,6 +9,7 @@ from procession.process.listening import welcome
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.worker import Worker
+from procession.system.pristine import perf_counter, start_new_thread
 from procession.turns import short_turns
 from procession.wire.initializing import Packed, pack_initializer
 

@@ -10,8 +10,6 @@ module, as `isolated_spec` puts the module into it), and it goes after ten idle 
 
 from __future__ import annotations
 
-import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,6 +22,7 @@ from procession.process import messages
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.ticket import Ticket
+from procession.system.pristine import threading, time
 
 __all__ = ["AHEAD", "SPARE", "IsolatedBackend", "IsolatedStream", "isolated_spec"]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-
 from procession.process import child, environment, forks, lifeline, starting
 from procession.process.blackbox import BlackBox
 from procession.process.obituary import watch_oom
 from procession.process.spec import WorkerSpec
 from procession.process.worker import Worker
+from procession.system.pristine import socket
 from procession.wire.initializing import Packed
 
 __all__ = ["launch_worker"]

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import signal
-import threading
 from collections.abc import Callable
 
 from procession import forked
 from procession.process import forks
 from procession.records import NamedTuple
+from procession.system.pristine import select, threading, time
 
 __all__ = ["Ticket", "acquire", "arm", "arm_descriptor", "inheritable", "release", "ticket"]
 
@@ -155,8 +154,6 @@ def _arm(end: int, *, group: bool) -> None:
 
 
 def _watch_parent(parent: int) -> None:
-    import time
-
     def gone() -> None:
         while True:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from procession.process.memory import private_bytes
 from procession.process.reactor import READ, reactor
 from procession.process.worker import Worker
 from procession.profiling.switch import switch
+from procession.system.pristine import time
 
 if TYPE_CHECKING:
     from procession.process.pool import WorkerPool

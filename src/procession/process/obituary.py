@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 from procession.backends.base import End
 from procession.process.memory import OOM_NOTE, OomWatch
 from procession.process.worker import Worker
+from procession.system.pristine import time
 
 if TYPE_CHECKING:
     from procession.process.ticket import Ticket

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import array
 import os
-import socket
 import struct
 from collections.abc import Sequence
+
+from procession.system.pristine import socket
 
 __all__ = [
     "MOST",

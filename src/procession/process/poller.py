@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
-import threading
 from typing import Any, Protocol
+
+from procession.system.pristine import select, threading
 
 __all__ = ["READ", "WRITE", "Poller", "make_poller"]
 

@@ -8,8 +8,6 @@ it the next chunk before anyone is told. Every change of state happens under one
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +24,7 @@ from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.ticket import Ticket
 from procession.process.worker import Worker
+from procession.system.pristine import threading, time
 
 __all__ = ["WorkerPool"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import select
 from multiprocessing import popen_fork, util
 from multiprocessing.context import set_spawning_popen
 from multiprocessing.reduction import dump
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession.process import forks
 from procession.process.passing import Inherited, read_number
+from procession.system.pristine import select
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

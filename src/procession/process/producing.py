@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextvars import copy_context
-from time import perf_counter
 from typing import Any, Protocol
 
 from procession.backends.base import Reply
 from procession.process import messages
 from procession.process.channel import send_all
+from procession.system.pristine import perf_counter
 
 __all__ = ["Producer"]
 

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from procession import forked
 from procession.process.poller import READ, WRITE, Poller, make_poller
+from procession.system.pristine import threading, time
 
 __all__ = ["READ", "WRITE", "Reactor", "Timer", "guarded", "reactor"]
 
@@ -39,6 +38,7 @@ class Reactor:
         self._lock = threading.Lock()
         self._poller: Poller | None = None
         self._thread: threading.Thread | None = None
+        self._ident: int | None = None
         self._calls: dict[int, Callable[[], Any]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._serial = itertools.count()
@@ -49,7 +49,7 @@ class Reactor:
     @property
     def here(self) -> bool:
         """Whether the calling thread is the reactor's."""
-        return threading.current_thread() is self._thread
+        return threading.get_ident() == self._ident
 
     def hold(self) -> None:
         """Be there, and stay, until `release`: a worker is about to come.
@@ -136,12 +136,13 @@ class Reactor:
             self._thread = thread
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         while True:
             with self._lock:
                 poller = self._poller
                 if poller is None or not (self._held or self._calls or self._live_timers()):
                     # The last worker is gone: the next one starts another thread.
-                    self._poller = self._thread = None
+                    self._poller = self._thread = self._ident = None
                     if poller is not None:
                         poller.close()
                     return
@@ -181,8 +182,9 @@ def guarded(call: Callable[[], Any]) -> None:
     try:
         call()
     except Exception as error:
-        args = (type(error), error, error.__traceback__, threading.current_thread())
-        threading.excepthook(threading.ExceptHookArgs(args))
+        from threading import ExceptHookArgs, current_thread, excepthook
+
+        excepthook(ExceptHookArgs((type(error), error, error.__traceback__, current_thread())))
 
 
 reactor = Reactor()

@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
-import threading
-import time
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -29,6 +26,7 @@ from weakref import WeakSet
 from procession import forked
 from procession.process import forks
 from procession.process.passing import send
+from procession.system.pristine import socket, threading, time
 
 __all__ = [
     "Server",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import select
 import signal
-import socket
 import sys
 from collections.abc import Iterable
 from multiprocessing import resource_tracker, spawn, util
@@ -15,6 +13,7 @@ from typing import Any, NoReturn
 
 from procession.process import environment, signals
 from procession.process.passing import inherited, receive, write_number
+from procession.system.pristine import fork, select, socket
 
 __all__ = ["give_back_alarm", "serve"]
 
@@ -116,7 +115,7 @@ class _Serving:
 
     def _fork(self, data: int, status: int, *handed: int) -> None:
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError as error:
             write_number(status, -(error.errno or 1))
             os.close(status)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession.errors import OptionError
 from procession.process import forks
+from procession.system.pristine import fork
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -125,6 +126,7 @@ def launch(
     method = method_of(context)
     process = _process_class(context, method)(target=target, args=args, name=name)
     process._config["daemon"] = False  # not inherited: our worker may have children of its own
+    process._config["authkey"] = authkey()
     if method == "fork":
         with forks.keeping(keep):
             return _quietly(partial(launcher(method), process))
@@ -134,6 +136,14 @@ def launch(
         # Before signals are blocked: this unblocks them.
         resource_tracker.ensure_running()
     return _quietly(partial(launcher(method), process))
+
+
+def authkey() -> bytes:
+    """This process's key, of the class that can be given to a child; billiard has put its own."""
+    from multiprocessing import process
+
+    key = bytes(process.current_process().authkey)
+    return process.AuthenticationString(key)  # type: ignore[attr-defined,no-any-return]
 
 
 def _quietly(start: Callable[[], Any]) -> Any:
@@ -156,9 +166,9 @@ def _process_class(context: Any, method: str) -> Any:
     if method == "loky":
         return importlib.import_module("loky.backend.process").LokyProcess
     if context is None or isinstance(context, str):
-        import multiprocessing
-
-        context = multiprocessing.get_context(method)
+        contexts: Any = importlib.import_module("multiprocessing.context")
+        # Not `get_context`, which asks whether sockets pass descriptors: eventlet's do not.
+        context = contexts._concrete_contexts[method]
     return context.get_context().Process
 
 
@@ -219,7 +229,7 @@ class _Data:
         data: dict[str, Any] = {
             "name": name,
             "log_to_stderr": util._log_to_stderr,  # type: ignore[attr-defined]
-            "authkey": process.current_process().authkey,
+            "authkey": authkey(),
             "sys_path": [process.ORIGINAL_DIR if p == "" else p for p in sys.path],  # type: ignore[attr-defined]
             "sys_argv": sys.argv,
             "orig_dir": process.ORIGINAL_DIR,  # type: ignore[attr-defined]
@@ -255,7 +265,7 @@ def _fork_popen() -> Any:
                     DeprecationWarning,
                     r"procession\.process\.starting",
                 )
-                pid = os.fork()
+                pid = fork()
                 if pid == 0:
                     _run_forked(process_obj, child_r)
                 os.close(child_w)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from procession.backends.base import Chunk, Item, Reply
 from procession.process.listening import look, take
 from procession.process.reactor import reactor
+from procession.system.pristine import threading, time
 
 if TYPE_CHECKING:
     from procession.process.pool import WorkerPool

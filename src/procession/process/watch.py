@@ -7,13 +7,13 @@ ends its worker (see `ending`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from procession.process.ending import condemn
 from procession.process.memory import private_bytes
 from procession.process.reactor import reactor
+from procession.system.pristine import time
 
 if TYPE_CHECKING:
     from procession.process.ticket import Ticket

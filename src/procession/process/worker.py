@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -19,6 +17,7 @@ from procession.process.blackbox import BlackBox
 from procession.process.channel import Message, Receiver, Sender, frame
 from procession.process.haste import Haste
 from procession.process.reactor import READ, WRITE, reactor
+from procession.system.pristine import socket, threading
 
 if TYPE_CHECKING:
     from procession.process.ticket import Ticket

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from procession.cpus import usable_cpus
 from procession.profiling.recording import SLOWEST, CallRecord, Slow
+from procession.system.pristine import perf_counter
 
 if TYPE_CHECKING:
     from procession.profiling.profiles import Profile

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator
-from time import perf_counter
 from typing import Any
 
 from procession.profiling.recording import CallRecord
+from procession.system.pristine import perf_counter
 
 __all__ = ["awaited", "called", "yielded"]
 

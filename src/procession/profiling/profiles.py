@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from time import perf_counter, time
 from typing import TYPE_CHECKING
 
 from procession import forked
 from procession.profiling.switch import switch
+from procession.system.pristine import perf_counter, time
 
 if TYPE_CHECKING:
     from procession.profiling.recording import CallRecord
@@ -31,7 +31,7 @@ class Profile:
         self._starts: dict[int, tuple[float, float]] = {}
         self._entered = False
         self.began = perf_counter()
-        self.at = time()
+        self.at = time.time()
         self.ended: float | None = None
 
     def __enter__(self) -> Profile:
@@ -41,7 +41,7 @@ class Profile:
                 "'with procession.profile() as p:' for each block."
             )
         self._entered = True
-        self.began, self.at = perf_counter(), time()
+        self.began, self.at = perf_counter(), time.time()
         switch.add(self)
         return self
 

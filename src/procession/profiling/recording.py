@@ -11,7 +11,6 @@ import heapq
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from time import perf_counter
 from typing import Any, Final
 
 from procession import forked
@@ -22,6 +21,7 @@ from procession.engine.plan import Settled, size_back
 from procession.engine.traffic import Traffic
 from procession.profiling.tracks import FINEST, Track
 from procession.records import NamedTuple
+from procession.system.pristine import perf_counter
 from procession.wire.brief import brief
 
 __all__ = ["SLOWEST", "CallRecord", "Place", "Slow"]

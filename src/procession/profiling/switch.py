@@ -7,12 +7,12 @@ single call pays while no profile is open.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
-from time import perf_counter
+from threading import current_thread
 from typing import TYPE_CHECKING, Any
 
 from procession import forked
+from procession.system.pristine import perf_counter
 from procession.worker.state import in_worker
 
 if TYPE_CHECKING:
@@ -101,6 +101,6 @@ def timing(reply: Callable[..., Reply]) -> Callable[..., Reply]:
         since = perf_counter()
         came = reply(*args)
         spent = perf_counter() - since
-        return came._replace(timing=(since, spent, os.getpid(), threading.current_thread().name))
+        return came._replace(timing=(since, spent, os.getpid(), current_thread().name))
 
     return timed

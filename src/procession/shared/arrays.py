@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from procession import forked
 from procession.records import NamedTuple
 from procession.shared import handles
+from procession.system.pristine import time
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
 from procession.wire.tables import wrap_reducer
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-import time
 import types
 import weakref
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 
 from procession import forked
 from procession.shared import handles
+from procession.system.pristine import time
 from procession.wire.beside import raw_beside, stand_ins
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
 from procession.wire.parcel import Parcel, unpack

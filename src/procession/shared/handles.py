@@ -16,10 +16,10 @@ import errno
 import os
 import stat
 import sys
-import threading
 
 from procession.errors import ProcessionError
 from procession.records import NamedTuple
+from procession.system.pristine import threading
 from procession.wire.pickling import dumps
 
 __all__ = [

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from threading import get_ident
 from typing import Any
 
 from procession._warn import warn_user
 from procession.shared.mutex import Mutex
 from procession.shared.segment import Segment
+from procession.system.pristine import threading
 
 __all__ = ["Lock", "RLock"]
 
@@ -79,7 +79,7 @@ class RLock(Lock):
         Returns:
             Whether it was taken.
         """
-        me = get_ident()
+        me = threading.get_ident()
         if self._owner == me:
             self._depth += 1
             return True
@@ -97,7 +97,7 @@ class RLock(Lock):
         Raises:
             AssertionError: If this thread does not hold it.
         """
-        if self._owner != get_ident():
+        if self._owner != threading.get_ident():
             raise AssertionError(
                 f"attempt to release recursive lock not owned by thread (process {os.getpid()})"
             )
@@ -125,7 +125,7 @@ class RLock(Lock):
         return times
 
     def _must_be_held(self, what: str) -> None:
-        assert self._owner == get_ident(), f"must acquire() condition before using {what}"
+        assert self._owner == threading.get_ident(), f"must acquire() condition before using {what}"
 
 
 def _warn_half_written(name: str) -> None:

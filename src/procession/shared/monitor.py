@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from procession.shared import journal
@@ -10,6 +9,7 @@ from procession.shared.layout import BODY, WAITERS, WORD
 from procession.shared.mutex import Mutex
 from procession.shared.segment import Segment, Shared, attach
 from procession.shared.waiters import CALLED, SIZE, Waiters
+from procession.system.pristine import time
 
 __all__ = ["DATA", "LONGEST_SLEEP", "Deadline", "Monitor"]
 

@@ -15,6 +15,7 @@ from typing import Any
 from procession import forked
 from procession.errors import ProcessionError
 from procession.shared import handles
+from procession.system.pristine import select
 from procession.wire.pickling import dumps, loads
 
 __all__ = ["Connection", "Pipe"]
@@ -162,8 +163,13 @@ class Connection:
         Args:
             timeout: Seconds to wait for it at most; ``None`` waits without end.
         """
-        available: bool = self._to_read().poll(timeout)
-        return available
+        stream = self._to_read()
+        if stream.closed:
+            raise OSError("handle is closed")
+        # Not the stream's own, which asks a clock that may stand still (see `pristine`).
+        ready = select.poll()
+        ready.register(stream.fileno(), select.POLLIN)
+        return bool(ready.poll(None if timeout is None else max(0.0, timeout) * 1000))
 
     def __enter__(self) -> Connection:
         return self

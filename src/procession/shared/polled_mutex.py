@@ -7,11 +7,11 @@ releases when a process dies. Those who wait ask again and again. Slower than
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from procession.shared.layout import POLLED_OWNER, TOO_MANY
 from procession.shared.segment import Segment, Shared
+from procession.system.pristine import time
 
 __all__ = ["PolledMutex", "pauses"]
 

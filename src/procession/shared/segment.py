@@ -17,8 +17,6 @@ import mmap
 import os
 import struct
 import sys
-import threading
-import time
 import weakref
 from collections.abc import Generator
 from typing import Any, Protocol, TypeVar, cast
@@ -40,6 +38,7 @@ from procession.shared.layout import (
     SEMAPHORES,
     WORD,
 )
+from procession.system.pristine import threading, time
 
 __all__ = ["Flag", "Segment", "Shared", "attach"]
 

@@ -13,7 +13,6 @@ more than the semaphore itself.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +28,7 @@ from procession.shared.layout import (
     WORD,
 )
 from procession.shared.segment import Flag, Segment, Shared
+from procession.system.pristine import time
 
 __all__ = ["SemaphoreMutex"]
 

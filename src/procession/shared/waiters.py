@@ -6,13 +6,12 @@ mutex held that belongs to what is waited for.
 
 from __future__ import annotations
 
-import time
-
 from procession.errors import ProcessionError
 from procession.shared import semaphores
 from procession.shared.layout import KIND, SEMAPHORES, WAITERS, WORD
 from procession.shared.polled_mutex import pauses
 from procession.shared.segment import Segment
+from procession.system.pristine import time
 
 __all__ = ["CALLED", "REFUSED", "SIZE", "Waiters"]
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import time
 import weakref
 from collections import OrderedDict
 from typing import Any
 
+from procession.system.pristine import time
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
 from procession.wire.ticket import (
     GENERATION,

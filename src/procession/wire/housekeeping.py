@@ -6,11 +6,11 @@ given work, which is enough for workers: idle ones end.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from procession import forked
+from procession.system.pristine import time
 
 __all__ = ["IDLE_SECONDS", "Housekeeper", "housekeeper"]
 

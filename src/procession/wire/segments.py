@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections import deque
 from collections.abc import Sequence
 from pickle import PickleBuffer
 from typing import Any
 
 from procession import forked
+from procession.system.pristine import time
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
 from procession.wire.memfd import AVAILABLE, Segment
 from procession.wire.ticket import DROPPED, FIRST, STATE, TRANSIT, Ticket, most_maps

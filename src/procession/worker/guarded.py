@@ -7,11 +7,11 @@ and ends it when an item passes its limit.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from procession.backends.base import Chunk, End, Item, Job, Reply
+from procession.system.pristine import threading
 
 __all__ = ["Guard"]
 

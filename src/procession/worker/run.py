@@ -11,12 +11,12 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from procession.backends.base import Reply
 from procession.errors import NestedParallelism, TaskExited
 from procession.records import NamedTuple
+from procession.system.pristine import perf_counter
 from procession.wire.beside import ATOMS, dump_beside, is_atom
 from procession.wire.housekeeping import housekeeper
 from procession.wire.pickling import Pickling, dumps, loads

@@ -1,0 +1,1 @@
+"""Programs whose world is not the usual one: patched modules, privileges, interpreters."""
