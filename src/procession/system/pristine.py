@@ -178,11 +178,11 @@ def _sockets() -> Any:
         one, other = _socket.socketpair()
         return Socket(fileno=one.detach()), Socket(fileno=other.detach())
 
-    def send_fds(sock: Socket, buffers: Any, descriptors: Any) -> int:
+    def send_fds(sock: Socket, buffers: Any, descriptors: Any, flags: int = 0) -> int:
         import array
 
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))
-        return sock.sendmsg(buffers, [rights])
+        return sock.sendmsg(buffers, [rights], flags)
 
     made = SimpleNamespace(**vars(_socket))
     made.socket, made.socketpair, made.send_fds = Socket, socketpair, send_fds
