@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import types
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from procession.futures import Future
 from procession.misuse import check_call, first_argument, wrong_keyword
 from procession.outcome import Outcome
 from procession.process import forks as forks  # before the imports that it watches
+from procession.wire.picklers import looks_at_functions, naming
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,6 +32,18 @@ class _Verbs(Appearance):
 
     __procession_function__ = True
     __wrapped__: Any
+
+    @property
+    def __class__(self) -> Any:
+        # As wrapt has it, what is decorated says that it is a function. Not to cloudpickle: that
+        # would take it apart as one, and send the undecorated function in its place.
+        if looks_at_functions(sys._getframe(1)):
+            return type(self)
+        return self.__wrapped__.__class__
+
+    @__class__.setter
+    def __class__(self, cls: Any) -> None:
+        self.__wrapped__.__class__ = cls
 
     def _call(self) -> Call:
         """Who is called, with which options, as of now."""
@@ -330,7 +344,8 @@ class Function(_Verbs, wrapt.FunctionWrapper):
     def __reduce_ex__(self, protocol: Any) -> Any:
         from procession.wire.functions import reduce_decorated
 
-        return reduce_decorated(self)
+        frame = sys._getframe(1)
+        return reduce_decorated(self, naming(frame, getattr(self, "__module__", None) or ""))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "__wrapped__":

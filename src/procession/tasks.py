@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -67,6 +68,15 @@ class PerWorker(Generic[T]):
         return values[key]
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from procession.wire.importing import find
+        from procession.wire.picklers import naming
+        from procession.wire.references import may_name, resolve
+
+        module = getattr(self._factory, "__module__", None) or ""
+        name = getattr(self._factory, "__qualname__", None) or ""
+        # As a decorator it stands where its factory's name leads: that cannot be found by name.
+        if find(module, name) is self and may_name(naming(sys._getframe(1), module), module):
+            return resolve, (module, name)
         return _restore, (self._factory, self._identity)
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle
 import types
 from collections.abc import Callable
 from typing import Any
@@ -126,6 +127,10 @@ class ValuePickler(cloudpickle.Pickler):
     ) -> None:
         super().__init__(file, 5, buffer_callback)
         self.code = Code(strict)
+
+    def dump(self, obj: Any) -> None:
+        """Pickle an object. Called from here, its ``__reduce_ex__`` sees who asks."""
+        pickle.Pickler.dump(self, obj)
 
     def reducer_override(self, obj: Any) -> Any:
         """Asked by the C pickler for every object that is no builtin atom or container."""

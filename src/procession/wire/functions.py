@@ -21,6 +21,7 @@ from procession.errors import NotPicklable
 from procession.wire.constancy import Watch, watch
 from procession.wire.importing import refresh
 from procession.wire.kinds import is_a
+from procession.wire.picklers import Naming
 from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.references import (
     Reference,
@@ -200,16 +201,20 @@ def _nameless(function: FunctionType, refusal: Refusal) -> NotPicklable:
     )
 
 
-def reduce_decorated(decorated: Any) -> Any:
+def reduce_decorated(decorated: Any, named: Naming = "importable") -> Any:
     """What a decorated object's ``__reduce_ex__`` returns.
 
     Its name, if that leads to it; a ``with_options`` copy as (origin, changes); else the function,
     the decorator's name and the options.
+
+    Args:
+        decorated: The decorated object.
+        named: Which functions what pickles leaves to their names.
     """
     origin = getattr(decorated, "_self_origin", None)
     if origin is not None:
         return rebuild_copy, (origin, dict(decorated._self_changes))
-    reference = reference_to(decorated)
+    reference = reference_to(decorated, named)
     if reference is not None:
         return resolve, reference
     # What belongs to this process stays here: a call made in a worker does not go further anyway.

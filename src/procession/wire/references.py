@@ -12,12 +12,14 @@ from typing import Any
 
 from procession.wire.importing import find, importable
 from procession.wire.kinds import class_of, is_a
+from procession.wire.picklers import Naming
 from procession.wire.refusals import Refusal
 
 __all__ = [
     "Reference",
     "is_decorated",
     "mangled",
+    "may_name",
     "reference_to",
     "resolve",
     "why_not_by_value",
@@ -33,11 +35,18 @@ def is_decorated(obj: Any) -> bool:
     return bool(getattr(class_of(obj), "__procession_function__", False))
 
 
-def reference_to(target: Any) -> Reference | None:
-    """A reference that leads a worker to `target`, or `None`."""
+def reference_to(target: Any, named: Naming = "importable") -> Reference | None:
+    """A reference that leads a worker to `target`, or `None`.
+
+    Args:
+        target: A function or class, decorated or not.
+        named: What of which modules may go by name.
+    """
     module = getattr(target, "__module__", None)
     name = getattr(target, "__qualname__", None)
-    if not isinstance(name, str) or not isinstance(module, str) or not importable(module):
+    if not isinstance(name, str) or not isinstance(module, str):
+        return None
+    if not may_name(named, module):
         return None
     try:
         found = _walk(module, name)
@@ -51,6 +60,13 @@ def reference_to(target: Any) -> Reference | None:
             return None
         found = inner
     return None
+
+
+def may_name(named: Naming, module: str) -> bool:
+    """Whether what is in a module may go by its name."""
+    if named == "loaded":
+        return module in sys.modules
+    return named == "importable" and importable(module)
 
 
 def resolve(module: str, qualname: str, steps: int = 0) -> Any:
