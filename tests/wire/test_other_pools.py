@@ -192,9 +192,9 @@ def use(given: Any) -> Any:
 
 def test_it_goes_on_to_say_that_it_is_a_function() -> None:
     """Only cloudpickle is told what stands outermost."""
-    assert isinstance(here, FunctionType)
-    assert isinstance(Methods.method, FunctionType)
-    doubled = parallel_map(here.__wrapped__)
-    assert isinstance(doubled, FunctionType)
+    doubled: Any = parallel_map(here.__wrapped__)
+    for each in (here, Methods.method, doubled):
+        decorated: Any = each
+        assert isinstance(decorated, FunctionType)
     assert load_function(dump_function(doubled.__wrapped__, doubled)) is here.__wrapped__
     assert loads(dumps(doubled)).options == doubled.options

@@ -187,11 +187,15 @@ def _prepare() -> None:
     import numpy
 
     with _preparing:
-        if _prepared:  # by another thread
+        if _is_prepared():  # by another thread
             return
         wrap_reducer(numpy.ndarray, _wrapper)
         housekeeper.register(_trim, _recent.clear)
         _prepared = True
+
+
+def _is_prepared() -> bool:
+    return _prepared
 
 
 def _wrapper(usual: Reduce) -> Reduce:

@@ -9,43 +9,43 @@ class that comes home from a worker never overwrites the class of its owner.
 from __future__ import annotations
 
 import functools
-import os
 import pickle
 import types
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 from cloudpickle import cloudpickle
 
+from procession.wire.classes import reduce_dynamic_class
 from procession.wire.code import Code, dispatched
 from procession.wire.importing import find, importable, resolves
 from procession.wire.kinds import class_of, is_a
 from procession.wire.pickling import Pickling, keep_small
 from procession.wire.references import resolve
-from procession.wire.spaces import set_class, set_function
-from procession.wire.tables import Table
+from procession.wire.singletons import Named, attribute_of, standard_stream, stream_name
+from procession.wire.spaces import set_function
+from procession.wire.tables import Table, refuse
 
 __all__ = ["ValuePickler", "dumps_by_value"]
-
-_Owner = tuple[str, int]
-
-_FAMILY = uuid4().hex
-_owners: WeakKeyDictionary[type, _Owner] = WeakKeyDictionary()
-"""Classes that were defined in another process, and in which."""
 
 _named: dict[tuple[str, str], Any] = {}
 
 
-def _me() -> _Owner:
-    return _FAMILY, os.getpid()  # asked each time: a forked child has our family, not our pid
-
-
 def dumps_by_value(
-    obj: Any, pickling: Pickling = "strict", buffers: list[Any] | None = None, code: bool = False
+    obj: Any,
+    pickling: Pickling = "strict",
+    buffers: list[Any] | None = None,
+    code: bool = False,
+    named: Named | None = None,
 ) -> bytes:
-    """Pickle with by-value reducers; `code` says that `obj` is a function to be run there.
+    """Pickle with by-value reducers.
+
+    Args:
+        obj: Anything.
+        pickling: See `procession.wire.pickling.dumps`.
+        buffers: See `procession.wire.pickling.dumps`.
+        code: Whether `obj` is a function to be run there.
+        named: Objects that go by name.
 
     Raises:
         Refused: At something that must not cross.
@@ -57,7 +57,9 @@ def dumps_by_value(
     callback = None if buffers is None else keep_small(large)
     VALUE.keep_in_step()
     pickler = ValuePickler(sink, callback, strict=pickling == "strict")
+    pickler.named = named or {}
     if code:
+        pickler.code.is_all = True
         pickler.code.accept([obj])
     pickler.dump(obj)
     if buffers is not None:
@@ -127,6 +129,7 @@ class ValuePickler(cloudpickle.Pickler):
     ) -> None:
         super().__init__(file, 5, buffer_callback)
         self.code = Code(strict)
+        self.named: Named = {}
 
     def dump(self, obj: Any) -> None:
         """Pickle an object. Called from here, its ``__reduce_ex__`` sees who asks."""
@@ -135,12 +138,16 @@ class ValuePickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         """Asked by the C pickler for every object that is no builtin atom or container."""
         cls = class_of(obj)
-        if cls in VALUE:  # seen before: neither a function nor a class
+        if self.named and id(obj) in self.named:
+            return attribute_of, self.named[id(obj)]
+        if VALUE.get(cls, refuse) is not refuse:  # seen before: neither a function nor a class
             return NotImplemented
         if cls is types.FunctionType:
             return self.reduce_function(obj)
         if issubclass(cls, type):
             return self.reduce_class(obj)
+        if self.code.takes_stream(obj):
+            return standard_stream, (stream_name(obj),)
         return NotImplemented
 
     def reduce_function(self, function: types.FunctionType) -> Any:
@@ -158,8 +165,7 @@ class ValuePickler(cloudpickle.Pickler):
         if self.code.is_named(cls):
             by_name = importable(cls.__module__) and resolves(cls)
             return NotImplemented if by_name else cloudpickle._class_reduce(cls)
-        make, args, state, *_ = cloudpickle._dynamic_class_reduce(cls)
-        return _make_class, (_owners.get(cls) or _me(), make, args), state, None, None, _set_class
+        return reduce_dynamic_class(cls)
 
 
 def _make_dispatch(module: str, registered: list[tuple[type, Any]]) -> Any:
@@ -180,18 +186,3 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
     made: Any = functools.cached_property(function)
     made.attrname = name
     return made
-
-
-def _make_class(owner: _Owner, make: Callable[..., type], args: tuple[Any, ...]) -> type:
-    """Find a class by its tracker id, or make its skeleton."""
-    known = args[-2] in cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
-    cls = make(*args)
-    if owner != _me() or not known:
-        _owners[cls] = owner
-    return cls
-
-
-def _set_class(cls: type, state: Any) -> None:
-    """Fill a class; our own is left as it is, whatever a worker did to its copy."""
-    if cls in _owners:
-        set_class(cls, state)

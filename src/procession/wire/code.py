@@ -5,6 +5,7 @@ Shared by the pickler that sends them and the search that explains why one canno
 
 from __future__ import annotations
 
+import copyreg
 import types
 from collections.abc import Iterable
 from typing import Any
@@ -12,15 +13,18 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from procession.wire.importing import importable, resolves
-from procession.wire.kinds import class_of
+from procession.wire.kinds import class_of, is_a
 from procession.wire.references import Reference, reference_to, why_not_by_value
 from procession.wire.refusals import Refused
+from procession.wire.singletons import stream_name
 
 __all__ = ["Code", "dispatched", "global_names", "used_globals"]
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not in C
 _SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
 _DEEPEST = 3
+_DEEPEST_HELD = 6
+_MOST_HELD = 2000
 
 
 class Code:
@@ -30,11 +34,15 @@ class Code:
         strict: Whether lambdas and what is defined inside functions are refused, unless they are
             part of code that goes by value anyway: a method that some decorator made, a helper
             that a ``__main__`` function calls, a field's default factory.
+
+    Attributes:
+        is_all: Whether all that is pickled is code, with what it uses.
     """
 
     def __init__(self, strict: bool) -> None:
         self._strict = strict
         self._accepted: set[int] = set()
+        self.is_all = False
 
     def reference(self, function: types.FunctionType) -> Reference | None:
         """The name a function goes by; `None` if it goes by value.
@@ -65,7 +73,12 @@ class Code:
             return True
         self._check(cls)
         self.accept([cls.__bases__, type(cls), cls.__dict__])
+        self._accept_all(cls.__dict__.values())
         return False
+
+    def takes_stream(self, obj: Any) -> bool:
+        """Whether `obj` is a standard stream that code uses: it goes by its name."""
+        return (self.is_all or id(obj) in self._accepted) and stream_name(obj) is not None
 
     def _check(self, obj: Any) -> None:
         if self._strict and id(obj) not in self._accepted:
@@ -79,8 +92,30 @@ class Code:
             # Not isinstance: a decorated function says that it is a function.
             if type(value) is types.FunctionType or issubclass(type(value), type):
                 self._accepted.add(id(value))
+            elif value is not None and stream_name(value) is not None:
+                self._accepted.add(id(value))
             elif depth < _DEEPEST:
                 self.accept(_parts(value), depth + 1)
+
+    def _accept_all(self, values: Iterable[Any]) -> None:
+        """Note the functions and classes of what a class holds: a decorator put it there.
+
+        attrs, for example, keeps a tuple of a class of its own, whose items hold validators.
+        """
+        waiting = [(value, 0) for value in values]
+        seen: set[int] = set()
+        for value, depth in waiting:
+            cls = class_of(value)
+            if len(seen) > _MOST_HELD:
+                return
+            if (cls.__module__ == "builtins" and cls is not tuple) or id(value) in seen:
+                continue
+            seen.add(id(value))
+            self.accept([cls])
+            held = _held(value)
+            self.accept(held)
+            if depth < _DEEPEST_HELD:
+                waiting += [(part, depth + 1) for part in held]
 
 
 def used_globals(function: types.FunctionType) -> dict[str, Any]:
@@ -121,6 +156,18 @@ def _parts(value: Any) -> Iterable[Any]:
     found = [_attribute(value, name) for name in ("__func__", "func", "default_factory")]
     wrapped = _attribute(value, "__wrapped__")
     return [part for part in (*found, wrapped) if part is not None]
+
+
+def _held(value: Any) -> list[Any]:
+    """The items and attributes of an object."""
+    iterate: Any = getattr(tuple, "__iter__")  # noqa: B009 - not what a subclass makes of it
+    found: list[Any] = list(iterate(value)) if is_a(value, tuple) else []
+    own = _attribute(value, "__dict__")
+    if type(own) is dict:
+        found += own.values()
+    slot_names: Any = getattr(copyreg, "_slotnames")  # noqa: B009 - not typed
+    names: list[str] = slot_names(class_of(value))
+    return found + [_attribute(value, name) for name in names]
 
 
 def _attribute(value: Any, name: str) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 from procession.wire.importing import importable, resolves
 from procession.wire.kinds import class_of, is_a
 from procession.wire.references import Reference, is_decorated, mangled, reference_to
+from procession.wire.singletons import Named
 
 __all__ = ["Watch", "watch"]
 
@@ -34,9 +35,10 @@ class _Changeable(Exception):
 class Watch:
     """What a pickled function was made of. Keeps all of it, so that no identity is used again."""
 
-    __slots__ = ("_cells", "_folder", "_functions", "_path", "_places")
+    __slots__ = ("_cells", "_folder", "_functions", "_named", "_path", "_places")
 
-    def __init__(self) -> None:
+    def __init__(self, named: Named | None = None) -> None:
+        self._named = named or {}
         self._path = list(sys.path)
         self._folder = os.getcwd() if "" in self._path else None
         self._places: list[_Place] = []
@@ -116,6 +118,9 @@ class Watch:
         """Look at a value that a function uses; what is in it is to be looked at as well."""
         if type(value) in _ATOMS or isinstance(value, (ModuleType, BuiltinFunctionType)):
             return []
+        if id(value) in self._named:
+            self._name((*self._named[id(value)], 0))
+            return []
         if class_of(value) is tuple:
             return list(value)
         if is_decorated(value):
@@ -140,16 +145,19 @@ def _contents(cell: CellType) -> Any:
         return _NOTHING
 
 
-def watch(function: Callable[..., Any], reference: Reference | None) -> Watch | None:
+def watch(
+    function: Callable[..., Any], reference: Reference | None, named: Named | None = None
+) -> Watch | None:
     """Watch what was just pickled for a function; `None` if nobody knows what it depends on.
 
     Args:
         function: The undecorated function.
         reference: The name it went by; `None` if it went by value.
+        named: Objects that it uses and that went by name.
     """
     if type(function) is not FunctionType:
         return None
-    made = Watch()
+    made = Watch(named)
     try:
         if reference is not None:
             made._name(reference)

@@ -91,6 +91,7 @@ def _explain(
 ) -> NotPicklable:
     search = Search(pickling == "strict")
     if where == "function":
+        search.code.is_all = True
         search.code.accept(obj for _, obj in roots)
     search.run(roots)
     findings = search.findings or [_unknown(error, search)]

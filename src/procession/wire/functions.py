@@ -31,6 +31,7 @@ from procession.wire.references import (
     why_not_by_value,
 )
 from procession.wire.refusals import Refusal
+from procession.wire.singletons import Named, named_instead
 
 __all__ = ["dump_function", "dump_watched", "load_function", "reduce_decorated"]
 
@@ -79,7 +80,12 @@ def dump_watched(
     reference = _reference(raw, decorated)
     path = tuple(entry or os.getcwd() for entry in sys.path)
     watch_of = watch(raw, reference)  # before it is pickled: what changes meanwhile is noticed
-    value = _where_defined(raw) if reference is not None else _dump_value(raw, pickling)
+    if reference is not None:
+        value: Any = _where_defined(raw)
+    else:
+        value, named = _dump_value(raw, pickling)
+        if named:
+            watch_of = watch(raw, None, named)
     payload = pickle.dumps((path, reference, value), 5)
     if watch_of is not None and not watch_of.holds():
         watch_of = None
@@ -159,29 +165,41 @@ def _place(defined: Any) -> str:
     return "a function of no file" if defined is None else f"{defined[0]}() at line {defined[1]}"
 
 
-def _dump_value(function: Any, pickling: Pickling) -> bytes:
+def _dump_value(function: Any, pickling: Pickling) -> tuple[bytes, Named]:
+    """A function by value, and what it uses that went by name."""
     if type(function) is not FunctionType:
-        return _explaining(function, pickling, lambda: dumps(function, pickling))
+        return _explaining(function, pickling, lambda: dumps(function, pickling)), {}
     refusal = why_not_by_value(function) if pickling == "strict" else None
     if refusal is not None:
         raise _nameless(function, refusal)
     from procession.wire.byvalue import dumps_by_value
 
-    return _explaining(function, pickling, lambda: dumps_by_value(function, pickling, code=True))
+    try:
+        return dumps_by_value(function, pickling, code=True), {}
+    except Exception as error:
+        failure = error
+    named = named_instead([("function", function)], pickling == "strict")
+    if not named:
+        raise _explained(failure, function, pickling) from failure
+    return _explaining(
+        function, pickling, lambda: dumps_by_value(function, pickling, code=True, named=named)
+    ), named
 
 
 def _explaining(function: Any, pickling: Pickling, dump: Callable[[], bytes]) -> bytes:
     try:
         return dump()
     except Exception as error:
-        from procession.wire.explain import explain
+        raise _explained(error, function, pickling) from error
 
-        name = getattr(function, "__qualname__", None) or type(function).__qualname__
-        short = name.rpartition("<locals>.")[2]
-        root = short if short.replace(".", "").isidentifier() else "function"
-        raise explain(
-            error, function, where="function", function=short, root=root, pickling=pickling
-        ) from error
+
+def _explained(error: Exception, function: Any, pickling: Pickling) -> NotPicklable:
+    from procession.wire.explain import explain
+
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    short = name.rpartition("<locals>.")[2]
+    root = short if short.replace(".", "").isidentifier() else "function"
+    return explain(error, function, where="function", function=short, root=root, pickling=pickling)
 
 
 def _nameless(function: FunctionType, refusal: Refusal) -> NotPicklable:

@@ -123,6 +123,8 @@ class Search:
             return () if self.code.reference(obj) else edges.parts_of_function(obj)
         if issubclass(cls, type):
             return () if self.code.is_named(obj) else edges.parts_of_class(obj)
+        if self.code.takes_stream(obj):
+            return ()
         registered = copyreg.dispatch_table.get(cls)
         if registered is None:
             self._refusals.check(cls)
