@@ -8,6 +8,7 @@ from typing import Any
 from procession.backends.base import Item
 from procession.engine.decoding import value_of
 from procession.engine.here import header_here, initialized, reply_here
+from procession.engine.interrupts import strikes
 from procession.engine.job import Call, make_job, packer, rules_of, single_job
 from procession.engine.plan import Settled
 from procession.engine.routing import Where, route
@@ -23,9 +24,9 @@ def settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
     """Settle a future with what `result` returns or raises."""
     try:
         value = result()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if strikes(error):
+            raise
         future.settle(None, error)
     else:
         future.settle(value)

@@ -8,6 +8,7 @@ from typing import Any
 
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.inline import Inline, Slice
+from procession.engine.interrupts import strikes
 from procession.engine.mapping import MapRun
 from procession.engine.plan import Settled
 from procession.engine.progress import Progress
@@ -71,6 +72,8 @@ class Collector:
         try:
             value = self._decode(settled, self._rules)
         except BaseException as error:
+            if strikes(error):
+                raise
             self._fail(index, error)
         else:
             if index == len(self._values):
@@ -258,6 +261,9 @@ class _Batches:
         try:
             return (self._decode(settled, self.run.plan.rules),)
         except BaseException as error:
+            if strikes(error):
+                self.close()
+                raise
             return _Raise(error)
 
     def close(self) -> None:

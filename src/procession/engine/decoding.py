@@ -6,6 +6,7 @@ from typing import Any
 
 from procession.backends.base import Item, Reply
 from procession.engine.blame import Rules
+from procession.engine.interrupts import strikes
 from procession.engine.plan import Settled
 from procession.errors import NotPicklable
 from procession.outcome import Outcome
@@ -66,16 +67,24 @@ def value_of(settled: Settled, rules: Rules) -> Any:
     try:
         return loads(reply.payload, reply.buffers)
     except (Exception, SystemExit) as broken:
+        if strikes(broken):
+            raise
         raise _unloadable(broken, item, rules, reply.payload) from broken
 
 
 def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
-    """The item's outcome, whatever came of it."""
+    """The item's outcome, whatever came of it.
+
+    Raises:
+        BaseException: What a signal handler has raised meanwhile.
+    """
     item, reply, _ = settled
     seconds = item.seconds + (reply.seconds if reply is not None else 0.0)
     try:
         value = value_of(settled, rules)
     except BaseException as error:
+        if strikes(error):
+            raise
         failure = error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None)
         return Outcome(item.index, item.value, None, failure, item.attempt, seconds)
     return Outcome(item.index, item.value, value, None, item.attempt, seconds)

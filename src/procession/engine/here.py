@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from procession.backends.base import Item, Reply
 from procession.decoration import kind
 from procession.engine.crossing import across, crossing
+from procession.engine.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker import state
 from procession.worker.run import Header, Settings, Style, call_with, exited
@@ -57,11 +58,16 @@ def _run_coroutine(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -
 
 def raised_here(error: BaseException, name: str) -> BaseException:
     """What the caller is told of an error of its own function `name`: an item ends no program."""
-    return exited(error, name) if isinstance(error, SystemExit) else error
+    ends = isinstance(error, (SystemExit, KeyboardInterrupt))
+    return exited(error, name, "in this process") if ends else error
 
 
 def reply_here(header: Header, item: Item) -> Reply:
-    """Run one item in this thread as a worker would; the reply holds the objects themselves."""
+    """Run one item in this thread as a worker would; the reply holds the objects themselves.
+
+    Raises:
+        BaseException: What a signal handler has raised. It is the caller's, not the item's.
+    """
     settings = header.settings
     worker = f"{os.getpid()}"
     task = state.CurrentTask(item.index, item.attempt, worker, settings.name)
@@ -70,10 +76,10 @@ def reply_here(header: Header, item: Item) -> Reply:
     try:
         state.enter(task)
         value, ok = _call(header, item), True
-    except (SystemExit, KeyboardInterrupt) as error:
-        value, ok = error if settings.exits else exited(error, settings.name), False
     except BaseException as error:
-        value, ok = error, False
+        if strikes(error):
+            raise
+        value, ok = error if settings.exits else raised_here(error, settings.name), False
     finally:
         state.leave(before)
     return Reply(item.index, ok, value, (), perf_counter() - begin, True)

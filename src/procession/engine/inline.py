@@ -12,6 +12,7 @@ from procession import forked
 from procession.backends.base import Item, Reply
 from procession.engine.alarm import Alarm, after
 from procession.engine.here import raised_here
+from procession.engine.interrupts import strikes
 from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
 from procession.engine.plan import Settled
@@ -175,7 +176,8 @@ class Inline:
         """Run some items here.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C. It is the caller's, never an item's.
+            BaseException: What a signal handler has raised, such as KeyboardInterrupt. It is the
+                caller's, never an item's.
         """
         start, taken = self._run.intake.take_here(1 if self._single else self._size)
         if not taken:
@@ -223,6 +225,8 @@ class Inline:
         try:
             item = self._run.plan.pack(start, values[0])
         except Exception as error:
+            if strikes(error):
+                raise
             self._run.intake.give_back(start + 1, values[1:])
             if self._run.record is not None:
                 self._run.record.packed(perf_counter() - begin, refused=1)
@@ -259,8 +263,8 @@ class Inline:
         while True:
             try:
                 return self._one(index, value)
-            except self._rules.retry_on:
-                if self._attempt > self._rules.retries:
+            except self._rules.retry_on as error:
+                if self._attempt > self._rules.retries or strikes(error):
                     raise
                 self._attempt += 1
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from procession.decoration import kind
 from procession.engine import calls
+from procession.engine.interrupts import strikes
 from procession.engine.job import Call
 from procession.profiling.switch import begin, switch
 
@@ -26,8 +27,9 @@ def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     future = calls.submit(call, args, kwargs)
     try:
         return future.result()
-    except KeyboardInterrupt:
-        future.cancel()
+    except BaseException as error:
+        if strikes(error):
+            future.cancel()
         raise
 
 

@@ -14,6 +14,7 @@ from procession.backends.base import Item, Job, Reply
 from procession.configuration import Options
 from procession.engine.blame import Rules
 from procession.engine.here import header_here, reply_here
+from procession.engine.interrupts import strikes
 from procession.engine.placement import Pace
 from procession.profiling.switch import switch, timing
 from procession.records import NamedTuple
@@ -241,6 +242,8 @@ def _dump_shared(
         shared = (call.prefix, args, kwargs)
         return dumps(shared if buffers is None else raw_beside(shared), pickling, buffers)
     except (Exception, SystemExit) as error:
+        if strikes(error):
+            raise
         from procession.wire.explain import explain_call
 
         item = () if style != "value" else (None,)
@@ -291,6 +294,8 @@ def packer(
             else:
                 blob = dumps(value, pickling)
         except (Exception, SystemExit) as error:  # of the value's own code
+            if strikes(error):
+                raise
             raise _refusal(error, call, style, value, args, kwargs) from None
         return Item(index, value, blob, buffers)
 

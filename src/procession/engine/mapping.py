@@ -16,6 +16,7 @@ from procession.engine.blame import judge, may_retry
 from procession.engine.feeding import Feeder
 from procession.engine.flight import Flight
 from procession.engine.intake import Intake
+from procession.engine.interrupts import strikes
 from procession.engine.plan import Plan, Settled, size_back, sizes
 from procession.engine.ready import Ready
 from procession.engine.source import Source
@@ -313,6 +314,8 @@ class MapRun:
             try:
                 items.append(self.plan.pack(index, value))
             except Exception as error:
+                if strikes(error):
+                    raise
                 refused.append(Settled(Item(index, value), None, error))
         size = sum([item.size for item in items])
         if self.plan.placement is not None:

@@ -21,6 +21,7 @@ from procession.engine.crossing import crossing
 from procession.engine.decoding import noted
 from procession.engine.here import raised_here
 from procession.engine.inline import HELP_AFTER, Inline
+from procession.engine.interrupts import strikes
 from procession.engine.job import Call, pace_of, packer, rules_of
 from procession.engine.mapping import MapRun
 from procession.engine.placement import Pace, Placement
@@ -122,7 +123,9 @@ class Opening:
         begin = perf_counter()
         try:
             item = packer(call, "value")(0, first)
-        except Exception:
+        except Exception as error:
+            if strikes(error):
+                raise
             return False
         self._placement().packed(1, perf_counter() - begin, item.size)
         return True

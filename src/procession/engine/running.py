@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from procession import forked
+from procession.engine.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker import state
 
@@ -102,15 +103,16 @@ class Running:
             task: The item with this index, for `current_task`.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C. It is the caller's, never an item's.
+            BaseException: What a signal handler has raised, such as KeyboardInterrupt. It is the
+                caller's, never an item's.
         """
         before = state.entered()
         try:
             state.enter(lambda: task(self.start + (self.taken or 1) - 1))
             loop(self)
-        except KeyboardInterrupt:
-            raise
         except BaseException as raised:
+            if strikes(raised):
+                raise
             self.error = raised
         finally:
             state.leave(before)

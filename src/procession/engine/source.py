@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from procession.engine.interrupts import strikes
+
 __all__ = ["Source"]
 
 _BUILTIN: tuple[type, ...] = (
@@ -89,7 +91,8 @@ class Source:
     def take(self, count: int) -> Sequence[Any]:
         """Take up to `count` items. Fewer means that the input has ended, or raised.
 
-        One thread at a time. What the input raises is kept in `error`: the items before it count.
+        One thread at a time. What the input raises is kept in `error`, whatever it is: the items
+        before it count.
         """
         if self._sliced is not None:
             sliced: Sequence[Any] = self._sliced[self.taken : self.taken + count]
@@ -99,7 +102,9 @@ class Source:
         values: list[Any] = []
         try:
             values.extend(islice(self._iterator, count))
-        except Exception as error:
+        except BaseException as error:
+            if strikes(error):
+                raise  # the caller's Ctrl-C, and not the input's: it ends the map
             self.error = error
             self.ended = True
         if len(values) < count:

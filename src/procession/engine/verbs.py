@@ -12,6 +12,7 @@ from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.here import header_here, initialized
 from procession.engine.inline import Inline
+from procession.engine.interrupts import strikes
 from procession.engine.job import Call, make_job, pace_of, packer, rules_of
 from procession.engine.mapping import MapRun
 from procession.engine.opening import Opening, opens_here
@@ -197,7 +198,9 @@ def map_async(
             ordered=False,
             notify=collector.notify,
         )
-    except Exception as error:
+    except BaseException as error:
+        if strikes(error):
+            raise
         future.settle(None, error)
         return future
     run.abandoned = False

@@ -344,11 +344,11 @@ def _exit(error: BaseException, settings: Settings) -> BaseException:
     return error if settings.exits else exited(error, settings.name)
 
 
-def exited(error: BaseException, function: str) -> TaskExited:
+def exited(error: BaseException, function: str, where: str = "in a worker") -> TaskExited:
     """What becomes of SystemExit and KeyboardInterrupt that an item raised."""
     what = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else "KeyboardInterrupt"
     wrapped = TaskExited(
-        f"{function}() raised {what} in a worker. An item cannot end the caller's program: return "
+        f"{function}() raised {what} {where}. An item cannot end the caller's program: return "
         "a value that says so, or raise an exception of your own.",
         code=error.code if isinstance(error, SystemExit) else None,
     )

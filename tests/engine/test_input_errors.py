@@ -1,0 +1,131 @@
+"""Input that raises, whatever it raises: what was computed before is given, then that, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import procession
+from procession import parallel, parallel_map
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pools() -> Iterator[None]:
+    """The pools end with the module's last test."""
+    yield
+    procession.shutdown()
+
+
+@parallel(workers=2)
+def plain(x: int) -> int:
+    """The plainest function."""
+    return x
+
+
+@parallel_map(workers=2)
+def mapped(x: int) -> int:
+    """The plainest function, mapped by a plain call."""
+    return x
+
+
+def rows(error: BaseException) -> Iterator[int]:
+    """Five items, and the error."""
+    yield from range(5)
+    raise error
+
+
+ERRORS = [
+    SystemExit("input is broken"),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    pytest.fail.Exception("failed"),
+    BaseException("bare"),
+    LookupError("plain"),
+]
+PLACES: dict[str, dict[str, Any]] = {
+    "auto": {},
+    "process": {"inline": False},
+    "loky": {"backend": "loky"},
+    "stdlib": {"backend": "stdlib"},
+    "thread": {"backend": "thread"},
+    "serial": {"backend": "serial"},
+    "inline": {"inline": True},
+}
+LISTS: dict[str, Callable[[Any, Any], Any]] = {
+    "map": lambda f, items: f.map(items),
+    "starmap": lambda f, items: f.starmap((item,) for item in items),
+    "map_async": lambda f, items: f.map_async(items).result(60),
+}
+LAZY = ["imap", "imap_unordered", "outcomes"]
+
+
+def at(place: str, **more: Any) -> Any:
+    """The function at a place."""
+    return plain.with_options(**PLACES[place], **more)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("verb", LISTS)
+def test_a_list_is_never_short(verb: str, place: str) -> None:
+    """`map` and its like raise what the input raised."""
+    for window in ({}, {"window": 1}):
+        for error in ERRORS:
+            with pytest.raises(type(error)) as caught:
+                LISTS[verb](at(place, **window), rows(error))
+            assert caught.value is error
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_plain_call(error: BaseException) -> None:
+    """A plain call of a `parallel_map` function does, too."""
+    with pytest.raises(type(error)):
+        mapped(rows(error))
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("verb", LAZY)
+def test_results_come_before_the_error(verb: str, place: str) -> None:
+    """All five results, then the error, and then the iterator is at its end."""
+    for window in ({}, {"window": 1}):
+        for error in ERRORS:
+            results = getattr(at(place, **window), verb)(rows(error))
+            seen: list[Any] = []
+            with pytest.raises(type(error)) as caught:
+                seen.extend(each.value if verb == "outcomes" else each for each in results)
+            assert caught.value is error
+            assert sorted(seen) == [0, 1, 2, 3, 4]
+            assert list(results) == []
+
+
+@pytest.mark.parametrize("error", ERRORS[-2:], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("place", PLACES)
+def test_in_a_coroutine(place: str, error: BaseException) -> None:
+    """`aimap` gives the results first, as well."""
+
+    async def consume() -> list[int]:
+        seen: list[int] = []
+        with pytest.raises(type(error)):
+            async for each in at(place).aimap(rows(error)):
+                seen += [each]
+        return seen
+
+    assert asyncio.run(consume()) == [0, 1, 2, 3, 4]
+
+
+class Refuses:
+    """Raises when it is iterated over at all."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise SystemExit("no input")
+
+
+@pytest.mark.parametrize("verb", [*LISTS, *LAZY])
+def test_input_that_cannot_be_begun(verb: str) -> None:
+    """What `iter` of the input raises is raised, too; `map_async` has it in its future."""
+    call = LISTS.get(verb) or (lambda f, items: list(getattr(f, verb)(items)))
+    for place in ("process", "serial"):
+        with pytest.raises(SystemExit, match="no input"):
+            call(at(place), Refuses()) if verb != "starmap" else at(place).starmap(Refuses())
