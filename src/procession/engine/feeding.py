@@ -25,6 +25,9 @@ class Feeder:
         self._thread = threading.Thread(
             target=context.run, args=(self._loop,), name="procession-feeder", daemon=True
         )
+
+    def start(self) -> None:
+        """Begin. The map must know of it by then, or it cannot poke it."""
         self._thread.start()
 
     def poke(self) -> None:

@@ -205,6 +205,7 @@ class MapRun:
         if not self.intake.source.inert and not self.closed:
             if self._feeder is None:
                 self._feeder = Feeder(self)
+                self._feeder.start()
             else:
                 self._feeder.poke()
         self.pump()
