@@ -31,20 +31,26 @@ def mapped(x: int) -> int:
     return x
 
 
-def rows(error: BaseException) -> Iterator[int]:
+class Bare(BaseException):
+    """An exception that is no `Exception`."""
+
+
+ERRORS: list[type[BaseException]] = [
+    SystemExit,
+    KeyboardInterrupt,
+    GeneratorExit,
+    pytest.fail.Exception,
+    Bare,
+    LookupError,
+]
+
+
+def rows(error: type[BaseException]) -> Iterator[int]:
     """Five items, and the error."""
     yield from range(5)
-    raise error
+    raise error("broken")
 
 
-ERRORS = [
-    SystemExit("input is broken"),
-    KeyboardInterrupt(),
-    GeneratorExit(),
-    pytest.fail.Exception("failed"),
-    BaseException("bare"),
-    LookupError("plain"),
-]
 PLACES: dict[str, dict[str, Any]] = {
     "auto": {},
     "process": {"inline": False},
@@ -73,15 +79,14 @@ def test_a_list_is_never_short(verb: str, place: str) -> None:
     """`map` and its like raise what the input raised."""
     for window in ({}, {"window": 1}):
         for error in ERRORS:
-            with pytest.raises(type(error)) as caught:
+            with pytest.raises(error, match="broken"):
                 LISTS[verb](at(place, **window), rows(error))
-            assert caught.value is error
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_a_plain_call(error: BaseException) -> None:
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_a_plain_call(error: type[BaseException]) -> None:
     """A plain call of a `parallel_map` function does, too."""
-    with pytest.raises(type(error)):
+    with pytest.raises(error, match="broken"):
         mapped(rows(error))
 
 
@@ -93,21 +98,20 @@ def test_results_come_before_the_error(verb: str, place: str) -> None:
         for error in ERRORS:
             results = getattr(at(place, **window), verb)(rows(error))
             seen: list[Any] = []
-            with pytest.raises(type(error)) as caught:
+            with pytest.raises(error, match="broken"):
                 seen.extend(each.value if verb == "outcomes" else each for each in results)
-            assert caught.value is error
             assert sorted(seen) == [0, 1, 2, 3, 4]
             assert list(results) == []
 
 
-@pytest.mark.parametrize("error", ERRORS[-2:], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", ERRORS[-2:], ids=lambda error: error.__name__)
 @pytest.mark.parametrize("place", PLACES)
-def test_in_a_coroutine(place: str, error: BaseException) -> None:
+def test_in_a_coroutine(place: str, error: type[BaseException]) -> None:
     """`aimap` gives the results first, as well."""
 
     async def consume() -> list[int]:
         seen: list[int] = []
-        with pytest.raises(type(error)):
+        with pytest.raises(error, match="broken"):
             async for each in at(place).aimap(rows(error)):
                 seen += [each]
         return seen
