@@ -6,14 +6,20 @@ import gc
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from procession import NotPicklable, parallel, shared
+import procession
+from procession import Future, NotPicklable, isolated, parallel, shared
 from procession.shared import broadcast
+from procession.wire.beside import raw_beside
+from procession.wire.kinds import is_a
+from procession.wire.noting import snapshots
 from procession.wire.pickling import dumps, loads
+from tests.support.waiting import wait_for_file
 
 BACKENDS = ["process", "loky", "stdlib"]
 
@@ -103,10 +109,11 @@ def test_freed_when_dropped() -> None:
     """Weakly referenced objects at once, others with the next look."""
     model, values = shared.put(Model()), shared.put([1, 2, 3])
     keys = {broadcast._puts[id(each)].key for each in (model, values)}
+    assert keys <= snapshots
     del model, values
     gc.collect()
     broadcast._sweep()
-    assert keys.isdisjoint(broadcast._by_key)
+    assert keys.isdisjoint(snapshots)
 
 
 def test_a_new_object_at_the_same_place_is_not_mistaken() -> None:
@@ -119,14 +126,120 @@ def test_a_new_object_at_the_same_place_is_not_mistaken() -> None:
         broadcast._sweep()
 
 
-def test_putting_twice_sends_once() -> None:
-    """The same object is put away a single time."""
-    values = [1, 2]
-    shared.put(values)
-    (entry,) = [each for each in broadcast._puts.values() if each.target() is values]
-    shared.put(values)
-    (again,) = [each for each in broadcast._puts.values() if each.target() is values]
-    assert again is entry
+KINDS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "list": (lambda: [0], lambda held: held[0]),
+    "dict": (lambda: {0: 0}, lambda held: held[0]),
+    "bytearray": (lambda: bytearray(200_000), lambda held: held[0]),
+    "array": (lambda: np.zeros(5), lambda held: held[0]),
+    "large array": (lambda: np.zeros(100_000), lambda held: held[0]),
+    "object": (Model, lambda held: held.weights[0]),
+    "array in a list": (lambda: [np.zeros(50_000)], lambda held: held[0][0]),
+    "object in a dict": (lambda: {"a": [Model()]}, lambda held: held["a"][0].weights[0]),
+}
+
+
+def set_first(held: Any, value: int) -> None:
+    """Change the first number in it, wherever that is."""
+    while not is_a(held, np.ndarray, bytearray):
+        inner: Any = held.weights if is_a(held, Model) else _first(held)
+        if is_a(inner, int):
+            break
+        held = inner
+    held[0] = value
+
+
+def _first(held: Any) -> Any:
+    return next(iter(held.values())) if is_a(held, dict) else held[0]
+
+
+def first_of(_: int, name: str, held: Any) -> float:
+    """What it finds in a snapshot."""
+    return float(KINDS[name][1](held))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", KINDS)
+def test_each_put_is_a_new_snapshot(backend: Any, name: str) -> None:
+    """Put again after a change, workers that had the old one get the new; without, they do not."""
+    held = KINDS[name][0]()
+    work = parallel(workers=2, inline=False, backend=backend, chunk=1)(first_of)
+    for value in (1, 2):
+        set_first(held, value)
+        assert shared.put(held) is held
+        set_first(held, 99)
+        assert set(work.map(range(6), name, held)) == {value}
+        assert work.submit(0, name, held).result() == value
+        assert work.starmap([(0, name, held)]) == [value]
+
+
+def test_each_put_is_a_new_snapshot_in_a_process_of_its_own() -> None:
+    """The same for isolated calls, and after the pools were shut down."""
+    held = [np.zeros(50_000)]
+    work = isolated(first_of)
+    for value in (1, 2, 3):
+        held[0][0] = value
+        shared.put(held)
+        assert work(0, "array in a list", held) == value
+        procession.shutdown()
+        assert set(work.map([0, 0], "array in a list", held)) == {value}
+
+
+def test_what_was_sent_before_gets_the_snapshot_of_then(tmp_path: Path) -> None:
+    """A call that waits for a worker keeps what it was sent, whatever is put meanwhile."""
+    work = parallel(workers=1, inline=False, backend="process")
+    go = tmp_path / "go"
+    both: list[Any] = [Model(), [np.zeros(50_000)]]
+    for held in both:
+        name = "object" if isinstance(held, Model) else "array in a list"
+        busy = work(wait_for_file).submit(go)
+        calls: list[Future[float]] = []
+        maps: list[Future[list[float]]] = []
+        for value in (1, 2, 3):
+            set_first(held, value)
+            shared.put(held)
+            calls.append(work(first_of).submit(0, name, held))
+            maps.append(work(first_of).map_async([0], name, held))
+        go.touch()
+        busy.result()
+        assert [call.result() for call in calls] == [1, 2, 3]
+        assert [call.result() for call in maps] == [[1], [2], [3]]
+        go.unlink()
+
+
+def test_a_snapshot_that_nobody_needs_is_given_back() -> None:
+    """Putting an object again and again keeps no older one, here or in the workers."""
+    model = Model()
+    work = parallel(workers=1, inline=False, backend="process")(first_of)
+    keys: list[object] = []
+    for value in range(5):
+        set_first(model, value)
+        shared.put(model)
+        keys.append(broadcast._puts[id(model)].key)
+        assert work.map([0], "object", model) == [value]
+    gc.collect()
+    assert [key for key in keys if key in snapshots] == keys[-1:]
+
+
+def test_within_another_it_is_as_it_is_now() -> None:
+    """What is put inside what is put holds the inner object as it is, not as it once was put."""
+    inner = shared.put([0])
+    outer: list[Any] = [inner, shared.put(Model())]
+    inner[0] = 5
+    outer[1].weights[0] = 6
+    shared.put(outer)
+    there = loads(dumps(raw_beside(outer)))
+    assert there[0] == [5]
+    assert there[1].weights[0] == 6
+
+
+def test_here_it_is_a_snapshot_too() -> None:
+    """Whoever loads it in the process where it was put finds what was put."""
+    held = shared.put(np.zeros(5))
+    sent = dumps([held])
+    held[0] = 9
+    one, other = loads(sent)[0], loads(sent)[0]
+    assert one is other
+    assert one.tolist() == [0, 0, 0, 0, 0]
 
 
 def test_unpicklable_objects_say_where() -> None:

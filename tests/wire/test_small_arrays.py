@@ -127,8 +127,7 @@ def test_whole_numbers_without_dimensions_cross_in_every_place(backend: Any) -> 
     work = parallel(backend=backend, workers=1, inline=False)(arrived)
     for there, common, seen in (work.map([item], number)[0], work.submit(item, number).result()):
         assert (there["number"], there["short"][0], common) == (10**12, -3, 10**12)
-        assert there["number"].shape == ()
-        assert there["number"].dtype == number.dtype
+        assert (there["number"].shape, there["number"].dtype) == ((), number.dtype)
         assert there["masked"][0].filled().tolist() == [1, 99]
         assert seen == repr((item, number))
 

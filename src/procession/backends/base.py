@@ -33,6 +33,7 @@ class Job:
         timeout: Seconds one item may run, or `None`.
         memory_limit: Bytes of private memory one item may take, or `None`.
         call: Runs one item in this process, for backends that share it (thread, serial).
+        keeps: What the header refers to by its address (`procession.wire.noting`).
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class Job:
         "_header",
         "buffers",
         "call",
+        "keeps",
         "key",
         "memory_limit",
         "name",
@@ -55,6 +57,7 @@ class Job:
         timeout: float | None = None,
         memory_limit: int | None = None,
         call: Any = None,
+        keeps: Sequence[object] = (),
     ) -> None:
         self.key = key
         self.name = name
@@ -63,6 +66,7 @@ class Job:
         self.timeout = timeout
         self.memory_limit = memory_limit
         self.call = call
+        self.keeps = keeps
 
     @property
     def header(self) -> bytes:
@@ -87,6 +91,8 @@ class Item:
         seconds: Spent running in attempts that failed.
         starts: How often its worker died before it had started.
         failed: Why it is run again, or `None`.
+        keeps: What the blob refers to by its address (`procession.wire.noting`); not set at all
+            where there is nothing.
     """
 
     __slots__ = (
@@ -95,6 +101,7 @@ class Item:
         "buffers",
         "failed",
         "index",
+        "keeps",
         "seconds",
         "size",
         "starts",
@@ -117,6 +124,7 @@ class Item:
         if buffers:
             self.size += getattr(buffers, "size", 0)
         self.attempt = attempt
+        self.keeps: Sequence[object]
         self.seconds = 0.0
         self.starts = 0
         self.failed: BaseException | None = None

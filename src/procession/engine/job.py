@@ -18,8 +18,16 @@ from procession.engine.interrupts import strikes
 from procession.engine.placement import Pace
 from procession.profiling.switch import switch, timing
 from procession.records import NamedTuple
-from procession.wire.beside import ATOMS, Broadcast, dump_beside, is_atom, raw_beside
+from procession.wire.beside import (
+    ATOMS,
+    Broadcast,
+    dump_beside,
+    is_atom,
+    raw_beside,
+    stand_ins,
+)
 from procession.wire.constancy import Watch
+from procession.wire.noting import noted, snapshots
 from procession.wire.pickling import dumps
 from procession.wire.segments import AVAILABLE
 from procession.worker.interpreter import differing, separate
@@ -119,10 +127,13 @@ def make_job(
 
     buffers: list[Any] = []
     interpreter = differing()
-    function = dump_function(call.function, call.decorated, options.pickling)
-    shared = _dump_shared(
-        call, style, args, kwargs or {}, buffers if out_of_band and AVAILABLE else None
-    )
+
+    def dump() -> tuple[bytes, bytes]:
+        function = dump_function(call.function, call.decorated, options.pickling)
+        beside = buffers if out_of_band and AVAILABLE else None
+        return function, _dump_shared(call, style, args, kwargs or {}, beside)
+
+    (function, shared), keeps = noted(dump)
 
     def pack() -> bytes:
         out = outgoing(options.pickling) if options.forward_logs else None
@@ -139,7 +150,7 @@ def make_job(
         )
         return pack_header(function, shared, settings)
 
-    job = _new_job(call, lambda: context.run(pack), Broadcast(buffers) if buffers else ())
+    job = _new_job(call, lambda: context.run(pack), Broadcast(buffers) if buffers else (), keeps)
     if args or kwargs or call.prefix:
         # What was pickled by its address must be kept until the last worker has opened it.
         job.call = partial(reply_here, header_here(call, style, args, kwargs or {}))
@@ -188,7 +199,9 @@ def single_job(call: Call) -> Job:
         return kept.job
     from procession.wire.functions import dump_watched
 
-    function, watch = dump_watched(call.function, decorated, options.pickling)
+    (function, watch), keeps = noted(
+        lambda: dump_watched(call.function, decorated, options.pickling)
+    )
     out = outgoing(options.pickling) if options.forward_logs else None
     if (
         kept is not None
@@ -210,13 +223,18 @@ def single_job(call: Call) -> Job:
         timed=timed,
         interpreter=interpreter,
     )
-    job = _new_job(call, lambda: pack_header(function, _NOTHING_SHARED, settings))
+    job = _new_job(call, lambda: pack_header(function, _NOTHING_SHARED, settings), keeps=keeps)
     if decorated is not None and watch is not None:
         decorated._self_kept = _Kept(call.function, options, watch, interpreter, out, timed, job)
     return job
 
 
-def _new_job(call: Call, header: Callable[[], bytes] = bytes, buffers: Sequence[Any] = ()) -> Job:
+def _new_job(
+    call: Call,
+    header: Callable[[], bytes] = bytes,
+    buffers: Sequence[Any] = (),
+    keeps: Sequence[object] = (),
+) -> Job:
     options = call.options
     return Job(
         next(_keys),
@@ -225,6 +243,7 @@ def _new_job(call: Call, header: Callable[[], bytes] = bytes, buffers: Sequence[
         buffers,
         timeout=options.timeout,
         memory_limit=options.memory_limit,
+        keeps=keeps,
     )
 
 
@@ -240,7 +259,8 @@ def _dump_shared(
         return _NOTHING_SHARED
     try:
         shared = (call.prefix, args, kwargs)
-        return dumps(shared if buffers is None else raw_beside(shared), pickling, buffers)
+        beside = buffers is not None or bool(stand_ins)
+        return dumps(raw_beside(shared) if beside else shared, pickling, buffers)
     except (Exception, SystemExit) as error:
         if strikes(error):
             raise
@@ -281,14 +301,23 @@ def packer(
     pickling = call.options.pickling
     private = call.options.retries > 0  # another attempt must find what the first one was given
 
+    def dump(value: Any) -> tuple[bytes, Sequence[Any]]:
+        """With what was put in it."""
+        if out_of_band:
+            return dump_beside(value, pickling, private=private)
+        return dumps(raw_beside(value) if stand_ins else value, pickling), ()
+
     def pack(index: int, value: Any) -> Item:
         if style != "call" and is_atom(value):
             return Item(index, value, value)
         buffers: Sequence[Any] = ()
+        keeps: Sequence[object] = ()
         try:
             # Numbers alone need none of what follows, which takes longer than their call.
             if style == "call" and not value[1] and ATOMS.issuperset(map(type, value[0])):
                 blob = pickle.dumps(value, 5)
+            elif snapshots:
+                (blob, buffers), keeps = noted(partial(dump, value))
             elif out_of_band:
                 blob, buffers = dump_beside(value, pickling, private=private)
             else:
@@ -297,7 +326,10 @@ def packer(
             if strikes(error):
                 raise
             raise _refusal(error, call, style, value, args, kwargs) from None
-        return Item(index, value, blob, buffers)
+        item = Item(index, value, blob, buffers)
+        if keeps:
+            item.keeps = keeps
+        return item
 
     return pack
 

@@ -1,8 +1,11 @@
 """Objects that are sent once per worker, however many items use them.
 
 `put` pickles an object into a segment of shared memory and remembers the object itself. Wherever
-the pickler meets it then, it writes down where the segment is; a worker that reads this loads the
+the pickler meets it then, it writes down where the segment is; a process that reads this loads the
 object the first time and keeps it. Large buffers inside are mapped, not copied.
+
+An object that is put again has a second snapshot. What was sent before holds on to the first one
+(see `procession.wire.noting`) until it has arrived.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ from pickle import PickleBuffer
 from typing import Any, TypeVar
 
 from procession import forked
-from procession.shared import handles
-from procession.system.pristine import time
+from procession.system.pristine import threading, time
 from procession.wire.beside import raw_beside, stand_ins
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
+from procession.wire.noting import note_sent, snapshots
 from procession.wire.parcel import Parcel, unpack
 from procession.wire.pickling import dumps, loads
 from procession.wire.segments import AVAILABLE, Placed, segments
@@ -32,7 +35,8 @@ __all__ = ["put"]
 
 T = TypeVar("T")
 Reduce = Callable[[Any], Any]
-_Key = tuple[int, int]
+_Key = tuple[int, bytes, int]
+"""Process, its mark (numbers of processes are used again), and a serial number."""
 
 _PAGE = 4096
 """The pickle fills the first page, so that no write to a buffer parts a worker from the sender's
@@ -44,30 +48,32 @@ _BUILTIN = frozenset({list, dict, tuple, str, bytes, bytearray, set, frozenset})
 
 
 class _Put:
-    """An object that was put: where it lies, and the object itself."""
+    """A snapshot: where it lies, and the object that it was taken of."""
 
     __slots__ = ("__weakref__", "key", "lies", "object", "reference")
 
     def __init__(self, obj: Any) -> None:
-        self.key = (os.getpid(), next(_serials))
-        self.lies: Placed | Parcel | None = _lay_down(obj)
+        self.key = (os.getpid(), _mark(), next(_serials))
         self.object: Any = None
         self.reference: Any = None
+        self.lies: Placed | Parcel = _lay_down(obj)
+        snapshots.add(self.key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        handles.note_sent(self)
+        note_sent(self)
         lies = self.lies
-        return _fetch, (self.key, lies.ticket if isinstance(lies, Parcel) else tuple(lies or ()))
+        return _fetch, (self.key, lies.ticket if isinstance(lies, Parcel) else tuple(lies))
 
     def target(self) -> Any:
         """The object, or `None` if it is gone."""
         return self.object if self.reference is None else self.reference()
 
-    def drop(self) -> None:
-        """The object is gone: tell the workers, and let the memory go."""
-        if isinstance(self.lies, Placed):
-            self.lies.drop()
-        self.lies = self.reference = self.object = None
+    def __del__(self) -> None:
+        # Neither the object nor anything that was sent needs it. Runs amid anything: takes no lock.
+        snapshots.discard(self.key)
+        lies = getattr(self, "lies", None)
+        if isinstance(lies, Placed):
+            lies.drop()  # tells whoever keeps it; the memory goes with `lies`
 
 
 class _Held:
@@ -84,9 +90,24 @@ class _Held:
 _lock = forked.rlock()
 _serials = count()
 _puts: dict[int, _Put] = {}
-_by_key: weakref.WeakValueDictionary[_Key, _Put] = weakref.WeakValueDictionary()
 _held: dict[_Key, _Held] = {}
 _wrapped: set[type] = set()
+_marks: list[bytes] = []
+
+
+class _Laying(threading.local):
+    """Whether this thread takes a snapshot, which holds all as it is now, not as it was put."""
+
+    now = False
+
+
+_laying = _Laying()
+
+
+def _mark() -> bytes:
+    if not _marks:
+        _marks.append(os.urandom(8))
+    return _marks[0]
 
 
 def put(obj: T) -> T:
@@ -97,9 +118,10 @@ def put(obj: T) -> T:
 
     Returns the object itself, to be used as ever, and passed as an argument or inside one. Each
     worker gets a copy of the object as it was when it was put: later changes are not seen, and what
-    one worker does to its copy stays in that worker, for all items that run there. Large buffers
-    inside (arrays, data frames) are mapped from memory that all workers share, and copied only
-    where a worker writes to them.
+    one worker does to its copy stays in that worker, for all items that run there. After a change,
+    put it again: calls made from then on are sent a new snapshot, while those made before still get
+    the old one. Large buffers inside (arrays, data frames) are mapped from memory that all workers
+    share, and copied only where a worker writes to them.
 
     The shared copy goes when the object is dropped here: at once, or within seconds for objects
     that cannot be referenced weakly (lists, dicts, tuples, strings). Workers let go of theirs when
@@ -114,22 +136,22 @@ def put(obj: T) -> T:
     _sweep()
     if isinstance(obj, _AS_THEY_ARE):
         return obj  # travels by name, or in a few bytes
+    entry = _Put(obj)
     with _lock:
-        known = _puts.get(id(obj))
-        if known is None or known.target() is not obj:
-            _register(obj)
+        _register(obj, entry)
     return obj
 
 
-def _register(obj: Any) -> None:
-    entry = _Put(obj)
+def _register(obj: Any, entry: _Put) -> None:
     key = id(obj)
+    superseded = _puts.get(key)
+    if superseded is not None:
+        superseded.object = None
     try:
-        entry.reference = weakref.ref(obj, lambda _: _dropped(key, entry))
+        entry.reference = weakref.ref(obj, lambda reference: _dropped(key, reference))
     except TypeError:
         entry.object = obj  # until `_sweep` finds that nobody else has it
     _puts[key] = entry
-    _by_key[entry.key] = entry
     if type(obj) in _BUILTIN:
         stand_ins[key] = entry
     elif type(obj) not in _wrapped:
@@ -145,8 +167,9 @@ def _class_of(obj: object) -> type:
 
 def _lay_down(obj: Any) -> Placed | Parcel:
     buffers: list[Any] = []
+    before, _laying.now = _laying.now, True
     try:
-        blob = dumps(raw_beside(obj), "strict", buffers)
+        blob = dumps(raw_beside(obj, {}), "strict", buffers)
         if AVAILABLE:
             first = PickleBuffer(blob.ljust(_PAGE, b"\0"))
             placed = segments.place([first, *buffers], private=True)
@@ -159,12 +182,14 @@ def _lay_down(obj: Any) -> Placed | Parcel:
         raise explain(
             error, obj, where="argument", function="shared.put", root="obj", pickling="strict"
         ) from error
+    finally:
+        _laying.now = before
 
 
 def _wrapper(usual: Reduce) -> Reduce:
     def reduce(obj: Any) -> Any:
         entry = _puts.get(id(obj))
-        if entry is None or entry.target() is not obj:
+        if entry is None or _laying.now or entry.target() is not obj:
             return usual(obj)
         return entry.__reduce__()
 
@@ -174,13 +199,16 @@ def _wrapper(usual: Reduce) -> Reduce:
 # -- the end of an object ----------------------------------------------------------------------
 
 
-def _dropped(key: int, entry: _Put) -> None:
+def _dropped(key: int, reference: Any) -> None:
     """The object is gone. Runs amid anything: takes no lock."""
-    if _puts.get(key) is entry:
-        _puts.pop(key, None)
-        stand_ins.pop(key, None)
-    if entry.key[0] == os.getpid():
-        entry.drop()
+    entry = _puts.get(key)
+    if entry is not None and entry.reference is reference:
+        _forget(key)
+
+
+def _forget(key: int) -> None:
+    stand_ins.pop(key, None)
+    _puts.pop(key, None)
 
 
 def _references(entry: _Put) -> int:
@@ -189,6 +217,7 @@ def _references(entry: _Put) -> int:
 
 def _alone() -> int:
     entry = _Put.__new__(_Put)
+    entry.key = (0, b"", 0)
     entry.object = object()
     return _references(entry)
 
@@ -204,29 +233,25 @@ def _sweep() -> bool:
         if entry.reference is not None:
             continue
         if _references(entry) <= _ALONE:
-            _dropped(key, entry)
+            _forget(key)
         else:
             left = True
     return left
 
 
-# -- the worker's side -------------------------------------------------------------------------
+# -- the receiver's side -----------------------------------------------------------------------
 
 
 def _fetch(key: _Key, lies: Any) -> Any:
-    """The object of a reference: the original where it was put, else a copy per process."""
-    if key[0] == os.getpid():
-        entry = _by_key.get(key)
-        target = None if entry is None else entry.target()
-        if target is not None:
-            return target
-    with _lock:
-        held = _held.get(key)
-        if held is None:
-            held = _held[key] = _load(lies)
-            housekeeper.arm()
-        held.since = time.monotonic()
-        return held.object
+    """The copy that this process has of a snapshot, for all that refers to it here."""
+    held = _held.get(key)
+    if held is None:
+        loaded = _load(lies)  # under no lock: it runs the object's own code
+        with _lock:
+            held = _held.setdefault(key, loaded)
+        housekeeper.arm()
+    held.since = time.monotonic()
+    return held.object
 
 
 def _load(lies: Any) -> _Held:
@@ -250,11 +275,13 @@ def _trim() -> bool:
 
 def _renew() -> None:
     """In a forked child: what was put is the parent's."""
+    _marks.clear()
     _puts.clear()
     stand_ins.clear()
+    snapshots.clear()
     _held.clear()
 
 
-housekeeper.register(_sweep, _sweep)
-housekeeper.register(_trim, lambda: None)
+housekeeper.register(_trim, _trim)
+housekeeper.register(_sweep, _sweep)  # looks first when all is given back
 forked.renew_in_child(_renew)

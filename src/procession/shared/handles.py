@@ -19,7 +19,7 @@ import sys
 
 from procession.errors import ProcessionError
 from procession.records import NamedTuple
-from procession.system.pristine import threading
+from procession.wire.noting import note_sent, noted
 from procession.wire.pickling import dumps
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
 NAMELESS = sys.platform == "linux" and hasattr(os, "memfd_create")
 """Whether files without a name can be opened again by other processes."""
 
-_sent = threading.local()
 _ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
 
 
@@ -116,24 +115,11 @@ def reopen(where: Address, flags: int) -> int:
     return fd
 
 
-def note_sent(sender: object) -> None:
-    """Called by what is pickled as an address; see `dumps_and_sent`."""
-    collected: list[object] | None = getattr(_sent, "collected", None)
-    if collected is not None:
-        collected.append(sender)
-
-
 def dumps_and_sent(value: object) -> tuple[bytes, list[object]]:
     """Pickle `value`; returns also what was pickled as an address, to be kept open."""
     if type(value) in _ATOMS:
         return dumps(value), []
-    before = getattr(_sent, "collected", None)
-    sent: list[object] = []
-    _sent.collected = sent
-    try:
-        return dumps(value), sent
-    finally:
-        _sent.collected = before
+    return noted(lambda: dumps(value))
 
 
 def _is(found: os.stat_result, where: Address) -> bool:

@@ -85,27 +85,32 @@ def is_atom(value: Any) -> bool:
     return kind in ATOMS and (kind is not int or -_LARGE_INT < value < _LARGE_INT)
 
 
-def raw_beside(value: Any) -> Any:
-    """The value, with each large `bytes` and `bytearray` that is an argument to go beside."""
-    if type(value) not in _LOOKED_AT and not stand_ins:
+def raw_beside(value: Any, others: dict[int, Any] = stand_ins) -> Any:
+    """The value, with each large `bytes` and `bytearray` that is an argument to go beside.
+
+    Args:
+        value: Anything.
+        others: What goes into the pickle instead of other objects.
+    """
+    if type(value) not in _LOOKED_AT and not others:
         return value
     found: dict[int, Any] = {}
-    _find((value,), 3, found)
+    _find((value,), 3, found, others)
     return _exchange(value, 2, found) if found else value
 
 
-def _find(values: Iterable[Any], depth: int, found: dict[int, Any]) -> None:
+def _find(values: Iterable[Any], depth: int, found: dict[int, Any], others: dict[int, Any]) -> None:
     for value in values:
         kind = _type(value)
         if kind in ATOMS:
             continue
-        if stand_ins and id(value) in stand_ins:
-            found[id(value)] = stand_ins[id(value)]
+        if others and id(value) in others:
+            found[id(value)] = others[id(value)]
         elif kind is bytes or kind is bytearray:
             if len(value) >= LARGE:
                 found[id(value)] = _Raw(value)
         elif depth > 1 and (kind is tuple or kind is dict) and 0 < len(value) <= _MOST_ARGUMENTS:
-            _find(value.values() if kind is dict else value, depth - 1, found)
+            _find(value.values() if kind is dict else value, depth - 1, found, others)
 
 
 def _exchange(value: Any, depth: int, found: dict[int, Any]) -> Any:
