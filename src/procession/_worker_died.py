@@ -10,7 +10,7 @@ else:
     except RuntimeError:  # the program ends, too late for that module's exit handler
         from concurrent.futures import BrokenExecutor as BrokenProcessPool
 
-from procession.errors import ProcessionError
+from procession._error_root import ProcessionError
 
 
 class WorkerDied(ProcessionError, BrokenProcessPool):

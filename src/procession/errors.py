@@ -18,6 +18,8 @@ Every class pickles, with its attributes and notes.
 import pickle
 from typing import TYPE_CHECKING, Any, Literal
 
+from procession._error_root import ProcessionError
+
 if TYPE_CHECKING:
     from procession._worker_died import WorkerDied as WorkerDied
 
@@ -36,21 +38,6 @@ __all__ = [
 ]
 
 Where = Literal["argument", "function", "result", "exception"]
-
-
-def _rebuild(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
-    """Make an error again without calling its constructor, whatever that asks for."""
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
-class ProcessionError(Exception):
-    """Base of every error that Procession raises itself."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
 
 
 class OptionError(ProcessionError, ValueError):

@@ -16,7 +16,7 @@ from procession.profiling.recording import SLOWEST, CallRecord, Slow
 from procession.system.pristine import perf_counter
 
 if TYPE_CHECKING:
-    from procession.profiling.profiles import Profile
+    from procession.profiling.recorded import Recorded
 
 __all__ = ["Figures", "Stretch"]
 
@@ -81,7 +81,7 @@ class Stretch:
 class Figures:
     """All figures of a profile, as of now."""
 
-    def __init__(self, profile: Profile, cpus: int | None = None) -> None:
+    def __init__(self, profile: Recorded, cpus: int | None = None) -> None:
         now = perf_counter()
         self.calls = calls = profile.calls
         self.cpus = usable_cpus() if cpus is None else cpus

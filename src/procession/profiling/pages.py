@@ -15,7 +15,7 @@ from procession.profiling.summary import heading, nothing, seconds, speedup, tab
 from procession.profiling.tracks import coarser
 
 if TYPE_CHECKING:
-    from procession.profiling.profiles import Profile
+    from procession.profiling.recorded import Recorded
 
 __all__ = ["page"]
 
@@ -40,7 +40,7 @@ svg text { fill: currentColor; }
 """
 
 
-def page(profile: Profile) -> str:
+def page(profile: Recorded) -> str:
     """The profile as a page."""
     figures = Figures(profile)
     at = datetime.fromtimestamp(profile.at).astimezone()

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from procession import forked
+from procession.profiling.recorded import Recorded
 from procession.profiling.switch import switch
 from procession.system.pristine import perf_counter, time
-
-if TYPE_CHECKING:
-    from procession.profiling.recording import CallRecord
 
 __all__ = ["Profile", "profile"]
 
 
-class Profile:
+class Profile(Recorded):
     """What the calls cost that are made while it is open. Made by `procession.profile`.
 
     It records every map and every single call (`submit`, `background`, `isolated`, `Pool`) that
@@ -26,13 +22,8 @@ class Profile:
     """
 
     def __init__(self) -> None:
-        self._lock = forked.lock()
-        self._calls: list[CallRecord] = []
-        self._starts: dict[int, tuple[float, float]] = {}
+        super().__init__()
         self._entered = False
-        self.began = perf_counter()
-        self.at = time.time()
-        self.ended: float | None = None
 
     def __enter__(self) -> Profile:
         if self._entered:
@@ -92,34 +83,6 @@ class Profile:
                 "Perfetto and Chrome)."
             )
         Path(path).write_text(text, encoding="utf-8")
-
-    # -- for the recording, and for what shows it --------------------------------------------------
-
-    def add_call(self, record: CallRecord) -> None:
-        """A call has begun."""
-        with self._lock:
-            self._calls.append(record)
-
-    def add_start(self, pid: int, began: float, ended: float) -> None:
-        """A worker has started."""
-        with self._lock:
-            self._starts[pid] = (began, ended)
-
-    @property
-    def calls(self) -> list[CallRecord]:
-        """What was recorded of each call, in the order in which they began."""
-        with self._lock:
-            return list(self._calls)
-
-    @property
-    def starts(self) -> dict[int, tuple[float, float]]:
-        """When each worker that started meanwhile began and ended to do so, by process id."""
-        with self._lock:
-            found = dict(self._starts)
-        for call in self.calls:
-            for pid, start in call.starts.copy().items():
-                found.setdefault(pid, start)
-        return found
 
 
 def profile() -> Profile:

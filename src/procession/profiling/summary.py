@@ -9,7 +9,7 @@ from procession.profiling.advice import bound, losses, remarks
 from procession.profiling.figures import Figures
 
 if TYPE_CHECKING:
-    from procession.profiling.profiles import Profile
+    from procession.profiling.recorded import Recorded
 
 __all__ = ["heading", "size", "summary", "tables"]
 
@@ -19,7 +19,7 @@ _SHOWN = 5
 Table = tuple[str, list[list[str]]]
 
 
-def summary(profile: Profile) -> str:
+def summary(profile: Recorded) -> str:
     """The whole summary."""
     figures = Figures(profile)
     if not figures.calls:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from threading import current_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from procession import forked
 from procession.system.pristine import perf_counter
@@ -18,10 +18,23 @@ from procession.worker.state import in_worker
 if TYPE_CHECKING:
     from procession.backends.base import Reply
     from procession.engine.traffic import Traffic
-    from procession.profiling.profiles import Profile
     from procession.profiling.recording import CallRecord
 
 __all__ = ["begin", "switch", "timing"]
+
+
+class Observer(Protocol):
+    """Who is told of calls, and of workers that start: a profile."""
+
+    began: float
+
+    def add_call(self, record: CallRecord) -> None:
+        """A call has begun."""
+        ...
+
+    def add_start(self, pid: int, began: float, ended: float) -> None:
+        """A worker has started."""
+        ...
 
 
 class Switch:
@@ -34,15 +47,15 @@ class Switch:
     __slots__ = ("_lock", "open")
 
     def __init__(self) -> None:
-        self.open: tuple[Profile, ...] = ()
+        self.open: tuple[Observer, ...] = ()
         self._lock = forked.lock()
 
-    def add(self, profile: Profile) -> None:
+    def add(self, profile: Observer) -> None:
         """Have a profile told of every call from now on."""
         with self._lock:
             self.open = (*self.open, profile)
 
-    def remove(self, profile: Profile) -> None:
+    def remove(self, profile: Observer) -> None:
         """Tell a profile of no further call."""
         with self._lock:
             self.open = tuple(each for each in self.open if each is not profile)

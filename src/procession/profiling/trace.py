@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from procession.profiling.figures import Figures
 
 if TYPE_CHECKING:
-    from procession.profiling.profiles import Profile
+    from procession.profiling.recorded import Recorded
     from procession.profiling.recording import CallRecord
     from procession.profiling.tracks import Block
 
@@ -22,7 +22,7 @@ __all__ = ["trace"]
 Event = dict[str, Any]
 
 
-def trace(profile: Profile) -> str:
+def trace(profile: Recorded) -> str:
     """The profile as JSON text."""
     figures = Figures(profile)
     began = profile.began

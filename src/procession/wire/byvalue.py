@@ -20,8 +20,8 @@ from procession.wire.classes import reduce_dynamic_class
 from procession.wire.code import Code, dispatched
 from procession.wire.importing import find, importable, resolves
 from procession.wire.kinds import class_of, is_a
-from procession.wire.pickling import Pickling, keep_small
 from procession.wire.references import resolve
+from procession.wire.settings import Pickling, keep_small
 from procession.wire.singletons import Named, attribute_of, standard_stream, stream_name
 from procession.wire.spaces import set_function
 from procession.wire.tables import Table, refuse

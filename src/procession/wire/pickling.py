@@ -12,19 +12,13 @@ import copyreg
 import pickle
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 from procession.wire.importing import unimportable_marks
+from procession.wire.settings import LARGE, Pickling, keep_small
 from procession.wire.tables import PLAIN, ByValue
 
 __all__ = ["LARGE", "Pickling", "dumps", "loads"]
-
-Pickling = Literal["strict", "by-value"]
-
-LARGE = 128 * 1024
-"""Buffers of this many bytes and more leave the pickle, if the caller takes them. Measured with one
-array, pickled, sent to another process and rebuilt there, through a socket and through a segment:
-149 and 181 µs at 128 KiB, 813 and 268 µs at 256 KiB, 2.9 and 0.6 ms at 1 MiB."""
 
 _FRAME = 2 * 64 * 1024 + 4096
 """The C pickler closes a frame at 64 KiB. What it writes beyond this size is one large payload."""
@@ -52,19 +46,6 @@ class _Pickler:
 
 _idle: list[_Pickler] = []
 _idle_with_buffers: list[_Pickler] = []
-
-
-def keep_small(large: list[Any]) -> Callable[[pickle.PickleBuffer], bool]:
-    """A ``buffer_callback`` that takes large buffers out of the pickle, into `large`."""
-
-    def keep(buffer: pickle.PickleBuffer) -> bool:
-        with memoryview(buffer) as view:
-            if view.nbytes < LARGE or not view.contiguous:
-                return True
-        large.append(buffer)
-        return False
-
-    return keep
 
 
 def dumps(obj: Any, pickling: Pickling = "strict", buffers: list[Any] | None = None) -> bytes:
