@@ -14,6 +14,7 @@ import pytest
 
 import procession
 from procession import Future, parallel
+from tests.support.waiting import wait_until
 
 PATIENCE = 30.0
 
@@ -135,6 +136,7 @@ def test_looking_at_a_future_while_another_thread_waits() -> None:
         adder.start()
         assert future.result() == 2 * i
         adder.join()
+        wait_until(called.__len__)
         assert called == [future]
 
 

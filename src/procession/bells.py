@@ -52,6 +52,10 @@ class Bells:
     def __init__(self) -> None:
         self._bells: list[Bell] = []
 
+    def __bool__(self) -> bool:
+        """Whether somebody waits. Under the lock."""
+        return bool(self._bells)
+
     def add(self) -> Bell:
         """A bell that rings at the next change. Under the lock."""
         bell = Bell()

@@ -22,10 +22,14 @@ from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
 from procession.process.cleanup import has_ended
 from procession.system.pristine import time
+from procession.telling import teller
 
 __all__ = ["Pool"]
 
 T = TypeVar("T")
+
+_LOOK = 0.002
+"""Seconds between two looks whether all callbacks were called."""
 
 _INSTEAD = {
     "starmap": "decorate the function and call f.starmap(argtuples), or pool.map(f, xs, ys)",
@@ -108,6 +112,7 @@ class Pool(Executor):
         self._open = True
         self._broken = ""
         self._calls: weakref.WeakSet[SingleCall] = weakref.WeakSet()
+        self._telling: set[Any] = set()
 
     def _resolved(self) -> Options:
         options = resolve(self._given)
@@ -121,25 +126,33 @@ class Pool(Executor):
         Raises:
             PoolClosed: The pool was shut down. It is a `RuntimeError`.
         """
+        self._check_open()
+        call = self._call(fn)
+        single = _PoolCall(self, rules_of(call, single=True))
         with self._lock:
-            if self._broken:
-                raise self._broken_error()
-            if not self._open:
-                raise PoolClosed("cannot schedule new futures after shutdown")
-            if has_ended():
-                raise PoolClosed("cannot schedule new futures after interpreter shutdown")
-            call = self._call(fn)
-            single = _PoolCall(self, rules_of(call, single=True))
+            self._check_open()
             self._calls.add(single)
-            try:
-                job = make_job(
-                    call, "call", exits=True, shares=self._shares, out_of_band=self._out_of_band
-                )
-                pack = packer(call, "call", shares=self._shares, out_of_band=self._out_of_band)
-                single.start(job, pack(0, (args, kwargs)))
-            except Exception as error:
-                single.refuse(error)
+        # Without the lock: to pickle runs code of the user's, which may call us.
+        try:
+            job = make_job(
+                call, "call", exits=True, shares=self._shares, out_of_band=self._out_of_band
+            )
+            pack = packer(call, "call", shares=self._shares, out_of_band=self._out_of_band)
+            single.start(job, pack(0, (args, kwargs)))
+        except Exception as error:
+            if isinstance(error, PoolClosed) and not self._open:
+                single.future.cancel()
+                raise
+            single.refuse(error)
         return single.future
+
+    def _check_open(self) -> None:
+        if self._broken:
+            raise self._broken_error()
+        if not self._open:
+            raise PoolClosed("cannot schedule new futures after shutdown")
+        if has_ended():
+            raise PoolClosed("cannot schedule new futures after interpreter shutdown")
 
     def _break(self, error: BaseException | None) -> None:
         """The initializer has failed: no worker can be had."""
@@ -235,6 +248,17 @@ class Pool(Executor):
             for call in calls:
                 call.cancel_queued()
         self._backend.close(wait=wait)
+        if wait:
+            self._wait_until_told()
+
+    def _wait_until_told(self) -> None:
+        """As in the standard library, what was to be called when calls are done has been called.
+
+        Unless one of those functions asks for it.
+        """
+        while self._telling and not teller.here:
+            teller.look()
+            time.sleep(_LOOK)
 
     def terminate_workers(self) -> None:
         """End the workers now, and the pool with them; what runs gets `PoolClosed`."""
@@ -267,6 +291,7 @@ class _PoolCall(SingleCall):
     def __init__(self, pool: Pool, rules: Rules) -> None:
         super().__init__(pool._backend, rules)
         self._pool = pool
+        self.future._telling = pool._telling
 
     def ended(self, chunk: Chunk, end: End) -> None:
         """The worker is done with it, one way or another."""

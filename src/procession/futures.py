@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures as cf
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from procession.bells import Bell, Condition
 from procession.inherited import outstanding
 from procession.records import NamedTuple
 from procession.system.pristine import time
+from procession.telling import Once, in_main, teller
 from procession.waiting import completed, until
 
 if TYPE_CHECKING:
@@ -67,6 +69,9 @@ class _Waiter:
     add_exception = add_cancelled = add_result
 
 
+_INSTANT = 0.001
+"""Seconds that a thread which others wait for waits for a future's lock."""
+
 _TENTH = 0.1
 _DESERTED = 20
 """Tenths of a second after which a future's lock is taken for deserted: it is held for
@@ -91,6 +96,22 @@ class _WhenWanted:
         return condition
 
 
+class _WhenAsked:
+    """What a call gave, rebuilt when somebody first asks for it; see `Future.settle_later`.
+
+    Rebuilding runs code of the user's, which the thread that brings the reply is not to do.
+    """
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        self._name = name
+
+    def __get__(self, future: Any, owner: Any = None) -> Any:
+        if future is None:
+            return self
+        future.rebuild()
+        return future.__dict__.get(self._name)
+
+
 class Future(cf.Future[T]):
     """The result of a call that runs in a worker.
 
@@ -105,8 +126,12 @@ class Future(cf.Future[T]):
     _work: Work | None = None
     _condition: Any = _WhenWanted()
     _state = "PENDING"
-    _result: Any = None
-    _exception: Any = None
+    _result: Any = _WhenAsked()
+    _exception: Any = _WhenAsked()
+    _rebuilt: Once[tuple[Any, BaseException | None]] | None = None
+    _failed = False
+    _aside = False
+    _telling: set[Any] | None = None
 
     def __init__(self) -> None:
         # In place of the standard one, which makes the condition.
@@ -140,7 +165,10 @@ class Future(cf.Future[T]):
         outstanding.add(self)
 
     def settle_cancelled(self) -> bool:
-        """Mark the future as cancelled, and tell who waits. False if it was settled before."""
+        """Mark the future as cancelled, and tell who waits. False if it was settled before.
+
+        Not for threads that others wait for: what is to be called when it is done is called here.
+        """
         if not super().cancel():
             return False
         with self._condition:
@@ -176,8 +204,23 @@ class Future(cf.Future[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the call and return what it raised, or `None`; else as `result`."""
-        self._wait(timeout)
+        if self._state not in _SETTLED:
+            self._wait(timeout)
+        self.rebuild()
         return super().exception(0)
+
+    def __repr__(self) -> str:
+        self.rebuild()
+        return super().__repr__()
+
+    def add_done_callback(self, fn: Callable[[cf.Future[T]], object]) -> None:
+        """Call `fn` with the future when it is done; at once, here, if it is done already.
+
+        Callbacks run in threads of their own, one after the other as long as none takes long.
+        """
+        if not _is_quick(fn):
+            teller.ready()
+        super().add_done_callback(fn)
 
     def _wait(self, timeout: float | None) -> None:
         """Wait until it is settled, as directly as possible.
@@ -220,40 +263,119 @@ class Future(cf.Future[T]):
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """Give the future its result or error, unless it was cancelled meanwhile."""
+        self._settle({"_result": value, "_exception": error}, error is not None)
+
+    def settle_later(
+        self, rebuild: Callable[[], tuple[Any, BaseException | None]], *, failed: bool
+    ) -> None:
+        """The call is done; its result or error is rebuilt by whoever first asks for it.
+
+        Args:
+            rebuild: Gives the result and the error, one of them `None`.
+            failed: Whether it will be an error.
+        """
+        self._settle({"_rebuilt": Once(rebuild)}, failed)
+
+    def rebuild(self) -> None:
+        """Rebuild what the call gave, if nobody has done so; wait for it if somebody just does."""
+        rebuilt = self._rebuilt
+        if rebuilt is not None:
+            self._result, self._exception = rebuilt()
+            self._rebuilt = None
+
+    def _settle(self, given: dict[str, Any], failed: bool) -> None:
+        self._aside = True
         told = self.__dict__
         if "_condition" not in told and self._state == "PENDING":
             # Nobody has looked at it, so nobody else can settle it.
-            self._result, self._exception = value, error
+            told.update(given)
+            self._failed = failed
             self._state = "FINISHED"
             if "_condition" in told:  # now somebody has, and may wait
                 self._tell()
+        elif self._locked(partial(self._finish, given, failed)):
+            self._invoke_callbacks()
         else:
-            self._take_deserted()
-            try:
-                if error is not None:
-                    self.set_exception(error)
-                else:
-                    self.set_result(value)
-            except cf.InvalidStateError:
-                pass
+            teller.tell(partial(self._late, partial(self._finish, given, failed)))
         self._work = None
         outstanding.discard(self)
 
+    def _locked(self, act: Callable[[], None]) -> bool:
+        """Act under the future's lock. False if it could not be had in an instant.
+
+        Others may wait for what this thread does next, so it does not wait for whoever has it.
+        """
+        if in_main():
+            with self._condition:
+                act()
+            return True
+        condition = self._condition
+        if not condition.acquire(timeout=_INSTANT):
+            return False
+        try:
+            act()
+        finally:
+            condition.release()
+        return True
+
+    def _late(self, act: Callable[[], None]) -> None:
+        """Act under the lock, in a thread that has the time to wait for it."""
+        self._take_deserted()
+        with self._condition:
+            act()
+        self._invoke_callbacks()
+
+    def _finish(self, given: dict[str, Any], failed: bool) -> None:
+        """Under the lock: it is settled, if it was not before."""
+        if self._state in ("PENDING", "RUNNING"):
+            self.__dict__.update(given)
+            self._failed = failed
+            self._state = "FINISHED"
+            self._tell_waiters()
+
     def _tell(self) -> None:
         """Tell who waits that it is settled."""
+        if self._locked(self._tell_waiters):
+            self._invoke_callbacks()
+        else:
+            teller.tell(partial(self._late, self._tell_waiters))
+
+    def _tell_waiters(self) -> None:
+        for waiter in self._waiters:
+            if self._failed:
+                waiter.add_exception(self)
+            elif self._rebuilt is not None and getattr(waiter, "stop_on_exception", False):
+                teller.tell(partial(self._tell_strict, waiter))
+            else:
+                waiter.add_result(self)
+        self._condition.notify_all()
+
+    def _tell_strict(self, waiter: Any) -> None:
+        """Tell one that wants to know whether there is an error, which nobody knows yet."""
+        failed = self.exception() is not None
         with self._condition:
-            for waiter in self._waiters:
-                if self._exception is not None:
-                    waiter.add_exception(self)
-                else:
-                    waiter.add_result(self)
-            self._condition.notify_all()
+            (waiter.add_exception if failed else waiter.add_result)(self)
+
+    def _invoke_callbacks(self) -> None:
+        """Call what was to be called when it is done: the user's functions in other threads.
+
+        Not if this thread has settled it by `set_result` or by `cancel`.
+        """
         callbacks = self._done_callbacks
         while callbacks:
             try:
-                callbacks.pop(0)(self)
-            except Exception:
-                _logger.exception("exception calling callback for %r", self)
+                callback = callbacks.pop(0)
+            except IndexError:
+                return
+            if not self._aside or _is_quick(callback):
+                _call(callback, self)
+                continue
+            telling = self._telling
+            if telling is not None:
+                telling.add(callback_id := object())
+                teller.tell(partial(_call_counted, callback, self, telling, callback_id))
+            else:
+                teller.tell(partial(_call, callback, self))
 
     def _take_deserted(self) -> None:
         """If whoever locked the future left without a word, give it another lock."""
@@ -268,6 +390,33 @@ class Future(cf.Future[T]):
 
         waiting: asyncio.Future[T] = asyncio.wrap_future(self)
         return waiting.__await__()
+
+
+def _is_quick(callback: Any) -> bool:
+    """Whether a callback runs no code of the user's: it is asyncio's, which tells an event loop."""
+    return getattr(callback, "__module__", None) == "asyncio.futures" and getattr(
+        callback, "__qualname__", ""
+    ).startswith("_chain_future.")
+
+
+def _call(callback: Callable[[Any], object], future: Any) -> None:
+    try:
+        callback(future)
+    except BaseException as error:
+        from procession.engine.interrupts import strikes
+
+        if strikes(error):
+            raise
+        _logger.exception("exception calling callback for %r", future)
+
+
+def _call_counted(
+    callback: Callable[[Any], object], future: Any, telling: set[Any], key: Any
+) -> None:
+    try:
+        _call(callback, future)
+    finally:
+        telling.discard(key)
 
 
 @overload

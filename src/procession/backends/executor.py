@@ -123,16 +123,22 @@ class ExecutorBackend:
             self._owned and self._local,
             os.getpid(),
         )
-        future, executor = self._submit(shipment)
+        future, executor = self._submit(chunk, shipment)
         chunk.handle = future
-        with self._lock:
-            self._flight[chunk] = executor
         future.add_done_callback(lambda done: self._done(chunk, executor, done))
 
-    def _submit(self, shipment: Shipment) -> tuple[Future[Any], Executor]:
+    def _submit(self, chunk: Chunk, shipment: Shipment) -> tuple[Future[Any], Executor]:
+        try:
+            return self._try_to_submit(chunk, shipment)
+        except BaseException:
+            with self._lock:
+                self._flight.pop(chunk, None)
+            raise
+
+    def _try_to_submit(self, chunk: Chunk, shipment: Shipment) -> tuple[Future[Any], Executor]:
         closed: BaseException | None = None
         for _ in range(3):
-            executor = self._current()
+            executor = self._current(chunk)
             if not self._owned:
                 refuse_inherited(executor)
             try:
@@ -163,7 +169,8 @@ class ExecutorBackend:
             parcel = self._parcels[job] = Parcel(job.header)
         return parcel.ticket
 
-    def _current(self) -> Executor:
+    def _current(self, chunk: Chunk) -> Executor:
+        """The executor, which from here on is not to be ended as one that nobody wants."""
         with self._lock:
             if self._closed:
                 raise PoolClosed(f"the {self._name} pool was shut down")
@@ -172,6 +179,7 @@ class ExecutorBackend:
                 self._executor = self._make(self._workers)
                 self._processes = getattr(self._executor, "_processes", None)
                 self._warm = False
+            self._flight[chunk] = self._executor
             return self._executor
 
     def _hold_lifeline(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from procession.backends.base import Chunk
+from procession.backends.base import Chunk, Job
 from procession.process.memory import check_available
 from procession.process.pool import IDLE, WorkerPool
 from procession.process.reactor import reactor
@@ -68,7 +68,13 @@ class ProcessBackend:
         """
         if chunk.job.memory_limit is not None:
             check_available()
+        self.pack(chunk.job)
         self._pool.start(chunk)
+
+    @staticmethod
+    def pack(job: Job) -> None:
+        """Pickle what goes to all items now, in this thread: that runs code of the user's."""
+        _ = job.header
 
     def cancel(self, chunk: Chunk) -> bool:
         """End a chunk: take it back, or kill its worker. True if it will not deliver."""

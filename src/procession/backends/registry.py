@@ -11,6 +11,7 @@ from procession.configuration import Options, precedence
 from procession.errors import BackendUnavailable
 from procession.records import NamedTuple
 from procession.system.pristine import natural, queues_are_natural
+from procession.telling import teller
 from procession.wire.initializing import Packed, pack_initializer
 from procession.worker.threads import default_applies
 
@@ -263,6 +264,7 @@ def _stop_helpers() -> None:
     server = sys.modules.get("procession.process.server")
     if server is not None:
         server.stop_unused()
+    teller.stop()
     alarm = sys.modules.get("procession.engine.alarm")
     if alarm is not None:
         alarm.stop()

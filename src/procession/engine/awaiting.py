@@ -10,7 +10,7 @@ from procession.engine.consuming import Collector
 from procession.engine.decoding import value_of
 from procession.engine.mapping import MapRun
 from procession.engine.progress import Progress
-from procession.system.pristine import threading
+from procession.telling import teller
 
 if TYPE_CHECKING:
     import asyncio
@@ -75,13 +75,19 @@ class AsyncMapIterator:
 
     def _close(self) -> None:
         if self._run is not None:
-            self._run.cancel()
-        if self._progress is not None:
-            self._progress.close()
+            _close(self._run, self._progress)
 
     def __del__(self) -> None:
-        if self._run is not None and not self._run.closed:
-            self._close()
+        # Runs amid anything: takes no lock, and runs no code of the user's.
+        run = getattr(self, "_run", None)
+        if run is not None and not run.closed:
+            teller.defer(partial(_close, run, self._progress))
+
+
+def _close(run: MapRun, progress: Progress | None) -> None:
+    run.cancel()
+    if progress is not None:
+        progress.close()
 
 
 def _waker(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:
@@ -97,13 +103,12 @@ def _waker(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[]
 
 
 class FutureCollector:
-    """Settles a future with all results of a map, in whichever thread the last one arrives."""
+    """Settles a future with all results of a map, which tellers' threads rebuild."""
 
     def __init__(self, finished: Callable[[Callable[[], list[Any]]], None]) -> None:
         self._finished = finished
-        self._lock = threading.Lock()
         self._collector: Collector | None = None
-        self._draining = False
+        self._told = False
         self._news = False
         self._said = False
         self.run: MapRun | None = None
@@ -115,21 +120,18 @@ class FutureCollector:
 
     def notify(self) -> None:
         """Something is ready, or the map is over."""
+        self._news = True
+        if not self._told:
+            self._told = True
+            teller.tell(self._drain)
+
+    def _drain(self) -> None:
+        # In one thread at a time, as nobody is told again before it is over.
         run, collector = self.run, self._collector
         assert run is not None
         assert collector is not None
-        with self._lock:
-            # Adding an error cancels chunks, which brings us here again, in this very thread.
-            self._news = True
-            if self._draining or self._said:
-                return
-            self._draining = True
-        while True:
-            with self._lock:
-                if not self._news:
-                    self._draining = False
-                    return
-                self._news = False
+        while self._news and not self._said:
+            self._news = False
             try:
                 while not collector.over and (settled := run.poll()) is not None:
                     collector.add(settled)
@@ -140,7 +142,9 @@ class FutureCollector:
             if collector.over:
                 self._said = True
                 self._finished(collector.result)
-                return
+        self._told = False
+        if self._news and not self._said:
+            self.notify()
 
 
 def _raise(error: BaseException) -> Any:

@@ -12,6 +12,7 @@ from procession.engine.interrupts import strikes
 from procession.engine.mapping import MapRun
 from procession.engine.plan import Settled
 from procession.engine.progress import Progress
+from procession.telling import teller
 
 __all__ = ["Collector", "MapIterator", "collect"]
 
@@ -111,6 +112,7 @@ class Collector:
         Raises:
             BaseException: The first item's error, in input order; or what the input raised.
         """
+        self._run.tell()
         if self._error is not None:
             self._run.cancel()
             try:
@@ -330,6 +332,7 @@ class MapIterator(chain[Any]):
         self.close()
 
     def __del__(self) -> None:
+        # Runs amid anything: takes no lock, and runs no code of the user's.
         batches = getattr(self, "_batches", None)  # absent if Ctrl-C struck while it was made
         if batches is not None and not batches.run.closed:
-            batches.close()
+            teller.defer(batches.close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procession.backends.base import Item, Reply
-from procession.engine.blame import Rules
+from procession.engine.blame import Rules, may_retry
 from procession.engine.interrupts import strikes
 from procession.engine.plan import Settled
 from procession.errors import NotPicklable
@@ -14,7 +14,7 @@ from procession.wire.exceptions import add_item_note, load_exception
 from procession.wire.kinds import is_a
 from procession.wire.pickling import loads
 
-__all__ = ["error_of", "outcome_of", "value_of"]
+__all__ = ["asks_again", "error_of", "outcome_of", "value_of"]
 
 
 def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
@@ -23,6 +23,17 @@ def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
     if isinstance(error, NotPicklable) and error.where == "argument" and not reply.raw:
         error = _located(error, item, rules)
     return noted(error, item, rules)
+
+
+def asks_again(item: Item, reply: Reply, rules: Rules) -> bool:
+    """Whether the item's error, which is rebuilt for that, is one of `retry_on`; counts if so.
+
+    Not for threads that others wait for: to rebuild an error runs code of the user's.
+    """
+    try:
+        return may_retry(item, error_of(item, reply, rules), rules)
+    except BaseException:
+        return False  # it cannot be rebuilt: whoever asks for it is told so
 
 
 def _located(error: NotPicklable, item: Item, rules: Rules) -> BaseException:

@@ -19,6 +19,7 @@ from procession.engine.plan import Settled
 from procession.engine.running import Running
 from procession.records import NamedTuple
 from procession.system.pristine import perf_counter
+from procession.telling import teller
 from procession.turns import short_turns
 from procession.worker import state
 from procession.worker.run import Header, call_with
@@ -100,6 +101,7 @@ class Inline:
         if run.record is not None:
             self._function, self._each_took = run.record.timed(self._function)
         self._alarm: Alarm | None = None
+        self._going = False
         self._checked = serial
         self._warm = warm
         # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
@@ -134,15 +136,24 @@ class Inline:
         pace = running.pace() if running is not None else None
         if placement is not None and self._leaves(placement, pace):
             placement.starts()
-            try:
-                if running is not None and pace is not None:
-                    run.stuck = True
-                    running.cut(run.intake.give_back)
-                with short_turns:
-                    run.go()
-            except Exception:
-                return  # said again, to the caller, when it pumps
+            if running is not None and pace is not None:
+                run.stuck = True
+                running.cut(run.intake.give_back)
+            if not self._going:
+                self._going = True
+                short_turns.__enter__()  # from here on, as the other thread waits for its turn
+                teller.tell(self._go)
         self._alarm = after(_HELP_EVERY, self.help)
+
+    def _go(self) -> None:
+        """In a teller's thread, as to pickle items runs code of the user's."""
+        try:
+            self._run.go()
+        except Exception:
+            pass  # said again, to the caller, when it pumps
+        finally:
+            self._going = False
+            short_turns.__exit__(None, None, None)
 
     def _leaves(self, placement: Placement, pace: tuple[int, float] | None) -> bool:
         """Whether the pool had better have the rest, also of the slice that runs.

@@ -1,18 +1,23 @@
 """One running map: input to chunks, chunks to a backend, replies to whoever consumes them.
 
 `MapRun` has no thread of its own. It moves when something happens: the consumer asks, a chunk
-ends (in the backend's thread), or the feeder (engine/feeding.py) has taken input that may block.
+ends, or the feeder (engine/feeding.py) has taken input that may block. The backend's threads, which
+others wait for, run no code of the user's: to pickle the next items, to handle log records, to
+rebuild what an item raised is left to the consumer, if it waits, or to a teller's thread.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from procession import forked, inherited
 from procession.backends.base import Backend, Chunk, End, Item, Reply
 from procession.bells import Bells
-from procession.engine.blame import judge, may_retry
+from procession.engine.blame import judge
+from procession.engine.decoding import asks_again
 from procession.engine.feeding import Feeder
 from procession.engine.flight import Flight
 from procession.engine.intake import Intake
@@ -22,6 +27,7 @@ from procession.engine.ready import Ready
 from procession.engine.source import Source
 from procession.engine.traffic import Traffic
 from procession.system.pristine import perf_counter, threading
+from procession.telling import teller
 
 if TYPE_CHECKING:
     from procession.profiling.recording import CallRecord
@@ -49,6 +55,7 @@ class MapRun:
         failure: What kept the map from being sent on; raised to the consumer.
         traffic: What was moved and computed so far.
         record: Takes down what happens, if a profile was open when the map began.
+        untold: Log records and warnings that came home; the consumer handles them.
         abandoned: Whether the program's end makes the map pointless, since nobody reads it then.
     """
 
@@ -70,8 +77,11 @@ class MapRun:
         self.traffic = Traffic()
         self.record: CallRecord | None = None
         self.abandoned = True
+        self.untold: deque[Any] = deque()
         self._bells = Bells()
         self._notify = notify
+        self._to_pump = False
+        self._pump_told = False
         self._ready = Ready(plan.ordered)
         self._open_backend = backend
         self._backend: Backend | None = None
@@ -97,10 +107,12 @@ class MapRun:
             if self.failure is not None:
                 raise self.failure
             settled = self._ready.pop(self.intake.delivered)
-            if settled is None:
-                return None
-            self._bytes -= settled.size
-        self.deliver(1)
+            if settled is not None:
+                self._bytes -= settled.size
+        if self.untold:
+            self.tell()
+        if settled is not None:
+            self.deliver(1)
         return settled
 
     def poll_all(self) -> list[Settled]:
@@ -114,6 +126,8 @@ class MapRun:
                 raise self.failure
             settled = self._ready.drain()
             self._bytes -= sizes(settled)
+        if self.untold:
+            self.tell()
         if settled:
             self.deliver(len(settled))
         return settled
@@ -127,8 +141,23 @@ class MapRun:
             return
         if self._feeder is not None:
             self._feeder.poke()
-        if not self.here:
+        if self.here:
+            return
+        if self._notify is None:
             self.pump()
+        else:
+            self._pump_aside()
+
+    def tell(self) -> None:
+        """Handle the log records and warnings that came home; they run the user's handlers."""
+        from procession.worker.replaying import replay
+
+        while self.untold:
+            try:
+                extras = self.untold.popleft()
+            except IndexError:
+                return
+            replay(extras)
 
     @property
     def over(self) -> bool:
@@ -143,10 +172,13 @@ class MapRun:
         """Sleep until something may have changed for the consumer."""
         with self.lock:
             here = self.here and self.intake.any
-            if self.over or here or self.failure or self._ready.has(self.intake.delivered):
-                return
-            bell = self._bells.add()
-        bell.wait(timeout)
+            news = self._ready.has(self.intake.delivered) or self.untold or self._to_pump
+            done = self.over or here or self.failure or news
+            bell = None if done else self._bells.add()
+        if bell is not None:
+            bell.wait(timeout)
+        if self._to_pump:
+            self.pump()
 
     def stop_after(self, index: int) -> None:
         """Run nothing beyond `index`: its error decides the map, only earlier items matter now."""
@@ -173,6 +205,8 @@ class MapRun:
             self.intake.stop()
             self._flight.drop_again()
             self._bells.ring()
+        if self.untold:
+            teller.tell(self.tell)
         if self.record is not None:
             self.record.finish()
         if chunks and self._backend is not None:
@@ -243,6 +277,7 @@ class MapRun:
     def pump(self) -> None:
         """Send as many chunks as there is input, window and room for. Any thread may call it."""
         with self.lock:
+            self._to_pump = False
             if self._pumping:
                 self._pump_again = True
                 return
@@ -264,6 +299,29 @@ class MapRun:
                 self._pumping = False
             raise
         if self.intake.source.ended:
+            self.wake()
+
+    def _move(self) -> None:
+        """In a thread that others wait for: have more sent by the consumer, or by a teller."""
+        with self.lock:
+            waits = bool(self._bells) and self._notify is None
+            if waits:
+                self._to_pump = True
+                self._bells.ring()
+        if not waits:
+            self._pump_aside()
+
+    def _pump_aside(self) -> None:
+        if not self._pump_told:
+            self._pump_told = True
+            teller.tell(self._pump_told_of)
+
+    def _pump_told_of(self) -> None:
+        self._pump_told = False
+        try:
+            self.pump()
+        except BaseException as error:
+            self.failure = error  # nobody here can take it, so the consumer does
             self.wake()
 
     def _next_chunk(self) -> tuple[Backend, list[Item], list[tuple[int, Any]]] | None:
@@ -348,24 +406,40 @@ class MapRun:
             if found is None:
                 return
             self._probing = False
+        rules = self.plan.rules
         settled: list[Settled] = []
-        again: list[Item] = []
+        doubtful: list[tuple[Item, Reply]] = []
         for item, reply in found:
             if item is None:
                 continue
             if reply.extras is not None:
-                self._replay(reply.extras)
-            if not reply.ok and self._retried(item, reply):
-                again.append(item)
+                self.untold.append(reply.extras)
+            if not reply.ok and rules.retry_on and item.attempt <= rules.retries:
+                doubtful.append((item, reply))
             else:
                 settled.append(Settled(item, reply))
         if self.record is not None:
-            pairs = [(item, reply) for item, reply in found if item is not None]
-            self.record.replied(chunk, pairs, again)
+            pairs = [(each.item, each.reply) for each in settled if each.reply is not None]
+            self.record.replied(chunk, pairs)
         with self.lock:
-            self._flight.again.extend(again)
             self._measure(found)
         self.settle(settled)
+        if doubtful:
+            teller.tell(partial(self._decide, chunk, doubtful))
+
+    def _decide(self, chunk: Chunk, doubtful: list[tuple[Item, Reply]]) -> None:
+        """In a teller's thread: rebuild errors, to see which items are to be run again."""
+        for item, reply in doubtful:
+            again = asks_again(item, reply, self.plan.rules)
+            if self.record is not None:
+                self.record.replied(chunk, [(item, reply)], [item] if again else ())
+            if again:
+                item.seconds += reply.seconds
+                with self.lock:
+                    self._flight.again.append(item)
+                self._pump_aside()
+            else:
+                self.settle([Settled(item, reply)])
 
     def _measure(self, found: list[tuple[Item | None, Reply]]) -> None:
         seconds = sum([reply.seconds for _, reply in found])
@@ -386,17 +460,17 @@ class MapRun:
         try:
             if left:
                 self._judge(chunk, left, end)
-            self.pump()
         except BaseException as error:
-            # We are in a backend's thread: nobody there can take it, so the consumer does.
-            self.failure = error
+            self.failure = error  # nobody in a backend's thread can take it, so the consumer does
             self.wake()
+        self._move()
 
     def _judge(self, chunk: Chunk, missing: list[Item], end: End) -> None:
         settled: list[Settled] = []
+        verdicts = judge(chunk, missing, end, self.plan.rules)
         with self.lock:
             beyond = self._stop_at
-            for item, error, apart in judge(chunk, missing, end, self.plan.rules):
+            for item, error, apart in verdicts:
                 if error is not None:
                     settled.append(Settled(item, None, error))
                 elif beyond is None or item.index < beyond:
@@ -405,30 +479,14 @@ class MapRun:
             self.record.settled(len(settled), len(missing) - len(settled), end)
         self.settle(settled)
 
-    def _retried(self, item: Item, reply: Reply) -> bool:
-        if not self.plan.rules.retry_on:
-            return False
-        from procession.engine.decoding import error_of
-
-        if not may_retry(item, error_of(item, reply, self.plan.rules), self.plan.rules):
-            return False
-        item.seconds += reply.seconds
-        return True
-
-    @staticmethod
-    def _replay(extras: Any) -> None:
-        from procession.worker.relay import replay
-
-        replay(extras)
-
     def settle(self, settled: Sequence[Settled]) -> None:
         """Items are over: hand them to the consumer."""
-        if not settled:
+        if not settled and not self.untold:
             return
         with self.lock:
             self._bytes += sizes(settled)
             self._ready.add(settled)
-            if self._ready.has(self.intake.delivered):
+            if self.untold or self._ready.has(self.intake.delivered):
                 self._bells.ring()
         if self._notify is not None:
             self._notify()

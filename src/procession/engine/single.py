@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
-from procession.engine.blame import Rules, judge, may_retry, unable
-from procession.engine.decoding import error_of, value_of
+from procession.engine.blame import Rules, judge, unable
+from procession.engine.decoding import asks_again, value_of
+from procession.engine.interrupts import strikes
 from procession.engine.plan import Settled
 from procession.futures import Future
 from procession.profiling.switch import begin, switch
-from procession.system.pristine import perf_counter
+from procession.system.pristine import perf_counter, threading
+from procession.telling import teller
+from procession.worker.replaying import Telling
 
 __all__ = ["SingleCall"]
 
@@ -28,8 +30,10 @@ class SingleCall:
         self._lock = threading.Lock()
         self._chunk: Chunk | None = None
         self._reply: Reply | None = None
+        self._in_doubt = False  # whether its error, once rebuilt, may ask for another attempt
         self._cancelled = False
         self._watched = False
+        self._attends = 0
         self._record = begin(rules.name) if switch.open else None
         if self._record is not None:
             self._record.single = True
@@ -60,59 +64,85 @@ class SingleCall:
         backend.start(chunk)
 
     def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
-        """The call is done."""
+        """The call is done. What it gave is rebuilt by whoever asks the future for it."""
         item, reply = chunk.items[0], replies[0]
-        if reply.extras is not None:
-            from procession.worker.relay import replay
-
-            replay(reply.extras)
-        again = not reply.ok and bool(self._rules.retry_on) and self._retried(item, reply)
-        decode: Callable[..., Any] = value_of
-        if self._record is not None:
-            decode = self._record.returned(chunk, item, reply, again)
-        if again:
-            return  # `ended` follows, and runs it again
         self._reply = reply
-        try:
-            value, error = decode(Settled(item, reply), self._rules), None
-        except BaseException as raised:
-            if reply.ok and _is_ctrl_c(raised):
-                self._reply = None  # it is no answer: that comes again
-                raise
-            value, error = None, raised
-        self._over(value, error)
+        rules = self._rules
+        if not reply.ok and rules.retry_on and item.attempt <= rules.retries:
+            self._in_doubt = True
+        else:
+            self._answer(chunk, item, reply)
 
-    def _retried(self, item: Item, reply: Reply) -> bool:
-        if not may_retry(item, error_of(item, reply, self._rules), self._rules):
-            return False
-        item.seconds += reply.seconds
-        return True
+    def _answer(self, chunk: Chunk, item: Item, reply: Reply) -> None:
+        record = self._record
+        if reply.raw and reply.ok and reply.extras is None and record is None:
+            self._over(reply.payload, None)
+            return
+        decode: Callable[..., Any] = value_of
+        if record is not None:
+            decode = record.returned(chunk, item, reply, again=False)
+            record.finish()
+        self._end()
+        told = None if reply.extras is None else Telling(reply.extras)
+        settled, rules = Settled(item, reply), self._rules
+        self.future.settle_later(
+            lambda: _rebuilt(told, decode, settled, rules), failed=not reply.ok
+        )
+        if told is not None and not self._attended():
+            teller.tell(told)
 
     def ended(self, chunk: Chunk, end: End) -> None:
         """The worker is done with it, one way or another."""
-        if self._reply is not None:
+        reply = self._reply
+        if reply is not None:
+            if self._in_doubt:
+                teller.tell(lambda: self._decide(chunk, reply))
             return
         if self._cancelled:
             # Who cancelled may have been interrupted (Ctrl-C) before it could say so.
-            self.future.settle_cancelled()
-            if self._record is not None:
-                self._record.finish()
-            self._close_apart()
+            teller.tell(self._settle_cancelled)
             return
         item = chunk.items[0]
-        if end.kind == "done":
-            error, apart = None, False  # it replied with an error that asks for another attempt
-        else:
-            (_, error, apart), *_ = judge(chunk, [item], end, self._rules)
-            if self._record is not None:
-                self._record.settled(int(error is not None), int(error is None), end)
+        (_, error, apart), *_ = judge(chunk, [item], end, self._rules)
+        if self._record is not None:
+            self._record.settled(int(error is not None), int(error is None), end)
         if error is not None:
             self._over(None, error)
-            return
+        else:
+            self._again(chunk, item, apart=apart)
+
+    def _decide(self, chunk: Chunk, reply: Reply) -> None:
+        """In a teller's thread: rebuild the error, to see whether the call is to be run again."""
+        item = chunk.items[0]
+        again = asks_again(item, reply, self._rules)
+        with self._lock:
+            cancelled = self._cancelled
+            self._in_doubt = False
+            if again and not cancelled:
+                self._reply = None
+        if cancelled:
+            self._settle_cancelled()
+        elif not again:
+            self._answer(chunk, item, reply)
+        else:
+            item.seconds += reply.seconds
+            if self._record is not None:
+                self._record.returned(chunk, item, reply, again=True)
+            if reply.extras is not None:
+                teller.tell(Telling(reply.extras))
+            self._again(chunk, item)
+
+    def _again(self, chunk: Chunk, item: Item, *, apart: bool = False) -> None:
         try:
             self._start(self._alone() if apart else self._backend, chunk.job, item)
         except Exception as refused:
             self._over(None, unable(item, refused))
+
+    def _settle_cancelled(self) -> None:
+        self.future.settle_cancelled()
+        if self._record is not None:
+            self._record.finish()
+        self._close_apart()
 
     def _alone(self) -> Backend:
         if self._apart is None:
@@ -122,10 +152,13 @@ class SingleCall:
     def _over(self, value: Any, error: BaseException | None) -> None:
         if self._record is not None:
             self._record.finish()
+        self._end()
+        self.future.settle(value, error)
+
+    def _end(self) -> None:
         if self._apart is not None:
             self._close_apart()
         self._chunk = None
-        self.future.settle(value, error)
 
     def _close_apart(self) -> None:
         if self._apart is not None:
@@ -142,9 +175,11 @@ class SingleCall:
         """End the call. True if it will not deliver."""
         with self._lock:
             chunk = self._chunk
-            if chunk is None or self._reply is not None:
+            if chunk is None or (self._reply is not None and not self._in_doubt):
                 return False
             self._cancelled = True
+            if self._in_doubt:
+                return True
             if chunk.home.cancel(chunk):
                 return True
             self._cancelled = False
@@ -168,7 +203,15 @@ class SingleCall:
         attend: Callable[[Chunk, float | None], None] | None
         attend = getattr(chunk.home, "attend", None)
         if attend is not None:
-            attend(chunk, timeout)
+            self._attends = threading.get_ident()
+            try:
+                attend(chunk, timeout)
+            finally:
+                self._attends = 0
+
+    def _attended(self) -> bool:
+        """Whether this thread waits for the call, and so is about to ask for what it gave."""
+        return self._attends == threading.get_ident()
 
     def watched(self) -> None:
         """Do not rely on `attend`: whoever looks at the future may never call it."""
@@ -181,6 +224,15 @@ class SingleCall:
                 notice(chunk)
 
 
-def _is_ctrl_c(error: BaseException) -> bool:
-    main = threading.main_thread()
-    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is main
+def _rebuilt(
+    told: Telling | None, decode: Callable[..., Any], settled: Settled, rules: Rules
+) -> tuple[Any, BaseException | None]:
+    """What a call gave, after the log records and warnings that came with it were handled."""
+    if told is not None:
+        told()
+    try:
+        return decode(settled, rules), None
+    except BaseException as raised:
+        if strikes(raised):
+            raise  # it is no answer
+        return None, raised

@@ -58,7 +58,7 @@ class Stream(Iterator[Any]):
 
     def _value(self, reply: Reply) -> Any:
         if reply.extras is not None:
-            from procession.worker.relay import replay
+            from procession.worker.replaying import replay
 
             replay(reply.extras)
         decode: Callable[..., Any] = value_of

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from procession import forked
 from procession.system.pristine import time
+from procession.telling import teller
 
 __all__ = ["at_exit", "before_executors", "has_ended", "register", "shutdown"]
 
@@ -119,13 +120,21 @@ def at_exit() -> None:
     global _ended
     _ended = True
     try:
-        _finish(_living(_pools))
+        _finish_all()
         shutdown()
+        teller.finish()
     except KeyboardInterrupt:
         _interrupted()
     except BaseException:
         shutdown(kill=True)
         raise
+
+
+def _finish_all() -> None:
+    """Let work finish, and what it tells; callbacks may have begun more work."""
+    _finish(_living(_pools))
+    while teller.finish() and any(pool.at_work for pool in _living(_pools)):
+        _finish(_living(_pools))
 
 
 def _finish_executors() -> None:

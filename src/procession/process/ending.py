@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from procession.backends.base import End
+from procession.errors import PoolClosed
 from procession.process.channel import Message
 from procession.process.killing import put_down
 from procession.process.obituary import obituary
 from procession.process.reactor import guarded, reactor
 from procession.process.worker import Worker
 from procession.system.pristine import socket
+from procession.telling import teller
 
 if TYPE_CHECKING:
     from procession.process.pool import WorkerPool
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     Take = Callable[[WorkerPool, Worker, Sequence[Message]], None]
 
-__all__ = ["condemn", "died"]
+__all__ = ["condemn", "deserted", "died"]
 
 
 def condemn(
@@ -80,6 +83,38 @@ def died(pool: WorkerPool, worker: Worker, take: Take) -> None:
     _bury(pool, worker)
 
 
+def deserted(pool: WorkerPool, error: BaseException, take: Take) -> None:
+    """The reactor's thread has died, so nobody has watched the workers: end them, and say why.
+
+    What they have sent is still used; what they had not done, and what waited, fails with the
+    reason. The next call starts new workers.
+    """
+    refusal = PoolClosed(
+        "the thread that watches all workers of this process died of "
+        f"{type(error).__name__}: {error}. What they ran was ended; the next call starts new ones."
+    )
+    refusal.__cause__ = error
+    with pool.lock:
+        workers, dropped = list(pool.workers), list(pool.queue)
+        pool.queue.clear()
+        pool.idle.clear()
+        for ticket in dropped:
+            ticket.over = True
+        for worker in workers:
+            worker.stopping = True
+    for worker in workers:
+        worker.failure_to_send = worker.failure_to_send or refusal
+        worker.kill()
+        guarded(partial(died, pool, worker, take))
+    _refuse(dropped, lambda: refusal)
+
+
+def _refuse(dropped: Sequence[Ticket], error: Callable[[], BaseException]) -> None:
+    end = End("refused", error=error())
+    for ticket in dropped:
+        ticket.chunk.listener.ended(ticket.chunk, end)
+
+
 def _bury(pool: WorkerPool, worker: Worker) -> None:
     if not worker.stopping or worker.verdict is not None:
         worker.kill()  # what it started must not outlive it; before its number is free
@@ -105,8 +140,8 @@ def _bury(pool: WorkerPool, worker: Worker) -> None:
     if ticket is not None:
         ticket.forget_timers()
         ticket.chunk.listener.ended(ticket.chunk, end)
-    for each in dropped:
-        each.chunk.listener.ended(each.chunk, End("refused", error=refused))
+    if refused is not None and dropped:
+        teller.tell(partial(_refuse, dropped, refused))
     # Only now: who waits for the pool to be gone is to find that everything was told.
     with pool.lock:
         pool.workers.discard(worker)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from procession.process.launching import launch_worker
@@ -78,8 +80,11 @@ class Hiring:
         """A worker is ready."""
         self._failures = 0
 
-    def failed(self, worker: Worker, code: int | None) -> BaseException | None:
-        """A worker has ended before it was ready. Why waiting chunks are to be refused, if so."""
+    def failed(self, worker: Worker, code: int | None) -> Callable[[], BaseException] | None:
+        """A worker has ended before it was ready. Why waiting chunks are to be refused, if so.
+
+        It is told by a function, as to rebuild what an initializer raised runs code of the user's.
+        """
         if worker.stopping:
             return None
         self._failures += 1
@@ -88,10 +93,11 @@ class Hiring:
         if worker.failure is not None:
             from procession.wire.exceptions import load_exception
 
-            return load_exception(worker.failure)
+            return partial(load_exception, worker.failure)
         if self._failures < _TRIES:
             return None
-        return _never_ready(worker, code)
+        error = _never_ready(worker, code)
+        return lambda: error
 
     # -- without it ------------------------------------------------------------------------------
 

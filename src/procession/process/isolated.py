@@ -23,6 +23,7 @@ from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.ticket import Ticket
 from procession.system.pristine import threading, time
+from procession.telling import teller
 
 __all__ = ["AHEAD", "SPARE", "IsolatedBackend", "IsolatedStream", "isolated_spec"]
 
@@ -83,6 +84,7 @@ class IsolatedStream:
         self._flow = _Flow(max(1, ahead))
         chunk = Chunk(job, [item], self._flow)
         pool = backend._pool
+        backend.pack(job)
         self._ticket = pool.start(chunk, ahead=max(1, ahead))
         self._finalizer = weakref.finalize(self, _forget, self._ticket)
         self._finalizer.atexit = False
@@ -117,7 +119,7 @@ class IsolatedStream:
         return found
 
     def subscribe(self, call: Callable[[], None] | None) -> None:
-        """Have `call` called, from any thread, each time that something has come.
+        """Have `call` called, in a teller's thread, when something has come.
 
         It is called at once if something is there. For event loops:
         ``stream.subscribe(lambda: loop.call_soon_threadsafe(event.set))``.
@@ -127,7 +129,7 @@ class IsolatedStream:
             flow.subscriber = call
             there = bool(flow.replies) or flow.end is not None
         if there and call is not None:
-            call()
+            teller.tell(call)
 
     def close(self) -> None:
         """End the process if it still runs; what was not taken is dropped."""
@@ -183,7 +185,7 @@ class _Flow:
             self.bells.ring()
             call = self.subscriber
         if call is not None:
-            call()
+            teller.tell(call)
 
     def ended(self, chunk: Chunk, end: End) -> None:
         with self.changed:
@@ -191,7 +193,7 @@ class _Flow:
             self.bells.ring()
             call = self.subscriber
         if call is not None:
-            call()
+            teller.tell(call)
 
 
 def _forget(ticket: Ticket) -> None:

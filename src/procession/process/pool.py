@@ -16,10 +16,10 @@ from procession.backends.base import Chunk, End
 from procession.bells import Bells
 from procession.errors import PoolClosed
 from procession.process import cleanup, messages, watch
-from procession.process.ending import condemn
+from procession.process.ending import condemn, deserted
 from procession.process.hiring import Hiring
 from procession.process.killing import put_down
-from procession.process.listening import AUDIT, look
+from procession.process.listening import AUDIT, look, take
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.ticket import Ticket
@@ -84,6 +84,7 @@ class WorkerPool:
         self.timer: Any = None
         self.sweeper: Any = None
         self.hiring.renew()
+        reactor.serve(self)
 
     # -- what callers ask ----------------------------------------------------------------------
 
@@ -179,6 +180,10 @@ class WorkerPool:
                 ticket.over = True
         for ticket in dropped:
             ticket.chunk.listener.ended(ticket.chunk, End("refused", error=error))
+
+    def fail(self, error: BaseException) -> None:
+        """The reactor's thread has died."""
+        deserted(self, error, take)
 
     def drop_abandoned(self) -> None:
         """End the chunks whose listener has an attribute ``abandoned`` that is true."""

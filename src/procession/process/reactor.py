@@ -4,15 +4,19 @@ keeps the time. It starts with the first worker and ends with the last one.
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
+from weakref import WeakSet
 
 from procession import forked
 from procession.process.poller import READ, WRITE, Poller, make_poller
 from procession.system.pristine import threading, time
+from procession.telling import report, teller
 
 __all__ = ["READ", "WRITE", "Reactor", "Timer", "guarded", "reactor"]
 
@@ -31,6 +35,18 @@ class Timer:
         self.call = None
 
 
+_abandoned: list[Any] = []
+"""What threads that died have waited by, never to be closed."""
+
+
+class Served(Protocol):
+    """What depends on the reactor's thread."""
+
+    def fail(self, error: BaseException) -> None:
+        """The thread has died of this, and with it all that was watched; another one calls."""
+        ...
+
+
 class Reactor:
     """Watches descriptors and times; calls back in its own thread, holding no lock."""
 
@@ -45,6 +61,11 @@ class Reactor:
         self._sleeps_until: float | None = None
         self._held = 0
         self._deferred: deque[Callable[[], Any]] = deque()
+        self._served: WeakSet[Any] = WeakSet()
+
+    def serve(self, who: Served) -> None:
+        """Tell it if the thread should die, as long as somebody holds it."""
+        self._served.add(who)
 
     @property
     def here(self) -> bool:
@@ -137,6 +158,28 @@ class Reactor:
 
     def _run(self) -> None:
         self._ident = threading.get_ident()
+        try:
+            self._work()
+        except BaseException as error:
+            self._died(error)
+
+    def _died(self, error: BaseException) -> None:
+        """The thread ends by a fault: whoever was served is told by the next one."""
+        with self._lock:
+            poller, self._poller, self._thread = self._poller, None, None
+            self._sleeps_until = None
+            self._calls.clear()
+            self._held = 0
+        if isinstance(error, OSError) and error.errno == errno.EBADF:
+            # Somebody has closed it; the numbers of its descriptors may be theirs by now.
+            _abandoned.append(poller)
+        elif poller is not None:
+            guarded(poller.close)
+        teller.tell(partial(report, error))
+        for who in list(self._served):
+            self.call_soon(partial(who.fail, error))
+
+    def _work(self) -> None:
         while True:
             with self._lock:
                 poller = self._poller
@@ -181,10 +224,8 @@ def guarded(call: Callable[[], Any]) -> None:
     """Call; a fault of one pool must not end the thread that serves all of them."""
     try:
         call()
-    except Exception as error:
-        from threading import ExceptHookArgs, current_thread, excepthook
-
-        excepthook(ExceptHookArgs((type(error), error, error.__traceback__, current_thread())))
+    except BaseException as error:
+        teller.tell(partial(report, error))  # by hooks of the user's
 
 
 reactor = Reactor()

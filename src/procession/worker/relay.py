@@ -1,8 +1,7 @@
 """What crosses beside arguments and results, on the caller's side; on the worker's, `recorder`.
 
 Going out: the caller's logger levels, warning filters and context variables, so that a function
-behaves in the worker as it would have here. Coming home: the log records and warnings it gave,
-which are then handled by the caller's own loggers and filters.
+behaves in the worker as it would have here. (What comes home: see `replaying`.)
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 from procession.records import NamedTuple
 from procession.worker.interpreter import holds_settings
 
-__all__ = ["LevelsThere", "Named", "Outgoing", "outgoing", "replay", "unchanged"]
+__all__ = ["LevelsThere", "Named", "Outgoing", "outgoing", "unchanged"]
 
 _MARK = "procession"
 
@@ -174,39 +173,3 @@ def _portable(each: Any) -> Any:
 def _plain_filter(each: Any) -> bool:
     category = each[2]
     return type(category) is Named or category.__module__ == "builtins"
-
-
-def replay(extras: Any) -> None:
-    """Handle in this process the log records and warnings that came home with a result."""
-    from procession.worker.carrying import unpack
-
-    records, warned = unpack(extras)
-    if records:
-        import logging
-
-        for fields in records:
-            record = logging.makeLogRecord(fields)
-            if record.levelname == f"Level {record.levelno}":
-                record.levelname = logging.getLevelName(record.levelno)  # it has a name here
-            logger = logging.getLogger(record.name)
-            if logger.isEnabledFor(record.levelno):
-                logger.handle(record)
-    for message, category, filename, lineno in warned:
-        _warn_again(message, category, filename, lineno)
-
-
-def _warn_again(message: Warning, category: type[Warning], filename: str, lineno: int) -> None:
-    import warnings
-
-    for module in list(sys.modules.values()):
-        if getattr(module, "__file__", None) == filename:
-            registry = module.__dict__.setdefault("__warningregistry__", {})
-            where: Any = {"module": module.__name__, "registry": registry}
-            break
-    else:
-        where = {}  # code without a file: module=None would mean that nobody listens any more
-    try:
-        warnings.warn_explicit(message, category, filename, lineno, **where)
-    except Warning:
-        # The filters turned to "error" after the item had started: it cannot raise there now.
-        warnings.showwarning(message, category, filename, lineno)

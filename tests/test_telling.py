@@ -1,0 +1,155 @@
+"""The threads that run user code in place of those that others wait for."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from procession.telling import STUCK, Once, Teller
+from tests.support.waiting import wait_until
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def teller() -> Iterator[Teller]:
+    """A teller of its own, whose threads end with the test."""
+    made = Teller()
+    yield made
+    assert made.finish(PATIENCE)
+    made.stop()
+    wait_until(lambda: not made._threads)
+
+
+def test_calls_run_in_their_order_in_one_thread(teller: Teller) -> None:
+    """As long as none takes long, one follows the other."""
+    ran: list[tuple[int, int]] = []
+    for i in range(500):
+        teller.tell(partial(lambda i: ran.append((i, threading.get_ident())), i))
+    wait_until(lambda: len(ran) == 500)
+    assert [i for i, _ in ran] == list(range(500))
+
+
+def test_calls_that_never_end_delay_nobody_for_ever(teller: Teller) -> None:
+    """Another thread takes over the rest, as often as need be."""
+    go = threading.Event()
+    for _ in range(5):
+        teller.tell(lambda: go.wait(PATIENCE))
+    ran = threading.Event()
+    teller.tell(ran.set)
+    assert ran.wait(PATIENCE)
+    assert not go.is_set()
+    go.set()
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_whatever_a_call_raises_the_next_one_runs(
+    teller: Teller, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is reported as an error of a thread, and by a hook that may raise, too."""
+    told: list[object] = []
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        told.append(args.exc_type)
+        raise SystemExit
+
+    monkeypatch.setattr(threading, "excepthook", hook)
+
+    def fail() -> None:
+        raise error
+
+    ran = threading.Event()
+    teller.tell(fail)
+    teller.tell(ran.set)
+    assert ran.wait(PATIENCE)
+    assert told == [error]
+
+
+def test_a_finalizer_may_tell_amid_anything(teller: Teller) -> None:
+    """Telling takes no lock, so a finalizer that strikes within it does no harm."""
+    ran: list[int] = []
+
+    class Dropped:
+        def __init__(self, i: int) -> None:
+            self.me, self.i = self, i
+
+        def __del__(self) -> None:
+            teller.defer(partial(ran.append, self.i))
+
+    before = gc.get_threshold()
+    gc.set_threshold(3)
+    try:
+        for i in range(2000):
+            Dropped(i)
+            teller.tell(lambda: None)
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    wait_until(lambda: len(ran) == 2000)
+    assert sorted(ran) == list(range(2000))
+
+
+def test_idle_threads_end_and_others_follow(teller: Teller) -> None:
+    """After a while without calls there is no thread; the next call starts one."""
+    for _ in range(2):
+        ran = threading.Event()
+        teller.tell(ran.set)
+        assert ran.wait(PATIENCE)
+        wait_until(lambda: not teller._threads)
+
+
+def test_a_stuck_thread_ends_when_its_call_does(teller: Teller) -> None:
+    """Threads that were passed by do not pile up."""
+    for _ in range(20):
+        teller.tell(lambda: time.sleep(2 * STUCK))
+    assert teller.finish(PATIENCE)
+    wait_until(lambda: len(teller._threads) <= 2)
+
+
+def test_what_is_made_once_is_made_once() -> None:
+    """Everybody who asks gets the same object, whoever has made it."""
+    made: list[object] = []
+
+    def make() -> object:
+        time.sleep(0.01)
+        made.append(object())
+        return made[-1]
+
+    once = Once(make)
+    got: list[object] = []
+    threads = [threading.Thread(target=lambda: got.append(once())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(made) == 1
+    assert got == made * 8
+
+
+def test_what_cannot_be_made_is_tried_again() -> None:
+    """An error goes to who asked, and the next one tries."""
+    tries: list[int] = []
+
+    def make() -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise SystemExit
+        return 7
+
+    once = Once(make)
+    with pytest.raises(SystemExit):
+        once()
+    assert once() == 7
+
+
+def test_what_asks_for_itself_is_refused() -> None:
+    """Whoever needs the value to make it would wait for ever."""
+    once: Once[int] = Once(lambda: once())
+    with pytest.raises(RuntimeError, match="asks for it itself"):
+        once()
