@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from procession.backends.base import Item
+from procession.backends.base import Item, Reply
+from procession.engine.blame import Rules, may_retry
 from procession.engine.decoding import value_of
 from procession.engine.here import header_here, initialized, reply_here
 from procession.engine.interrupts import strikes
@@ -16,6 +17,7 @@ from procession.engine.single import SingleCall
 from procession.errors import OptionError
 from procession.futures import Future
 from procession.profiling.switch import begin, switch
+from procession.worker.run import Header
 
 __all__ = ["runs_here", "settled", "stream", "submit"]
 
@@ -44,15 +46,15 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     plain = call if not call.prefix else call._replace(prefix=())
     way = route(plain)
     if way is None:
-        item = Item(0, value)
+        item, rules = Item(0, value), rules_of(call, single=True)
         record = begin(call.name) if switch.open else None
-        reply = reply_here(header_here(initialized(plain), "call", (), {}), item)
+        reply = _replied_here(header_here(initialized(plain), "call", (), {}), item, rules)
         if record is not None:
             from procession.profiling.here import called
 
             called(record, value, reply.seconds, failed=not reply.ok)
         over = Settled(item, reply)
-        return settled(Future(), lambda: value_of(over, rules_of(call, single=True)))
+        return settled(Future(), lambda: value_of(over, rules))
     single = SingleCall(way.backend, way.rules)
     try:
         job = make_job(plain, "call", shares=True) if way.where.shares else single_job(plain)
@@ -62,8 +64,22 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     return single.future
 
 
+def _replied_here(header: Header, item: Item, rules: Rules) -> Reply:
+    """Run a call here, again after those errors that ask for it."""
+    reply = reply_here(header, item)
+    while not reply.ok and rules.retry_on and may_retry(item, reply.payload, rules):
+        reply = reply_here(header, item)
+    return reply
+
+
 def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
     """The values of a generator function, which runs in a process of its own."""
+    if call.options.retries:
+        raise OptionError(
+            f"{call.name}() is a generator function and was decorated with "
+            f"retries={call.options.retries}: values that were given cannot be taken back. Leave "
+            "retries out, or retry around the whole loop."
+        )
     where = Where(call, blocking=False)
     if where.serial:
         values: Iterator[Any] = initialized(call).function(*call.prefix, *args, **kwargs)
@@ -73,12 +89,6 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
         from procession.profiling.here import yielded
 
         return yielded(record, ((*call.prefix, *args), kwargs), values)
-    if call.options.retries:
-        raise OptionError(
-            f"{call.name}() is a generator function and was decorated with "
-            f"retries={call.options.retries}: values that were given cannot be taken back. Leave "
-            "retries out, or retry around the whole loop."
-        )
     from procession.engine.streaming import Stream
 
     value = ((*call.prefix, *args), kwargs)

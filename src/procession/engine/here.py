@@ -70,7 +70,7 @@ def reply_here(header: Header, item: Item) -> Reply:
     """
     settings = header.settings
     worker = f"{os.getpid()}"
-    task = state.CurrentTask(item.index, item.attempt, worker, settings.name)
+    task = state.CurrentTask(item.index, item.attempt, worker, settings.name, settings.nested)
     begin = perf_counter()
     before = state.entered()
     try:

@@ -227,7 +227,8 @@ class Inline:
 
     def _task(self, index: int) -> state.CurrentTask:
         name = self._header.settings.name
-        return state.CurrentTask(index, self._attempt, str(os.getpid()), name)
+        nested = self._header.settings.nested
+        return state.CurrentTask(index, self._attempt, str(os.getpid()), name, nested)
 
     def _check(self, start: int, values: Sequence[Any]) -> Slice | None:
         """The first item must be able to cross, wherever it runs."""

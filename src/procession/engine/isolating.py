@@ -35,7 +35,7 @@ def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if calls.runs_here(call):
-        awaitable = call.function(*call.prefix, *args, **kwargs)
+        awaitable = _again(call, args, kwargs)
         record = begin(call.name) if switch.open else None
         if record is not None:
             from procession.profiling.here import awaited
@@ -43,3 +43,15 @@ async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             return await awaited(record, ((*call.prefix, *args), kwargs), awaitable)
         return await awaitable
     return await calls.submit(call, args, kwargs)
+
+
+async def _again(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Await the coroutine here, again after those errors that ask for it."""
+    options, attempt = call.options, 1
+    while True:
+        try:
+            return await call.function(*call.prefix, *args, **kwargs)
+        except options.retry_on:
+            if attempt > options.retries:
+                raise
+            attempt += 1

@@ -188,7 +188,8 @@ class Opening:
         running.out = [function(value) for value in running.iterator]
 
     def _task(self, index: int) -> state.CurrentTask:
-        return state.CurrentTask(index, 1, str(os.getpid()), self._call.name)
+        call = self._call
+        return state.CurrentTask(index, 1, str(os.getpid()), call.name, call.options.nested)
 
     def _help(self) -> None:
         """In the helper thread: the items take their time, so they become a map like others."""

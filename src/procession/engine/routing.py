@@ -11,7 +11,7 @@ from procession.configuration import Options
 from procession.engine.blame import Rules
 from procession.engine.job import Call, pace_of, packer, rules_of
 from procession.records import NamedTuple
-from procession.worker.state import in_worker
+from procession.worker.state import in_worker, refuse_nested
 
 __all__ = ["Route", "Where", "route"]
 
@@ -23,9 +23,7 @@ class Where:
         options = call.options
         nested = in_worker() and not call.isolated
         if nested:
-            from procession.worker.run import nested as rule
-
-            rule.check(call.name, options.nested)
+            refuse_nested(call.name, options.nested)
         limited = options.timeout is not None or options.memory_limit is not None
         self.serial = options.backend == "serial" or (nested and not limited)
         self.shares = options.backend == "thread" and not call.isolated

@@ -47,7 +47,7 @@ class Producer:
 
     def _run(self) -> None:
         from procession.worker import state
-        from procession.worker.run import call_with, exited, nested, open_header
+        from procession.worker.run import call_with, exited, open_header
 
         index, attempt, blob, buffers = self._task.items[0]
         self._home._box.begin(index)
@@ -59,8 +59,8 @@ class Producer:
             header = open_header(*self._task.header)
             self._name, pickling = header.settings.name, header.settings.pickling
             value = loads(blob, buffers)
-            state.enter(state.CurrentTask(index, attempt, str(os.getpid()), self._name))
-            nested.set(header.settings.nested)
+            worker, rule = str(os.getpid()), header.settings.nested
+            state.enter(state.CurrentTask(index, attempt, worker, self._name, rule))
             self._home._runner.adopt(header.settings)
             self._recorder = _recorder(header.settings.out)
             self._timed = header.settings.timed

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import operator
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from procession import forked
+from procession.errors import TaskExited
 from procession.wire.initializing import Packed, open_initializer
 from procession.worker.adopting import initialized
 from procession.worker.interpreter import read
@@ -36,6 +38,8 @@ def run_initializer(packed: Packed) -> tuple[Callable[..., object], tuple[Any, .
         base_context.run(initializer, *initargs)
         base_context.run(initialized, before)
         arrivals.keep()
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _exited(error, initializer) from error
     except BaseException:
         logging: Any = sys.modules.get("logging")
         logger = None if logging is None else logging.getLogger("concurrent.futures")
@@ -67,13 +71,30 @@ def initialize(
 ) -> BaseException | None:
     """Call an initializer in this thread; return what it raised."""
     try:
-        initializer(*initargs)
+        try:
+            initializer(*initargs)
+        except SystemExit as error:
+            raise _exited(error, initializer) from error
+        except KeyboardInterrupt as error:
+            if threading.current_thread() is threading.main_thread():
+                raise  # the user's own Ctrl-C, as far as anyone can tell
+            raise _exited(error, initializer) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         error.add_note("raised by the initializer")
         return error
     return None
+
+
+def _exited(error: BaseException, initializer: Callable[..., object]) -> TaskExited:
+    name = getattr(initializer, "__name__", None) or type(initializer).__name__
+    what = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else "KeyboardInterrupt"
+    return TaskExited(
+        f"The initializer {name}() raised {what}. An initializer cannot end the program, and a "
+        "worker without it is of no use: have it raise an exception that says what is wrong.",
+        code=error.code if isinstance(error, SystemExit) else None,
+    )
 
 
 def _same(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:

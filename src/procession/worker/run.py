@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from procession.backends.base import Reply
-from procession.errors import NestedParallelism, TaskExited
+from procession.errors import TaskExited
 from procession.records import NamedTuple
 from procession.system.pristine import perf_counter
 from procession.wire.beside import ATOMS, dump_beside, is_atom
@@ -218,7 +218,6 @@ class Runner:
                 started(index)
                 emit(_job_failed(index, job))
             return
-        nested.mode = job.settings.nested
         run = self._timed if job.settings.timed else self._run
         for index, attempt, blob, buffers in items:
             started(index)
@@ -245,7 +244,7 @@ class Runner:
             from procession.worker.refusing import unloadable
 
             return _failed(index, unloadable(error, job.header, blob), settings)
-        task = state.CurrentTask(index, attempt, self._name, settings.name)
+        task = state.CurrentTask(index, attempt, self._name, settings.name, settings.nested)
         begin = perf_counter()
         ok, outcome = state.base_context.copy().run(self._call, job, task, value)
         seconds = perf_counter() - begin
@@ -312,32 +311,6 @@ def _adopted(**how: bool) -> Adopted:
     from procession.worker.adopting import Adopted  # most programs need none
 
     return Adopted(**how)
-
-
-class _Nested:
-    """What a decorated call made inside this worker does: ``"serial"`` or ``"error"``."""
-
-    mode = "serial"
-
-    def set(self, mode: str) -> None:
-        self.mode = mode
-
-    def check(self, function: str, own: str) -> None:
-        """Refuse a nested call if the running job, or the inner function itself, asks for that.
-
-        Raises:
-            NestedParallelism: Under ``nested="error"``.
-        """
-        if "error" in (self.mode, own):
-            whose = "it" if own == "error" else "the running function"
-            raise NestedParallelism(
-                f"{function}() was called in parallel inside a worker, and {whose} was decorated "
-                f"with nested='error'. Call {function}.local(...) here, or write "
-                "nested='serial' to let inner calls run serially in this worker."
-            )
-
-
-nested = _Nested()
 
 
 def _exit(error: BaseException, settings: Settings) -> BaseException:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextvars import Context, ContextVar
 
-__all__ = ["CurrentTask", "current_task", "in_worker", "mark_worker_process"]
+__all__ = ["CurrentTask", "current_task", "in_worker", "mark_worker_process", "refuse_nested"]
 
 
 class CurrentTask:
@@ -21,13 +21,16 @@ class CurrentTask:
     """
 
     # Not a dataclass: the import of dataclasses costs a worker 30 ms.
-    __slots__ = ("attempt", "function", "index", "worker")
+    __slots__ = ("_nested", "attempt", "function", "index", "worker")
 
-    def __init__(self, index: int, attempt: int, worker: str, function: str) -> None:
+    def __init__(
+        self, index: int, attempt: int, worker: str, function: str, nested: str = "serial"
+    ) -> None:
         self.index = index
         self.attempt = attempt
         self.worker = worker
         self.function = function
+        self._nested = nested  # what it wants decorated calls made by it to do
 
     def __repr__(self) -> str:
         return (
@@ -70,6 +73,29 @@ def current_task() -> CurrentTask | None:
     if task is None and _worker_pid == os.getpid():
         return _latest
     return task() if callable(task) else task
+
+
+def refuse_nested(function: str, own: str) -> None:
+    """Refuse a decorated call made by an item if its job, or the inner function, asks for that.
+
+    Args:
+        function: The inner function's name.
+        own: Its ``nested`` option.
+
+    Raises:
+        NestedParallelism: Under ``nested="error"``.
+    """
+    task = current_task()
+    outer = "serial" if task is None else task._nested
+    if "error" in (outer, own):
+        from procession.errors import NestedParallelism
+
+        whose = "it" if own == "error" else "the running function"
+        raise NestedParallelism(
+            f"{function}() was called in parallel inside a worker, and {whose} was decorated "
+            f"with nested='error'. Call {function}.local(...) here, or write "
+            "nested='serial' to let inner calls run serially in this worker."
+        )
 
 
 def enter(task: CurrentTask | Callable[[], CurrentTask] | None) -> None:
