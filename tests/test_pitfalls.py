@@ -91,7 +91,7 @@ def splices(seen: list[int] = [1]) -> None:  # noqa: B006
 def guarded() -> None:
     """Uses a lock of the module."""
     with guard:
-        names.append("x")
+        print(names)
 
 
 def writes() -> None:
@@ -226,4 +226,6 @@ def test_standard_library_is_mostly_clean() -> None:
         if inspect.isfunction(function)
         for text in pitfalls(function)
     ]
-    assert flagged == []
+    # These keep what they have found, for the next call.
+    caches = ("'_filesbymodname'", "'modulesbyfile'")
+    assert [text for text in flagged if not any(cache in text for cache in caches)] == []

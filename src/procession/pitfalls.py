@@ -8,47 +8,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from opcode import HAVE_ARGUMENT, opmap, opname, stack_effect
+from opcode import opmap
 from types import CodeType
 from typing import Any
 
 from procession._warn import warn_user
+from procession.bytecode import FARTHEST, codes, instructions, line, use
+from procession.changed_globals import changed_globals
 
 __all__ = ["pitfalls", "warn_about"]
 
-Instruction = tuple[int, str, int]
-"""(offset, name, argument)."""
-
 _STORE_GLOBAL = frozenset({opmap["STORE_GLOBAL"], opmap["DELETE_GLOBAL"]})
 _STORE_OUTER = frozenset({opmap["STORE_DEREF"], opmap["DELETE_DEREF"]})
-_EXTENDED_ARG = opmap["EXTENDED_ARG"]
-_CHANGES = frozenset(
-    {
-        "append",
-        "appendleft",
-        "extend",
-        "extendleft",
-        "insert",
-        "remove",
-        "pop",
-        "popleft",
-        "popitem",
-        "clear",
-        "sort",
-        "reverse",
-        "add",
-        "discard",
-        "update",
-        "setdefault",
-        "difference_update",
-        "intersection_update",
-        "symmetric_difference_update",
-        "subtract",
-    }
-)
 _MUTABLE = (list, dict, set, bytearray)
-_IN_PLACE = 13  # the first of BINARY_OP's arguments that stand for +=, -= and so on
-_FARTHEST = 60
 _UNSHARED = {
     "lock": "a lock",
     "RLock": "a lock",
@@ -85,6 +57,7 @@ def pitfalls(function: Callable[..., Any]) -> list[str]:
             'elsewhere only under pickling="by-value". Write a def at the top of a module.'
         ]
     found = [*_assigned_globals(code, name), *_assigned_outer(code, name)]
+    found += changed_globals(code, function.__globals__, name)
     found += _changed_defaults(function, code, name)
     found += _unshared_globals(function, code, name)
     return found
@@ -99,56 +72,16 @@ def _inner(function: Any) -> Any:
     return function
 
 
-def _instructions(code: CodeType) -> Iterator[Instruction]:
-    """The code's instructions, as far as the checks below need them.
-
-    `dis` would do, and costs ten times as much.
-    """
-    raw = code.co_code
-    extended = 0
-    for offset in range(0, len(raw), 2):
-        op, arg = raw[offset], raw[offset + 1] | extended
-        if op == _EXTENDED_ARG:
-            extended = arg << 8
-            continue
-        extended = 0
-        name = opname[op]
-        if name in ("LOAD_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST", "STORE_FAST_LOAD_FAST"):
-            first, second = name[:-5].rsplit("_", 2)[0], name.rsplit("_", 2)[1] + "_FAST"
-            yield offset, _first_half(first), arg >> 4
-            yield offset, second, arg & 15
-        elif op:  # not a cache
-            yield offset, name, arg
-
-
-def _first_half(name: str) -> str:
-    return "LOAD_FAST" if name.startswith("LOAD") else "STORE_FAST"
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _codes(const)
-
-
-def _line(code: CodeType, offset: int) -> str:
-    for start, end, line in code.co_lines():
-        if start <= offset < end and line is not None:
-            return f" (line {line})"
-    return ""
-
-
 def _assigned_globals(code: CodeType, name: str) -> Iterator[str]:
     said: set[str] = set()
-    for part in _codes(code):
+    for part in codes(code):
         if _STORE_GLOBAL.isdisjoint(part.co_code[::2]):
             continue
-        for offset, op, arg in _instructions(part):
+        for offset, op, arg in instructions(part):
             if op in ("STORE_GLOBAL", "DELETE_GLOBAL") and part.co_names[arg] not in said:
                 said.add(part.co_names[arg])
                 yield (
-                    f"{name}() assigns the global {part.co_names[arg]!r}{_line(part, offset)}: a "
+                    f"{name}() assigns the global {part.co_names[arg]!r}{line(part, offset)}: a "
                     "worker assigns its own copy, which the caller and the other workers never "
                     "see. Return the value, or keep it in procession.shared.Value()."
                 )
@@ -159,13 +92,13 @@ def _assigned_outer(code: CodeType, name: str) -> Iterator[str]:
         return
     first = len({*code.co_varnames, *code.co_cellvars})
     said: set[str] = set()
-    for offset, op, arg in _instructions(code):
+    for offset, op, arg in instructions(code):
         if op in ("STORE_DEREF", "DELETE_DEREF") and arg >= first:
             variable = code.co_freevars[arg - first]
             if variable not in said:
                 said.add(variable)
                 yield (
-                    f"{name}() assigns the nonlocal {variable!r}{_line(code, offset)}: a worker "
+                    f"{name}() assigns the nonlocal {variable!r}{line(code, offset)}: a worker "
                     "assigns its own copy, which the caller never sees. Return the value instead."
                 )
 
@@ -183,7 +116,7 @@ def _changed_defaults(function: Any, code: CodeType, name: str) -> Iterator[str]
             if offset is not None:
                 yield (
                     f"{name}() changes {parameter!r}, whose default is one {_kind(default)} for "
-                    f"all calls{_line(code, offset)}: each worker has its own, so what one call "
+                    f"all calls{line(code, offset)}: each worker has its own, so what one call "
                     "leaves there is not seen by all others. Default to None and make a new one "
                     "inside, or pass it and return it."
                 )
@@ -196,44 +129,17 @@ def _kind(default: Any) -> str:
 def _change_of(parameter: str, code: CodeType) -> int | None:
     """Where a parameter's object is changed in place; `None` if it is not, or is rebound."""
     local = code.co_varnames.index(parameter)
-    steps = list(_instructions(code))
+    steps = list(instructions(code))
     found: int | None = None
     in_place = False
     for place, (offset, op, arg) in enumerate(steps):
         if arg == local and op.startswith("LOAD_FAST") and found is None:
-            change = _use(code, steps[place + 1 : place + _FARTHEST])
+            change = use(code, steps[place + 1 : place + FARTHEST])
             if change:
                 found, in_place = offset, change == "in place"
         elif arg == local and op == "STORE_FAST" and not in_place:
             return None
     return found
-
-
-def _use(code: CodeType, steps: list[Instruction]) -> str:
-    """How the object on top of the stack is changed by what follows; empty if it is not."""
-    if steps and steps[0][1] in ("LOAD_ATTR", "LOAD_METHOD"):
-        _, op, arg = steps[0]
-        index = arg >> 1 if op == "LOAD_ATTR" and sys.version_info >= (3, 12) else arg
-        return "method" if code.co_names[index] in _CHANGES else ""
-    above = 0  # what lies on the stack above the object
-    for _, op, arg in steps:
-        if above == 1 and op in ("STORE_SUBSCR", "DELETE_SUBSCR"):
-            return "item"
-        if above == 2 and op == "STORE_SLICE":
-            return "item"
-        if above == 1 and op == "BINARY_OP" and arg >= _IN_PLACE:
-            return "in place"
-        if "JUMP" in op or op.startswith(("FOR_", "RETURN", "RAISE")):
-            return ""
-        above += _effect(op, arg)
-        if above < 0:
-            return ""
-    return ""
-
-
-def _effect(op: str, arg: int) -> int:
-    number = opmap[op]
-    return stack_effect(number, arg if number >= HAVE_ARGUMENT else None)
 
 
 def _unshared_globals(function: Any, code: CodeType, name: str) -> Iterator[str]:
@@ -246,10 +152,10 @@ def _unshared_globals(function: Any, code: CodeType, name: str) -> Iterator[str]
         kind = _UNSHARED.get(cls.__name__)
         if kind is None or cls.__module__ not in _HOMES or _is_standard(value):
             continue
-        for offset, op, arg in _instructions(code):
+        for offset, op, arg in instructions(code):
             index = arg >> 1 if op == "LOAD_GLOBAL" else -1
             if index >= 0 and code.co_names[index] == variable:
-                yield _unshared(name, variable, kind, _line(code, offset))
+                yield _unshared(name, variable, kind, line(code, offset))
                 break
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import UserDict
 from typing import Any
 
-KEPT: dict[Any, Any] = {}
+KEPT: UserDict[Any, Any] = UserDict()  # no dict: each worker is to have its own
 
 
 def step(command: tuple[Any, ...]) -> Any:

@@ -19,7 +19,15 @@ __all__ = ["asks_again", "error_of", "outcome_of", "value_of"]
 
 def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
     """The exception that an item raised, as itself, with a note that names function and item."""
-    error: BaseException = reply.payload if reply.raw else load_exception(reply.payload)
+    if reply.raw:
+        error: BaseException = reply.payload
+    else:
+        from procession.worker.named_globals import difference
+
+        error = load_exception(reply.payload)
+        note = difference(reply.payload)
+        if note:
+            error.add_note(note)
     if isinstance(error, NotPicklable) and error.where == "argument" and not reply.raw:
         error = _located(error, item, rules)
     return noted(error, item, rules)

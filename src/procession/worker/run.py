@@ -251,7 +251,13 @@ class Runner:
         extras = self._recorder.take() if self._recorder is not None else None
         del value
         if not ok:
-            return _failed(index, outcome, settings, seconds, extras)
+            failed = _failed(index, outcome, settings, seconds, extras)
+            if type(outcome) is TaskExited:
+                return failed
+            from procession.worker.named_globals import append_globals
+
+            payload = append_globals(failed.payload, job.header.function, outcome)
+            return failed._replace(payload=payload)
         if is_atom(outcome):
             return Reply(index, True, outcome, (), seconds, True, extras)
         found: Sequence[Any] = ()

@@ -1,0 +1,5 @@
+"""Another module whose global is set at run time."""
+
+from typing import Any
+
+MODEL: Any = None
