@@ -177,6 +177,7 @@ class End(NamedTuple):
         peak: Most private memory seen, in bytes (``"memory"``).
         error: What broke (``"broken"``, ``"refused"``).
         seconds: How long the item to blame had run.
+        deserted: Whether the worker closed its channel to us and was ended for that (``"died"``).
     """
 
     kind: EndKind
@@ -186,6 +187,7 @@ class End(NamedTuple):
     peak: int = 0
     error: BaseException | None = None
     seconds: float = 0.0
+    deserted: bool = False
 
 
 class Listener(Protocol):

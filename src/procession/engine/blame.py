@@ -134,21 +134,36 @@ def _error(chunk: Chunk, item: Item, end: End, rules: Rules) -> BaseException:
     return _died(what, item, end, index)
 
 
+_DESERTED = (
+    " Code in it closed descriptors that it had not opened (os.closerange, a library that makes "
+    "daemons); close only your own."
+)
+
+_HINTS = {
+    "SIGKILL": " Somebody killed it, or the system ran out of memory.",
+    "SIGSEGV": " Native code crashed.",
+    "SIGABRT": " Native code gave up.",
+    "SIGBUS": " Memory that a file backs was not there: a file was cut short while it was mapped, "
+    "or its file system (such as /dev/shm) is full.",
+    "SIGXCPU": " It had used up its CPU time: raise that limit (RLIMIT_CPU, `ulimit -t`).",
+    "SIGXFSZ": " It wrote too large a file: raise that limit (RLIMIT_FSIZE, `ulimit -f`).",
+    "SIGTERM": " Somebody ended it.",
+}
+
+
 def _died(what: str, item: Item, end: End, index: int | None) -> BaseException:
     from procession.errors import WorkerDied
 
     name = signal_name(end.exitcode)
-    if name is not None:
+    if end.deserted:
+        how = "closed its connection to this process, and was ended for that"
+    elif name is not None:
         how = f"was killed by {name}"
     elif end.exitcode is not None:
         how = f"exited with code {end.exitcode}"
     else:
         how = "died (its exit code is not known)"
-    hint = {
-        "SIGKILL": " Somebody killed it, or the system ran out of memory.",
-        "SIGSEGV": " Native code crashed.",
-        "SIGABRT": " Native code gave up.",
-    }.get(name or "", "")
+    hint = _DESERTED if end.deserted else _HINTS.get(name or "", "")
     started = "" if item.starts < _STARTS else " before it could start the item, several times"
     return WorkerDied(
         f"The worker that ran {what} {how}{started}{_attempts(item)}.{hint} Only this "

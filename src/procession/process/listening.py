@@ -62,9 +62,8 @@ def look(pool: WorkerPool, worker: Worker) -> None:
         if worker.ticket is not None or not worker.ready or worker.receiver.amid:
             worker.arm()
     except EOFError:
-        # Dead, or its own code closed the channel: then it is of no use any more.
         if not worker.stopping:
-            worker.kill()
+            worker.give_up()
     except Exception:
         worker.garbled = True
         worker.kill()

@@ -52,4 +52,4 @@ def obituary(worker: Worker, code: int | None) -> End:
     report = worker.box.report()
     if code == -signal.SIGKILL and _oom is not None and _oom.struck():
         report = f"{OOM_NOTE}\n{report}" if report else OOM_NOTE
-    return End("died", index, code, report, 0, None, seconds)
+    return End("died", index, code, report, 0, None, seconds, worker.deserted)

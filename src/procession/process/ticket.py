@@ -114,7 +114,7 @@ class Ticket:
             try:
                 take(self.pool, worker, worker.read())
             except EOFError:
-                worker.kill()
+                worker.give_up()
                 return
             except BaseException:
                 worker.garbled = True

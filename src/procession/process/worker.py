@@ -13,6 +13,7 @@ from weakref import ref
 
 from procession.backends.base import Job
 from procession.process import forks, lifeline, messages
+from procession.process.alive import is_ending, runs
 from procession.process.blackbox import BlackBox
 from procession.process.channel import Message, Receiver, Sender, frame
 from procession.process.haste import Haste
@@ -43,6 +44,7 @@ class Worker:
         stopping: Whether it was told to stop, or is being killed.
         ticket: The chunk it runs.
         tasks: How many items it was given.
+        deserted: Whether it closed its channel to us, and lived on.
         verdict: Why we are killing it: ``"timeout"``, ``"memory"``, ``"cancelled"``; or `None`.
         reading: Held by the thread that reads its channel.
         finals: Tell the ends of chunks that were read and not told yet.
@@ -70,6 +72,7 @@ class Worker:
         self.left = False
         self.seen = 0
         self.garbled = False
+        self.deserted = False
         self.ticket: Ticket | None = None
         self.tasks = 0
         self.idle_since = 0.0
@@ -261,6 +264,11 @@ class Worker:
         """End it at once, with all that it started."""
         self.signal(signal.SIGKILL)
 
+    def give_up(self) -> None:
+        """Its channel is closed: it is dead, or its own code did that, and it is of no use."""
+        self.deserted = not is_ending(self.pid)
+        self.kill()
+
     def reap(self) -> int | None:
         """Take the exit code of a dead process; `None` if somebody else has taken it."""
         if self._reaped is None:
@@ -271,7 +279,7 @@ class Worker:
         if self.method == "forkserver":
             code = self._popen.poll()
             # 255 is also what the standard library says when the server itself has died.
-            if code in (None, 255) and _runs(self.pid):
+            if code in (None, 255) and runs(self.pid):
                 self.kill()
                 return None
             return code if isinstance(code, int) else None
@@ -309,13 +317,3 @@ class Worker:
         self.box.close()
         self.dead = True
         self._reaped = (None,)  # never signal it: it is the parent's, and works for it
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
