@@ -249,5 +249,5 @@ def test_notes_name_the_item(item: Any, text: str) -> None:
 def test_note_on_an_exception_that_refuses_notes() -> None:
     """Frozen exceptions get their note too."""
     error = things.FrozenError(1)
-    add_item_note(error, "work", None, 3)
-    assert error.__notes__ == ["work() was running 3"]
+    add_item_note(error, "work", None, ((3,), {}))
+    assert error.__notes__ == ["work(3) was running"]

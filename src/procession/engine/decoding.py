@@ -6,11 +6,12 @@ from typing import Any
 
 from procession.backends.base import Item, Reply
 from procession.engine.blame import Rules, may_retry
+from procession.engine.hints import hint_for
 from procession.engine.interrupts import strikes
 from procession.engine.plan import Settled
 from procession.errors import NotPicklable
 from procession.outcome import Outcome
-from procession.wire.exceptions import add_item_note, load_exception
+from procession.wire.exceptions import add_item_note, add_note, load_exception
 from procession.wire.kinds import is_a
 from procession.wire.pickling import loads
 
@@ -30,7 +31,7 @@ def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
             error.add_note(note)
     if isinstance(error, NotPicklable) and error.where == "argument" and not reply.raw:
         error = _located(error, item, rules)
-    return noted(error, item, rules)
+    return noted(error, item, rules, here=reply.raw)
 
 
 def asks_again(item: Item, reply: Reply, rules: Rules) -> bool:
@@ -58,14 +59,26 @@ def _located(error: NotPicklable, item: Item, rules: Rules) -> BaseException:
     return locate(error, roots)
 
 
-def noted(error: BaseException, item: Item, rules: Rules) -> BaseException:
-    """Say in a note which function and item raised; make StopIteration safe to raise in `next`."""
+def noted(error: BaseException, item: Item, rules: Rules, *, here: bool = False) -> BaseException:
+    """Say in notes which function and item raised, and what can be done where that is known.
+
+    Makes StopIteration safe to raise in `next`.
+
+    Args:
+        error: What the item raised.
+        item: The item.
+        rules: The name for the note, and the function's parameters.
+        here: Whether it ran in this process.
+    """
     if isinstance(error, (StopIteration, StopAsyncIteration)):
         # Raised from __next__ it would end the caller's loop silently (PEP 479's reason).
         wrapped = RuntimeError(f"{rules.name}() raised {type(error).__name__}")
         wrapped.__cause__ = error
         error = wrapped
     add_item_note(error, rules.name, None if rules.single else item.index, item.value)
+    hint = hint_for(error, item, rules, here=here)
+    if hint:
+        add_note(error, hint)
     return error
 
 
@@ -85,6 +98,9 @@ def value_of(settled: Settled, rules: Rules) -> Any:
         return reply.payload
     try:
         return loads(reply.payload, reply.buffers)
+    except MemoryError as exhausted:
+        noted(exhausted, item, rules, here=True)
+        raise
     except (Exception, SystemExit) as broken:
         if strikes(broken):
             raise

@@ -181,7 +181,7 @@ class Opening:
         error, running.error = running.error, None  # whose traceback keeps us
         assert error is not None
         item = Item(running.ran, running.values[running.ran])
-        return noted(raised_here(error, self._call.name), item, rules_of(self._call))
+        return noted(raised_here(error, self._call.name), item, rules_of(self._call), here=True)
 
     def _loop(self, running: Running) -> None:
         function = self._call.function

@@ -12,6 +12,7 @@ from procession.engine.interrupts import strikes
 from procession.engine.plan import Settled
 from procession.futures import Future
 from procession.profiling.switch import begin, switch
+from procession.system.limits import explain
 from procession.system.pristine import perf_counter, threading
 from procession.telling import teller
 from procession.worker.replaying import Telling
@@ -53,6 +54,7 @@ class SingleCall:
         """The call could not be sent."""
         if self._record is not None:
             self._record.packed(perf_counter() - self._record.began, refused=1)
+        explain(error, starting=True)
         self._over(None, error)
 
     def _start(self, backend: Backend, job: Job, item: Item) -> None:

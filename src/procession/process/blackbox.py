@@ -21,6 +21,7 @@ _TAIL_AT, _TAIL = 4096, 8192
 _STACK_AT, _STACK = _TAIL_AT + _TAIL, 64 * 1024
 _COUNT = struct.Struct("=q")
 _COUNT_AT = 64
+_DESERTED_AT = 72
 
 
 class Running(NamedTuple):
@@ -70,6 +71,10 @@ class BlackBox:
         # The time goes first: a reader in between sees a fresh start, never a false timeout.
         _WORD.pack_into(self.map, 0, time.monotonic_ns(), self.chunk, index)
 
+    def desert(self) -> None:
+        """Say that the channel was closed, by code that ran in this worker."""
+        self.map[_DESERTED_AT] = 1
+
     def remember(self, text: str) -> None:
         """Keep the end of what was written to stderr."""
         data = text.encode("utf-8", "replace")[-_TAIL:]
@@ -92,6 +97,10 @@ class BlackBox:
         """The item of the present chunk that was begun last, if any was."""
         since, chunk, index = _WORD.unpack_from(self.map, 0)
         return Running(index, since / 1e9) if chunk == self.chunk and chunk else None
+
+    def deserted(self) -> bool:
+        """Whether the worker found its channel closed by its own code."""
+        return self.map[_DESERTED_AT] != 0
 
     def stack(self) -> str:
         """What faulthandler wrote."""

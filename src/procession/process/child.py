@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -121,8 +122,10 @@ class _Worker:
             if message[0] == messages.TASK:
                 try:
                     self._run(messages.unpack_task(message, segments))
-                except ConnectionError:
-                    return  # the parent is gone: nobody to tell
+                except OSError as error:
+                    if not self._lost(error):
+                        raise
+                    return
                 # What the task held is not to be kept until the next one comes.
                 del message, segments
             elif message[0] == messages.FORGET:
@@ -133,10 +136,20 @@ class _Worker:
         while not self._inbox:
             try:
                 self._haste.wait(self._read)
-            except (EOFError, OSError):  # it may have gone with a reply unread
+            except EOFError:
+                return (messages.STOP,), ()
+            except OSError as error:  # it may have gone with a reply unread
+                self._lost(error)
                 return (messages.STOP,), ()
         received: tuple[tuple[Any, ...], Sequence[Any]] = self._inbox.pop(0)
         return received
+
+    def _lost(self, error: OSError) -> bool:
+        """Whether the channel is of no use: the parent is gone, or an item has closed it here."""
+        closed_here = error.errno in (errno.EBADF, errno.ENOTSOCK)
+        if closed_here:
+            self._box.desert()
+        return closed_here or isinstance(error, ConnectionError)
 
     def _read(self) -> None:
         self._inbox.extend(self._receiver.read())

@@ -11,6 +11,7 @@ from procession.process.listening import welcome
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.worker import Worker
+from procession.system.limits import explain
 from procession.system.pristine import perf_counter, start_new_thread
 from procession.turns import short_turns
 from procession.wire.initializing import Packed, pack_initializer
@@ -169,6 +170,7 @@ class Hiring:
                         error = None
                 pool.gone.ring()
             if error is not None:
+                explain(error, starting=True)
                 pool.refuse(error)
         held.release()
 

@@ -50,6 +50,7 @@ def obituary(worker: Worker, code: int | None) -> End:
     if running is not None and _unanswered(ticket, running.item):
         index, seconds = running.item, max(0.0, time.monotonic() - running.since)
     report = worker.box.report()
+    deserted = worker.deserted or worker.box.deserted()
     if code == -signal.SIGKILL and _oom is not None and _oom.struck():
         report = f"{OOM_NOTE}\n{report}" if report else OOM_NOTE
-    return End("died", index, code, report, 0, None, seconds, worker.deserted)
+    return End("died", index, code, report, 0, None, seconds, deserted)

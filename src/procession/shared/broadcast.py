@@ -176,6 +176,8 @@ def _lay_down(obj: Any) -> Placed | Parcel:
             if placed is not None:
                 return placed
         return Parcel(dumps(obj))
+    except MemoryError:
+        raise
     except Exception as error:
         from procession.wire.explain import explain
 

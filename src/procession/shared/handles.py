@@ -19,6 +19,7 @@ import sys
 
 from procession.errors import ProcessionError
 from procession.records import NamedTuple
+from procession.system.limits import explained
 from procession.wire.noting import note_sent, noted
 from procession.wire.pickling import dumps
 
@@ -59,24 +60,30 @@ class Address(NamedTuple):
 
 def create(label: str, size: int) -> tuple[int, str]:
     """Make an empty file in memory; returns its descriptor and its name, if it has one."""
-    if NAMELESS:
-        fd, path = os.memfd_create(f"procession-{label}", os.MFD_CLOEXEC), ""
-        os.fchmod(fd, 0o600)
-    else:
-        from procession.shared import folder
+    with explained():
+        if NAMELESS:
+            fd, path = os.memfd_create(f"procession-{label}", os.MFD_CLOEXEC), ""
+            os.fchmod(fd, 0o600)
+        else:
+            from procession.shared import folder
 
-        fd, path = folder.create(label)
-    os.ftruncate(fd, size)
+            fd, path = folder.create(label)
+        try:
+            os.ftruncate(fd, size)
+        except OSError:
+            os.close(fd)
+            raise
     return fd, path
 
 
 def create_pipe() -> tuple[int, int, str]:
     """Make a pipe in one direction; returns where to read, where to write, and its name."""
-    if NAMELESS:
-        return *os.pipe(), ""
-    from procession.shared import folder
+    with explained():
+        if NAMELESS:
+            return *os.pipe(), ""
+        from procession.shared import folder
 
-    return folder.create_pipe()
+        return folder.create_pipe()
 
 
 def address(fd: int, path: str = "") -> Address:

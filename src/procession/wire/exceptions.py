@@ -21,7 +21,7 @@ from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.refusals import Refused
 from procession.wire.tracebacks import Frame, pack_traceback, unpack_traceback
 
-__all__ = ["add_item_note", "dump_exception", "load_exception"]
+__all__ = ["add_item_note", "add_note", "dump_exception", "load_exception"]
 
 _MOST = 200
 """Exceptions sent of one chain or group; the rest is cut off."""
@@ -247,11 +247,11 @@ def _link(exc: BaseException, record: _Record, made: dict[int, BaseException]) -
     put("__context__", None if record.context is None else made[record.context])
     put("__suppress_context__", record.suppress)
     for note in record.notes:
-        _add_note(exc, note)
+        add_note(exc, note)
 
 
-def _add_note(exc: BaseException, note: str) -> None:
-    # add_note fails on frozen dataclasses.
+def add_note(exc: BaseException, note: str) -> None:
+    """Add a note, once; also where ``add_note`` fails, as on frozen dataclasses."""
     notes: Any = exc.__dict__.setdefault("__notes__", [])
     if is_a(notes, list) and note not in notes:
         notes.append(note)
@@ -264,7 +264,21 @@ def add_item_note(exc: BaseException, function: str, index: int | None, item: An
         exc: The exception.
         function: The function's name.
         index: The item's index in the input; ``None`` for a single call.
-        item: The item, or the call's arguments; only a short repr of it is kept.
+        item: The item; of a single call its ``(args, kwargs)``. Only a short repr is kept.
     """
-    which = "" if index is None else f" item {index}:"
-    _add_note(exc, f"{function}() was running{which} {brief(item)}")
+    if index is None:
+        args, kwargs = item
+        add_note(exc, f"{_written(function, args, kwargs)} was running")
+    else:
+        add_note(exc, f"{function}() was running item {index}: {brief(item)}")
+
+
+def _written(function: str, args: Any, kwargs: Any) -> str:
+    """A call as it is written in Python, cut to a line."""
+    most = 4
+    shown = [brief(arg) for arg in args[:most]]
+    shown += [f"{name}={brief(value)}" for name, value in [*kwargs.items()][: most - len(shown)]]
+    if len(args) + len(kwargs) > len(shown):
+        shown.append("...")
+    inside = ", ".join(shown)
+    return f"{function}({inside if len(inside) <= 80 else inside[:77] + '...'})"

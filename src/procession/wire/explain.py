@@ -43,6 +43,9 @@ def explain(
         function: The name of the function it was for.
         root: The expression that paths start with, such as a parameter's name.
         pickling: How it was pickled.
+
+    Raises:
+        MemoryError: It was pickling's error: that arrives as itself.
     """
     return _explain(error, [(root, obj)], where, function, pickling)
 
@@ -89,6 +92,8 @@ def _explain(
     function: str,
     pickling: Pickling,
 ) -> NotPicklable:
+    if isinstance(error, MemoryError):
+        raise error  # it says nothing of the object
     search = Search(pickling == "strict")
     if where == "function":
         search.code.is_all = True

@@ -189,6 +189,8 @@ def _dump_value(function: Any, pickling: Pickling) -> tuple[bytes, Named]:
 def _explaining(function: Any, pickling: Pickling, dump: Callable[[], bytes]) -> bytes:
     try:
         return dump()
+    except MemoryError:
+        raise
     except Exception as error:
         raise _explained(error, function, pickling) from error
 

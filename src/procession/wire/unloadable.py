@@ -39,7 +39,12 @@ def explain_unloadable(
         root: What it is called, such as a parameter's name.
         blob: The pickle, to find the path in.
         roots: Takes what the pickle held apart into pairs of an expression and its value.
+
+    Raises:
+        MemoryError: It was unpickling's error: that arrives as itself.
     """
+    if isinstance(error, MemoryError):
+        raise error  # it says nothing of the object
     path, culprit = _place_in(blob, roots or (lambda whole: [(root, whole)]))
     culprit = culprit or _rebuilt(error)
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -96,7 +96,7 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
     function = load_function(packed)
     try:
         prefix, args, kwargs = loads(shared, buffers)
-    except (Gone, *_EXITS):
+    except (Gone, MemoryError, *_EXITS):
         raise
     except BaseException as error:
         from procession.worker.refusing import unloadable_shared
@@ -240,6 +240,8 @@ class Runner:
             return _failed(index, error, settings)
         except _EXITS as error:
             return _failed(index, _exit(error, settings), settings)
+        except MemoryError as error:
+            return _failed(index, error, settings)
         except BaseException as error:
             from procession.worker.refusing import unloadable
 
@@ -268,6 +270,8 @@ class Runner:
                 payload = dumps(outcome, settings.pickling)
         except _EXITS as error:
             return _failed(index, _exit(error, settings), settings, seconds, extras)
+        except MemoryError as error:
+            return _failed(index, error, settings, seconds, extras)
         except BaseException as error:
             from procession.worker.refusing import refused_result
 
@@ -326,8 +330,9 @@ def _exit(error: BaseException, settings: Settings) -> BaseException:
 def exited(error: BaseException, function: str, where: str = "in a worker") -> TaskExited:
     """What becomes of SystemExit and KeyboardInterrupt that an item raised."""
     what = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else "KeyboardInterrupt"
+    who = function if " " in function else f"{function}()"
     wrapped = TaskExited(
-        f"{function}() raised {what} {where}. An item cannot end the caller's program: return "
+        f"{who} raised {what} {where}. An item cannot end the caller's program: return "
         "a value that says so, or raise an exception of your own.",
         code=error.code if isinstance(error, SystemExit) else None,
     )

@@ -1,0 +1,117 @@
+"""What to do when the system refuses something: which limit it was, and how it is raised."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["explain", "explained", "mend"]
+
+
+@contextmanager
+def explained() -> Generator[None, None, None]:
+    """Errors of the system that come from inside say which limit it was and what to do."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        explain(error)
+        raise
+
+
+def explain(error: BaseException, *, starting: bool = False) -> None:
+    """Add to an error of the system, as a note, which limit it was and what to do.
+
+    Args:
+        error: What was raised; errors that are no limit's are left as they are.
+        starting: Whether a process or thread was being started.
+    """
+    text = mend(error, starting=starting)
+    if text and text not in getattr(error, "__notes__", ()):
+        error.add_note(text)
+
+
+def mend(error: BaseException, *, starting: bool = False) -> str:
+    """Which limit the system has refused something for, and what to do; nothing if it is none.
+
+    Args:
+        error: What was raised.
+        starting: Whether a process or thread was being started: EAGAIN means a limit only then.
+    """
+    if isinstance(error, MemoryError):
+        return _memory()
+    if starting and isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return _processes()
+    if not isinstance(error, OSError):
+        return ""
+    if error.errno == errno.EMFILE:
+        return _files()
+    if error.errno == errno.ENFILE:
+        return (
+            "The whole system has as many files open as it may (sysctl fs.file-max). End what "
+            "holds them, or raise it."
+        )
+    if error.errno == errno.EAGAIN and starting:
+        return _processes()
+    if error.errno == errno.ENOMEM:
+        return _memory()
+    if error.errno == errno.ENOSPC:
+        return _space(error)
+    if error.errno == errno.EDQUOT:
+        return "The user's disk quota is used up (`quota -s`). Remove files, or ask for more."
+    if error.errno == errno.EFBIG:
+        return (
+            f"This process may write files of {_limit('RLIMIT_FSIZE')} bytes (RLIMIT_FSIZE, "
+            "`ulimit -f`), and memory shared with workers counts as a file. Raise it with "
+            "`ulimit -f unlimited` before the program starts."
+        )
+    return ""
+
+
+def _files() -> str:
+    return (
+        f"This process may have {_limit('RLIMIT_NOFILE')} files open at once (RLIMIT_NOFILE, "
+        f"`ulimit -n`), pipes and sockets included; its hard limit is "
+        f"{_limit('RLIMIT_NOFILE', 1)}. Close what is not needed, use fewer workers (each takes "
+        "some), or raise it: `ulimit -n 4096`, or resource.setrlimit(resource.RLIMIT_NOFILE, …)."
+    )
+
+
+def _processes() -> str:
+    return (
+        f"No more processes or threads can be started: this user may have "
+        f"{_limit('RLIMIT_NPROC')} (RLIMIT_NPROC, `ulimit -u`), and a container may have fewer "
+        "(pids.max; `docker run --pids-limit`). Use fewer workers=, or raise the limit."
+    )
+
+
+def _memory() -> str:
+    limits = [(name, _limit(name)) for name in ("RLIMIT_AS", "RLIMIT_DATA")]
+    for name, value in limits:
+        if value != "unlimited":
+            flag = "v" if name == "RLIMIT_AS" else "d"
+            return (
+                f"A process here may take {value} bytes of memory ({name}, `ulimit -{flag}`). Use "
+                f"fewer or smaller items at once, or raise it."
+            )
+    return ""
+
+
+def _space(error: OSError) -> str:
+    where = error.filename or "memory that is shared with workers, such as /dev/shm"
+    return (
+        f"There is no space left for {where}. Look with `df -h`, remove what is not needed, or "
+        "make it larger (`docker run --shm-size=1g` for /dev/shm)."
+    )
+
+
+def _limit(name: str, which: int = 0) -> str:
+    """A limit of this process: the soft one, or the hard one (1)."""
+    try:
+        import resource
+    except ImportError:
+        return "a limited number of"
+    module: Any = resource
+    value = module.getrlimit(getattr(module, name))[which]
+    return "unlimited" if value == module.RLIM_INFINITY else str(value)
