@@ -169,10 +169,12 @@ def parallel_chunks(function: Any = _MISSING, /, *extra: Any, **options: Any) ->
 
         normalise(samples)    # the same call, the same type, several processes
 
-    The function keeps its signature. Its first argument is a sequence, an array, a data frame or
-    an iterable, and it must not matter to the function where that is cut. The results are joined
-    by their type (lists are chained, arrays and frames concatenated, dicts and sets merged), or
-    by ``combine``, which is given the list of them in order.
+    The function keeps its signature. Its first argument is a sequence or an iterable, or has rows
+    (arrays, tensors, sparse matrices, tables and frames of numpy, pandas, polars, pyarrow, scipy,
+    torch, xarray), and it must not matter to the function where that is cut. The results are
+    joined by their type (lists are chained, arrays and frames concatenated by rows), or by
+    ``combine``, which is given the list of them in order. What is of another kind is refused, and
+    so are results that do not fit together, because columns, dtypes or categories differ.
 
     Where it works, what it does in ``__main__``, and how a call ends: as `parallel`.
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
 from typing import Any, Final
 
+from procession.engine.rows import LIBRARIES, Rows, misfit, rows_of
+from procession.wire.kinds import class_of
+
 __all__ = ["combine", "split"]
 
 LAZY_PIECE: Final = 1024
 """Elements in a piece of an input whose length is not known. A guess."""
 
+_DATA: Final = frozenset({*LIBRARIES.replace(" and", ",").split(", "), "scipy", "dask", "h5py"})
+"""Libraries whose containers are no lists of elements: how they are iterated over says little."""
+
 
 def split(data: Any, *, pieces: int, size: int | None = None) -> Iterable[Any]:
     """Cut data into pieces of its own kind, in order.
 
-    Sequences, arrays (along their first axis) and data frames (by rows) are sliced; sets are
-    cut into sets, deques into deques; any other iterable is read lazily, into lists.
+    Sequences are sliced; arrays, tensors, sparse matrices and data frames are cut by rows (see
+    `procession.engine.rows`); sets are cut into sets, deques into deques; any other iterable is
+    read lazily, into lists.
 
     Args:
         data: What to cut.
@@ -33,11 +39,15 @@ def split(data: Any, *, pieces: int, size: int | None = None) -> Iterable[Any]:
     Raises:
         TypeError: The data have no elements, or no pieces of their own kind.
     """
-    _refuse_unsplittable(data)
+    rows = rows_of(data)
+    if rows is not None:
+        bounds = _bounds(rows.length(data), pieces, size)
+        return [rows.cut(data, start, stop) for start, stop in bounds]
     cut = _cutter(data)
-    if cut is None:
-        return _lazily(iter(data), size or LAZY_PIECE)
-    return [cut(start, stop) for start, stop in _bounds(len(data), pieces, size)]
+    if cut is not None:
+        return [cut(start, stop) for start, stop in _bounds(len(data), pieces, size)]
+    _refuse_unsplittable(data)
+    return _lazily(iter(data), size or LAZY_PIECE)
 
 
 def _bounds(count: int, pieces: int, size: int | None) -> Iterator[tuple[int, int]]:
@@ -58,33 +68,28 @@ def _bounds(count: int, pieces: int, size: int | None) -> Iterator[tuple[int, in
 
 def _cutter(data: Any) -> Callable[[int, int], Any] | None:
     """A function that gives the piece from start to stop; `None` if there is only iteration."""
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
-        return lambda start, stop: data.iloc[start:stop]
-    kind: Any = data.__class__
+    kind = class_of(data)
     if issubclass(kind, deque):
         return _cut_in_order(data, lambda part: deque(part, data.maxlen))
     if issubclass(kind, (set, frozenset)):
-        return _cut_in_order(data, data.__class__)
-    if issubclass(kind, (Sequence, array, memoryview)) or _is_table(data):
+        return _cut_in_order(data, set if issubclass(kind, set) else frozenset)
+    if _is_record(kind) or (issubclass(kind, memoryview) and data.ndim != 1):
+        return None
+    if issubclass(kind, (Sequence, array, memoryview)):
         return lambda start, stop: data[start:stop]
     return None
+
+
+def _is_record(kind: type) -> bool:
+    """Whether it is a tuple whose elements are the fields of one thing."""
+    fields = hasattr(kind, "_fields") or hasattr(kind, "n_fields")
+    return fields and issubclass(kind, tuple)
 
 
 def _cut_in_order(data: Iterable[Any], make: Callable[[Any], Any]) -> Callable[[int, int], Any]:
     """Pieces of a container that cannot be sliced; they are asked for in order."""
     elements = iter(data)
     return lambda start, stop: make(islice(elements, stop - start))
-
-
-def _is_table(data: Any) -> bool:
-    """Whether it is an array, an index, or polars' data, which all take slices."""
-    numpy, pandas, polars = map(sys.modules.get, ("numpy", "pandas", "polars"))
-    return (
-        (numpy is not None and isinstance(data, numpy.ndarray))
-        or (pandas is not None and isinstance(data, pandas.Index))
-        or (polars is not None and isinstance(data, (polars.DataFrame, polars.Series)))
-    )
 
 
 def _lazily(elements: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -97,25 +102,43 @@ def _lazily(elements: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _refuse_unsplittable(data: Any) -> None:
-    kind = type(data).__name__
+    """Refuse whatever is not simply an iterable of elements."""
+    kind = class_of(data)
+    name = kind.__name__
     if isinstance(data, Mapping):
-        raise TypeError(
-            f"cannot split a {kind}: its pieces could be keys, values or items. "
-            "Pass list(data.items()), and take pairs in the function."
+        raise _unsplittable(
+            name,
+            "its pieces could be keys, values or items. Pass list(data.items()), and take pairs in "
+            "the function",
         )
-    polars = sys.modules.get("polars")
-    if polars is not None and isinstance(data, polars.LazyFrame):
-        raise TypeError("cannot split a LazyFrame: it has no rows yet. Pass data.collect().")
+    if name == "LazyFrame":
+        raise _unsplittable(name, "it has no rows yet. Pass data.collect()")
+    if _is_record(kind):
+        raise _unsplittable(name, "its elements are the fields of one thing. Pass a list of such")
     if getattr(data, "shape", None) == ():
         raise TypeError(
-            f"cannot split a {kind} without dimensions: it is one value. "
+            f"cannot split a {name} without dimensions: it is one value. "
             "Pass an array of at least one dimension."
         )
-    if not isinstance(data, (Iterable, Sequence)) and not hasattr(data, "__getitem__"):
+    if not isinstance(data, Iterable) and not hasattr(kind, "__getitem__"):
         raise TypeError(
-            f"cannot split a {kind}: the first argument of a parallel_chunks function must be a "
+            f"cannot split a {name}: the first argument of a parallel_chunks function must be a "
             "sequence, an array, a data frame or another iterable."
         )
+    if isinstance(data, Iterator):
+        return
+    if hasattr(kind, "__getitem__") or kind.__module__.partition(".")[0] in _DATA:
+        raise _unsplittable(
+            name, "what its pieces are is not known. Pass list(data) if they are lists of elements"
+        )
+
+
+def _unsplittable(name: str, why: str) -> TypeError:
+    return TypeError(
+        f"cannot split a {name}: {why}; or cut it yourself, and write f.map(pieces) and what "
+        f"combine= would do. Sequences, sets and iterators are cut by elements, what {LIBRARIES} "
+        "hold in tables and arrays by rows."
+    )
 
 
 # -- joining ---------------------------------------------------------------------------------
@@ -133,10 +156,11 @@ def combine(
 
     Returns:
         What `join` makes of the list of results; else lists, tuples, strings and the like one
-        after another, arrays and frames along their first axis.
+        after another, arrays and frames by rows.
 
     Raises:
-        TypeError: There is no one way to join results of this type.
+        TypeError: There is no one way to join results of this type, or these do not fit together:
+            columns, dtypes, categories or shapes differ.
     """
     if join is not None:
         return join(list(parts))
@@ -149,13 +173,33 @@ def combine(
                 f"for another, so the pieces cannot be joined by type. Return the same type, or "
                 "write combine=function of the list of results."
             )
-    known = _JOINS.get(kind) or _table_join(parts[0])
-    if known is None:
+    known = _JOINS.get(kind)
+    if known is not None:
+        return known(parts)
+    rows = rows_of(parts[0])
+    if rows is None:
         raise TypeError(
             f"{function}() returned {_a(kind)} for each piece, and there is no one way to "
             f"join those. {_advice(parts[0])}"
         )
-    return known(parts)
+    return _join_rows(rows, parts, function)
+
+
+def _join_rows(rows: Rows, parts: Sequence[Any], function: str) -> Any:
+    """Join what fits together; refuse the rest."""
+    parts = [part for part in parts if not rows.neutral(part)] or parts[:1]
+    why = misfit([rows.traits(part) for part in parts])
+    cause = None
+    if not why:
+        try:
+            return rows.join(parts)
+        except Exception as error:
+            why, cause = f"{type(error).__name__}: {error}".rstrip("."), error
+    raise TypeError(
+        f"{function}() returned {class_of(parts[0]).__name__} pieces that do not fit together: "
+        f"{why}. Return the same columns, dtypes and categories for every piece, or write "
+        "combine=function of the list of results, which decides."
+    ) from cause
 
 
 def _join_deques(parts: Sequence[deque[Any]]) -> deque[Any]:
@@ -178,25 +222,6 @@ _JOINS: Final[dict[type, Callable[[Any], Any]]] = {
     deque: _join_deques,
     array: _join_arrays,
 }
-
-
-def _table_join(part: Any) -> Callable[[Sequence[Any]], Any] | None:
-    """How numpy, pandas or polars join things of this type; none is imported to find out."""
-    numpy, pandas, polars = map(sys.modules.get, ("numpy", "pandas", "polars"))
-    if numpy is not None and isinstance(part, numpy.ndarray):
-        if part.ndim == 0:
-            return None
-        masked = isinstance(part, numpy.ma.MaskedArray)
-        concatenate: Any = numpy.ma.concatenate if masked else numpy.concatenate
-        return lambda parts: concatenate(list(parts), axis=0)
-    if pandas is not None:
-        if isinstance(part, (pandas.DataFrame, pandas.Series)):
-            return lambda parts: pandas.concat(list(parts))
-        if isinstance(part, pandas.Index):
-            return lambda parts: parts[0].append(list(parts[1:]))
-    if polars is not None and isinstance(part, (polars.DataFrame, polars.Series)):
-        return lambda parts: polars.concat(list(parts))
-    return None
 
 
 def _a(kind: type) -> str:
