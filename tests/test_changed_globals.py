@@ -114,7 +114,7 @@ def in_a_class(x: int) -> None:
 
 
 def inside(xs: list[int]) -> Any:
-    return [seen.append(x) or x for x in xs]  # type: ignore[func-returns-value]
+    return [seen.append(x) or x for x in xs]  # type: ignore[func-returns-value, redundant-expr]
 
 
 CHANGES: dict[Callable[..., Any], str] = {
