@@ -38,6 +38,7 @@ from procession.errors import OptionError, ParallelWarning
 
 TABLE = [
     *("workers", "backend", "address", "context", "chunk", "window", "inline", "timeout"),
+    "max_pending",
     *("retries", "retry_on", "memory_limit", "max_tasks_per_worker", "initializer", "initargs"),
     *("threads_per_worker", "seed", "pickling", "progress", "nested", "forward_logs", "combine"),
 ]
@@ -593,6 +594,12 @@ def test_a_limit_from_elsewhere_keeps_items_out_too() -> None:
         ("progress", "false", False),
         ("progress", "resizing", "resizing"),
         ("seed", "42", 42),
+        ("max_pending", "10", 10),
+        ("max_pending", "none", None),
+        ("max_tasks_per_worker", "7", 7),
+        ("threads_per_worker", "1", 1),
+        ("nested", "error", "error"),
+        ("forward_logs", "no", False),
     ],
 )
 def test_environment_text(
@@ -607,8 +614,7 @@ def test_environment_text(
 
 def test_documented_text_forms() -> None:
     """Exactly the documented options can be written in the environment."""
-    left_out = {"retry_on", "max_tasks_per_worker", "initializer", "initargs", "combine"}
-    left_out |= {"threads_per_worker", "nested", "forward_logs"}
+    left_out = {"retry_on", "initializer", "initargs", "combine"}
     assert set(TEXT_FORMS) == set(TABLE) - left_out
 
 
@@ -632,6 +638,9 @@ def test_empty_variable_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SEED", "x"),
         ("PICKLING", "dill"),
         ("RETRIES", "none"),
+        ("NESTED", "maybe"),
+        ("FORWARD_LOGS", "perhaps"),
+        ("MAX_PENDING", "-1"),
     ],
 )
 def test_bad_environment_text_names_the_variable(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from procession.errors import NestedParallelism as NestedParallelism
     from procession.errors import NotPicklable as NotPicklable
     from procession.errors import OptionError as OptionError
+    from procession.errors import Overloaded as Overloaded
     from procession.errors import ParallelWarning as ParallelWarning
     from procession.errors import PoolClosed as PoolClosed
     from procession.errors import ProcessionError as ProcessionError
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from procession.tasks import current_task as current_task
     from procession.tasks import per_worker as per_worker
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BackendUnavailable",
     "Future",
@@ -57,6 +60,7 @@ __all__ = [
     "OptionError",
     "Options",
     "Outcome",
+    "Overloaded",
     "ParallelWarning",
     "Pool",
     "PoolClosed",
@@ -100,6 +104,7 @@ _HOMES = {
         "NestedParallelism",
         "NotPicklable",
         "OptionError",
+        "Overloaded",
         "ParallelWarning",
         "PoolClosed",
         "ProcessionError",

@@ -6,6 +6,7 @@
     ├── WorkerDied(concurrent.futures.process.BrokenProcessPool)
     ├── TaskExited(RuntimeError)
     ├── TimedOut(TimeoutError)
+    ├── Overloaded(RuntimeError)
     ├── MemoryLimitExceeded(MemoryError)
     ├── NestedParallelism(RuntimeError)
     ├── BackendUnavailable(ImportError)
@@ -29,6 +30,7 @@ __all__ = [
     "NestedParallelism",
     "NotPicklable",
     "OptionError",
+    "Overloaded",
     "ParallelWarning",
     "PoolClosed",
     "ProcessionError",
@@ -98,6 +100,20 @@ class TimedOut(ProcessionError, TimeoutError):
         self.seconds = seconds
         self.index = index
         self.stack = stack
+
+
+class Overloaded(ProcessionError, RuntimeError):
+    """Raised when more calls wait for a worker than ``max_pending`` allows.
+
+    Attributes:
+        pending: How many waited.
+        limit: How many may.
+    """
+
+    def __init__(self, message: str, *, pending: int, limit: int) -> None:
+        super().__init__(message)
+        self.pending = pending
+        self.limit = limit
 
 
 class MemoryLimitExceeded(ProcessionError, MemoryError):

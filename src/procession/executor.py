@@ -134,6 +134,7 @@ class Pool(Executor):
             self._calls.add(single)
         # Without the lock: to pickle runs code of the user's, which may call us.
         try:
+            single.admit(self._options.max_pending)
             job = make_job(
                 call, "call", exits=True, shares=self._shares, out_of_band=self._out_of_band
             )

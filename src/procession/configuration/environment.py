@@ -55,16 +55,24 @@ TEXT_FORMS: Final[Mapping[str, Callable[[str], Any]]] = {
     "window": _number,
     "inline": _word_or_auto,
     "timeout": _seconds,
+    "max_pending": _number,
     "retries": _number,
     "memory_limit": _size,
+    "max_tasks_per_worker": _number,
+    "threads_per_worker": _number,
+    "seed": _number,
     "pickling": _text,
     "progress": _word_or_auto,
-    "seed": _number,
+    "nested": _text,
+    "forward_logs": _word_or_auto,
 }
 """Options that can be written in the environment, with what turns text into their value."""
 
 _LIFTED: Final = frozenset(
-    {"workers", "address", "context", "window", "timeout", "memory_limit", "seed"}
+    {
+        *("workers", "address", "context", "window", "timeout", "max_pending", "memory_limit"),
+        *("max_tasks_per_worker", "threads_per_worker", "seed"),
+    }
 )
 """Options for which ``none`` takes away what the code has set."""
 

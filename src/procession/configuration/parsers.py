@@ -214,6 +214,13 @@ OPTIONS: Final[dict[str, Parser]] = {
     ),
     "inline": _inline,
     "timeout": _or_none(_timeout),
+    "max_pending": _or_none(
+        _whole(
+            0,
+            "max_pending must be a whole number of calls of at least 0",
+            "Write max_pending=100, or leave it out for no limit.",
+        )
+    ),
     "retries": _whole(
         0, "retries must be a whole number of at least 0", "Write retries=2 for up to three runs."
     ),

@@ -43,6 +43,7 @@ class OptionValues(TypedDict, total=False):
     window: int | None
     inline: bool | Literal["auto"]
     timeout: float | None
+    max_pending: int | None
     retries: int
     retry_on: type[Exception] | tuple[type[Exception], ...]
     memory_limit: int | str | None
@@ -77,6 +78,9 @@ class Options:
             never, `True` always.
         timeout: Seconds one item or call may run, whatever the chunk; then its process is killed
             and the other items go on. `None`: no limit.
+        max_pending: Calls (`submit`, `@background`, `@isolated`, `Pool`) that may wait for a
+            worker: one more fails at once with `Overloaded`, in its future (a blocking call raises
+            it). Maps have their `window`. `None`: no limit.
         retries: Further attempts after a crash or a timeout, and after exceptions in `retry_on`.
         retry_on: Exception classes after which an item runs again, as long as `retries` last.
         memory_limit: Bytes of private memory one worker may reach in one item. `None`: no limit.
@@ -107,6 +111,7 @@ class Options:
     window: int | None = None
     inline: bool | Literal["auto"] = "auto"
     timeout: float | None = None
+    max_pending: int | None = None
     retries: int = 0
     retry_on: tuple[type[Exception], ...] = ()
     memory_limit: int | None = None

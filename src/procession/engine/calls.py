@@ -11,6 +11,7 @@ from procession.engine.decoding import value_of
 from procession.engine.here import header_here, initialized, reply_here
 from procession.engine.interrupts import strikes
 from procession.engine.job import Call, make_job, packer, rules_of, single_job
+from procession.engine.pending import Place, admit
 from procession.engine.plan import Settled
 from procession.engine.routing import Where, route
 from procession.engine.single import SingleCall
@@ -57,6 +58,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
         return settled(Future(), lambda: value_of(over, rules))
     single = SingleCall(way.backend, way.rules)
     try:
+        single.admit(plain.options.max_pending)
         job = make_job(plain, "call", shares=True) if way.where.shares else single_job(plain)
         single.start(job, way.pack(0, value))
     except Exception as error:
@@ -93,9 +95,15 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
 
     value = ((*call.prefix, *args), kwargs)
     plain = call._replace(prefix=())
+    backend: Any = where.backend()
+    place = None
+    if call.options.max_pending is not None:
+        place = Place()
+        admit(place, backend, call.name, call.options.max_pending)
     record = begin(call.name) if switch.open else None
     job = make_job(plain, "call")
     item = packer(plain, "call")(0, value)
-    backend: Any = where.backend()
     source = backend.stream(job, item)
-    return Stream(source, source._ticket.chunk, rules_of(call, single=True), record)
+    chunk = source._ticket.chunk
+    chunk.home = backend
+    return Stream(source, chunk, rules_of(call, single=True), record, place)

@@ -9,6 +9,7 @@ from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
 from procession.engine.blame import Rules, judge, unable
 from procession.engine.decoding import asks_again, value_of
 from procession.engine.interrupts import strikes
+from procession.engine.pending import admit, leave
 from procession.engine.plan import Settled
 from procession.futures import Future
 from procession.profiling.switch import begin, switch
@@ -34,10 +35,21 @@ class SingleCall:
         self._in_doubt = False  # whether its error, once rebuilt, may ask for another attempt
         self._cancelled = False
         self._watched = False
+        self._counted = False  # by max_pending
         self._attends = 0
         self._record = begin(rules.name) if switch.open else None
         if self._record is not None:
             self._record.single = True
+
+    def admit(self, limit: int | None) -> None:
+        """Wait for a worker, unless as many calls do as may.
+
+        Raises:
+            Overloaded: They do.
+        """
+        if limit is not None:
+            admit(self, self._backend, self._rules.name, limit)
+            self._counted = True
 
     def start(self, job: Job, item: Item) -> None:
         """Send the call to a worker.
@@ -141,6 +153,7 @@ class SingleCall:
             self._over(None, unable(item, refused))
 
     def _settle_cancelled(self) -> None:
+        self._leave()
         self.future.settle_cancelled()
         if self._record is not None:
             self._record.finish()
@@ -157,7 +170,12 @@ class SingleCall:
         self._end()
         self.future.settle(value, error)
 
+    def _leave(self) -> None:
+        if self._counted:
+            leave(self, self._backend)
+
     def _end(self) -> None:
+        self._leave()
         if self._apart is not None:
             self._close_apart()
         self._chunk = None
@@ -183,6 +201,7 @@ class SingleCall:
             if self._in_doubt:
                 return True
             if chunk.home.cancel(chunk):
+                self._leave()
                 return True
             self._cancelled = False
             return False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from procession.backends.base import Chunk, End, Item, Reply
 from procession.engine.blame import Rules, judge
 from procession.engine.decoding import value_of
+from procession.engine.pending import Place, leave
 from procession.engine.plan import Settled
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Stream(Iterator[Any]):
         chunk: Chunk,
         rules: Rules,
         record: CallRecord | None = None,
+        place: Place | None = None,
     ) -> None:
         self._record = record
         if record is not None:
@@ -40,6 +42,7 @@ class Stream(Iterator[Any]):
         self._chunk = chunk
         self._item: Item = chunk.items[0]
         self._rules = rules
+        self._place = place
 
     def __next__(self) -> Any:
         source = self._source
@@ -78,6 +81,8 @@ class Stream(Iterator[Any]):
 
     def close(self) -> None:
         """End the process if it still runs; values that were not read are lost."""
+        if self._place is not None:
+            leave(self._place, self._chunk.home)
         source, self._source = self._source, None
         if self._record is not None:
             self._record.finish()
