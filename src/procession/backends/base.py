@@ -34,6 +34,8 @@ class Job:
         memory_limit: Bytes of private memory one item may take, or `None`.
         call: Runs one item in this process, for backends that share it (thread, serial).
         keeps: What the header refers to by its address (`procession.wire.noting`).
+        common: The pickled arguments that go to every item, and their large buffers, if an item
+            could change them: what runs in this process loads them, too.
     """
 
     __slots__ = (
@@ -41,6 +43,7 @@ class Job:
         "_header",
         "buffers",
         "call",
+        "common",
         "keeps",
         "key",
         "memory_limit",
@@ -67,6 +70,7 @@ class Job:
         self.memory_limit = memory_limit
         self.call = call
         self.keeps = keeps
+        self.common: tuple[bytes, Any] | None = None
 
     @property
     def header(self) -> bytes:

@@ -24,6 +24,7 @@ from procession.process.messages import arrived
 from procession.process.reactor import reactor
 from procession.wire.beside import Broadcast
 from procession.wire.housekeeping import housekeeper
+from procession.wire.kinds import is_a
 from procession.wire.parcel import Parcel
 from procession.wire.ticket import Ticket
 from procession.worker.remote import Shipment, run_chunk
@@ -112,11 +113,10 @@ class ExecutorBackend:
         items = [
             (item.index, item.attempt, item.blob, _to_share(item.buffers)) for item in chunk.items
         ]
-        buffers = job.buffers
         shipment = Shipment(
             (_process, job.key),
             self._header(job),
-            buffers.sendable() if isinstance(buffers, Broadcast) else (),
+            _to_all(job.buffers),
             items,
             job.timeout,
             job.memory_limit,
@@ -340,6 +340,14 @@ class ExecutorBackend:
             self._endings = [each for each in self._endings if each.running]
             self._endings.append(end)
         end.start()
+
+
+def _to_all(buffers: Any) -> Any:
+    """What is sent of a job's large buffers: their ticket, or the bytes themselves."""
+    if not isinstance(buffers, Broadcast):
+        return ()
+    sent = buffers.sendable()
+    return tuple(sent) if is_a(sent, tuple) else sent
 
 
 def _to_share(buffers: Sequence[Any]) -> tuple[Any, ...]:

@@ -36,7 +36,7 @@ def across(header: Header, index: int, value: Any) -> Any:
     except Exception as error:
         raise _refused(error, header, value) from None
     prefix, value, args, kwargs = loads(sent)
-    copied = header._replace(prefix=prefix, args=args, kwargs=kwargs)
+    copied = header._replace(prefix=prefix, args=args, kwargs=kwargs, common=None)
     result = call_with(copied, value)
     try:
         return loads(dumps(result, settings.pickling))

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from procession.backends.base import Item, Reply
 from procession.decoration import kind
+from procession.engine.common import way
 from procession.engine.crossing import across, crossing
 from procession.engine.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker import state
+from procession.worker.common import Common
 from procession.worker.run import Header, Settings, Style, call_with, exited
 
 if TYPE_CHECKING:
@@ -21,14 +23,32 @@ if TYPE_CHECKING:
 __all__ = ["header_here", "initialized", "raised_here", "reply_here"]
 
 
-def header_here(call: Call, style: Style, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Header:
-    """The job as it is run in this process."""
+def header_here(
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    common: tuple[bytes, Any] | None = None,
+) -> Header:
+    """The job as it is run in this process.
+
+    Args:
+        call: What is called.
+        style: How an item is handed over.
+        args: Positional arguments that go to every item.
+        kwargs: Keyword arguments that go to every item.
+        common: All of these, pickled, if each item is to be given a copy (`Job.common`).
+    """
     options = call.options
     settings = Settings(call.name, style, options.pickling, options.seed, options.nested)
     function = call.function
     if kind(function) == "coroutine":
         function = partial(_run_coroutine, function)
-    return Header(function, call.prefix, args, kwargs, settings)
+    copies = None
+    if common is not None:
+        loaded = way((*call.prefix, *args, *kwargs.values()), common[0])
+        copies = Common(*common, settings._replace(common=loaded), call.function)
+    return Header(function, call.prefix, args, kwargs, settings, common=copies)
 
 
 def initialized(call: Call) -> Call:

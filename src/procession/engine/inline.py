@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -95,11 +96,13 @@ class Inline:
         self._attempt = 1
         self._running: Running | None = None
         self._function: Callable[..., Any] = header.function
-        for bound in header.prefix:
+        for bound in header.prefix if header.common is None else ():
             self._function = MethodType(header.function, bound)
         self._each_took: list[float] = []
         if run.record is not None:
             self._function, self._each_took = run.record.timed(self._function)
+        if header.common is not None:
+            self._function = partial(call_with, header._replace(function=self._function))
         self._alarm: Alarm | None = None
         self._going = False
         self._checked = serial
@@ -250,6 +253,8 @@ class Inline:
     def _all(self, left: Iterator[Any]) -> list[Any]:
         """The values of all items: a comprehension, since nothing else is as fast as a loop."""
         function, args, kwargs = self._function, self._header.args, self._header.kwargs
+        if self._header.common is not None:
+            return [function(value) for value in left]
         if self._header.settings.style == "star":
             return [function(*value, *args, **kwargs) for value in left]
         if args or kwargs:
@@ -259,7 +264,10 @@ class Inline:
     def _each(self, left: Iterator[Any], give: Callable[[Any], None]) -> None:
         """The values of all items, one by one: those before an error are given."""
         function, args, kwargs = self._function, self._header.args, self._header.kwargs
-        if self._header.settings.style == "star":
+        if self._header.common is not None:
+            for value in left:
+                give(function(value))
+        elif self._header.settings.style == "star":
             for value in left:
                 give(function(*value, *args, **kwargs))
         elif args or kwargs:

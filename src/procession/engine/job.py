@@ -13,6 +13,7 @@ from typing import Any
 from procession.backends.base import Item, Job, Reply
 from procession.configuration import Options
 from procession.engine.blame import Rules
+from procession.engine.common import vary, way
 from procession.engine.here import header_here, reply_here
 from procession.engine.interrupts import strikes
 from procession.engine.placement import Pace
@@ -30,6 +31,7 @@ from procession.wire.constancy import Watch
 from procession.wire.noting import noted, snapshots
 from procession.wire.pickling import dumps
 from procession.wire.segments import AVAILABLE
+from procession.worker.common import Way
 from procession.worker.interpreter import differing, separate
 from procession.worker.relay import Outgoing, outgoing, unchanged
 from procession.worker.run import Header, Settings, Style, pack_header
@@ -113,9 +115,12 @@ def make_job(
     options = call.options
     context = copy_context()
     timed = bool(switch.open)
+    given = (*call.prefix, *args, *(kwargs or {}).values())
     if shares:
         job = _new_job(call)
-        header = header_here(call, style, args, kwargs or {})
+        if vary(given):
+            job.common = _copied(call, args, kwargs or {})
+        header = header_here(call, style, args, kwargs or {}, job.common)
         reply = timing(reply_here) if timed else reply_here
 
         def run(item: Item) -> Reply:
@@ -134,6 +139,7 @@ def make_job(
         return function, _dump_shared(call, style, args, kwargs or {}, beside)
 
     (function, shared), keeps = noted(dump)
+    common: Way = way(given, shared) if vary(given) else "once"
 
     def pack() -> bytes:
         out = outgoing(options.pickling) if options.forward_logs else None
@@ -147,10 +153,13 @@ def make_job(
             exits,
             timed,
             interpreter,
+            common,
         )
         return pack_header(function, shared, settings)
 
     job = _new_job(call, lambda: context.run(pack), Broadcast(buffers) if buffers else (), keeps)
+    if common != "once":
+        job.common = shared, job.buffers
     if args or kwargs or call.prefix:
         # What was pickled by its address must be kept until the last worker has opened it.
         job.call = partial(reply_here, header_here(call, style, args, kwargs or {}))
@@ -160,6 +169,18 @@ def make_job(
 def _in_thread(reply: Callable[..., Reply], header: Header, item: Item) -> Reply:
     separate()
     return reply(header, item)
+
+
+def _copied(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Any] | None:
+    """What goes to every item, pickled; `None` if it cannot be: then all items share it."""
+    buffers: list[Any] = []
+    try:
+        blob = dumps((call.prefix, args, kwargs), "by-value", buffers)
+    except (Exception, SystemExit) as error:
+        if strikes(error):
+            raise
+        return None
+    return blob, Broadcast(buffers) if buffers else ()
 
 
 class _Kept(NamedTuple):

@@ -64,7 +64,7 @@ def _prepare(
         run.record = begin(call.name, since, run.traffic, packed=True)
     if not serial and plan.placement is None:
         return run, None
-    header = header_here(call, style, args, kwargs)
+    header = header_here(call, style, args, kwargs, plan.job.common)
     # A generator may wait for the results of what it gave before.
     single = one_by_one or not (whole or source.inert)
     warm = not serial and registry.is_warm(where.choice)

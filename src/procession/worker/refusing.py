@@ -12,7 +12,13 @@ from procession.wire.unloadable import explain_unloadable
 if TYPE_CHECKING:
     from procession.worker.run import Header, Settings
 
-__all__ = ["arguments_of", "refused_result", "unloadable", "unloadable_shared"]
+__all__ = [
+    "arguments_of",
+    "refused_result",
+    "unloadable",
+    "unloadable_shared",
+    "warn_changed",
+]
 
 
 def arguments_of(header: Header, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -62,4 +68,34 @@ def refused_result(
     """Why a result could not be pickled."""
     return explain(
         error, result, where="result", function=function, root="result", pickling=pickling
+    )
+
+
+def warn_changed(function: Any, name: str, place: int | str, item: int | None) -> None:
+    """Warn of a large argument that goes to every item, and that an item has changed.
+
+    Args:
+        function: What was called.
+        name: Its name, for the message.
+        place: Which argument: its place among those that go to every item, or its name.
+        item: The place of the item among the arguments, if it has one.
+    """
+    import warnings
+
+    from procession.errors import ParallelWarning
+
+    if isinstance(place, int):
+        if item is not None and place >= item:
+            place += 1
+        place = parameters(function, (None,) * (place + 1), {})[place][0]
+    code = getattr(function, "__code__", None)
+    warnings.warn_explicit(
+        f"{name}() changes its argument {place!r}, which goes to every item. Each item is to see "
+        "it as it was sent, so it is loaded anew for each from now on, which takes time for one "
+        f"so large. Change a copy; or pass procession.shared.put({place}), which is loaded once "
+        "and keeps what items do to it, or procession.shared.array for memory that all write to.",
+        ParallelWarning,
+        getattr(code, "co_filename", "<unknown>"),
+        getattr(code, "co_firstlineno", 1),
+        getattr(function, "__module__", None) or "<unknown>",
     )

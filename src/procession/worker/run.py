@@ -22,6 +22,7 @@ from procession.wire.housekeeping import housekeeper
 from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.ticket import Gone
 from procession.worker import state
+from procession.worker.common import Common, Way
 from procession.worker.relay import Outgoing
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Settings(NamedTuple):
     """Whether a profile is open, so that each reply is to tell its `Reply.timing`."""
     interpreter: bytes = b""
     """What differs from Python's defaults in the caller's thread (`worker.interpreter`)."""
+    common: Way = "once"
+    """How the arguments that go to every item are loaded."""
 
 
 class Header(NamedTuple):
@@ -77,6 +80,8 @@ class Header(NamedTuple):
     settings: Settings
     awaits: bool = False
     """Whether the function is ``async def``: what its coroutine comes to is the result."""
+    common: Common | None = None
+    """Gives each item those arguments as they were sent, if an item could change them."""
 
 
 def pack_header(function: bytes, shared: bytes, settings: Settings) -> bytes:
@@ -94,8 +99,9 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
 
     packed, shared, settings = pickle.loads(header)
     function = load_function(packed)
+    common = Common(shared, buffers, settings, function) if settings.common != "once" else None
     try:
-        prefix, args, kwargs = loads(shared, buffers)
+        prefix, args, kwargs = loads(shared, buffers) if common is None else common.first
     except (Gone, MemoryError, *_EXITS):
         raise
     except BaseException as error:
@@ -104,18 +110,20 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
         raise unloadable_shared(error, function, shared, settings) from None
     code = getattr(function, "__code__", None)
     awaits = code is not None and bool(code.co_flags & _COROUTINE)
-    return Header(function, prefix, args, kwargs, settings, awaits)
+    return Header(function, prefix, args, kwargs, settings, awaits, common)
 
 
 def call_with(header: Header, value: Any) -> Any:
     """Call the function for one item."""
-    style = header.settings.style
-    if style == "value":
-        return header.function(*header.prefix, value, *header.args, **header.kwargs)
-    if style == "star":
-        return header.function(*header.prefix, *value, *header.args, **header.kwargs)
+    function, prefix, args, kwargs, settings, _, common = header
+    if common is not None:
+        prefix, args, kwargs = common.take()
+    if settings.style == "value":
+        return function(*prefix, value, *args, **kwargs)
+    if settings.style == "star":
+        return function(*prefix, *value, *args, **kwargs)
     args, kwargs = value
-    return header.function(*header.prefix, *args, **kwargs)
+    return function(*prefix, *args, **kwargs)
 
 
 class _Opened(NamedTuple):

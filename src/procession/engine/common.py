@@ -1,0 +1,104 @@
+"""The arguments that go to every item, on the caller's side: which of them an item could change."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from procession.wire.pickling import LARGE
+
+if TYPE_CHECKING:
+    from procession.worker.common import Way
+
+__all__ = ["vary", "way"]
+
+SMALL = 32 * 1024
+"""Bytes of pickle up to which it is loaded for each item: some 10 µs, for a list of 10,000 small
+numbers 100. A guess: a function that is given so much takes as long to look at it."""
+
+_FIXED: frozenset[type] = frozenset(
+    {
+        *(
+            int,
+            float,
+            complex,
+            bool,
+            str,
+            bytes,
+            range,
+            type(None),
+            type(...),
+            type(NotImplemented),
+        ),
+        *(FunctionType, BuiltinFunctionType, ModuleType),
+    }
+)
+"""Types whose values nobody can change, or that travel by name."""
+
+_FIXED_BY_NAME = frozenset(
+    {
+        *(("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")),
+        *(("pathlib", name) for name in ("PosixPath", "PurePosixPath", "PurePath", "Path")),
+        ("decimal", "Decimal"),
+        ("fractions", "Fraction"),
+        ("procession.tasks", "PerWorker"),
+        ("re", "Pattern"),
+        ("uuid", "UUID"),
+        ("zoneinfo", "ZoneInfo"),
+    }
+)
+"""Others of that kind, whose modules need not be imported to know them."""
+
+
+def vary(values: Iterable[Any]) -> bool:
+    """Whether an item that is given these could change one of them.
+
+    Not what is shared on purpose (`procession.shared`), and not what is the same in all items
+    whatever they do: numbers, strings, functions, classes, and tuples of those.
+    """
+    return not all(map(_is_fixed, values))
+
+
+def way(values: Iterable[Any], blob: bytes) -> Way:
+    """How what can change, and is pickled in `blob`, is to be loaded.
+
+    Arrays do not count: they are loaded as fast as memory is copied.
+    """
+    size = len(blob)
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return "each" if size <= SMALL else "watched"
+    for value in values:
+        if isinstance(value, numpy.ndarray) and not value.dtype.hasobject:
+            size -= min(value.nbytes, LARGE)
+    return "each" if size <= SMALL else "watched"
+
+
+def _is_fixed(value: Any) -> bool:
+    kind: Any = type(value)
+    if kind in _FIXED:
+        return True
+    if kind is tuple or kind is frozenset:
+        return all(map(_is_fixed, value))
+    if isinstance(value, type):
+        return True
+    module = getattr(kind, "__module__", "")
+    if (module, kind.__name__) in _FIXED_BY_NAME or module.startswith("procession.shared."):
+        return True
+    return _is_scalar(value) or _is_put(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether it is a member of an enumeration, or a number or type of numpy's."""
+    enum, numpy = sys.modules.get("enum"), sys.modules.get("numpy")
+    if enum is not None and isinstance(value, enum.Enum):
+        return True
+    return numpy is not None and isinstance(value, (numpy.generic, numpy.dtype))
+
+
+def _is_put(value: Any) -> bool:
+    """Whether it was given to `shared.put`, which says what items see of it."""
+    broadcast = sys.modules.get("procession.shared.broadcast")
+    return broadcast is not None and bool(broadcast.is_put(value))
