@@ -23,6 +23,7 @@ from procession.futures import Future
 from procession.process.cleanup import has_ended
 from procession.system.pristine import time
 from procession.telling import teller
+from procession.worker.loading import loading, refuse
 
 __all__ = ["Pool"]
 
@@ -134,6 +135,8 @@ class Pool(Executor):
             self._calls.add(single)
         # Without the lock: to pickle runs code of the user's, which may call us.
         try:
+            if loading():
+                raise refuse(f"Pool.submit({call.name}) was called")
             single.admit(self._options.max_pending)
             job = make_job(
                 call, "call", exits=True, shares=self._shares, out_of_band=self._out_of_band

@@ -19,6 +19,7 @@ def run(
     folder: Path,
     limit: float = 60,
     quiet: bool = True,
+    path: Path | None = None,
     **environment: str | None,
 ) -> list[str]:
     """Run a program as a script; the lines of its output.
@@ -29,11 +30,15 @@ def run(
         folder: Where it lies and runs.
         limit: Seconds until it counts as hung.
         quiet: Whether nothing may be told on stderr that looks like an error.
+        path: Another folder to import from.
         environment: What to change in the environment; `None` takes a variable away.
     """
     script = folder / "program.py"
     script.write_text(textwrap.dedent(program))
-    variables = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    variables = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "src", *([path] if path else [])])),
+    }
     for name, value in environment.items():
         variables.pop(name, None)
         if value is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from procession.backends.executor import ExecutorBackend
 from procession.configuration import Options
+from procession.system.executable import is_python, must_execute
 from procession.wire.initializing import Packed
 from procession.worker.remote import Setup, set_up
 from procession.worker.threads import thread_environment
@@ -44,6 +45,7 @@ def _setup(options: Options, initializer: Packed, *, forked: bool) -> Setup:
 
 
 def _loky(options: Options, initializer: Packed, workers: int) -> Executor:
+    must_execute("loky")
     from loky import ProcessPoolExecutor
 
     context: Any = options.context
@@ -68,8 +70,12 @@ def _loky(options: Options, initializer: Packed, workers: int) -> Executor:
 def _stdlib(options: Options, initializer: Packed, workers: int) -> Executor:
     from concurrent.futures import ProcessPoolExecutor
 
-    context = options.context if options.context is not None else "spawn"
+    context = options.context
+    if context is None:
+        context = "spawn" if is_python() or not hasattr(os, "fork") else "fork"
     context = _context(context)
+    if context.get_start_method() != "fork":
+        must_execute(context.get_start_method())
     setup = _setup(options, initializer, forked=context.get_start_method() == "fork")
     executor = ProcessPoolExecutor(
         workers,

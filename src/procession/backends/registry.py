@@ -13,6 +13,7 @@ from procession.records import NamedTuple
 from procession.system.pristine import natural, queues_are_natural
 from procession.telling import teller
 from procession.wire.initializing import Packed, pack_initializer
+from procession.worker.loading import loading, refuse
 from procession.worker.threads import default_applies
 
 __all__ = [
@@ -125,8 +126,11 @@ def backend_for(choice: Choice) -> Backend:
 
     Raises:
         BackendUnavailable: The backend's library is not installed, or it cannot run here.
+        NestedParallelism: A worker loads something, and makes a call that starts processes.
         NotPicklable: The initializer or its arguments cannot cross.
     """
+    if loading():
+        raise refuse("A call that needs workers was made")
     executor = choice.options.backend
     with _lock:
         if not isinstance(executor, str) and not choice.isolated:
@@ -204,11 +208,14 @@ def _refuse_greenlets(backend: Any) -> None:
 
 def thread_cap(options: Options) -> int | None:
     """The cap on OpenMP and BLAS threads, but no default that forked workers could not keep."""
-    if "threads_per_worker" in options.given or options.context is None:
+    if "threads_per_worker" in options.given:
         return options.threads_per_worker
     from procession.configuration.compatibility import context_name
+    from procession.process.starting import default_method
 
-    forked = context_name(options.context) == "fork"
+    ours = options.context is None and options.backend == "process"
+    method = default_method() if ours else context_name(options.context or "spawn")
+    forked = method == "fork"
     return options.threads_per_worker if default_applies(forked) else None
 
 
@@ -216,7 +223,8 @@ def _process(choice: Choice) -> Backend:
     from procession.process.starting import prepare
 
     options = choice.options
-    prepare(options.context)  # first of all: it boots while the rest is loaded here
+    if not loading():
+        prepare(options.context)  # first of all: it boots while the rest is loaded here
     from procession.backends.process import ProcessBackend, WorkerSpec
 
     spec = WorkerSpec(

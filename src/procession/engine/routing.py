@@ -11,6 +11,7 @@ from procession.configuration import Options
 from procession.engine.blame import Rules
 from procession.engine.job import Call, pace_of, packer, rules_of
 from procession.records import NamedTuple
+from procession.worker.loading import loading
 from procession.worker.state import in_worker, refuse_nested
 
 __all__ = ["Route", "Where", "route"]
@@ -21,11 +22,12 @@ class Where:
 
     def __init__(self, call: Call, *, blocking: bool) -> None:
         options = call.options
-        nested = in_worker() and not call.isolated
+        early = in_worker() and loading()
+        nested = early or (in_worker() and not call.isolated)
         if nested:
             refuse_nested(call.name, options.nested)
         limited = options.timeout is not None or options.memory_limit is not None
-        self.serial = options.backend == "serial" or (nested and not limited)
+        self.serial = options.backend == "serial" or early or (nested and not limited)
         self.shares = options.backend == "thread" and not call.isolated
         self.inline = blocking and not call.isolated and options.may_inline and not nested
         if self.inline and options.inline == "auto":

@@ -189,7 +189,10 @@ def _prepare(plan: Plan) -> None:
         from procession.worker.seeding import reseed_after_fork
 
         reseed_after_fork()
-    environment.load(plan.preload)
+    from procession.worker.loading import watching
+
+    with watching():
+        environment.load(plan.preload)
     if plan.initializer:
         from procession.worker.initializing import run_initializer
 

@@ -97,6 +97,11 @@ def _import_locks() -> list[tuple[str, Any]]:
 def _import_afresh() -> None:
     """In the child: what another thread began to import at the last instant is imported anew."""
     held: dict[str, Any] = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    for name in _endless:  # it goes on here as far as it has come
+        held.pop(name, None)
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if spec is not None:
+            spec._initializing = False
     for name, _ in _import_locks():
         held.pop(name, None)
         spec = getattr(sys.modules.get(name), "__spec__", None)

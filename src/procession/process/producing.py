@@ -47,6 +47,7 @@ class Producer:
 
     def _run(self) -> None:
         from procession.worker import state
+        from procession.worker.loading import watching
         from procession.worker.run import call_with, exited, open_header
 
         index, attempt, blob, buffers = self._task.items[0]
@@ -56,11 +57,12 @@ class Producer:
             from procession.wire.pickling import loads
 
             assert self._task.header is not None
-            header = open_header(*self._task.header)
+            with watching():
+                header = open_header(*self._task.header)
             self._name, pickling = header.settings.name, header.settings.pickling
             value = loads(blob, buffers)
             worker, rule = str(os.getpid()), header.settings.nested
-            state.enter(state.CurrentTask(index, attempt, worker, self._name, rule))
+            state.begin(state.CurrentTask(index, attempt, worker, self._name, rule))
             self._home._runner.adopt(header.settings)
             self._recorder = _recorder(header.settings.out)
             self._timed = header.settings.timed
@@ -73,7 +75,7 @@ class Producer:
         except BaseException as error:
             self._fail(error, pickling)
         finally:
-            state.enter(None)
+            state.end()
 
     def _send(self, value: Any, pickling: Any) -> None:
         from procession.wire.beside import dump_beside

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession.errors import OptionError
 from procession.process import forks
+from procession.system.executable import is_python, must_execute
 from procession.system.pristine import fork
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ METHODS = ("fork", "spawn", "forkserver", "loky")
 
 
 def default_method() -> str:
-    """The platform's safest fast start method: never fork, as this process may have threads."""
+    """The platform's safest fast start method: never fork, as this process may have threads.
+
+    But fork where no interpreter can be executed (see `procession.system.executable`).
+    """
+    if not is_python() and hasattr(os, "fork"):
+        return "fork"
     return "forkserver" if sys.platform.startswith("linux") else "spawn"
 
 
@@ -42,7 +48,7 @@ def method_of(context: Any) -> str:
     """The start method that a context, or its name, stands for.
 
     Raises:
-        OptionError: It is none of those that workers can be started with.
+        OptionError: It is none of those that workers can be started with, or not here.
     """
     if context is None:
         return default_method()
@@ -57,6 +63,8 @@ def method_of(context: Any) -> str:
             f"context={context!r} is no way to start a worker. Write one of "
             f"{', '.join(map(repr, METHODS))}, or pass a multiprocessing context object."
         )
+    if name != "fork":
+        must_execute(name)
     return name
 
 

@@ -13,6 +13,7 @@ from procession.errors import TaskExited
 from procession.wire.initializing import Packed, open_initializer
 from procession.worker.adopting import initialized
 from procession.worker.interpreter import read
+from procession.worker.loading import allowed, watching
 from procession.worker.state import base_context
 
 __all__ = ["forget_initializers", "initialize", "run_initializer", "run_initializer_here"]
@@ -30,12 +31,13 @@ def run_initializer(packed: Packed) -> tuple[Callable[..., object], tuple[Any, .
     """
     from procession.wire.spaces import arriving
 
-    with arriving() as arrivals:
+    with watching(), arriving() as arrivals:
         initializer, initargs = open_initializer(packed)
     arrivals.look()
     before = base_context.run(read)
     try:
-        base_context.run(initializer, *initargs)
+        with allowed():
+            base_context.run(initializer, *initargs)
         base_context.run(initialized, before)
         arrivals.keep()
     except (SystemExit, KeyboardInterrupt) as error:

@@ -23,6 +23,7 @@ from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.ticket import Gone
 from procession.worker import state
 from procession.worker.common import Common, Way
+from procession.worker.loading import watching
 from procession.worker.relay import Outgoing
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ class Runner:
         """Open a job's header. What goes wrong becomes the answer to each of its items."""
         opened: _Opened | BaseException
         try:
-            opened = _opened(open_header(header, buffers))
+            with watching():
+                opened = _opened(open_header(header, buffers))
         except BaseException as error:
             opened = error
         self._keep(key, opened)

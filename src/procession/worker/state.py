@@ -48,12 +48,14 @@ _current: ContextVar[CurrentTask | Callable[[], CurrentTask] | None] = ContextVa
 )
 _worker_pid: int | None = None
 _latest: CurrentTask | None = None
+_at_work = False
+"""Whether this worker runs an item that it was sent (see `procession.worker.loading`)."""
 
 
 def mark_worker_process() -> None:
     """Say that this whole process is a worker, whichever thread asks, and runs no item yet."""
-    global _worker_pid, _latest
-    _worker_pid, _latest = os.getpid(), None
+    global _at_work, _worker_pid, _latest
+    _worker_pid, _latest, _at_work = os.getpid(), None, False
 
 
 def in_worker() -> bool:
@@ -108,15 +110,17 @@ def enter(task: CurrentTask | Callable[[], CurrentTask] | None) -> None:
 
 def begin(task: CurrentTask) -> None:
     """In a worker process, in a context of its own: `task` is the item that runs now."""
-    global _latest
+    global _at_work, _latest
     _latest = task
+    _at_work = True
     _current.set(task)
 
 
 def end() -> None:
     """In a worker process: no item runs."""
-    global _latest
+    global _at_work, _latest
     _latest = None
+    _at_work = False
 
 
 # To undo `enter`, also if Ctrl-C strikes anywhere: take what was entered before, enter inside of

@@ -1,0 +1,60 @@
+"""Whether a new interpreter can be executed, or only this process be forked.
+
+A frozen program (PyInstaller and the like: ``sys.frozen``) is its own executable, and a program
+that embeds Python names itself in `sys.executable`: to execute that runs the program once more. An
+executable may also be unknown (``sys.executable`` is empty or `None`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from procession.errors import OptionError
+
+__all__ = ["is_python", "must_execute"]
+
+
+def _executable() -> str:
+    from multiprocessing import spawn
+
+    found: str | bytes | None = spawn.get_executable()  # `sys.executable`, unless it was set
+    return os.fsdecode(found) if found else ""
+
+
+def is_python() -> bool:
+    """Whether there is an interpreter to execute."""
+    path = _executable()
+    if not path or (getattr(sys, "frozen", False) and path == sys.executable):
+        return False
+    names = (os.path.basename(each).lower() for each in (path, os.path.realpath(path)))
+    return any("python" in name or "pypy" in name for name in names) and os.access(path, os.X_OK)
+
+
+def must_execute(method: str) -> None:
+    """Refuse a start method that executes an interpreter where there is none.
+
+    Args:
+        method: ``"spawn"``, ``"forkserver"`` or ``"loky"``.
+
+    Raises:
+        OptionError: There is none. A frozen program may spawn: `multiprocessing.freeze_support`
+            sees to what it executes.
+    """
+    frozen = bool(getattr(sys, "frozen", False))
+    if is_python() or (frozen and method == "spawn" and sys.executable):
+        return
+    why = (
+        "this is a frozen program, whose executable would run it once more"
+        if frozen
+        else f"sys.executable is {sys.executable!r}, which is no Python"
+    )
+    raise OptionError(
+        f"{method!r} cannot start workers here: {why}. Leave context and backend out, or write "
+        "context='fork'"
+        + (
+            " (or context='spawn', with multiprocessing.freeze_support() first in the program)."
+            if frozen
+            else ", or call multiprocessing.set_executable(path of a Python)."
+        )
+    )
