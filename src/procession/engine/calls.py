@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from procession import notices
 from procession.backends.base import Item, Reply
 from procession.engine.blame import Rules, may_retry
 from procession.engine.decoding import value_of
@@ -70,6 +71,7 @@ def _replied_here(header: Header, item: Item, rules: Rules) -> Reply:
     """Run a call here, again after those errors that ask for it."""
     reply = reply_here(header, item)
     while not reply.ok and rules.retry_on and may_retry(item, reply.payload, rules):
+        notices.retried(rules.name, rules.retries, item, reply.payload, single=True)
         reply = reply_here(header, item)
     return reply
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from procession import notices
 from procession.backends.base import Item, Reply
 from procession.engine.blame import Rules, may_retry
 from procession.engine.hints import hint_for
@@ -40,9 +41,13 @@ def asks_again(item: Item, reply: Reply, rules: Rules) -> bool:
     Not for threads that others wait for: to rebuild an error runs code of the user's.
     """
     try:
-        return may_retry(item, error_of(item, reply, rules), rules)
+        error = error_of(item, reply, rules)
+        again = may_retry(item, error, rules)
     except BaseException:
         return False  # it cannot be rebuilt: whoever asks for it is told so
+    if again:
+        notices.retried(rules.name, rules.retries, item, error, single=rules.single)
+    return again
 
 
 def _located(error: NotPicklable, item: Item, rules: Rules) -> BaseException:

@@ -9,7 +9,7 @@ from functools import partial
 from types import MethodType
 from typing import Any
 
-from procession import forked
+from procession import forked, notices
 from procession.backends.base import Item, Reply
 from procession.engine.alarm import Alarm, after
 from procession.engine.here import raised_here
@@ -287,6 +287,8 @@ class Inline:
                 if self._attempt > self._rules.retries or strikes(error):
                     raise
                 self._attempt += 1
+                item, rules = self._item(index, value), self._rules
+                notices.retried(rules.name, rules.retries, item, error, single=False)
 
     def _one(self, index: int, value: Any) -> Any:
         header = self._header

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from procession import notices
+from procession.backends.base import Item
 from procession.decoration import kind
 from procession.engine import calls
 from procession.engine.interrupts import strikes
@@ -47,11 +49,12 @@ async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 async def _again(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Await the coroutine here, again after those errors that ask for it."""
-    options, attempt = call.options, 1
+    options, item = call.options, Item(0, ((*call.prefix, *args), kwargs))
     while True:
         try:
             return await call.function(*call.prefix, *args, **kwargs)
-        except options.retry_on:
-            if attempt > options.retries:
+        except options.retry_on as error:
+            if item.attempt > options.retries:
                 raise
-            attempt += 1
+            item.attempt += 1
+            notices.retried(call.name, options.retries, item, error, single=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from procession import forked, inherited
+from procession import forked, inherited, notices
 from procession.backends.base import Backend, Chunk, End, Item, Reply
 from procession.bells import Bells
 from procession.engine.blame import judge
@@ -467,7 +467,9 @@ class MapRun:
 
     def _judge(self, chunk: Chunk, missing: list[Item], end: End) -> None:
         settled: list[Settled] = []
-        verdicts = judge(chunk, missing, end, self.plan.rules)
+        rules = self.plan.rules
+        verdicts = judge(chunk, missing, end, rules)
+        notices.died(rules.name, rules.retries, verdicts, end, single=False)
         with self.lock:
             beyond = self._stop_at
             for item, error, apart in verdicts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from procession import notices
 from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
 from procession.engine.blame import Rules, judge, unable
 from procession.engine.decoding import asks_again, value_of
@@ -117,7 +118,10 @@ class SingleCall:
             teller.tell(self._settle_cancelled)
             return
         item = chunk.items[0]
-        (_, error, apart), *_ = judge(chunk, [item], end, self._rules)
+        rules = self._rules
+        verdicts = judge(chunk, [item], end, rules)
+        notices.died(rules.name, rules.retries, verdicts, end, single=True)
+        (_, error, apart), *_ = verdicts
         if self._record is not None:
             self._record.settled(int(error is not None), int(error is None), end)
         if error is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from procession import notices
 from procession.backends.base import End
 from procession.errors import PoolClosed
 from procession.process.channel import Message
@@ -119,6 +120,7 @@ def _bury(pool: WorkerPool, worker: Worker) -> None:
     if not worker.stopping or worker.verdict is not None:
         worker.kill()  # what it started must not outlive it; before its number is free
     code = worker.reap()
+    notices.worker_ended(worker.pid, code)
     for timer in worker.timers:
         timer.cancel()
     end = obituary(worker, code)

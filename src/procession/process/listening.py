@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from procession import notices
 from procession.backends.base import End, Reply
 from procession.process import messages
 from procession.process.channel import Message, Passed
@@ -93,6 +94,7 @@ def take(pool: WorkerPool, worker: Worker, received: Sequence[Message]) -> None:
 
 
 def _ready(pool: WorkerPool, worker: Worker) -> None:
+    notices.worker_started(worker.pid, worker.method)
     if switch.open:
         switch.started(worker.pid, worker.since)
     if worker.method == "fork":
