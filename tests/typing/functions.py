@@ -62,6 +62,11 @@ def keywords(item: int, **settings: str) -> int:
 
 
 @parallel
+def owned(item: int, self: int = 1) -> int:
+    return item
+
+
+@parallel
 def nothing() -> int:
     return 0
 
@@ -107,6 +112,9 @@ def plain_calls() -> None:
     assert_type(total([1, 2]), list[int])
     assert_type(keywords([1], colour="red"), list[int])
     assert_type(nothing(), int)
+    assert_type(owned(1, self=2), int)
+    assert_type(owned.submit(1, self=2), Future[int])
+    assert_type(owned.map([1], self=2), list[int])
 
     measure("a")  # type: ignore[arg-type]
     measure(Path(), scale="a")  # type: ignore[arg-type]

@@ -6,10 +6,10 @@ mypy cannot keep a function's type variables in an instance. What it then gives 
 map verbs, never a wrong type, and it never refuses right code; pyright gives the exact type.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, overload
 
-from procession import parallel, parallel_map
+from procession import isolated, parallel, parallel_map
 
 T = TypeVar("T")
 N = TypeVar("N", bound=Sequence[int])
@@ -23,6 +23,36 @@ def wrap(item: T, times: int = 1) -> list[T]:
 @parallel_map
 def bounded(item: N) -> list[N]:
     return [item]
+
+
+@parallel
+def first(items: Sequence[T], at: int = 0) -> T:
+    return items[at]
+
+
+@parallel_map
+def largest(items: list[T], at: int = 0) -> T:
+    return items[at]
+
+
+@parallel
+def values(table: dict[str, T]) -> list[T]:
+    return list(table.values())
+
+
+@parallel
+def tried(function: Callable[[T], T]) -> int:
+    return 0
+
+
+@parallel
+def sized(items: Iterable[T], at: int = 0) -> int:
+    return at
+
+
+@isolated
+def alone(items: Sequence[T], at: int = 0) -> T:
+    return items[at]
 
 
 @parallel_map
@@ -69,6 +99,43 @@ def map_verbs() -> None:
     wrap.map(["a"], times="b")  # type: ignore[call-overload]
     anything([1], times="b")  # type: ignore[call-overload]
     objects([1], "b")  # type: ignore[call-overload]
+
+
+def plain(number: int) -> int:
+    return number
+
+
+def type_variables_inside() -> None:
+    firsts: list[int] = first.map([[1], [2]])
+    later: list[str] = first.map_async([["a"]], at=1).result()
+    lazily: list[str] = list(first.imap(["a", "b"]))
+    stars: list[int] = first.starmap([([1], 2)])
+    largests: list[int] = largest([[1], [2]], at=1)
+    tables: list[list[int]] = values.map([{"a": 1}])
+    tries: list[int] = tried.map([plain])
+    sizes: list[int] = sized.map([[1], [2]], 3)
+    one: int = first([1])
+    alones: list[int] = alone.map([[1], [2]], at=1)
+    outcomes: list[int] = [outcome.value for outcome in alone.outcomes([[1]])]
+    starred: list[int] = alone.starmap([([1], 2)])
+    assert firsts
+    assert later
+    assert lazily
+    assert stars
+    assert largests
+    assert tables
+    assert tries
+    assert sizes
+    assert one
+    assert alones
+    assert outcomes
+    assert starred
+
+    first.map([[1]], at="a")  # type: ignore[call-overload]
+    first.map(3)  # type: ignore[call-overload]
+    largest([[1]], "a")  # type: ignore[call-overload]
+    alone.map([[1]], at="a")  # type: ignore[call-overload]
+    first(3)  # type: ignore[arg-type]
 
 
 def overloaded() -> None:

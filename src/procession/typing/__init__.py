@@ -18,8 +18,13 @@ Where type checkers see less than there is:
   first parameter accepts the instance too (`object`, `Any`, a type variable) looks like a method
   when it is called through an instance; call it through its class.
 * mypy does not carry a function's own type variables, or `Self`, through an object. A generic
-  function's map verbs give `Any` there; a generic method, or one that returns `Self`, is refused:
-  name the class instead. Type variables of a generic class work. pyright has all of these.
+  function's map verbs give `Any` there, and take any items; a generic method, or one that returns
+  `Self`, is refused: name the class instead. Type variables of a generic class work. pyright has
+  all of these.
+* pyright compares a decorated method with the one that it overrides, or that a protocol asks for,
+  as they stand in the class: with ``self``, which is another class in each. Annotate it,
+  ``def read(self: Any, key: str) -> bytes``, in the base or protocol (decorated there, too) and in
+  what overrides it; arguments and results stay exact. mypy needs nothing.
 * ``starmap`` checks tuples of known length. For ``tuple[int, ...]`` (``product(xs, repeat=2)``)
   write ``product(xs, xs)``, or give lists, whose elements are not checked.
 """
@@ -30,10 +35,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from procession.typing.isolated import Isolated
-from procession.typing.verbs import Core, Decorated, Takes1
+from procession.typing.takes import Takes1
+from procession.typing.verbs import Core, Decorated
 
 if TYPE_CHECKING:
     from procession.futures import Future
+    from procession.typing.takes import Anything
 
 __all__ = [
     "Background",
@@ -56,7 +63,7 @@ V = TypeVar("V")
 class Parallel(Decorated[P, R], Protocol[P, R]):
     """A function under `@procession.parallel`: a plain call runs here, as it always did."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here, in this process."""
         ...
 
@@ -87,7 +94,7 @@ class ParallelMap(Decorated[P, R], Protocol[P, R]):
 
     @overload
     def __call__(
-        self: Takes1[object, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> list[Any]: ...
 
     @overload
@@ -108,7 +115,7 @@ class ParallelMap(Decorated[P, R], Protocol[P, R]):
 class ParallelChunks(Decorated[P, R], Protocol[P, R]):
     """A function under `@procession.parallel_chunks`: a plain call splits its first argument."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Split the first argument, run the pieces in the pool, and join them."""
         ...
 
@@ -130,7 +137,7 @@ class ParallelChunks(Decorated[P, R], Protocol[P, R]):
 class Background(Decorated[P, R], Protocol[P, R]):
     """A function under `@procession.background`: a plain call starts it and returns a future."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Start the call in the pool; return its future at once."""
         ...
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
-from procession.typing.verbs import Core, Takes, Takes1, Takes2, Takes3, Takes4, Takes5
+from procession.typing.takes import Takes, Takes1, Takes2, Takes3, Takes4, Takes5
+from procession.typing.verbs import Core
 
 if TYPE_CHECKING:
     from procession.futures import Future
     from procession.outcome import Outcome
+    from procession.typing.takes import Anything
 
 __all__ = ["Isolated"]
 
@@ -37,7 +39,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
     streams its values; both as their own annotations say.
     """
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the call in a process of its own, used for this call alone."""
         ...
 
@@ -57,13 +59,13 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def submit(
-        self: Takes[Q, Coroutine[Any, Any, V]], *args: Q.args, **kwargs: Q.kwargs
+        self: Takes[Q, Coroutine[Any, Any, V]], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Future[V]:
         """Start one call and return its future at once."""
         ...
 
     @overload
-    def submit(self: Takes[Q, V], *args: Q.args, **kwargs: Q.kwargs) -> Future[V]: ...
+    def submit(self: Takes[Q, V], /, *args: Q.args, **kwargs: Q.kwargs) -> Future[V]: ...
 
     @overload
     def map(
@@ -80,6 +82,11 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
     def map(
         self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> list[V]: ...
+
+    @overload
+    def map(
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> list[Any]: ...
 
     @overload
     def starmap(
@@ -184,6 +191,15 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
     ) -> list[V]: ...
 
     @overload
+    def starmap(
+        self: Takes1[Anything, Q, Any],
+        argtuples: Iterable[tuple[Any, ...]],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[Any]: ...
+
+    @overload
     def imap(
         self: Takes1[T, Q, Coroutine[Any, Any, V]],
         items: Iterable[T],
@@ -198,6 +214,11 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
     def imap(
         self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[V]: ...
+
+    @overload
+    def imap(
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Iterator[Any]: ...
 
     @overload
     def imap_unordered(
@@ -216,6 +237,11 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
     ) -> Iterator[V]: ...
 
     @overload
+    def imap_unordered(
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Iterator[Any]: ...
+
+    @overload
     def outcomes(
         self: Takes1[T, Q, Coroutine[Any, Any, V]],
         items: Iterable[T],
@@ -230,6 +256,11 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
     def outcomes(
         self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[Outcome[V]]: ...
+
+    @overload
+    def outcomes(
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Iterator[Outcome[Any]]: ...
 
     @overload
     def map_async(
@@ -248,6 +279,11 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
     ) -> Future[list[V]]: ...
 
     @overload
+    def map_async(
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Future[list[Any]]: ...
+
+    @overload
     def aimap(
         self: Takes1[T, Q, Coroutine[Any, Any, V]],
         items: Iterable[T],
@@ -262,3 +298,8 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
     def aimap(
         self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> AsyncIterator[V]: ...
+
+    @overload
+    def aimap(
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> AsyncIterator[Any]: ...

@@ -2,15 +2,6 @@
 
 Nothing here runs. At run time a decorated function is a `procession.function.Function`; these
 protocols give it its types, all over ``(P, R)``, the signature of the function inside.
-
-Two things look odd, and are what makes mypy and pyright agree:
-
-* A verb that takes items needs the first parameter's type, which is hidden in ``P``. It takes
-  ``self`` as `Takes1`: there ``T`` is a parameter of the protocol itself (mypy leaves a ``T`` that
-  stands only inside ``Concatenate`` unsolved, and then accepts any item).
-* Each has a second overload, for functions that take any object. It is there for mypy, which
-  cannot carry a generic function's type variables through an instance: ``f.map`` of a function
-  ``(T) -> list[T]`` gives ``list[Any]`` in mypy, and the exact type in pyright.
 """
 
 from __future__ import annotations
@@ -19,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import (
     TYPE_CHECKING,
     Any,
-    Concatenate,
     ParamSpec,
     Protocol,
     Self,
@@ -28,12 +18,15 @@ from typing import (
     overload,
 )
 
+from procession.typing.takes import Takes, Takes1, Takes2, Takes3, Takes4, Takes5
+
 if TYPE_CHECKING:
     from procession.configuration import Options, OptionValues
     from procession.futures import Future
     from procession.outcome import Outcome
+    from procession.typing.takes import Anything
 
-__all__ = ["Core", "Decorated", "Takes", "Takes1", "Takes2", "Takes3", "Takes4", "Takes5"]
+__all__ = ["Core", "Decorated"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -45,69 +38,6 @@ T2 = TypeVar("T2")
 T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 T5 = TypeVar("T5")
-T_contra = TypeVar("T_contra", contravariant=True)
-T2_contra = TypeVar("T2_contra", contravariant=True)
-T3_contra = TypeVar("T3_contra", contravariant=True)
-T4_contra = TypeVar("T4_contra", contravariant=True)
-T5_contra = TypeVar("T5_contra", contravariant=True)
-
-
-class Takes(Protocol[P, R_co]):
-    """A decorated function, whatever it takes."""
-
-    @property
-    def local(self) -> Callable[P, R_co]:
-        """The undecorated call."""
-        ...
-
-
-class Takes1(Protocol[T_contra, P, R_co]):
-    """A decorated function that takes a ``T`` first: it can be mapped over ``T`` items."""
-
-    @property
-    def local(self) -> Callable[Concatenate[T_contra, P], R_co]:
-        """The undecorated call."""
-        ...
-
-
-class Takes2(Protocol[T_contra, T2_contra, P, R_co]):
-    """A decorated function that takes two arguments first: ``starmap`` gives it pairs."""
-
-    @property
-    def local(self) -> Callable[Concatenate[T_contra, T2_contra, P], R_co]:
-        """The undecorated call."""
-        ...
-
-
-class Takes3(Protocol[T_contra, T2_contra, T3_contra, P, R_co]):
-    """A decorated function that takes three arguments first."""
-
-    @property
-    def local(self) -> Callable[Concatenate[T_contra, T2_contra, T3_contra, P], R_co]:
-        """The undecorated call."""
-        ...
-
-
-class Takes4(Protocol[T_contra, T2_contra, T3_contra, T4_contra, P, R_co]):
-    """A decorated function that takes four arguments first."""
-
-    @property
-    def local(
-        self,
-    ) -> Callable[Concatenate[T_contra, T2_contra, T3_contra, T4_contra, P], R_co]:
-        """The undecorated call."""
-        ...
-
-
-class Takes5(Protocol[T_contra, T2_contra, T3_contra, T4_contra, T5_contra, R_co]):
-    """A decorated function that takes five arguments first, and perhaps more."""
-
-    @property
-    def local(
-        self,
-    ) -> Callable[Concatenate[T_contra, T2_contra, T3_contra, T4_contra, T5_contra, ...], R_co]:
-        """The undecorated call."""
-        ...
 
 
 class Core(Protocol[P, R_co]):
@@ -147,7 +77,7 @@ class Decorated(Core[P, R], Protocol[P, R]):
     verbs raise on their own is a `procession.ProcessionError`.
     """
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Start one call in the pool and return its future at once.
 
         The arguments are pickled now: what happens to them later is not seen. Never raises for an
@@ -168,7 +98,7 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def map(
-        self: Takes1[object, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> list[Any]: ...
 
     @overload
@@ -224,6 +154,15 @@ class Decorated(Core[P, R], Protocol[P, R]):
     ) -> list[V]: ...
 
     @overload
+    def starmap(
+        self: Takes1[Anything, Q, Any],
+        argtuples: Iterable[tuple[Any, ...]],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[Any]: ...
+
+    @overload
     def imap(
         self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[V]:
@@ -235,7 +174,7 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def imap(
-        self: Takes1[object, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[Any]: ...
 
     @overload
@@ -247,7 +186,7 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def imap_unordered(
-        self: Takes1[object, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[Any]: ...
 
     @overload
@@ -259,7 +198,7 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def outcomes(
-        self: Takes1[object, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[Outcome[Any]]: ...
 
     @overload
@@ -271,7 +210,7 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def map_async(
-        self: Takes1[object, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Future[list[Any]]: ...
 
     @overload
@@ -283,5 +222,5 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def aimap(
-        self: Takes1[object, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> AsyncIterator[Any]: ...
