@@ -6,7 +6,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -87,7 +87,11 @@ def test_errors_that_ask_for_another_attempt(
 ) -> None:
     """A retry after an error is a warning, wherever the item runs, for maps and calls."""
     f = parallel(backend=backend, retries=2, retry_on=OSError)(fail_once)
-    for run in (lambda: f.map([marked])[0], lambda: f.submit(marked).result()):
+    runs: list[Callable[[], str]] = [
+        lambda: f.map([marked])[0],
+        lambda: f.submit(marked).result(),
+    ]
+    for run in runs:
         caplog.clear()
         assert run() == "done"
         wait_until(lambda: bool(caplog.records))

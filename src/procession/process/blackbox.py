@@ -12,6 +12,7 @@ import os
 import struct
 
 from procession.records import NamedTuple
+from procession.system.nameless import nameless
 from procession.system.pristine import time
 
 __all__ = ["BlackBox", "Running"]
@@ -51,7 +52,7 @@ class BlackBox:
     def create() -> int:
         """Make the memory: without a name, so nothing can be left behind."""
         if hasattr(os, "memfd_create"):
-            descriptor = os.memfd_create("procession-worker", os.MFD_CLOEXEC)
+            descriptor = nameless("procession-worker")
         else:
             import tempfile
 

@@ -20,6 +20,7 @@ import sys
 from procession.errors import ProcessionError
 from procession.records import NamedTuple
 from procession.system.limits import explained
+from procession.system.nameless import nameless
 from procession.wire.noting import note_sent, noted
 from procession.wire.pickling import dumps
 
@@ -62,8 +63,7 @@ def create(label: str, size: int) -> tuple[int, str]:
     """Make an empty file in memory; returns its descriptor and its name, if it has one."""
     with explained():
         if NAMELESS:
-            fd, path = os.memfd_create(f"procession-{label}", os.MFD_CLOEXEC), ""
-            os.fchmod(fd, 0o600)
+            fd, path = nameless(f"procession-{label}"), ""
         else:
             from procession.shared import folder
 

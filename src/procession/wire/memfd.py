@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterable
 
+from procession.system.nameless import nameless
 from procession.wire.ticket import STATE, shared_map
 
 __all__ = ["AVAILABLE", "Segment"]
@@ -28,7 +29,7 @@ class Segment:
     __slots__ = ("capacity", "committed", "fd", "inode", "map", "pid", "since")
 
     def __init__(self, capacity: int) -> None:
-        self.fd = os.memfd_create("procession-segment", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.fd = nameless("procession-segment", sealable=True)
         try:
             os.ftruncate(self.fd, capacity)
             # Cut off under a live map, its pages would be SIGBUS.

@@ -12,6 +12,8 @@ import sys
 import weakref
 from typing import Any
 
+from procession.system.nameless import nameless
+
 __all__ = ["Parcel", "unpack"]
 
 IN_MESSAGE = 64 * 1024
@@ -31,7 +33,7 @@ class Parcel:
         if len(content) <= IN_MESSAGE:
             return
         if sys.platform == "linux":
-            handle = os.memfd_create("procession", os.MFD_CLOEXEC)
+            handle = nameless("procession")
             self.ticket = f"/proc/{os.getpid()}/fd/{handle}"
             weakref.finalize(self, _close, handle, os.getpid()).atexit = False
         else:
