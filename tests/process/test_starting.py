@@ -20,6 +20,7 @@ from procession.errors import OptionError
 from procession.process import server
 from procession.process.passing import read_number
 from procession.process.starting import METHODS
+from procession.worker.threads import Cap
 from tests.process.jobs import (
     alarm,
     begin,
@@ -176,7 +177,7 @@ def test_initializer_that_kills_its_worker(make: Make) -> None:
 @pytest.mark.parametrize("context", METHODS)
 def test_threads_are_capped(make: Make, context: str) -> None:
     """The variables that OpenMP and BLAS read are set in the worker."""
-    seen = run(make(context=context, threads_per_worker=3), job_of(surroundings), [""])
+    seen = run(make(context=context, threads_per_worker=Cap(3)), job_of(surroundings), [""])
     assert seen.values[0]["threads"] == "3"
 
 
@@ -265,6 +266,7 @@ def test_a_call_outlives_the_fork_server_that_it_waits_for(make: Make) -> None:
 REFUSED = """
 import errno, os, socket
 from procession.process import passing, serving
+from procession.worker.threads import Cap
 def refuse():
     raise OSError(errno.EAGAIN, "no more processes")
 serving.fork = refuse

@@ -11,7 +11,6 @@ from procession.configuration import Options
 from procession.system.executable import is_python, must_execute
 from procession.wire.initializing import Packed
 from procession.worker.remote import Setup, set_up
-from procession.worker.threads import thread_environment
 
 __all__ = ["executor_backend"]
 
@@ -54,8 +53,6 @@ def _loky(options: Options, initializer: Packed, workers: int) -> Executor:
         context = None  # loky's own default
     elif context is not None:
         context = _context(context)
-    threads = options.threads_per_worker
-    env = {} if threads is None else thread_environment(threads)
     setup = _setup(options, initializer, forked=method == "fork")
     return ProcessPoolExecutor(
         workers,
@@ -63,7 +60,7 @@ def _loky(options: Options, initializer: Packed, workers: int) -> Executor:
         context=context,
         initializer=set_up,
         initargs=(setup,),
-        env=env,
+        env=setup.threads.environment if setup.threads is not None else {},
     )
 
 

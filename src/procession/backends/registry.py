@@ -14,7 +14,7 @@ from procession.system.pristine import natural, queues_are_natural
 from procession.telling import teller
 from procession.wire.initializing import Packed, pack_initializer
 from procession.worker.loading import loading, refuse
-from procession.worker.threads import default_applies
+from procession.worker.threads import Cap, default_applies, default_cap
 
 __all__ = [
     "Choice",
@@ -88,7 +88,7 @@ def _key(choice: Choice) -> Any:
         context if context is None or isinstance(context, str) else id(context),
         _initializer_key(options),
         options.max_tasks_per_worker,
-        options.threads_per_worker,
+        thread_cap(options),
     )
 
 
@@ -206,17 +206,20 @@ def _refuse_greenlets(backend: Any) -> None:
         )
 
 
-def thread_cap(options: Options) -> int | None:
+def thread_cap(options: Options) -> Cap | None:
     """The cap on OpenMP and BLAS threads, but no default that forked workers could not keep."""
+    threads = options.threads_per_worker
+    if threads is None:
+        return None
     if "threads_per_worker" in options.given:
-        return options.threads_per_worker
+        return Cap(threads)
     from procession.configuration.compatibility import context_name
     from procession.process.starting import default_method
 
     ours = options.context is None and options.backend == "process"
     method = default_method() if ours else context_name(options.context or "spawn")
     forked = method == "fork"
-    return options.threads_per_worker if default_applies(forked) else None
+    return default_cap(threads) if default_applies(forked) else None
 
 
 def _process(choice: Choice) -> Backend:

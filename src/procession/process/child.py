@@ -16,6 +16,7 @@ from procession.process.haste import Haste
 from procession.process.starting import Descriptors
 from procession.records import NamedTuple
 from procession.system.pristine import socket, threading, time
+from procession.worker.threads import Cap
 
 __all__ = ["Plan", "main"]
 
@@ -41,7 +42,7 @@ class Plan(NamedTuple):
 
     method: str
     around: environment.Surroundings | None
-    threads: int | None
+    threads: Cap | None
     preload: tuple[str, ...]
     initializer: Any
     rehearse: bool

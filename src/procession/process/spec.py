@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procession.records import NamedTuple
+from procession.worker.threads import Cap
 
 __all__ = ["WorkerSpec"]
 
@@ -29,6 +30,6 @@ class WorkerSpec(NamedTuple):
     initializer: Any = None
     initargs: tuple[Any, ...] = ()
     max_tasks_per_worker: int | None = None
-    threads_per_worker: int | None = None
+    threads_per_worker: Cap | None = None
     name: str = "procession-worker"
     preload: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from typing import Any
 
 from procession.backends.base import Chunk, End, Item, Job, Reply
 from procession.system.pristine import threading
+from procession.worker.threads import Cap
 
 __all__ = ["Guard"]
 
@@ -19,7 +20,7 @@ __all__ = ["Guard"]
 class Guard:
     """Runs items, one at a time, in a process that is ended when one passes its limit."""
 
-    def __init__(self, initializer: Any, initargs: tuple[Any, ...], threads: int | None) -> None:
+    def __init__(self, initializer: Any, initargs: tuple[Any, ...], threads: Cap | None) -> None:
         from procession.backends.process import ProcessBackend, WorkerSpec
 
         spec = WorkerSpec(None, initializer, initargs, threads_per_worker=threads)

@@ -15,6 +15,7 @@ from procession.wire.kinds import is_a
 from procession.wire.segments import segments
 from procession.worker import state
 from procession.worker.run import Runner
+from procession.worker.threads import Cap
 
 __all__ = ["Setup", "Shipment", "run_chunk", "set_up"]
 
@@ -31,7 +32,7 @@ class Setup(NamedTuple):
     """
 
     parent: int
-    threads: int | None = None
+    threads: Cap | None = None
     initializer: Any = b""
     forked: bool = False
     lifeline: Any = None
@@ -67,7 +68,7 @@ _setup_error: BaseException | None = None
 _guard: Any = None
 _guarding = forked.lock()
 _initializer: tuple[Any, tuple[Any, ...]] = (None, ())
-_threads: int | None = None
+_threads: Cap | None = None
 _forked = False
 _heavy: Any = None
 """The last job that came with large buffers."""
