@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, NoReturn, TypeVar, Unpack
 
@@ -234,9 +235,13 @@ class Pool(Executor):
                 slot = [future]
                 del future
                 yield _taken(slot, end)
-        finally:
-            for future in futures:
-                future.cancel()
+        except GeneratorExit:
+            # Perhaps the collector has found it, amid anything: no lock is to be taken here.
+            teller.defer(partial(_cancel_all, futures))
+            raise
+        except BaseException:
+            _cancel_all(futures)
+            raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; the workers end when they have done what was submitted.
@@ -278,6 +283,11 @@ class Pool(Executor):
         if name in _INSTEAD:
             raise AttributeError(f"Pool has no {name}(): {_INSTEAD[name]}.")
         raise AttributeError(f"Pool has no attribute {name!r}")
+
+
+def _cancel_all(futures: Iterable[Future[Any]]) -> None:
+    for future in futures:
+        future.cancel()
 
 
 def _taken(slot: list[Future[Any]], end: float | None) -> Any:

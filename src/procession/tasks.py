@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from procession import forked
 from procession.system.pristine import threading
+from procession.telling import Once
 from procession.worker.state import CurrentTask, current_task, in_worker
 
 __all__ = ["CurrentTask", "PerWorker", "current_task", "per_worker"]
@@ -18,7 +19,7 @@ __all__ = ["CurrentTask", "PerWorker", "current_task", "per_worker"]
 T = TypeVar("T")
 
 _lock = forked.rlock()
-_values: dict[Any, tuple[int, Any]] = {}
+_values: dict[Any, tuple[int, Once[Any]]] = {}
 _ordinals: dict[Any, Any] = {}
 _thread_values = threading.local()
 
@@ -44,12 +45,12 @@ class PerWorker(Generic[T]):
         if in_worker() and current_task() is not None and not _worker_process():
             return self._thread_value()
         with _lock:
-            pid, value = _values.get(self._identity, (0, None))
-            if pid != os.getpid():
-                value = self._factory()
-                _values[self._identity] = (os.getpid(), value)
-            kept: T = value
-            return kept
+            pid, once = _values.get(self._identity, (0, None))
+            if once is None or pid != os.getpid():
+                once = Once(self._factory)
+                _values[self._identity] = (os.getpid(), once)
+        kept: T = once()  # without the lock: a factory may use other values, or wait for threads
+        return kept
 
     def __call__(self) -> T:
         """The same as `value`."""
@@ -141,9 +142,9 @@ def _worker_process() -> bool:
 @atexit.register
 def _close_all() -> None:
     """At the normal end of the process: close what can be closed, last made first."""
-    for pid, value in reversed(list(_values.values())):
-        if pid == os.getpid():
-            _close(value)
+    for pid, once in reversed(list(_values.values())):
+        if pid == os.getpid() and once.made:
+            _close(once())
     _values.clear()
 
 

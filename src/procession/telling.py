@@ -319,6 +319,11 @@ class Once(Generic[T]):
         return self._made[0]
 
     @property
+    def made(self) -> bool:
+        """Whether it is there."""
+        return bool(self._made)
+
+    @property
     def mine(self) -> bool:
         """Whether the calling thread is just making it."""
         return self._maker == threading.get_ident()

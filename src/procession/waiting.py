@@ -9,10 +9,12 @@ from __future__ import annotations
 import concurrent.futures as cf
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from procession.bells import Bell
 from procession.system.pristine import time
+from procession.telling import teller
 
 __all__ = ["completed", "until"]
 
@@ -74,8 +76,13 @@ def completed(futures: Iterable[cf.Future[Any]], timeout: float | None) -> Itera
             rung = arrivals.bell.wait(None if end is None else end - time.monotonic())
             if not rung and not arrivals.done:
                 raise TimeoutError(f"{len(left)} (of {total}) futures unfinished")
-    finally:
+    except GeneratorExit:
+        # Perhaps the collector has found it, amid anything: no lock is to be taken here.
+        teller.defer(partial(arrivals.forget, left))
+        raise
+    except BaseException:
         arrivals.forget(left)
+        raise
 
 
 def until(futures: Iterable[cf.Future[Any]], timeout: float | None, return_when: str) -> set[Any]:

@@ -18,6 +18,7 @@ from procession.process.pool import IDLE, WorkerPool
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.starting import method_of
+from procession.wire.beside import Broadcast
 from procession.wire.housekeeping import housekeeper
 
 __all__ = ["ProcessBackend", "WorkerSpec"]
@@ -75,6 +76,8 @@ class ProcessBackend:
     def pack(job: Job) -> None:
         """Pickle what goes to all items now, in this thread: that runs code of the user's."""
         _ = job.header
+        if isinstance(job.buffers, Broadcast):
+            job.buffers.sendable()  # copied, which takes its time
 
     def cancel(self, chunk: Chunk) -> bool:
         """End a chunk: take it back, or kill its worker. True if it will not deliver."""

@@ -138,11 +138,16 @@ def backend_for(choice: Choice) -> Backend:
             if known is None:
                 known = _foreign[id(executor)] = (executor, open_backend(choice))
             return known[1]
-        key = _key(choice)
-        pool = _pools.get(key)
-        if pool is None:
-            pool = _pools[key] = open_backend(choice)
+    key = _key(choice)  # without the lock: to pickle an initializer runs code of the user's
+    pool = _pools.get(key)
+    if pool is not None:
         return pool
+    made = open_backend(choice)
+    with _lock:
+        pool = _pools.setdefault(key, made)
+    if pool is not made:  # another thread was faster
+        made.close(wait=False)
+    return pool
 
 
 def none_open() -> bool:
@@ -152,10 +157,9 @@ def none_open() -> bool:
 
 def is_warm(choice: Choice) -> bool:
     """Whether a chunk for these options would start at once."""
-    with _lock:
-        if not isinstance(choice.options.backend, str):
-            return True
-        pool = _pools.get(_key(choice))
+    if not isinstance(choice.options.backend, str):
+        return True
+    pool = _pools.get(_key(choice))
     return pool is not None and pool.warm
 
 

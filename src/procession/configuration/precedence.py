@@ -52,11 +52,16 @@ def configure(**values: Unpack[OptionValues]) -> None:
         OptionError: As a decorator does.
     """
     global _configured
-    with _configured_lock:
-        parsed = validate(values, caller="configure", over=_configured)
-        if parsed:
-            # Replaced, never changed: that it is another object is how caches notice.
-            _configured = MappingProxyType({**_configured, **parsed})
+    while True:
+        before = _configured
+        parsed = validate(values, caller="configure", over=before)
+        if not parsed:
+            return
+        with _configured_lock:
+            if _configured is before:  # else another thread has set some meanwhile
+                # Replaced, never changed: that it is another object is how caches notice.
+                _configured = MappingProxyType({**before, **parsed})
+                return
 
 
 def options(**values: Unpack[OptionValues]) -> AbstractContextManager[None]:

@@ -142,6 +142,7 @@ def collect(
         BaseException: As `Collector.result`; and KeyboardInterrupt, after everything was ended.
     """
     collector = Collector(run)
+    run.attended = True
     try:
         if first is None:
             _begin(run, inline)
@@ -212,6 +213,13 @@ class _Batches:
         return self
 
     def __next__(self) -> Iterable[Any]:
+        self.run.attended = True
+        try:
+            return self._next()
+        finally:
+            self.run.leave()
+
+    def _next(self) -> Iterable[Any]:
         run, inline = self.run, self._inline
         try:
             if not self._began:

@@ -55,6 +55,7 @@ class MapRun:
         failure: What kept the map from being sent on; raised to the consumer.
         traffic: What was moved and computed so far.
         record: Takes down what happens, if a profile was open when the map began.
+        attended: Whether the consumer is there, and sends what is to be sent next.
         untold: Log records and warnings that came home; the consumer handles them.
         abandoned: Whether the program's end makes the map pointless, since nobody reads it then.
     """
@@ -77,6 +78,7 @@ class MapRun:
         self.traffic = Traffic()
         self.record: CallRecord | None = None
         self.abandoned = True
+        self.attended = False
         self.untold: deque[Any] = deque()
         self._bells = Bells()
         self._notify = notify
@@ -121,6 +123,8 @@ class MapRun:
         Raises:
             BaseException: The map's `failure`.
         """
+        if self._to_pump:
+            self.pump()
         with self.lock:
             if self.failure is not None:
                 raise self.failure
@@ -304,11 +308,17 @@ class MapRun:
     def _move(self) -> None:
         """In a thread that others wait for: have more sent by the consumer, or by a teller."""
         with self.lock:
-            waits = bool(self._bells) and self._notify is None
-            if waits:
+            attended = self.attended and not self.here
+            if attended:
                 self._to_pump = True
                 self._bells.ring()
-        if not waits:
+        if not attended:
+            self._pump_aside()
+
+    def leave(self) -> None:
+        """The consumer does something else for a while."""
+        self.attended = False
+        if self._to_pump:
             self._pump_aside()
 
     def _pump_aside(self) -> None:

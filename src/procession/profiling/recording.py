@@ -10,7 +10,9 @@ from __future__ import annotations
 import heapq
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from procession import forked
@@ -22,6 +24,7 @@ from procession.engine.traffic import Traffic
 from procession.profiling.tracks import FINEST, Track
 from procession.records import NamedTuple
 from procession.system.pristine import perf_counter
+from procession.telling import Once, teller
 from procession.wire.brief import brief
 
 __all__ = ["SLOWEST", "CallRecord", "Place", "Slow"]
@@ -89,9 +92,10 @@ class CallRecord:
         self.tracks: dict[Place, Track] = {}
         self.starts: dict[int, tuple[float, float]] = {}
         self.single = False
-        self._slowest: list[tuple[float, int, Slow]] = []
+        self._slowest: list[tuple[float, int, Once[Slow]]] = []
+        self._undescribed: deque[Once[Slow]] = deque()
         self._sent: dict[Chunk, float] = {}
-        self._lock = forked.rlock()  # again, should an item's repr make calls of its own
+        self._lock = forked.rlock()
 
     # -- told by the engine --------------------------------------------------------------------
 
@@ -133,6 +137,8 @@ class CallRecord:
                     sent = None
                 self._ran((pid, thread), begin, whole, 1, item.index, not reply.ok)
                 self._consider(reply.seconds, item.index, item.value)
+        if self._undescribed:
+            teller.tell(self._describe)  # in no thread that others wait for
 
     def returned(self, chunk: Chunk, item: Item, reply: Reply, again: bool) -> Callable[..., Any]:
         """A single call has run, and may run once more; gives what rebuilds its result."""
@@ -192,6 +198,7 @@ class CallRecord:
                     at += seconds
             for seconds, at_index in heapq.nlargest(SLOWEST, zip(exact, range(count), strict=True)):
                 self._consider(seconds, start + at_index, values[at_index])
+        self._describe()
 
     def finish(self) -> None:
         """The call is over."""
@@ -245,7 +252,21 @@ class CallRecord:
     def slowest(self) -> list[Slow]:
         """The slowest items, the slowest first."""
         with self._lock:
-            return [slow for *_, slow in sorted(self._slowest, key=lambda each: -each[0])]
+            found = sorted(self._slowest, key=lambda each: -each[0])
+        return [slow() for *_, slow in found]
+
+    def _slow(self, seconds: float, index: int, value: Any) -> Slow:
+        text = _arguments(value) if self.single else brief(value)
+        return Slow(seconds, self.function, None if self.single else index, text)
+
+    def _describe(self) -> None:
+        """Take down what the slowest items were given, by their own `repr`: under no lock."""
+        while self._undescribed:
+            try:
+                slow = self._undescribed.popleft()
+            except IndexError:
+                return
+            slow()
 
     def _ran(
         self, place: Place, begin: float, seconds: float, items: int, index: int, failed: bool
@@ -262,8 +283,8 @@ class CallRecord:
         full = len(self._slowest) == SLOWEST
         if full and seconds <= self._slowest[0][0]:
             return
-        text = _arguments(value) if self.single else brief(value)
-        slow = Slow(seconds, self.function, None if self.single else index, text)
+        slow = Once(partial(self._slow, seconds, index, value))
+        self._undescribed.append(slow)
         entry = (seconds, -self.items - len(self._slowest), slow)
         if full:
             heapq.heapreplace(self._slowest, entry)

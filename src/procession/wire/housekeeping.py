@@ -7,10 +7,12 @@ given work, which is enough for workers: idle ones end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from procession import forked
 from procession.system.pristine import time
+from procession.telling import teller
 
 __all__ = ["IDLE_SECONDS", "Housekeeper", "housekeeper"]
 
@@ -50,7 +52,8 @@ class Housekeeper:
     def arm(self) -> None:
         """Something may be kept from now on. Not for finalizers."""
         if self._timer is None and self.later is not None:
-            self._timer = self.later(_EVERY, self._tick)
+            # Aside, as what is given back may be objects of the user's, with finalizers.
+            self._timer = self.later(_EVERY, partial(teller.tell, self._tick))
 
     def look(self) -> None:
         """Look now, unless it is not long since."""

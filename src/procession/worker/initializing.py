@@ -6,10 +6,12 @@ import operator
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from procession import forked
 from procession.errors import TaskExited
+from procession.telling import Once
 from procession.wire.initializing import Packed, open_initializer
 from procession.worker.adopting import initialized
 from procession.worker.interpreter import read
@@ -18,7 +20,7 @@ from procession.worker.state import base_context
 
 __all__ = ["forget_initializers", "initialize", "run_initializer", "run_initializer_here"]
 
-_here: list[tuple[Any, tuple[Any, ...], BaseException | None]] = []
+_here: list[tuple[Any, tuple[Any, ...], Once[BaseException | None]]] = []
 _lock = forked.rlock()
 
 
@@ -60,12 +62,13 @@ def run_initializer_here(
         What it raised, then or now.
     """
     with _lock:
-        for known, arguments, error in _here:
+        for known, arguments, once in _here:
             if known is initializer and _same(arguments, initargs):
-                return error
-        error = initialize(initializer, initargs)
-        _here.append((initializer, initargs, error))
-        return error
+                break
+        else:
+            once = Once(partial(initialize, initializer, initargs))
+            _here.append((initializer, initargs, once))
+    return once()
 
 
 def initialize(
