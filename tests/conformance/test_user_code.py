@@ -451,6 +451,37 @@ def test_each_attempt_is_told_once(handlers: Any) -> None:
 # ------------------------------------------------------------------------------- finalizers, gc
 
 
+class Freed:
+    """Tells, when it goes, which thread has let it go."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def __reduce__(self) -> Any:
+        return int, (1,)
+
+    def __del__(self) -> None:
+        self._told.append(threading.current_thread().name)
+
+
+def test_what_was_sent_is_freed_by_no_thread_that_others_wait_for() -> None:
+    """The last to hold an item may be the thread that brings its result."""
+    told: list[str] = []
+    f = parallel(workers=2, inline=False, chunk=3)(ident)
+    for _ in range(20):
+        f.submit(Freed(told))
+        f.map_async([Freed(told) for _ in range(6)])
+        asyncio.run(_awaited(f, told))
+        f.map([Freed(told) for _ in range(6)])
+        list(f.imap([Freed(told) for _ in range(6)]))
+    wait_until(lambda: len(told) == 20 * 20)
+    assert "procession-reactor" not in told
+
+
+async def _awaited(f: Any, told: list[str]) -> None:
+    assert await f.submit(Freed(told)) == 1
+
+
 class Owner:
     """Holds an iterator in a cycle, so that only the collector finds it."""
 
@@ -501,6 +532,23 @@ def test_forgotten_async_iterators() -> None:
     gc.collect()
 
 
+@pytest.mark.usefixtures("eager_gc")
+def test_forgotten_iterators_of_a_pool_and_of_futures() -> None:
+    """Generators that the collector ends take no lock either."""
+    f = parallel(workers=2, inline=False)(double)
+    with Pool(2) as pool:
+        for _ in range(15):
+            mapped = pool.map(double, range(30), buffersize=10)
+            done = procession.as_completed([f.submit(i) for i in range(10)])
+            for _ in range(4):
+                next(mapped)
+                next(done)
+            Owner((mapped, done))
+            del mapped, done
+            assert list(pool.map(double, range(10))) == [2 * x for x in range(10)]
+            assert f.map(range(3)) == [0, 2, 4]
+
+
 def test_a_forgotten_iterator_ends_what_runs() -> None:
     """What it had begun is ended, and its worker is there for others."""
     f = parallel(workers=1, inline=False, chunk=1)(time.sleep)
@@ -508,3 +556,107 @@ def test_a_forgotten_iterator_ends_what_runs() -> None:
     next(iterator)
     del iterator
     assert list(f.imap([0])) == [None]
+
+
+# ----------------------------------------------------------------- no lock over the user's code
+
+
+def _in_a_thread(act: Callable[[], Any]) -> Any:
+    with cf.ThreadPoolExecutor(1) as threads:
+        return threads.submit(act).result(PATIENCE)
+
+
+numbers: Any = procession.per_worker(int)
+
+
+def _other_value() -> int:
+    return 1 + int(_in_a_thread(lambda: numbers.value))
+
+
+others: Any = procession.per_worker(_other_value)
+
+
+def test_a_factory_waits_for_a_thread_that_needs_another_value() -> None:
+    """A value of a worker is built under no lock."""
+    assert others.value == 1
+
+
+_begun: list[int] = []
+
+
+def _begin_by_a_thread() -> None:
+    if not _begun:
+        _begun.append(1)
+        _in_a_thread(lambda: parallel(backend="serial", initializer=_begin)(double).map([1]))
+
+
+def _begin() -> None:
+    _begun.append(2)
+
+
+def test_an_initializer_waits_for_a_thread_that_needs_another_one() -> None:
+    """The same for initializers that run here."""
+    f = parallel(backend="serial", initializer=_begin_by_a_thread)(double)
+    assert f.map([1]) == [2]
+    assert _begun == [1, 2]
+
+
+class Initial:
+    """An initializer's argument whose pickling needs another pool, in another thread."""
+
+    def __reduce__(self) -> Any:
+        _in_a_thread(lambda: parallel(workers=1, inline=False)(double).map([1]))
+        return int, ()
+
+
+def test_an_initializer_whose_pickling_needs_a_pool() -> None:
+    """Pools are found, and made, under no lock."""
+    for backend in ("process", "stdlib"):
+        f = parallel(workers=1, backend=backend, initializer=ident, initargs=(Initial(),))(double)
+        assert f.map([1]) == [2]
+
+
+class Shown:
+    """Its repr waits for the gate."""
+
+    def __repr__(self) -> str:
+        strange.wait_here()
+        return "shown"
+
+    def __reduce__(self) -> Any:
+        return int, (1,)
+
+
+def test_a_profile_of_items_whose_repr_hangs() -> None:
+    """What was slow is taken down by nobody that others wait for."""
+    with procession.profile() as profile:
+        future = parallel(workers=1)(ident).submit(Shown())
+        future.add_done_callback(lambda _: None)
+        assert strange.entered.wait(PATIENCE)
+        all_goes_on()
+        gate.set()
+        assert future.result(PATIENCE) == 1
+    assert "shown" in profile.summary()
+
+
+# ------------------------------------------------------------------------------- the thread dies
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_reactor_dies() -> None:
+    """What waits fails, with the reason; what comes next has a new one."""
+    from procession.process.reactor import reactor
+
+    f = parallel(workers=1, inline=False)(time.sleep)
+    f.submit(0).result(PATIENCE)
+    for _ in range(2):
+        futures: list[Future[Any]] = [f.submit(PATIENCE), f.submit(0), f.map_async([0])]
+        poller: Any = reactor._poller
+        poller._epoll.close()
+        reactor.call_soon(lambda: None)  # it learns of it now, unless it has already
+        for future in futures:
+            error = future.exception(PATIENCE)
+            assert isinstance(error, procession.PoolClosed)
+            assert "died of ValueError" in str(error)
+        assert f.map([0, 0]) == [None, None]
+        assert f.submit(0).result(PATIENCE) is None

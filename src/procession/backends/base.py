@@ -209,7 +209,7 @@ class Listener(Protocol):
 class Chunk:
     """Items of one job that go to one worker in one message, and run there in order."""
 
-    __slots__ = ("attended", "handle", "home", "items", "job", "listener")
+    __slots__ = ("attended", "handle", "home", "items", "job", "listener", "plain")
 
     def __init__(
         self, job: Job, items: Sequence[Item], listener: Listener, attended: bool = False
@@ -223,6 +223,8 @@ class Chunk:
         """For the backend's own use."""
         self.home: Any = None
         """The backend it was given to; for the engine's own use."""
+        self.plain = False
+        """Whether it holds nothing that has a finalizer of the user's."""
 
 
 class Backend(Protocol):

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from procession import forked, inherited, notices
-from procession.backends.base import Backend, Chunk, End, Item, Reply
+from procession.backends.base import ATOM_BYTES, Backend, Chunk, End, Item, Reply
 from procession.bells import Bells
 from procession.engine.blame import judge
 from procession.engine.decoding import asks_again
@@ -396,6 +396,7 @@ class MapRun:
             return
         chunk = Chunk(self.plan.job, items, self)
         chunk.home = backend
+        chunk.plain = self.plan.job.call is None and size <= ATOM_BYTES * len(items)
         with self.lock:
             if self.closed:
                 return

@@ -17,9 +17,14 @@ from procession.profiling.switch import begin, switch
 from procession.system.limits import explain
 from procession.system.pristine import perf_counter, threading
 from procession.telling import teller
+from procession.wire.beside import ATOMS
 from procession.worker.replaying import Telling
 
 __all__ = ["SingleCall"]
+
+
+_PLAIN = frozenset({*ATOMS, str, bytes})
+"""Types of arguments that have no finalizer of the user's."""
 
 
 class SingleCall:
@@ -73,6 +78,8 @@ class SingleCall:
     def _start(self, backend: Backend, job: Job, item: Item) -> None:
         chunk = Chunk(job, [item], self, not self._watched)
         chunk.home = backend
+        args, kwargs = item.value
+        chunk.plain = not kwargs and _PLAIN.issuperset(map(type, args))
         self._chunk = chunk
         if self._record is not None:
             self._record.sent(chunk)

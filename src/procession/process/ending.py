@@ -142,6 +142,7 @@ def _bury(pool: WorkerPool, worker: Worker) -> None:
     if ticket is not None:
         ticket.forget_timers()
         ticket.chunk.listener.ended(ticket.chunk, end)
+        reactor.let_go(ticket.chunk)
     if refused is not None and dropped:
         teller.tell(partial(_refuse, dropped, refused))
     # Only now: who waits for the pool to be gone is to find that everything was told.

@@ -197,4 +197,6 @@ class _Final:
             chunk.listener.replied(chunk, self._replies)
             self._replies = ()
         chunk.listener.ended(chunk, _DONE)
+        if not chunk.plain:
+            reactor.let_go(chunk)
         chunk.handle = None  # it and its ticket hold each other, and what was sent

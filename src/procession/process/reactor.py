@@ -62,10 +62,17 @@ class Reactor:
         self._held = 0
         self._deferred: deque[Callable[[], Any]] = deque()
         self._served: WeakSet[Any] = WeakSet()
+        self._garbage: list[Any] = []
 
     def serve(self, who: Served) -> None:
         """Tell it if the thread should die, as long as somebody holds it."""
         self._served.add(who)
+
+    def let_go(self, what: Any) -> None:
+        """Drop something with what it holds; not in this thread: objects of the user's may have
+        finalizers, and the last reference to them may be ours."""
+        if self.here:
+            self._garbage.append(what)
 
     @property
     def here(self) -> bool:
@@ -181,6 +188,10 @@ class Reactor:
 
     def _work(self) -> None:
         while True:
+            if self._garbage:
+                garbage, self._garbage = self._garbage, []
+                teller.tell(garbage.clear)
+                del garbage
             with self._lock:
                 poller = self._poller
                 if poller is None or not (self._held or self._calls or self._live_timers()):

@@ -62,13 +62,11 @@ def run_initializer_here(
         What it raised, then or now.
     """
     with _lock:
-        for known, arguments, once in _here:
-            if known is initializer and _same(arguments, initargs):
-                break
-        else:
-            once = Once(partial(initialize, initializer, initargs))
+        ran = [o for known, args, o in _here if known is initializer and _same(args, initargs)]
+        once = ran[0] if ran else Once(partial(initialize, initializer, initargs))
+        if not ran:
             _here.append((initializer, initargs, once))
-    return once()
+    return once()  # without the lock
 
 
 def initialize(
