@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
 import shutil
 import signal
@@ -49,6 +50,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def first_seen() -> dict[Held, str]:
     """Everything that was new after some test, and the test that first showed it."""
     return {}
+
+
+@pytest.fixture(autouse=True)
+def _stacks_at_its_own_time(request: pytest.FixtureRequest) -> None:
+    """A test with a longer time limit shows no stacks before that: it does not hang.
+
+    At its limit pytest-timeout writes them.
+    """
+    config = request.config
+    marker = request.node.get_closest_marker("timeout")
+    limit = marker.args[0] if marker is not None and marker.args else config.getoption("timeout")
+    if limit and float(limit) > float(config.getini("timeout") or 0):
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True, scope="session")

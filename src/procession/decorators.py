@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import (
     TYPE_CHECKING,
     Any,
-    Final,
     Literal,
     ParamSpec,
     Protocol,
@@ -18,6 +17,8 @@ from typing import (
     Unpack,
     overload,
 )
+
+from procession.absent import NOT_GIVEN
 
 if TYPE_CHECKING:
     from procession.configuration import OptionValues
@@ -29,7 +30,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Style = Literal["parallel", "parallel_map", "parallel_chunks", "background", "isolated"]
-_MISSING: Final[Any] = object()
 
 
 class ToParallel(Protocol):
@@ -76,7 +76,7 @@ class ToIsolated(Protocol):
 def parallel(function: Callable[P, R], /, **options: Unpack[OptionValues]) -> Parallel[P, R]: ...
 @overload
 def parallel(**options: Unpack[OptionValues]) -> ToParallel: ...
-def parallel(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+def parallel(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Give a function the verbs, and leave its plain call as it is.
 
         @parallel
@@ -122,7 +122,7 @@ def parallel_map(
 ) -> ParallelMap[P, R]: ...
 @overload
 def parallel_map(**options: Unpack[OptionValues]) -> ToParallelMap: ...
-def parallel_map(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+def parallel_map(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Make a plain call map the function over its first argument, in the pool.
 
         @parallel_map
@@ -161,7 +161,7 @@ def parallel_chunks(
 ) -> ParallelChunks[P, R]: ...
 @overload
 def parallel_chunks(**options: Unpack[OptionValues]) -> ToParallelChunks: ...
-def parallel_chunks(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+def parallel_chunks(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Split the first argument, run the function on each piece in the pool, and join the results.
 
         @parallel_chunks
@@ -199,7 +199,7 @@ def background(
 ) -> Background[P, R]: ...
 @overload
 def background(**options: Unpack[OptionValues]) -> ToBackground: ...
-def background(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+def background(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Make a plain call start in the pool and return a future at once.
 
         @background
@@ -234,7 +234,7 @@ def background(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
 def isolated(function: Callable[P, R], /, **options: Unpack[OptionValues]) -> Isolated[P, R]: ...
 @overload
 def isolated(**options: Unpack[OptionValues]) -> ToIsolated: ...
-def isolated(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
+def isolated(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Run each plain call in a process of its own, used for this call alone.
 
         @isolated(timeout=5, memory_limit="1GB")
@@ -267,6 +267,11 @@ def isolated(function: Any = _MISSING, /, *extra: Any, **options: Any) -> Any:
     return _decorate("isolated", function, extra, options)
 
 
+# The overloads say it to type checkers; `help` would show quoted names, which say nothing.
+for _each in (parallel, parallel_map, parallel_chunks, background, isolated):
+    _each.__annotations__ = {}
+
+
 def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict[str, Any]) -> Any:
     from procession import decoration
     from procession.configuration import validate
@@ -283,7 +288,7 @@ def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict
         warn_about(decoration.unwrapped(function))
         return Function(function, style, decorator)
 
-    if function is not _MISSING:
+    if function is not NOT_GIVEN:
         return decorate(function)
     decorate.__name__ = decorate.__qualname__ = style
     return decorate

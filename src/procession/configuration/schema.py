@@ -14,7 +14,7 @@ __all__ = ["DEFAULT_BACKEND", "NEVER_INLINE", "OptionValues", "Options"]
 
 DEFAULT_BACKEND: Final = "process"
 
-BackendName = Literal["process", "loky", "stdlib", "thread", "serial", "dask", "ray"]
+BackendName = Literal["process", "loky", "stdlib", "thread", "serial"]
 ContextName = Literal["fork", "spawn", "forkserver", "loky"]
 
 NEVER_INLINE: Final = frozenset(
@@ -67,7 +67,7 @@ class Options:
         workers: Processes (or threads) in the pool. Default: `usable_cpus()`.
         backend: Where items run: ``"process"``, ``"loky"``, ``"stdlib"`` (ProcessPoolExecutor),
             ``"thread"``, ``"serial"``, or any `concurrent.futures.Executor` instance.
-        address: Address of the cluster, for backends that run on one.
+        address: Address of the cluster, for backends that run on one; this release has none.
         context: How worker processes start: ``"fork"``, ``"spawn"``, ``"forkserver"``,
             ``"loky"``, or a `multiprocessing` context object. `None`: the backend's own choice,
             which is never fork.

@@ -13,6 +13,7 @@ from collections.abc import (
 )
 from typing import Any, TypeVar, cast, overload
 
+from procession.absent import NOT_GIVEN
 from procession.shared.changes import Replica
 from procession.wire.pickling import dumps, loads
 
@@ -22,7 +23,6 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 _T = TypeVar("_T")
 _W = TypeVar("_W")
-_MISSING: Any = object()
 
 
 class Dict(Replica, MutableMapping[_K, _V]):
@@ -109,7 +109,7 @@ class Dict(Replica, MutableMapping[_K, _V]):
     def pop(self, key: _K, /) -> _V: ...
     @overload
     def pop(self, key: _K, default: _V | _T, /) -> _V | _T: ...
-    def pop(self, key: _K, default: Any = _MISSING, /) -> Any:
+    def pop(self, key: _K, default: Any = NOT_GIVEN, /) -> Any:
         """Take `key` out and return its value, or `default`.
 
         Raises:
@@ -123,7 +123,7 @@ class Dict(Replica, MutableMapping[_K, _V]):
                 self._change("del", key_blob)
         if blob is not None:
             return loads(blob)
-        if default is _MISSING:
+        if default is NOT_GIVEN:
             raise KeyError(key)
         return default
 

@@ -51,26 +51,11 @@ def _pack_frame(traceback: TracebackType) -> Frame:
 
 def unpack_traceback(frames: list[Frame]) -> TracebackType | None:
     """A traceback that prints as the packed one did."""
-    if not _KNOWN_TABLES:
-        return _by_tblib(frames)
     traceback: TracebackType | None = None
     for frame in reversed(frames):
         made, lasti = _make_frame(frame)
         traceback = TracebackType(traceback, made, lasti, frame[4])
     return traceback
-
-
-def _by_tblib(frames: list[Frame]) -> TracebackType | None:
-    """The same without columns, for interpreters whose location tables we do not know."""
-    import tblib
-
-    following: dict[str, Any] | None = None
-    for filename, module, name, _, line, _ in reversed(frames):
-        code = {"co_filename": filename, "co_name": name}
-        names = {"__name__": module, "__file__": filename}
-        frame = {"f_globals": names, "f_code": code, "f_lineno": line, "f_locals": {}}
-        following = {"tb_frame": frame, "tb_lineno": line, "tb_next": following}
-    return None if following is None else tblib.Traceback.from_dict(following).as_traceback()
 
 
 class _Here(Exception):
@@ -82,13 +67,12 @@ _STUB = compile("raise _Here", "<remote>", "exec")
 
 def _make_frame(frame: Frame) -> tuple[FrameType, int]:
     filename, module, name, qualname, line, place = frame
-    code = _STUB.replace(
-        co_filename=filename,
-        co_name=name,
-        co_qualname=qualname,
-        co_firstlineno=line,
-        co_linetable=_line_table(_STUB, line, place),
-    )
+    if _KNOWN_TABLES:
+        table = _line_table(_STUB, line, place)
+        code = _STUB.replace(co_firstlineno=line, co_linetable=table)
+    else:  # the same without columns
+        code = compile("\n" * (line - 1) + "raise _Here", filename, "exec")
+    code = code.replace(co_filename=filename, co_name=name, co_qualname=qualname)
     traceback: Any = None
     try:
         exec(code, {"_Here": _Here, "__name__": module, "__file__": filename})
