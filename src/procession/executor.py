@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -115,6 +116,7 @@ class Pool(Executor):
         self._broken = ""
         self._calls: weakref.WeakSet[SingleCall] = weakref.WeakSet()
         self._telling: set[Any] = set()
+        self._numbers = itertools.count()
 
     def _resolved(self) -> Options:
         options = resolve(self._given)
@@ -143,7 +145,7 @@ class Pool(Executor):
                 call, "call", exits=True, shares=self._shares, out_of_band=self._out_of_band
             )
             pack = packer(call, "call", shares=self._shares, out_of_band=self._out_of_band)
-            single.start(job, pack(0, (args, kwargs)))
+            single.start(job, pack(next(self._numbers), (args, kwargs)))
         except Exception as error:
             if isinstance(error, PoolClosed) and not self._open:
                 single.future.cancel()

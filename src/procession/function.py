@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import sys
 import types
 from collections.abc import Iterable, Mapping
@@ -290,6 +291,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         self._self_kept = None  # by engine.job
         self._self_pace = None  # by engine.job
         self._self_route = None  # by engine.routing
+        self._self_numbers = itertools.count()  # by engine.numbering
         self._self_in_order = False
 
     def _call(self) -> Call:

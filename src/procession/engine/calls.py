@@ -12,6 +12,7 @@ from procession.engine.decoding import value_of
 from procession.engine.here import header_here, initialized, reply_here
 from procession.engine.interrupts import strikes
 from procession.engine.job import Call, make_job, packer, rules_of, single_job
+from procession.engine.numbering import number_of
 from procession.engine.pending import Place, admit
 from procession.engine.plan import Settled
 from procession.engine.routing import Where, route
@@ -48,7 +49,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     plain = call if not call.prefix else call._replace(prefix=())
     way = route(plain)
     if way is None:
-        item, rules = Item(0, value), rules_of(call, single=True)
+        item, rules = Item(number_of(call), value), rules_of(call, single=True)
         record = begin(call.name) if switch.open else None
         reply = _replied_here(header_here(initialized(plain), "call", (), {}), item, rules)
         if record is not None:
@@ -58,10 +59,11 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
         over = Settled(item, reply)
         return settled(Future(), lambda: value_of(over, rules))
     single = SingleCall(way.backend, way.rules)
+    number = number_of(call)  # also of a call that is refused
     try:
         single.admit(plain.options.max_pending)
         job = make_job(plain, "call", shares=True) if way.where.shares else single_job(plain)
-        single.start(job, way.pack(0, value))
+        single.start(job, way.pack(number, value))
     except Exception as error:
         single.refuse(error)
     return single.future
@@ -104,7 +106,7 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
         admit(place, backend, call.name, call.options.max_pending)
     record = begin(call.name) if switch.open else None
     job = make_job(plain, "call")
-    item = packer(plain, "call")(0, value)
+    item = packer(plain, "call")(number_of(call), value)
     source = backend.stream(job, item)
     chunk = source._ticket.chunk
     chunk.home = backend

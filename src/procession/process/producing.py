@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from typing import Any, Protocol
 
@@ -67,9 +68,10 @@ class Producer:
             self._recorder = _recorder(header.settings.out)
             self._timed = header.settings.timed
             self._since = perf_counter() if self._timed else 0.0
-            values: Iterator[Any] = iter(call_with(header, value))
-            for each in values:
-                self._send(each, pickling)
+            with _seeded(header.settings.seed, index):
+                values: Iterator[Any] = iter(call_with(header, value))
+                for each in values:
+                    self._send(each, pickling)
         except (SystemExit, KeyboardInterrupt) as error:
             self._fail(exited(error, self._name), pickling)
         except BaseException as error:
@@ -117,6 +119,14 @@ class Producer:
 
     def _extras(self) -> bytes | None:
         return None if self._recorder is None else self._recorder.take()
+
+
+def _seeded(seed: int | None, index: int) -> AbstractContextManager[None]:
+    if seed is None:
+        return nullcontext()
+    from procession.worker.seeding import seeded
+
+    return seeded(seed, index)
 
 
 def _recorder(out: Any) -> Any:

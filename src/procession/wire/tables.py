@@ -116,7 +116,28 @@ def _array_reducer(cls: type) -> Reduce | None:
     return reduce_array
 
 
+_GLOBAL_GENERATORS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
+
+
+def _reduce_generator(generator: Any) -> Any:
+    """A random generator: a module's own by name, as ``random.random`` is a method of one.
+
+    A copy of it would draw the same numbers in each item, whatever was seeded.
+    """
+    for module, name in _GLOBAL_GENERATORS:
+        if getattr(sys.modules.get(module), name, None) is generator:
+            return import_attribute, (module, name)
+    return _as_usual(generator)
+
+
+def import_attribute(module: str, name: str) -> Any:
+    """What a module, imported if need be, has under a name."""
+    return getattr(import_module(module), name)
+
+
 special_reducers: dict[str, Reduce] = {
+    "random.Random": _reduce_generator,
+    "numpy.random.mtrand.RandomState": _reduce_generator,
     "builtins.module": _reduce_module,
     "builtins.method": _reduce_method,
     "functools._lru_cache_wrapper": _reduce_cached,

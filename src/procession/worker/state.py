@@ -13,7 +13,8 @@ class CurrentTask:
     """The item that a worker is running now.
 
     Attributes:
-        index: The item's place in the input, from 0; 0 for a single call.
+        index: The item's place in the input, from 0; for a single call its place among the single
+            calls of its function, in the order in which they were made.
         attempt: 1 for the first run, 2 for the first retry, and so on.
         worker: Which worker this is: its process id, as text (with the thread's name on
             the thread backend).
