@@ -38,7 +38,7 @@ from procession.errors import OptionError, ParallelWarning
 
 TABLE = [
     *("workers", "backend", "address", "context", "chunk", "window", "inline", "timeout"),
-    "max_pending",
+    *("deadline", "max_pending"),
     *("retries", "retry_on", "memory_limit", "max_tasks_per_worker", "initializer", "initargs"),
     *("threads_per_worker", "seed", "pickling", "progress", "nested", "forward_logs", "combine"),
 ]
@@ -594,6 +594,7 @@ def test_a_limit_from_elsewhere_keeps_items_out_too() -> None:
         ("progress", "false", False),
         ("progress", "resizing", "resizing"),
         ("seed", "42", 42),
+        ("deadline", "1.5", 1.5),
         ("max_pending", "10", 10),
         ("max_pending", "none", None),
         ("max_tasks_per_worker", "7", 7),

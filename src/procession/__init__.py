@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from procession.decorators import parallel_chunks as parallel_chunks
     from procession.decorators import parallel_map as parallel_map
     from procession.errors import BackendUnavailable as BackendUnavailable
+    from procession.errors import DeadlineExceeded as DeadlineExceeded
     from procession.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from procession.errors import NestedParallelism as NestedParallelism
     from procession.errors import NotPicklable as NotPicklable
@@ -53,6 +54,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackendUnavailable",
+    "DeadlineExceeded",
     "Future",
     "MemoryLimitExceeded",
     "NestedParallelism",
@@ -100,6 +102,7 @@ _HOMES = {
     ),
     "procession.errors": (
         "BackendUnavailable",
+        "DeadlineExceeded",
         "MemoryLimitExceeded",
         "NestedParallelism",
         "NotPicklable",

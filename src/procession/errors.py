@@ -6,6 +6,7 @@
     ├── WorkerDied(concurrent.futures.process.BrokenProcessPool)
     ├── TaskExited(RuntimeError)
     ├── TimedOut(TimeoutError)
+    │   └── DeadlineExceeded
     ├── Overloaded(RuntimeError)
     ├── MemoryLimitExceeded(MemoryError)
     ├── NestedParallelism(RuntimeError)
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendUnavailable",
+    "DeadlineExceeded",
     "MemoryLimitExceeded",
     "NestedParallelism",
     "NotPicklable",
@@ -100,6 +102,13 @@ class TimedOut(ProcessionError, TimeoutError):
         self.seconds = seconds
         self.index = index
         self.stack = stack
+
+
+class DeadlineExceeded(TimedOut):
+    """Raised when a call was not done within its ``deadline``, and was ended.
+
+    The time counts from the call to its result, waiting for a worker included.
+    """
 
 
 class Overloaded(ProcessionError, RuntimeError):

@@ -141,6 +141,7 @@ class Pool(Executor):
             if loading():
                 raise refuse(f"Pool.submit({call.name}) was called")
             single.admit(self._options.max_pending)
+            single.expire_after(self._options.deadline)
             job = make_job(
                 call, "call", exits=True, shares=self._shares, out_of_band=self._out_of_band
             )

@@ -118,7 +118,7 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
             "Write initializer=function, or leave initargs out.",
         )
     if values.get("inline") is True:
-        for option in ("timeout", "memory_limit"):
+        for option in ("timeout", "deadline", "memory_limit"):
             if values.get(option) is not None:
                 yield Conflict(
                     option,
@@ -130,6 +130,14 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
 
 
 def _with_backend(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:
+    if values.get("deadline") is not None and name != "process":
+        yield Conflict(
+            "deadline",
+            "backend",
+            "deadline ends what is not done by then, and only backend='process' can end the calls "
+            "of one without harm to others. Write backend='process', or leave deadline out.",
+            limit=True,
+        )
     if name in _IN_PROCESS:
         for option in ("timeout", "memory_limit"):
             if values.get(option) is not None:

@@ -55,6 +55,7 @@ TEXT_FORMS: Final[Mapping[str, Callable[[str], Any]]] = {
     "window": _number,
     "inline": _word_or_auto,
     "timeout": _seconds,
+    "deadline": _seconds,
     "max_pending": _number,
     "retries": _number,
     "memory_limit": _size,
@@ -70,7 +71,8 @@ TEXT_FORMS: Final[Mapping[str, Callable[[str], Any]]] = {
 
 _LIFTED: Final = frozenset(
     {
-        *("workers", "address", "context", "window", "timeout", "max_pending", "memory_limit"),
+        *("workers", "address", "context", "window", "timeout", "deadline", "max_pending"),
+        "memory_limit",
         *("max_tasks_per_worker", "threads_per_worker", "seed"),
     }
 )

@@ -78,10 +78,18 @@ def _inline(value: Any) -> Any:
 
 
 def _timeout(value: Any) -> float:
-    rule = "timeout must be a finite number of seconds above 0"
-    instead = "Write timeout=5.0, or leave it out for no limit."
+    return _seconds("timeout", value)
+
+
+def _deadline(value: Any) -> float:
+    return _seconds("deadline", value)
+
+
+def _seconds(option: str, value: Any) -> float:
+    rule = f"{option} must be a finite number of seconds above 0"
+    instead = f"Write {option}=5.0, or leave it out for no limit."
     if hasattr(value, "total_seconds"):
-        raise refuse_type(value, rule, f"Write timeout={value.total_seconds()!r}.")
+        raise refuse_type(value, rule, f"Write {option}={value.total_seconds()!r}.")
     if isinstance(value, (bool, str, bytes, complex)) or not _has(value, "__float__"):
         raise refuse_type(value, rule, instead)
     try:
@@ -214,6 +222,7 @@ OPTIONS: Final[dict[str, Parser]] = {
     ),
     "inline": _inline,
     "timeout": _or_none(_timeout),
+    "deadline": _or_none(_deadline),
     "max_pending": _or_none(
         _whole(
             0,

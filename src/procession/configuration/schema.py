@@ -20,6 +20,7 @@ ContextName = Literal["fork", "spawn", "forkserver", "loky"]
 NEVER_INLINE: Final = frozenset(
     {
         "timeout",
+        "deadline",
         "memory_limit",
         "retries",
         "initializer",
@@ -43,6 +44,7 @@ class OptionValues(TypedDict, total=False):
     window: int | None
     inline: bool | Literal["auto"]
     timeout: float | None
+    deadline: float | None
     max_pending: int | None
     retries: int
     retry_on: type[Exception] | tuple[type[Exception], ...]
@@ -78,6 +80,8 @@ class Options:
             never, `True` always.
         timeout: Seconds one item or call may run, whatever the chunk; then its process is killed
             and the other items go on. `None`: no limit.
+        deadline: Seconds from a call to its result, waiting for a worker included; for a map, to
+            its last one. Past it what is not done is ended, with `DeadlineExceeded`. `None`: none.
         max_pending: Calls (`submit`, `@background`, `@isolated`, `Pool`) that may wait for a
             worker: one more fails at once with `Overloaded`, in its future (a blocking call raises
             it). Maps have their `window`. `None`: no limit.
@@ -111,6 +115,7 @@ class Options:
     window: int | None = None
     inline: bool | Literal["auto"] = "auto"
     timeout: float | None = None
+    deadline: float | None = None
     max_pending: int | None = None
     retries: int = 0
     retry_on: tuple[type[Exception], ...] = ()
@@ -140,5 +145,6 @@ class Options:
             return self.inline
         # A limit from configure() or the environment binds here as one on the function does, and
         # no initializer has run here.
-        limited = self.timeout is not None or self.memory_limit is not None
+        limits = self.timeout, self.deadline, self.memory_limit
+        limited = any(limit is not None for limit in limits)
         return not limited and self.initializer is None and self.explicit.isdisjoint(NEVER_INLINE)

@@ -62,6 +62,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     number = number_of(call)  # also of a call that is refused
     try:
         single.admit(plain.options.max_pending)
+        single.expire_after(plain.options.deadline)
         job = make_job(plain, "call", shares=True) if way.where.shares else single_job(plain)
         single.start(job, way.pack(number, value))
     except Exception as error:
@@ -85,6 +86,12 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
             f"{call.name}() is a generator function and was decorated with "
             f"retries={call.options.retries}: values that were given cannot be taken back. Leave "
             "retries out, or retry around the whole loop."
+        )
+    if call.options.deadline is not None:
+        raise OptionError(
+            f"{call.name}() is a generator function and was decorated with "
+            f"deadline={call.options.deadline:g}: a stream has no one result to wait for. Leave "
+            "deadline out, or write timeout= for what the generator may take."
         )
     where = Where(call, blocking=False)
     if where.serial:

@@ -17,6 +17,7 @@ from procession import forked, inherited, notices
 from procession.backends.base import ATOM_BYTES, Backend, Chunk, End, Item, Reply
 from procession.bells import Bells
 from procession.engine.blame import judge
+from procession.engine.deadline import Deadline
 from procession.engine.decoding import asks_again
 from procession.engine.feeding import Feeder
 from procession.engine.flight import Flight
@@ -96,6 +97,7 @@ class MapRun:
         self._pump_again = False
         self._chunk_items = 1
         self._probing = False
+        self._deadline: Deadline | None = None
 
     # -- the consumer's side -----------------------------------------------------------------
 
@@ -209,6 +211,8 @@ class MapRun:
             self.intake.stop()
             self._flight.drop_again()
             self._bells.ring()
+        if self._deadline is not None:
+            self._deadline.disarm()
         if self.untold:
             teller.tell(self.tell)
         if self.record is not None:
@@ -221,6 +225,26 @@ class MapRun:
             self._feeder.poke()
         else:
             self.intake.source.close()
+
+    def expire_after(self, seconds: float) -> None:
+        """Give up what is not done so many seconds from now: each such item has an error then."""
+        self._deadline = Deadline(seconds, self._expire)
+
+    def _expire(self) -> None:
+        with self.lock:
+            chunks = [] if self.closed else list(self._flight.chunks)
+        for chunk in chunks:
+            chunk.home.cancel(chunk)
+        self._pump_aside()
+
+    @property
+    def _late(self) -> bool:
+        return self._deadline is not None and self._deadline.passed
+
+    def _too_late(self, items: Sequence[Item]) -> list[Settled]:
+        deadline, name = self._deadline, self.plan.rules.name
+        assert deadline is not None
+        return [Settled(item, None, deadline.error(name, item.index)) for item in items]
 
     def renew(self) -> None:
         """In a forked child: what the map waits for comes to the parent, so it fails.
@@ -377,6 +401,9 @@ class MapRun:
         return intake.next(count)
 
     def _send(self, backend: Backend, items: list[Item], values: list[tuple[int, Any]]) -> None:
+        if self._late:
+            self.settle(self._too_late([*items, *(Item(*each) for each in values)]))
+            return
         refused: list[Settled] = []
         begin = perf_counter()
         for index, value in values:
@@ -477,6 +504,9 @@ class MapRun:
         self._move()
 
     def _judge(self, chunk: Chunk, missing: list[Item], end: End) -> None:
+        if self._late:
+            self.settle(self._too_late(missing))
+            return
         settled: list[Settled] = []
         rules = self.plan.rules
         verdicts = judge(chunk, missing, end, rules)

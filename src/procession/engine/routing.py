@@ -26,7 +26,8 @@ class Where:
         nested = early or (in_worker() and not call.isolated)
         if nested:
             refuse_nested(call.name, options.nested)
-        limited = options.timeout is not None or options.memory_limit is not None
+        limits = options.timeout, options.deadline, options.memory_limit
+        limited = any(limit is not None for limit in limits)
         self.serial = options.backend == "serial" or early or (nested and not limited)
         self.shares = options.backend == "thread" and not call.isolated
         self.inline = blocking and not call.isolated and options.may_inline and not nested

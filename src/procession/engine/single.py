@@ -8,6 +8,7 @@ from typing import Any
 from procession import notices
 from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
 from procession.engine.blame import Rules, judge, unable
+from procession.engine.deadline import Deadline
 from procession.engine.decoding import asks_again, value_of
 from procession.engine.interrupts import strikes
 from procession.engine.pending import admit, leave
@@ -42,6 +43,7 @@ class SingleCall:
         self._cancelled = False
         self._watched = False
         self._counted = False  # by max_pending
+        self._deadline: Deadline | None = None
         self._attends = 0
         self._record = begin(rules.name) if switch.open else None
         if self._record is not None:
@@ -56,6 +58,19 @@ class SingleCall:
         if limit is not None:
             admit(self, self._backend, self._rules.name, limit)
             self._counted = True
+
+    def expire_after(self, seconds: float | None) -> None:
+        """End the call if it is not done so many seconds from now."""
+        if seconds is not None:
+            self._deadline = Deadline(seconds, self._expire)
+
+    def _expire(self) -> None:
+        with self._lock:
+            chunk = self._chunk
+            done = self._reply is not None and not self._in_doubt
+            self._cancelled = self._cancelled or not done
+        if chunk is not None and not done and not self._in_doubt:
+            chunk.home.cancel(chunk)
 
     def start(self, job: Job, item: Item) -> None:
         """Send the call to a worker.
@@ -84,6 +99,8 @@ class SingleCall:
         if self._record is not None:
             self._record.sent(chunk)
         backend.start(chunk)
+        if self._cancelled:  # by its deadline, before there was anything to end
+            backend.cancel(chunk)
 
     def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
         """The call is done. What it gave is rebuilt by whoever asks the future for it."""
@@ -164,6 +181,9 @@ class SingleCall:
             self._over(None, unable(item, refused))
 
     def _settle_cancelled(self) -> None:
+        if self._deadline is not None and self._deadline.passed:
+            self._over(None, self._deadline.error(self._rules.name))
+            return
         self._leave()
         self.future.settle_cancelled()
         if self._record is not None:
@@ -186,6 +206,8 @@ class SingleCall:
             leave(self, self._backend)
 
     def _end(self) -> None:
+        if self._deadline is not None:
+            self._deadline.disarm()
         self._leave()
         if self._apart is not None:
             self._close_apart()

@@ -60,6 +60,8 @@ def _prepare(
     source = Source(items)
     plan = _plan(call, style, args, kwargs, where, serial=serial, crosses=crosses, ordered=ordered)
     run = MapRun(plan, source, where.backend, notify)
+    if call.options.deadline is not None:
+        run.expire_after(call.options.deadline)
     if since is not None:
         run.record = begin(call.name, since, run.traffic, packed=True)
     if not serial and plan.placement is None:
