@@ -216,3 +216,33 @@ def test_tqdm_is_imported_only_when_it_shows() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True)
     assert done.returncode == 0
+
+
+def test_lines_need_no_terminal(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """``"lines"`` writes a line every 10 s to any stderr, with pace and what is left."""
+    progress = opened("lines", 4000)
+    progress.update(500)
+    clock[0] += 9.9
+    progress.update(500)
+    assert capsys.readouterr().err == ""
+    clock[0] += 0.1
+    progress.update(0)
+    assert capsys.readouterr().err == (
+        "resize: 1000 of 4000 items in 10 s, 100 a second, about 30 s left\n"
+    )
+    clock[0] += 290
+    progress.update(3000)
+    progress.close()
+    assert capsys.readouterr().err == "resize: 4000 of 4000 items in 5 min, 13.3 a second\n"
+
+
+def test_lines_of_a_short_map(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """A map that is over before the first line is due writes none."""
+    progress = opened("lines")
+    progress.update(3)
+    progress.close()
+    assert capsys.readouterr().err == ""
+    progress = opened("lines")
+    clock[0] += 7200
+    progress.update(3)
+    assert "resize: 3 items in 2 h 0 min" in capsys.readouterr().err

@@ -184,8 +184,8 @@ def _progress(value: Any) -> Any:
         return value
     raise refuse_type(
         value,
-        "progress must be True, a label, or a function of (done, total)",
-        "Write progress=True or progress='resizing'.",
+        "progress must be True, a label, 'lines', or a function of (done, total)",
+        "Write progress=True, progress='resizing' or progress='lines'.",
     )
 
 

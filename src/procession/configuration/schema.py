@@ -95,7 +95,8 @@ class Options:
             usable CPUs // workers. `None` on backends without worker processes of ours.
         seed: Seeds `random` and numpy's global generators before each item, from (seed, index).
         pickling: ``"strict"`` refuses lambdas and closures, ``"by-value"`` sends them.
-        progress: `True`, a label, or a callable that is given (done, total).
+        progress: `True`, a label, ``"lines"`` (a line every 10 s, also where stderr is no
+            terminal), or a callable that is given (done, total).
         nested: What a decorated call inside a worker does: ``"serial"``, run there, or
             ``"error"``.
         forward_logs: Whether log records, warnings and context variables cross to and from

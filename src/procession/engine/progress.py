@@ -16,6 +16,9 @@ _EVERY: Final = 50e-3
 """Seconds between two reports. More often is nothing that an eye could follow, and one report of
 tqdm takes some 50 µs, so that showing progress costs a thousandth."""
 
+LINES_EVERY: Final = 10.0
+"""Seconds between two lines of ``progress="lines"``."""
+
 Report = Callable[[int, int | None], object]
 
 
@@ -28,19 +31,25 @@ class Progress:
         report: Is given (done, total).
         total: How many items there are, if it is known.
         close: Called once, after the last report.
+        every: Seconds between two reports, and before the first one.
     """
 
-    __slots__ = ("_close", "_done", "_next", "_report", "_reported", "_total")
+    __slots__ = ("_close", "_done", "_every", "_next", "_report", "_reported", "_total")
 
     def __init__(
-        self, report: Report, total: int | None, close: Callable[[], object] | None = None
+        self,
+        report: Report,
+        total: int | None,
+        close: Callable[[], object] | None = None,
+        every: float = 0.0,
     ) -> None:
         self._report: Report | None = report
         self._close = close
         self._total = total
         self._done = 0
         self._reported = -1
-        self._next = 0.0
+        self._every = every or _EVERY
+        self._next = perf_counter() + every
 
     def update(self, count: int = 1) -> None:
         """So many more items are done."""
@@ -48,11 +57,12 @@ class Progress:
         now = perf_counter()
         if now >= self._next:
             self._tell()
-            self._next = now + _EVERY
+            self._next = now + self._every
 
     def close(self) -> None:
         """The map is over, or given up. May be called again."""
-        if self._done != self._reported:
+        told = self._reported >= 0 or self._every == _EVERY  # a short map writes no line
+        if told and self._done != self._reported:
             self._tell()
         close, self._close, self._report = self._close, None, None
         if close is not None:
@@ -85,7 +95,7 @@ def open_progress(
     """Start showing progress as the ``progress`` option says.
 
     Args:
-        progress: The option's value: `True`, a label, or a function of (done, total).
+        progress: The option's value: `True`, a label, ``"lines"``, or a function of (done, total).
         name: The function's name, shown when there is no label.
         total: How many items there are, if it is known.
 
@@ -96,6 +106,8 @@ def open_progress(
         return Progress(progress, total)
     if progress is False:
         return None
+    if progress == "lines":
+        return Progress(_Lines(name), total, every=LINES_EVERY)
     notebook = _in_notebook()
     if not notebook and not _on_terminal():
         return None
@@ -112,6 +124,34 @@ def open_progress(
         shown = done
 
     return Progress(show, total, bar.close)
+
+
+class _Lines:
+    """Writes a line to stderr, whatever that is: for logs of services and batch jobs."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._began = perf_counter()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        seconds = max(perf_counter() - self._began, 1e-9)
+        rate = done / seconds
+        of = "" if total is None else f" of {total}"
+        left = ""
+        if total is not None and 0 < done < total:
+            left = f", about {_time((total - done) / rate)} left"
+        text = f"{self._name}: {done}{of} items in {_time(seconds)}, {rate:.3g} a second{left}\n"
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def _time(seconds: float) -> str:
+    """A span as people write it."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _bar(label: str, total: int | None, notebook: bool) -> Any:
