@@ -39,7 +39,8 @@ from procession.errors import OptionError, ParallelWarning
 TABLE = [
     *("workers", "backend", "address", "context", "chunk", "window", "inline", "timeout"),
     *("deadline", "max_pending"),
-    *("retries", "retry_on", "memory_limit", "max_tasks_per_worker", "initializer", "initargs"),
+    *("retries", "retry_on", "retry_delay", "memory_limit", "max_tasks_per_worker"),
+    *("initializer", "initargs"),
     *("threads_per_worker", "seed", "pickling", "progress", "nested", "forward_logs", "combine"),
 ]
 
@@ -595,6 +596,7 @@ def test_a_limit_from_elsewhere_keeps_items_out_too() -> None:
         ("progress", "resizing", "resizing"),
         ("seed", "42", 42),
         ("deadline", "1.5", 1.5),
+        ("retry_delay", "0.5", 0.5),
         ("max_pending", "10", 10),
         ("max_pending", "none", None),
         ("max_tasks_per_worker", "7", 7),
@@ -642,6 +644,7 @@ def test_empty_variable_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("NESTED", "maybe"),
         ("FORWARD_LOGS", "perhaps"),
         ("MAX_PENDING", "-1"),
+        ("RETRY_DELAY", "soon"),
     ],
 )
 def test_bad_environment_text_names_the_variable(

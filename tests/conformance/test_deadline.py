@@ -59,12 +59,13 @@ def _end() -> Iterator[None]:
 def test_a_call_is_ended(tmp_path: object) -> None:
     """The error says what the limit was; the work is ended; others go on."""
     path = f"{tmp_path}/pid"
-    future = background(workers=1, deadline=1.0)(tell_and_hang)(path)
+    assert background(workers=1)(hang)(2).result() == 2  # so that the worker is up
+    future = background(workers=1, deadline=3.0)(tell_and_hang)(path)
     error = future.exception()
     assert isinstance(error, DeadlineExceeded)
     assert isinstance(error, TimedOut)
-    assert (error.seconds, error.index) == (1.0, None)
-    assert "tell_and_hang() was not done within its deadline of 1 s" in str(error)
+    assert (error.seconds, error.index) == (3.0, None)
+    assert "tell_and_hang() was not done within its deadline of 3 s" in str(error)
     pid = int(Path(path).read_text())
     wait_until(lambda: not alive(pid))
     assert parallel(workers=1)(hang).submit(2).result() == 2
@@ -102,7 +103,8 @@ def test_isolated_calls_and_pools() -> None:
 
 def test_maps() -> None:
     """A map that is not done by then raises it, and its outcomes are one for each item."""
-    f = parallel(workers=2, deadline=1.0, chunk=1)(hang)
+    f = parallel(workers=2, deadline=3.0, chunk=1)(hang)
+    assert f.with_options(deadline=None, inline=False).map([2] * 20) == [2] * 20  # both are up
     with pytest.raises(DeadlineExceeded) as raised:
         f.map([2, 1, 4, 3, 6])
     assert raised.value.index in (1, 3, 4)

@@ -58,6 +58,7 @@ TEXT_FORMS: Final[Mapping[str, Callable[[str], Any]]] = {
     "deadline": _seconds,
     "max_pending": _number,
     "retries": _number,
+    "retry_delay": _seconds,
     "memory_limit": _size,
     "max_tasks_per_worker": _number,
     "threads_per_worker": _number,

@@ -120,6 +120,24 @@ def _check_exception_class(cls: Any) -> None:
         )
 
 
+def _retry_delay(value: Any) -> Any:
+    if callable(value):
+        return value
+    rule = "retry_delay must be a finite number of seconds of at least 0, or a function"
+    instead = "Write retry_delay=0.5, or retry_delay=lambda attempt: 0.1 * 2**attempt."
+    if hasattr(value, "total_seconds"):
+        raise refuse_type(value, rule, f"Write retry_delay={value.total_seconds()!r}.")
+    if isinstance(value, (bool, str, bytes, complex)) or not _has(value, "__float__"):
+        raise refuse_type(value, rule, instead)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not (seconds >= 0 and math.isfinite(seconds)):
+        raise Refused(f"{rule}. {instead}")
+    return seconds
+
+
 def _as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
@@ -234,6 +252,7 @@ OPTIONS: Final[dict[str, Parser]] = {
         0, "retries must be a whole number of at least 0", "Write retries=2 for up to three runs."
     ),
     "retry_on": _retry_on,
+    "retry_delay": _retry_delay,
     "memory_limit": _or_none(_memory_limit),
     "max_tasks_per_worker": _or_none(
         _whole(

@@ -48,6 +48,7 @@ class OptionValues(TypedDict, total=False):
     max_pending: int | None
     retries: int
     retry_on: type[Exception] | tuple[type[Exception], ...]
+    retry_delay: float | Callable[[int], float]
     memory_limit: int | str | None
     max_tasks_per_worker: int | None
     initializer: Callable[..., object] | None
@@ -87,6 +88,8 @@ class Options:
             it). Maps have their `window`. `None`: no limit.
         retries: Further attempts after a crash or a timeout, and after exceptions in `retry_on`.
         retry_on: Exception classes after which an item runs again, as long as `retries` last.
+        retry_delay: Seconds before another attempt, or a function that gives them for its number
+            (2 is the first retry); other items go on meanwhile.
         memory_limit: Bytes of private memory one worker may reach in one item. `None`: no limit.
         max_tasks_per_worker: Items after which a worker is replaced. `None`: never.
         initializer: Called once in each worker before its first item.
@@ -120,6 +123,7 @@ class Options:
     max_pending: int | None = None
     retries: int = 0
     retry_on: tuple[type[Exception], ...] = ()
+    retry_delay: float | Callable[[int], float] = 0.0
     memory_limit: int | None = None
     max_tasks_per_worker: int | None = None
     initializer: Callable[..., object] | None = None

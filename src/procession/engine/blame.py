@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from procession.backends.base import Chunk, End, Item
 from procession.engine.placement import Pace
@@ -42,6 +42,8 @@ class Rules(NamedTuple):
     """The function's parameters, from the item's on: what the paths into arguments begin with."""
     pace: Pace | None = None
     """Where it is kept that an item of this function has killed a worker."""
+    delay: float | Callable[[int], float] = 0.0
+    """Seconds before another attempt, or what gives them for its number."""
 
 
 def may_retry(item: Item, error: BaseException, rules: Rules) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from procession import notices
 from procession.backends.base import Item, Reply
-from procession.engine.blame import Rules, may_retry
+from procession.engine.blame import Rules, may_retry, unable
 from procession.engine.decoding import value_of
 from procession.engine.here import header_here, initialized, reply_here
 from procession.engine.interrupts import strikes
@@ -15,11 +15,13 @@ from procession.engine.job import Call, make_job, packer, rules_of, single_job
 from procession.engine.numbering import number_of
 from procession.engine.pending import Place, admit
 from procession.engine.plan import Settled
+from procession.engine.resting import seconds_before
 from procession.engine.routing import Where, route
 from procession.engine.single import SingleCall
 from procession.errors import OptionError
 from procession.futures import Future
 from procession.profiling.switch import begin, switch
+from procession.system.pristine import time
 from procession.worker.run import Header
 
 __all__ = ["runs_here", "settled", "stream", "submit"]
@@ -75,6 +77,11 @@ def _replied_here(header: Header, item: Item, rules: Rules) -> Reply:
     reply = reply_here(header, item)
     while not reply.ok and rules.retry_on and may_retry(item, reply.payload, rules):
         notices.retried(rules.name, rules.retries, item, reply.payload, single=True)
+        try:
+            seconds = seconds_before(rules, item.attempt)
+        except Exception as error:  # of the user's function, which says how long
+            return reply._replace(payload=unable(item, error))
+        time.sleep(seconds)
         reply = reply_here(header, item)
     return reply
 

@@ -31,6 +31,11 @@ class Deadline:
         """Whether the time is over."""
         return monotonic() >= self._until
 
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return self._until - monotonic()
+
     def disarm(self) -> None:
         """It is done."""
         self._alarm.disarm()

@@ -17,9 +17,10 @@ from procession.engine.interrupts import strikes
 from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
 from procession.engine.plan import Settled
+from procession.engine.resting import seconds_before
 from procession.engine.running import Running
 from procession.records import NamedTuple
-from procession.system.pristine import perf_counter
+from procession.system.pristine import perf_counter, time
 from procession.telling import teller
 from procession.turns import short_turns
 from procession.worker import state
@@ -289,6 +290,7 @@ class Inline:
                 self._attempt += 1
                 item, rules = self._item(index, value), self._rules
                 notices.retried(rules.name, rules.retries, item, error, single=False)
+                time.sleep(seconds_before(rules, self._attempt))
 
     def _one(self, index: int, value: Any) -> Any:
         header = self._header

@@ -9,7 +9,8 @@ from procession.backends.base import Item
 from procession.decoration import kind
 from procession.engine import calls
 from procession.engine.interrupts import strikes
-from procession.engine.job import Call
+from procession.engine.job import Call, rules_of
+from procession.engine.resting import seconds_before
 from procession.profiling.switch import begin, switch
 
 __all__ = ["call"]
@@ -49,6 +50,8 @@ async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 async def _again(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Await the coroutine here, again after those errors that ask for it."""
+    import asyncio  # loaded already by whoever awaits this
+
     options, item = call.options, Item(0, ((*call.prefix, *args), kwargs))
     while True:
         try:
@@ -57,4 +60,6 @@ async def _again(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             if item.attempt > options.retries:
                 raise
             item.attempt += 1
+            rules = rules_of(call, single=True)
             notices.retried(call.name, options.retries, item, error, single=True)
+            await asyncio.sleep(seconds_before(rules, item.attempt))

@@ -85,7 +85,15 @@ def rules_of(call: Call, *, single: bool = False) -> Rules:
     options = call.options
     code = getattr(call.function, "__code__", None)
     names = code.co_varnames[len(call.prefix) : code.co_argcount] if code is not None else ()
-    return Rules(call.name, options.retries, options.retry_on, single, tuple(names), pace_of(call))
+    return Rules(
+        call.name,
+        options.retries,
+        options.retry_on,
+        single,
+        tuple(names),
+        pace_of(call),
+        options.retry_delay,
+    )
 
 
 def make_job(

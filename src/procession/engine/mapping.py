@@ -8,6 +8,7 @@ rebuild what an item raised is left to the consumer, if it waits, or to a teller
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,6 +26,7 @@ from procession.engine.intake import Intake
 from procession.engine.interrupts import strikes
 from procession.engine.plan import Plan, Settled, size_back, sizes
 from procession.engine.ready import Ready
+from procession.engine.resting import rest
 from procession.engine.source import Source
 from procession.engine.traffic import Traffic
 from procession.system.pristine import perf_counter, threading
@@ -473,11 +475,27 @@ class MapRun:
                 self.record.replied(chunk, [(item, reply)], [item] if again else ())
             if again:
                 item.seconds += reply.seconds
-                with self.lock:
-                    self._flight.again.append(item)
-                self._pump_aside()
+                self._try_again(item)
             else:
                 self.settle([Settled(item, reply)])
+
+    def _try_again(self, item: Item) -> None:
+        """Run an item once more that has failed, when its time has come."""
+        if not self.plan.rules.delay:
+            self._rested(item)
+            return
+        most = math.inf if self._deadline is None else self._deadline.left
+        give_up = partial(self._give_up, item)
+        rest(item, self.plan.rules, partial(self._rested, item), give_up, most)
+
+    def _rested(self, item: Item) -> None:
+        with self.lock:
+            if self._stop_at is None or item.index < self._stop_at:
+                self._flight.again.append(item)
+        self._pump_aside()
+
+    def _give_up(self, item: Item, error: BaseException) -> None:
+        self.settle([Settled(item, None, error)])
 
     def _measure(self, found: list[tuple[Item | None, Reply]]) -> None:
         seconds = sum([reply.seconds for _, reply in found])
@@ -509,18 +527,24 @@ class MapRun:
             return
         settled: list[Settled] = []
         rules = self.plan.rules
+        before = [item.attempt for item in missing]
         verdicts = judge(chunk, missing, end, rules)
         notices.died(rules.name, rules.retries, verdicts, end, single=False)
+        delayed: list[Item] = []
         with self.lock:
             beyond = self._stop_at
-            for item, error, apart in verdicts:
+            for (item, error, apart), attempt in zip(verdicts, before, strict=True):
                 if error is not None:
                     settled.append(Settled(item, None, error))
+                elif rules.delay and item.attempt > attempt:
+                    delayed.append(item)
                 elif beyond is None or item.index < beyond:
                     (self._flight.suspects if apart else self._flight.again).append(item)
         if self.record is not None:
             self.record.settled(len(settled), len(missing) - len(settled), end)
         self.settle(settled)
+        for item in delayed:
+            self._try_again(item)
 
     def settle(self, settled: Sequence[Settled]) -> None:
         """Items are over: hand them to the consumer."""

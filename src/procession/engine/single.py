@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from procession import notices
@@ -13,6 +15,7 @@ from procession.engine.decoding import asks_again, value_of
 from procession.engine.interrupts import strikes
 from procession.engine.pending import admit, leave
 from procession.engine.plan import Settled
+from procession.engine.resting import rest
 from procession.futures import Future
 from procession.profiling.switch import begin, switch
 from procession.system.limits import explain
@@ -43,6 +46,7 @@ class SingleCall:
         self._cancelled = False
         self._watched = False
         self._counted = False  # by max_pending
+        self._resting = False  # until its next attempt
         self._deadline: Deadline | None = None
         self._attends = 0
         self._record = begin(rules.name) if switch.open else None
@@ -69,7 +73,7 @@ class SingleCall:
             chunk = self._chunk
             done = self._reply is not None and not self._in_doubt
             self._cancelled = self._cancelled or not done
-        if chunk is not None and not done and not self._in_doubt:
+        if chunk is not None and not (done or self._in_doubt or self._resting):
             chunk.home.cancel(chunk)
 
     def start(self, job: Job, item: Item) -> None:
@@ -175,6 +179,29 @@ class SingleCall:
             self._again(chunk, item)
 
     def _again(self, chunk: Chunk, item: Item, *, apart: bool = False) -> None:
+        if self._rules.delay and not apart:
+            self._resting = True
+            most = math.inf if self._deadline is None else self._deadline.left
+            go = partial(self._rested, chunk, item)
+            rest(item, self._rules, go, partial(self._over, None), most)
+        else:
+            self._start_again(chunk, item, apart=apart)
+
+    def _rested(self, chunk: Chunk, item: Item) -> None:
+        """In a teller's thread: its next attempt may begin."""
+        with self._lock:
+            if not self._resting:
+                return  # it was cancelled meanwhile, and that was said
+            self._resting = False
+            self._cancelled = self._cancelled or (
+                self._deadline is not None and self._deadline.passed
+            )
+        if self._cancelled:
+            self._settle_cancelled()
+        else:
+            self._start_again(chunk, item)
+
+    def _start_again(self, chunk: Chunk, item: Item, *, apart: bool = False) -> None:
         try:
             self._start(self._alone() if apart else self._backend, chunk.job, item)
         except Exception as refused:
@@ -232,6 +259,10 @@ class SingleCall:
                 return False
             self._cancelled = True
             if self._in_doubt:
+                return True
+            if self._resting:
+                self._resting = False
+                self._leave()
                 return True
             if chunk.home.cancel(chunk):
                 self._leave()
