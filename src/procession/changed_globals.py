@@ -18,6 +18,7 @@ _INSTEAD: Final = {
     "dict": "Return the value, or pass procession.shared.Dict() as an argument.",
     "numpy array": "Return the value, or pass procession.shared.array(...) as an argument.",
 }
+_CONTAINERS: Final[tuple[type[Any], ...]] = (list, dict, set, bytearray)
 _RETURN: Final = "Return the value instead."
 _ASSIGNED_WITHIN: Final = 24
 """Instructions from ``m.x += …``'s first to its last, at most: a short expression."""
@@ -97,11 +98,11 @@ def _attribute(part: CodeType, step: Instruction) -> str:
 
 def _kind(value: Any) -> str:
     """What kind of a container of this process's own it is; empty if it is none."""
-    cls: Any = type(value)
+    cls: Any = value.__class__
     if cls.__module__ == "numpy" and cls.__name__ == "ndarray":
         # One that has no memory of its own may lie in shared memory, or in a file.
         return "numpy array" if value.base is None else ""
-    for kind in (list, dict, set, bytearray):
+    for kind in _CONTAINERS:
         if isinstance(value, kind):
             return kind.__name__
     return "deque" if (cls.__module__, cls.__name__) == ("collections", "deque") else ""

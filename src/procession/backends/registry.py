@@ -7,6 +7,7 @@ from typing import Any
 
 from procession import forked
 from procession.backends.base import Backend
+from procession.backends.library_settings import warn_of_settings
 from procession.configuration import Options, precedence
 from procession.errors import BackendUnavailable
 from procession.records import NamedTuple
@@ -182,6 +183,7 @@ def one_by_one(choice: Choice) -> bool:
 def open_backend(choice: Choice) -> Backend:
     """Make a new backend for these options."""
     options = choice.options
+    warn_of_settings(options)
     if choice.isolated or options.backend == "process":
         return _process(choice)
     if not (natural() and queues_are_natural()):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 __all__ = ["Warned", "pack", "unpack"]
 
@@ -28,16 +29,20 @@ def unpack(extras: bytes) -> tuple[list[Fields], list[Warned]]:
     from procession.wire.pickling import loads
 
     records, warned = pickle.loads(extras)
-    for place, record in enumerate(records):
-        if type(record) is tuple:
-            fields, packed = record
-            for name, each in packed.items():
-                try:
-                    fields[name] = loads(each)
-                except Exception:
-                    continue  # its text stays
-            records[place] = fields
-    return records, [_unpacked(each) for each in warned]
+    return [_rebuilt(each, loads) for each in records], [_unpacked(each) for each in warned]
+
+
+def _rebuilt(record: Any, loads: Callable[[bytes], Any]) -> Fields:
+    if isinstance(record, dict):
+        return cast("Fields", record)
+    odd: tuple[Fields, dict[str, bytes]] = record
+    fields, packed = odd
+    for name, each in packed.items():
+        try:
+            fields[name] = loads(each)
+        except Exception:
+            continue  # its text stays
+    return fields
 
 
 def _record(fields: Fields) -> Any:

@@ -127,7 +127,7 @@ def _look(value: Any) -> str:
         return "None"
     if isinstance(value, _SKIPPED):
         return ""
-    cls: Any = type(value)
+    cls: Any = value.__class__
     if cls in _PLAIN:
         text = repr(value)
         return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,69 @@
+"""Settings of libraries that the program has made, and that workers do not see.
+
+A library keeps its settings where it likes, so only the common ones are looked at, when a pool is
+made: that takes less than a millisecond where starting its workers takes a hundred. Nothing is
+imported for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+from procession._warn import warn_user
+from procession.configuration import Options
+
+__all__ = ["warn_of_settings"]
+
+_said: set[str] = set()
+
+_LOOKS_ONLY = ("display.", "plotting.", "styler.", "io.")
+"""Options of pandas that change how something is shown or written, and no result."""
+
+
+def warn_of_settings(options: Options) -> None:
+    """Warn once of each library whose settings a pool's workers will not have."""
+    if options.initializer is not None or options.backend in ("thread", "serial"):
+        return
+    try:
+        found = list(_settings())
+    except Exception:  # another release of a library keeps them elsewhere
+        return
+    for library, setting, write in found:
+        if library not in _said:
+            _said.add(library)
+            warn_user(
+                f"{setting} was set in this process, and workers do not see it: each imports "
+                f"{library} with its defaults. Write a function that does so ({write}), call it "
+                "here, and give it to the workers with initializer=."
+            )
+
+
+def _settings() -> Iterator[tuple[str, str, str]]:
+    modules = sys.modules
+    yield from _sklearn(modules.get("sklearn._config"))
+    yield from _pandas(modules.get("pandas._config.config"))
+    torch: Any = modules.get("torch")
+    if torch is not None and torch.get_default_dtype() is not torch.float32:
+        yield "torch", "torch's default dtype", "torch.set_default_dtype(...)"
+
+
+def _sklearn(config: Any) -> Iterator[tuple[str, str, str]]:
+    if config is None:
+        return
+    for name, value in config.get_config().items():
+        if value != config._global_config[name]:
+            yield "sklearn", f"scikit-learn's {name}={value!r}", f"sklearn.set_config({name}=...)"
+
+
+def _pandas(config: Any) -> Iterator[tuple[str, str, str]]:
+    if config is None:
+        return
+    for name, option in config._registered_options.items():
+        # Not by get_option, which warns of what it deprecates.
+        value = reduce(getitem, name.split("."), config._global_config)
+        if not name.startswith(_LOOKS_ONLY) and value != option.defval:
+            yield "pandas", f"pandas' option {name}", f"pandas.set_option({name!r}, ...)"
