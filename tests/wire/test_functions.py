@@ -17,7 +17,7 @@ from procession.errors import NotPicklable
 from procession.wire.functions import dump_function, load_function, reduce_decorated
 from procession.wire.pickling import dumps, loads
 
-from . import things
+from . import hidden, things
 from .far import Far, run_script
 
 
@@ -333,3 +333,26 @@ def test_import_mode_importlib(tmp_path: Path) -> None:
         f"{str(tmp_path)!r}]))\n"
     )
     assert "1 passed" in run_script(tmp_path, text, "run.py")
+
+
+@pytest.mark.parametrize(
+    ("call", "decorator"),
+    [
+        (lambda: hidden.mapped([1]), "timed"),
+        (lambda: hidden.alone(1), "Timed"),
+        (lambda: hidden.Shelf().method().result(), "timed"),
+    ],
+)
+def test_a_decorator_above_ours_that_hides_it_is_named(call: Any, decorator: str) -> None:
+    """Without `functools.wraps` the name leads to another object: the message says whose doing."""
+    with pytest.raises(NotPicklable) as caught:
+        call()
+
+    assert f"which the decorator {decorator} hides" in str(caught.value)
+    assert "functools.wraps" in str(caught.value)
+    assert caught.value.where == "function"
+
+
+def test_a_decorator_above_ours_with_wraps() -> None:
+    """With it the name leads through the wrapper to the function."""
+    assert hidden.fine([1, 2]) == [2, 3]

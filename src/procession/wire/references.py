@@ -128,12 +128,15 @@ def why_not_by_value(obj: Any) -> Refusal | None:
         return Refusal(what, _NAMELESS, _MEND % ("class" if kind == "class" else "def"))
     if importable(obj.__module__):
         full = f"{obj.__module__}.{name}"
-        if find(obj.__module__, name) is None:
+        now = find(obj.__module__, name)
+        if now is None:
             return Refusal(
                 f"the {kind} {name}, which {obj.__module__} does not hold under that name",
                 f"A worker would follow the name {full}, and it leads nowhere.",
                 f'Keep it in {obj.__module__} under its own name, or pass pickling="by-value".',
             )
+        if _holds(now, obj):
+            return _hidden(now, name, full)
         return Refusal(
             f"the {kind} {name}, which is not what {full} is now",
             f"A worker would follow the name {full} and find another object: it was defined anew, "
@@ -143,5 +146,37 @@ def why_not_by_value(obj: Any) -> Refusal | None:
     return None
 
 
+def _holds(wrapper: Any, function: Any) -> bool:
+    """Whether a function or object was made around this function, decorated or not."""
+    cells = getattr(wrapper, "__closure__", None) or ()
+    held: list[Any] = []
+    for cell in cells:
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:
+            pass  # empty as yet
+    held += getattr(wrapper, "__dict__", {}).values()
+    for each in held:
+        for _ in range(_MOST_STEPS):
+            if each is function:
+                return True
+            each = _unwrap(each) if is_decorated(each) or is_a(each, *_METHODS) else None
+    return False
+
+
+def _hidden(wrapper: Any, name: str, full: str) -> Refusal:
+    """A decorator above ours that does not say what it wraps."""
+    made_by = getattr(wrapper, "__qualname__", "").partition(".<locals>")[0]
+    decorator = made_by or class_of(wrapper).__qualname__
+    return Refusal(
+        f"the function {name}, which the decorator {decorator} hides",
+        f"A worker would follow the name {full} and find what {decorator} returned, and that does "
+        "not say which function it wraps.",
+        f"Put functools.wraps (or update_wrapper) on what {decorator} returns, or write our "
+        f'decorator above it, or pass pickling="by-value".',
+    )
+
+
+_METHODS = (classmethod, staticmethod)
 _NAMELESS = "A worker finds code by importing its module and following its name, and this has none."
 _MEND = 'Write it as a module-level %s, or pass pickling="by-value".'
