@@ -286,7 +286,7 @@ def test_django_models(tmp_path: Path) -> None:
         import models
         for call in (lambda: models.title.map([models.Book()]), lambda: models.query.map([1])):
             try: call()
-            except Exception as error: print(*error.__notes__)
+            except Exception as error: print(" ".join(str(error).split()), *error.__notes__)
         """,
         PYTHONPATH=str(tmp_path),
     )

@@ -9,11 +9,11 @@ from typing import Any, cast
 from procession.backends.base import Item
 from procession.engine.blame import Rules
 from procession.system.limits import mend
+from procession.wire.frameworks import DJANGO_ERRORS, DJANGO_MEND
 
 __all__ = ["hint_for"]
 
 _MISSING = re.compile(r"\(\) missing \d+ required positional arguments?: (.+)")
-_DJANGO = ("AppRegistryNotReady", "ImproperlyConfigured")
 _NO_TERMINAL = "EOF when reading a line"
 
 
@@ -39,12 +39,7 @@ def hint_for(error: BaseException, item: Item, rules: Rules, *, here: bool) -> s
             "PROCESSION_BACKEND=serial in the environment and run the program again: every call "
             "is then made in this process, where breakpoint() works."
         )
-    if kind in _DJANGO or (kind == "NotPicklable" and any(name in str(error) for name in _DJANGO)):
-        return (
-            "Django was not set up in this worker. Write initializer=django.setup, with "
-            "DJANGO_SETTINGS_MODULE in the environment: each worker then does what manage.py does."
-        )
-    return ""
+    return DJANGO_MEND if kind in DJANGO_ERRORS else ""
 
 
 def _arguments(message: str, item: Item, rules: Rules) -> str:

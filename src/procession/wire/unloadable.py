@@ -12,6 +12,7 @@ from typing import Any
 
 from procession.errors import NotPicklable, Where
 from procession.wire.brief import type_name
+from procession.wire.frameworks import DJANGO_ERRORS, DJANGO_MEND
 from procession.wire.kinds import class_of, is_a
 from procession.wire.paths import path_of
 from procession.wire.search import Search
@@ -56,6 +57,8 @@ def explain_unloadable(
     )
     if isinstance(error, ImportError):
         mend = f"Make that module importable {place} (is its folder on sys.path?)."
+    elif type(error).__name__ in DJANGO_ERRORS:
+        mend = DJANGO_MEND
     else:
         owner = culprit.rpartition(".")[2] or "the class"
         mend = f"Correct __reduce__ or __setstate__ of {owner}, so that copy.copy() of it works."
