@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import wrapt
 
 from procession import (
     ParallelWarning,
@@ -80,6 +81,18 @@ def test_keywords_that_the_function_takes_are_its_own() -> None:
     assert taking.submit(1, workers=2).result() == (0, 0, ["workers"])
     builtin: Any = parallel(sorted, backend="serial")
     assert builtin.map([[1, 2]], reverse=True) == [[2, 1]]
+
+
+def test_wrappers_may_take_more_than_they_say() -> None:
+    """A wrapper that shows the inner function's signature is believed to take any keyword."""
+
+    def limited(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        return wrapped(*args), kwargs.pop("timeout")
+
+    decorator: Any = vars(wrapt)["decorator"](limited)
+    work: Any = parallel(decorator(square), backend="serial")
+
+    assert work.map([2], timeout=3) == [(4, 3)]
 
 
 def test_a_keyword_that_is_no_option_is_pythons_to_refuse() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -110,8 +111,9 @@ def wrong_keyword(
 
 def _takes(function: Any, name: str) -> bool:
     """Whether a function takes this keyword; also if it does not say."""
-    code = getattr(function, "__code__", None)
-    if code is None:
+    if type(function) is not FunctionType:
+        if hasattr(function, "__wrapped__"):
+            return True  # what is around it may take more than it says
         import inspect
 
         try:
@@ -119,6 +121,7 @@ def _takes(function: Any, name: str) -> bool:
         except (TypeError, ValueError):
             return True
         return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    code = function.__code__
     end = code.co_argcount + code.co_kwonlyargcount
     names = code.co_varnames[code.co_posonlyargcount : end]
     return bool(code.co_flags & _TAKES_ANY) or name in names
