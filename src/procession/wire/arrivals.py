@@ -28,7 +28,7 @@ from procession.wire.ticket import (
     shared_map,
 )
 
-__all__ = ["forget_idle", "open_ticket"]
+__all__ = ["forget_idle", "is_private", "open_ticket"]
 
 _KEPT = 64
 """Most maps kept for the next time. A guess."""
@@ -141,6 +141,11 @@ def _open_private(ticket: Ticket) -> list[memoryview]:
     _private.add(private)
     whole = memoryview(private)
     return [whole[offset : offset + size] for offset, size in ticket.spans]
+
+
+def is_private(on: mmap.mmap) -> bool:
+    """Whether this is the receiver's own map of a segment."""
+    return on in _private
 
 
 def _copied(ticket: Ticket) -> list[memoryview]:

@@ -23,14 +23,34 @@ _CODES = {id(each): each.char for each in _SINGLETONS if numpy.dtype(each.str) i
 long) numpy itself writes and reads one."""
 
 
+_OWN = frozenset({type(None), bytes, bytearray})
+"""What holds memory that is only this process's."""
+
+
 def reduce_array(given: Any) -> Any:
     """Reducer of `numpy.ndarray`, not of its subclasses."""
+    if given.base is not None:
+        reduced = _elsewhere(given)
+        if reduced is not None:
+            return reduced
     if given.nbytes <= _SMALL and given.flags.carray:
         code = _CODES.get(id(given.dtype))
         if code is not None:
             # Its memory, not the array: a whole number without dimensions is a length to bytearray.
             return rebuild, (bytearray(given.data), code, given.shape)
     return given.__reduce_ex__(5)
+
+
+def _elsewhere(given: Any) -> Any:
+    """For a view of what may lie on a file: what it is rebuilt from there, or `None`."""
+    base = given.base
+    while type(base) is numpy.ndarray:
+        base = base.base
+    if type(base) in _OWN:
+        return None
+    from procession.wire.mapped_arrays import reduce_mapped
+
+    return reduce_mapped(given)
 
 
 def rebuild(buffer: bytearray, code: str, shape: tuple[int, ...]) -> Any:

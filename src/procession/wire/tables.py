@@ -109,11 +109,27 @@ def _reduce_variable(variable: Any) -> Any:
 
 
 def _array_reducer(cls: type) -> Reduce | None:
-    if f"{cls.__module__}.{cls.__qualname__}" != "numpy.ndarray":
+    """For arrays, and for their subclasses that do not say themselves how they are pickled."""
+    for base in cls.__mro__:
+        if f"{base.__module__}.{base.__qualname__}" == "numpy.ndarray":
+            break
+        if "__reduce__" in base.__dict__ or "__reduce_ex__" in base.__dict__:
+            return None
+    else:
         return None
-    from procession.wire.small_arrays import reduce_array
+    if cls is base:
+        from procession.wire.small_arrays import reduce_array
 
-    return reduce_array
+        return reduce_array
+    from procession.wire.mapped_arrays import reduce_subclass
+
+    return reduce_subclass
+
+
+def _reduce_tensor(tensor: Any) -> Any:
+    from procession.wire.mapped_arrays import reduce_tensor
+
+    return reduce_tensor(tensor)
 
 
 _GLOBAL_GENERATORS = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
@@ -138,6 +154,7 @@ def import_attribute(module: str, name: str) -> Any:
 special_reducers: dict[str, Reduce] = {
     "random.Random": _reduce_generator,
     "numpy.random.mtrand.RandomState": _reduce_generator,
+    "torch.Tensor": _reduce_tensor,
     "builtins.module": _reduce_module,
     "builtins.method": _reduce_method,
     "functools._lru_cache_wrapper": _reduce_cached,

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from contextvars import Context, ContextVar
 
+from procession.wire.mapped import lasting
+
 __all__ = ["CurrentTask", "current_task", "in_worker", "mark_worker_process", "refuse_nested"]
 
 
@@ -57,6 +59,7 @@ def mark_worker_process() -> None:
     """Say that this whole process is a worker, whichever thread asks, and runs no item yet."""
     global _at_work, _worker_pid, _latest
     _worker_pid, _latest, _at_work = os.getpid(), None, False
+    lasting[0] = False
 
 
 def in_worker() -> bool:
