@@ -186,6 +186,9 @@ def _prepare(plan: Plan) -> None:
         from procession.worker.threads import cap_threads
 
         cap_threads(plan.threads, numpy_is_loaded=plan.method == "fork")
+    from procession.worker import generators
+
+    generators.reseed()
     if plan.method == "fork" and "numpy" in sys.modules:  # Python sees to its own generator
         from procession.worker.seeding import reseed_after_fork
 

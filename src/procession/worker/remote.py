@@ -13,7 +13,7 @@ from procession.backends.base import End, Job, Reply
 from procession.records import NamedTuple
 from procession.wire.kinds import is_a
 from procession.wire.segments import segments
-from procession.worker import state
+from procession.worker import generators, state
 from procession.worker.run import Runner
 from procession.worker.threads import Cap
 
@@ -103,6 +103,7 @@ def set_up(setup: Setup) -> None:
         from procession.worker.threads import cap_threads
 
         cap_threads(setup.threads, numpy_is_loaded=setup.forked)
+    generators.reseed()
     if setup.forked:
         from procession.worker.seeding import reseed_after_fork
 

@@ -1,8 +1,9 @@
 """Random numbers that depend on (seed, index) alone, and streams that no two workers share.
 
-`random` and numpy's global generator are seeded before each item and put back after it, so an
-item draws the same numbers in any chunk, worker or backend, and leaves no trace. Generators that
-user code makes itself (``numpy.random.default_rng``, ``random.Random``) are not touched.
+`random` and the global generators of numpy, torch and OpenCV are seeded before each item, and put
+back after it, so an item draws the same numbers in any chunk, worker or backend, and leaves no
+trace. Generators that user code makes itself (``numpy.random.default_rng``, ``random.Random``) are
+not touched.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from procession import forked
-from procession.worker import awaiting
+from procession.worker import awaiting, generators
 
 __all__ = ["item_seed", "preserve", "reseed_after_fork", "seeded"]
 
@@ -45,7 +46,7 @@ class seeded:
         index: The item's index.
     """
 
-    __slots__ = ("_number", "_numpy", "_outer", "_random")
+    __slots__ = ("_number", "_numpy", "_others", "_outer", "_random")
 
     def __init__(self, seed: int, index: int) -> None:
         self._number = item_seed(seed, index)
@@ -58,6 +59,7 @@ class seeded:
         _hook.begin(words)
         module = _mtrand()
         self._numpy = None if module is None else _Exchange(module, words)
+        self._others = generators.begin(self._number)
 
     def __exit__(
         self,
@@ -65,6 +67,7 @@ class seeded:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        generators.end(self._others)
         _hook.end(self._outer)
         random.setstate(self._random)
         if self._numpy is not None:
@@ -111,6 +114,7 @@ def reseed_after_fork() -> None:
     all workers would draw the same numbers.
     """
     random.seed()
+    generators.reseed()
     module = _mtrand()
     if module is None:
         return
