@@ -15,6 +15,7 @@ from typing import Any
 from procession._warn import warn_user
 from procession.bytecode import FARTHEST, codes, instructions, line, use
 from procession.changed_globals import changed_globals
+from procession.own_generators import own_generators
 
 __all__ = ["pitfalls", "warn_about"]
 
@@ -60,6 +61,7 @@ def pitfalls(function: Callable[..., Any]) -> list[str]:
     found += changed_globals(code, function.__globals__, name)
     found += _changed_defaults(function, code, name)
     found += _unshared_globals(function, code, name)
+    found += own_generators(function, code, name)
     return found
 
 
