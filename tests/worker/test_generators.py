@@ -36,7 +36,7 @@ def test_no_two_workers_share_a_stream(name: str, context: Any) -> None:
 def test_a_seed_reaches_them(name: str) -> None:
     """The same numbers here and in workers, whoever has imported the library and when."""
     pytest.importorskip(name)
-    expected = []
+    expected: list[float] = []
     for index in range(3):
         with preserve(), seeded(4, index):
             expected.append(draw(0, name))
