@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from procession import forked
+from procession.process import lifeline
+from procession.process.reactor import reactor
 from procession.system.pristine import time
 from procession.telling import teller
+from procession.wire.segments import segments
 
 __all__ = ["at_exit", "before_executors", "has_ended", "register", "shutdown"]
 
@@ -63,6 +66,7 @@ def register(pool: Ends) -> None:
         atexit.register(at_exit)
         forked.renew_in_child(_renew)
     _pools[id(pool)] = pool
+    reactor.serve(_afresh)
 
 
 def before_executors(pool: Ends, kind: str) -> None:
@@ -97,6 +101,26 @@ def _living(pools: _Pools) -> list[Ends]:
 def _renew() -> None:
     for pool in _living(_pools):
         pool.renew()
+
+
+class _Afresh:
+    """What else is known by descriptors, if the program has closed those."""
+
+    def fail(self, error: BaseException) -> None:
+        """End it, or forget it; the next call makes it anew."""
+        if not isinstance(error, OSError):
+            return
+        lifeline.broken()
+        tracker: Any = sys.modules.get("multiprocessing.resource_tracker")
+        if tracker is not None:
+            tracker._resource_tracker._fd = tracker._resource_tracker._pid = None
+        server = sys.modules.get("procession.process.server")
+        if server is not None:
+            server.stop_all()
+        segments.lose()
+
+
+_afresh = _Afresh()
 
 
 def shutdown(*, wait: bool = True, kill: bool = False) -> None:

@@ -105,7 +105,10 @@ def deserted(pool: WorkerPool, error: BaseException, take: Take) -> None:
             worker.stopping = True
     for worker in workers:
         worker.failure_to_send = worker.failure_to_send or refusal
-        worker.kill()
+        if isinstance(error, OSError):
+            worker.lose()
+        else:
+            worker.kill()
         guarded(partial(died, pool, worker, take))
     _refuse(dropped, lambda: refusal)
 

@@ -19,7 +19,7 @@ from typing import Any
 from procession import forked
 from procession.system.pristine import threading, time
 
-__all__ = ["close", "disown", "forking", "keeping", "own"]
+__all__ = ["close", "disown", "file_of", "forking", "keeping", "own"]
 
 _PATIENCE = 2.0
 """Seconds that a fork waits for other threads' imports. A guess: ten times what all of ours take;
@@ -29,7 +29,8 @@ thread."""
 _endless: set[str] = set()
 """Modules whose import outlasted it, which no fork waits for again."""
 
-_owned: set[int] = set()
+_owned: dict[int, Any] = {}
+"""Descriptors, each with what tells its file: the program may close it and use its number."""
 _kept = threading.local()
 
 forking = threading.RLock()
@@ -38,19 +39,31 @@ forking = threading.RLock()
 
 def own(*descriptors: int) -> None:
     """Have these descriptors closed in every forked child."""
-    _owned.update(descriptors)
+    for descriptor in descriptors:
+        _owned[descriptor] = file_of(descriptor)
 
 
 def disown(*descriptors: int) -> None:
     """Forget them; to be called before they are closed, as their numbers are then used again."""
-    _owned.difference_update(descriptors)
+    for descriptor in descriptors:
+        _owned.pop(descriptor, None)
 
 
 def close(*descriptors: int) -> None:
-    """Disown and close them."""
-    disown(*descriptors)
+    """Disown and close them, unless the program has closed them: then they are not ours."""
     for descriptor in descriptors:
-        os.close(descriptor)
+        known = _owned.pop(descriptor, None)
+        if known is None or known == file_of(descriptor):
+            os.close(descriptor)
+
+
+def file_of(descriptor: int) -> Any:
+    """What tells the file that a descriptor stands for; `None` if it is closed."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mode
 
 
 class keeping:
@@ -113,7 +126,9 @@ def _start_afresh() -> None:
     forking.release()
     _import_afresh()
     kept: frozenset[int] = getattr(_kept, "descriptors", frozenset[int]())
-    for descriptor in _owned - kept:
+    for descriptor, file in _owned.items():
+        if descriptor in kept or file != file_of(descriptor):
+            continue
         try:
             os.close(descriptor)
         except OSError:

@@ -17,13 +17,23 @@ import fcntl
 import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 from procession import forked
 from procession.process import forks
 from procession.records import NamedTuple
 from procession.system.pristine import select, threading, time
 
-__all__ = ["Ticket", "acquire", "arm", "arm_descriptor", "inheritable", "release", "ticket"]
+__all__ = [
+    "Ticket",
+    "acquire",
+    "arm",
+    "arm_descriptor",
+    "broken",
+    "inheritable",
+    "release",
+    "ticket",
+]
 
 
 class Ticket(NamedTuple):
@@ -47,12 +57,14 @@ class _Pipe:
         self.lock = threading.Lock()
         self.users = 0
         self.ends: tuple[int, int] | None = None
+        self.file: Any = None
 
     def acquire(self) -> None:
         with forks.forking, self.lock:
             if self.ends is None:
                 self.ends = os.pipe()
                 forks.own(*self.ends)
+                self.file = forks.file_of(self.ends[1])
             self.users += 1
 
     def release(self) -> None:
@@ -61,9 +73,16 @@ class _Pipe:
             if self.users > 0 or self.ends is None:
                 return
             ends, self.ends = self.ends, None
-            forks.disown(*ends)
-        for end in ends:
-            os.close(end)
+        forks.close(*ends)
+
+    def broken(self) -> bool:
+        """Whether somebody else has closed it; it is opened anew then."""
+        ends = self.ends
+        if ends is None or forks.file_of(ends[1]) == self.file:
+            return False
+        with self.lock:
+            self.ends = None
+        return True
 
 
 _pipe = _Pipe()
@@ -82,6 +101,14 @@ forked.renew_in_child(_renew)
 def acquire() -> None:
     """Open the lifeline for one more worker."""
     _pipe.acquire()
+
+
+def broken() -> bool:
+    """Whether the program has closed our descriptors (`os.closerange`), these and so all others.
+
+    True once; a microsecond.
+    """
+    return _pipe.broken()
 
 
 def inheritable() -> int:

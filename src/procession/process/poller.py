@@ -90,9 +90,8 @@ class _Epoll:
     def close(self) -> None:
         from procession.process import forks
 
-        forks.disown(self._wake)
         self._epoll.close()
-        os.close(self._wake)
+        forks.close(self._wake)
 
 
 class _Portable:

@@ -15,7 +15,7 @@ from typing import Any
 from procession.backends.base import Chunk, End
 from procession.bells import Bells
 from procession.errors import PoolClosed
-from procession.process import cleanup, messages, watch
+from procession.process import cleanup, lifeline, messages, watch
 from procession.process.ending import condemn, deserted
 from procession.process.hiring import Hiring
 from procession.process.killing import put_down
@@ -106,6 +106,8 @@ class WorkerPool:
         Raises:
             PoolClosed: The pool was closed.
         """
+        if lifeline.broken():
+            reactor.lose()
         ticket = Ticket(self, chunk, ahead)
         chunk.handle = ticket
         try:

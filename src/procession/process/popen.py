@@ -60,6 +60,7 @@ class ServerPopen(popen_fork.Popen):
             except BaseException:
                 os.close(self.sentinel)
                 raise
+            forks.own(alive, self.sentinel)
             self.finalizer = util.Finalize(self, forks.close, (alive, self.sentinel))
             pipe.write(packed.getbuffer())
         pid = read_number(self.sentinel)

@@ -177,14 +177,30 @@ class Reactor:
             self._sleeps_until = None
             self._calls.clear()
             self._held = 0
-        if isinstance(error, OSError) and error.errno == errno.EBADF:
+        if isinstance(error, OSError):
             # Somebody has closed it; the numbers of its descriptors may be theirs by now.
             _abandoned.append(poller)
         elif poller is not None:
             guarded(poller.close)
-        teller.tell(partial(report, error))
+        if not isinstance(error, OSError):
+            teller.tell(partial(report, error))
         for who in list(self._served):
             self.call_soon(partial(who.fail, error))
+
+    def lose(self) -> None:
+        """The program has closed our descriptors: all that was watched is lost, and ended.
+
+        The thread that waits by them ends when it next looks.
+        """
+        error = OSError(errno.EBADF, "the program has closed descriptors that are not its own")
+        with self._lock:
+            _abandoned.append(self._poller)
+            self._poller, self._thread, self._ident = None, None, None
+            self._sleeps_until = None
+            self._calls.clear()
+            self._held = 0
+        for who in list(self._served):
+            guarded(partial(who.fail, error))
 
     def _work(self) -> None:
         while True:
@@ -193,6 +209,8 @@ class Reactor:
                 teller.tell(garbage.clear)
                 del garbage
             with self._lock:
+                if self._ident != threading.get_ident():
+                    return  # what it waited by is lost, and another thread waits by its own
                 poller = self._poller
                 if poller is None or not (self._held or self._calls or self._live_timers()):
                     # The last worker is gone: the next one starts another thread.

@@ -33,6 +33,10 @@ _JOBS_CHECKED = 16
 """A worker that was sent so many jobs is told which of them are over. A guess."""
 
 
+_lost: list[Any] = []
+"""What may not be given back, as the program has closed its descriptors."""
+
+
 class Worker:
     """A process, its channel and its black box. Whoever holds it guards its fields by a lock.
 
@@ -67,6 +71,7 @@ class Worker:
         self.ready = False
         self.stopping = False
         self.dead = False
+        self.lost = False
         self.unsent = False
         self.armed = False
         self.left = False
@@ -308,8 +313,21 @@ class Worker:
             finalizer()
         self._popen = None  # loky's closes what it has when it goes
         self.sock.close()
-        self.box.close()
+        if not self.lost:
+            self.box.close()
         lifeline.release()
+
+    def lose(self) -> None:
+        """The program has closed our descriptors: end it without using them, or their numbers."""
+        self.kill()
+        self.garbled = True
+        self.sock.detach()
+        _lost.append(self.box)  # to unmap it would close its descriptor, too
+        if self.method != "forkserver":
+            self._pidfd = None
+            self.reap()
+        self._reaped = self._reaped or (None,)
+        self.lost = True
 
     def abandon(self) -> None:
         """Let go of it in a forked child, whose worker it is not."""

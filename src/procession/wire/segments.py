@@ -201,14 +201,26 @@ class Segments:
             self._free.clear()
             self._lent.clear()
 
+    def lose(self) -> None:
+        """The program has closed our descriptors: use none of these, and close none."""
+        _lost.extend(self._all)
+        self._start_empty()
+
     def renew(self) -> None:
         """In a forked child: these are the parent's."""
         for segment in self._all:
             segment.let_go()
+        self._start_empty()
+
+    def _start_empty(self) -> None:
         self._all.clear()
         self._free.clear()
         self._lent.clear()
         self._dropped.clear()
+
+
+_lost: list[Segment] = []
+"""Whose descriptors the program has closed; to unmap them would close others."""
 
 
 def _capacity(size: int) -> int:
