@@ -276,6 +276,7 @@ def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict
     from procession import decoration
     from procession.configuration import validate
     from procession.pitfalls import warn_about
+    from procession.wire.reloads import note
 
     if extra:
         raise decoration.positional_options(style, (function, *extra))
@@ -285,7 +286,9 @@ def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict
         from procession.function import Function
 
         decoration.check(function, style)
-        warn_about(decoration.unwrapped(function))
+        inner = decoration.unwrapped(function)
+        note(getattr(inner, "__module__", None))  # now it is as its file says
+        warn_about(inner)
         return Function(function, style, decorator)
 
     if function is not NOT_GIVEN:

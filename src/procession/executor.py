@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar, Unpack
 
 from procession import forked
 from procession.backends import registry
-from procession.backends.base import Chunk, End
+from procession.backends.base import Backend, Chunk, End
 from procession.configuration import Options, OptionValues, resolve, validate
 from procession.decoration import is_decorated
 from procession.engine.blame import Rules
@@ -26,6 +26,7 @@ from procession.process.cleanup import has_ended
 from procession.system.pristine import time
 from procession.telling import teller
 from procession.worker.loading import loading, refuse
+from procession.wire import reloads
 
 __all__ = ["Pool"]
 
@@ -110,6 +111,8 @@ class Pool(Executor):
         choice = registry.Choice(self._options)
         self._shares = self._options.backend == "thread"
         self._out_of_band = choice.out_of_band
+        self._generation = reloads.generation()
+        self._former: list[Backend] = []
         self._backend = registry.open_backend(choice)
         self._lock = forked.lock()
         self._open = True
@@ -131,6 +134,7 @@ class Pool(Executor):
             PoolClosed: The pool was shut down. It is a `RuntimeError`.
         """
         self._check_open()
+        self._follow_reloads()
         call = self._call(fn)
         single = _PoolCall(self, rules_of(call, single=True))
         with self._lock:
@@ -161,6 +165,19 @@ class Pool(Executor):
             raise PoolClosed("cannot schedule new futures after shutdown")
         if has_ended():
             raise PoolClosed("cannot schedule new futures after interpreter shutdown")
+
+    def _follow_reloads(self) -> None:
+        """After a module was imported anew, have other workers, which import it as it is now."""
+        now = reloads.generation()
+        with self._lock:
+            if now == self._generation:
+                return
+            self._generation = now
+        if isinstance(self._options.backend, str) and not self._shares:
+            backend = registry.open_backend(registry.Choice(self._options))
+            self._former.append(self._backend)
+            self._backend, before = backend, self._backend
+            registry.let_go(before)
 
     def _break(self, error: BaseException | None) -> None:
         """The initializer has failed: no worker can be had."""
@@ -259,7 +276,8 @@ class Pool(Executor):
         if cancel_futures:
             for call in calls:
                 call.cancel_queued()
-        self._backend.close(wait=wait)
+        for backend in (*self._former, self._backend):
+            backend.close(wait=wait)
         if wait:
             self._wait_until_told()
 
@@ -280,7 +298,8 @@ class Pool(Executor):
         """End the workers now, and the pool with them; what runs gets `PoolClosed`."""
         with self._lock:
             self._open = False
-        self._backend.close(wait=True, kill=True)
+        for backend in (*self._former, self._backend):
+            backend.close(wait=True, kill=True)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in _INSTEAD:

@@ -218,9 +218,12 @@ def test_redefined_function_is_never_mistaken(
 
 
 def test_reloaded_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a reload the new function goes by name, and the old one does not."""
+    """After a reload the new function goes by name, and the old one if it is the same."""
     module = module_from(tmp_path, "wire_reloaded", "def f(): return 1\n", monkeypatch)
     old = module.f
+    importlib.reload(module)
+    assert load_function(dump_function(old)) is module.f
+    (tmp_path / "wire_reloaded.py").write_text("def f(): return 12\n")
     importlib.reload(module)
     with pytest.raises(NotPicklable, match="reloaded"):
         dump_function(old)

@@ -114,6 +114,10 @@ class ProcessBackend:
         """Begin to start workers, at most as many as the pool may have."""
         self._pool.warm_up(workers)
 
+    def retire(self) -> None:
+        """Let workers go as soon as they are idle."""
+        self._pool.idle_timeout = 0.0
+
     def apart(self) -> ProcessBackend:
         """A backend like this one with a single worker (never needed: we know who is to blame)."""
         return ProcessBackend(self._pool.spec, 1)

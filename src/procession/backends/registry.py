@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import Any
+from weakref import WeakSet
 
 from procession import forked
 from procession.backends.base import Backend
@@ -13,6 +14,7 @@ from procession.errors import BackendUnavailable
 from procession.records import NamedTuple
 from procession.system.pristine import natural, queues_are_natural
 from procession.telling import teller
+from procession.wire import reloads
 from procession.wire.initializing import Packed, pack_initializer
 from procession.worker.loading import loading, refuse
 from procession.worker.threads import Cap, default_applies, default_cap
@@ -23,6 +25,7 @@ __all__ = [
     "backend_for",
     "is_loaded",
     "is_warm",
+    "let_go",
     "none_open",
     "one_by_one",
     "open_backend",
@@ -59,7 +62,9 @@ _MODULES = {
 _lock = forked.rlock()
 _pools: dict[Any, Backend] = {}
 _foreign: dict[int, tuple[Any, Backend]] = {}
+_former: WeakSet[Any] = WeakSet()
 _age = 0
+_generation = 0
 
 
 def _after_fork() -> None:
@@ -68,14 +73,46 @@ def _after_fork() -> None:
     _age += 1
     _pools.clear()
     _foreign.clear()
+    _former.clear()
 
 
 forked.renew_in_child(_after_fork)
 
 
 def age() -> int:
-    """A number that changes whenever pools that were handed out are open no more."""
+    """A number that changes whenever pools that were handed out are not to be used any more."""
+    _follow_reloads()
     return _age
+
+
+def _follow_reloads() -> None:
+    """Use no pool any more whose workers may have imported older code than the program has now.
+
+    What runs there goes on, as it began with the older code.
+    """
+    global _age, _generation
+    if reloads.generation() == _generation:
+        return
+    with _lock:
+        _age += 1
+        _generation = reloads.generation()
+        for key, pool in list(_pools.items()):
+            if not isinstance(pool, _in_this_process()):
+                del _pools[key]
+                _former.add(pool)
+                let_go(pool)
+
+
+def _in_this_process() -> tuple[type, ...]:
+    threads: Any = sys.modules.get("procession.backends.thread")
+    return () if threads is None else (threads.ThreadBackend,)
+
+
+def let_go(backend: Backend) -> None:
+    """Have the workers of a pool that is not to be used any more end when they are idle."""
+    retire = getattr(backend, "retire", None)
+    if retire is not None:
+        retire()
 
 
 def _key(choice: Choice) -> Any:
@@ -133,6 +170,7 @@ def backend_for(choice: Choice) -> Backend:
     if loading():
         raise refuse("A call that needs workers was made")
     executor = choice.options.backend
+    _follow_reloads()
     with _lock:
         if not isinstance(executor, str) and not choice.isolated:
             known = _foreign.get(id(executor))
@@ -158,6 +196,7 @@ def none_open() -> bool:
 
 def is_warm(choice: Choice) -> bool:
     """Whether a chunk for these options would start at once."""
+    _follow_reloads()
     if not isinstance(choice.options.backend, str):
         return True
     pool = _pools.get(_key(choice))
@@ -262,7 +301,8 @@ def shutdown(*, wait: bool = True) -> None:
     global _age
     with _lock:
         _age += 1
-        pools = [*_pools.values(), *(pool for _, pool in _foreign.values())]
+        pools = [*_pools.values(), *(pool for _, pool in _foreign.values()), *_former]
+        _former.clear()
         _pools.clear()
         _foreign.clear()
     for pool in pools:

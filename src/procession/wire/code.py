@@ -90,8 +90,8 @@ class Code:
         """Note functions and classes that are part of code which goes by value."""
         for value in values:
             # Not isinstance: a decorated function says that it is a function.
-            named = type(value) is types.FunctionType or issubclass(type(value), type)
-            if named or (value is not None and stream_name(value) is not None):
+            is_code = type(value) is types.FunctionType or issubclass(type(value), type)
+            if is_code or stream_name(value) is not None:
                 self._accepted.add(id(value))
             elif depth < _DEEPEST:
                 self.accept(_parts(value), depth + 1)

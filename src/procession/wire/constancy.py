@@ -17,6 +17,7 @@ from typing import Any
 from procession.wire.importing import importable, resolves
 from procession.wire.kinds import class_of, is_a
 from procession.wire.references import Reference, is_decorated, mangled, reference_to
+from procession.wire.reloads import generation, latest
 from procession.wire.singletons import Named
 
 __all__ = ["Watch", "watch"]
@@ -35,11 +36,12 @@ class _Changeable(Exception):
 class Watch:
     """What a pickled function was made of. Keeps all of it, so that no identity is used again."""
 
-    __slots__ = ("_cells", "_folder", "_functions", "_named", "_path", "_places")
+    __slots__ = ("_cells", "_folder", "_functions", "_generation", "_named", "_path", "_places")
 
     def __init__(self, named: Named | None = None) -> None:
         self._named = named or {}
         self._path = list(sys.path)
+        self._generation = generation()
         self._folder = os.getcwd() if "" in self._path else None
         self._places: list[_Place] = []
         self._functions: list[tuple[FunctionType, tuple[Any, ...]]] = []
@@ -47,7 +49,7 @@ class Watch:
 
     def holds(self) -> bool:
         """Whether nothing of it has changed."""
-        if sys.path != self._path:
+        if sys.path != self._path or latest() != self._generation:
             return False
         for space, name, value in self._places:
             if space.get(name, _NOTHING) is not value:

@@ -14,11 +14,12 @@ import pickle
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from procession.errors import NotPicklable
 from procession.wire.constancy import Watch, watch
+from procession.wire.digests import digest
 from procession.wire.importing import refresh
 from procession.wire.kinds import is_a
 from procession.wire.picklers import Naming
@@ -31,6 +32,7 @@ from procession.wire.references import (
     why_not_by_value,
 )
 from procession.wire.refusals import Refusal
+from procession.wire.reloads import Version, load, stale, version
 from procession.wire.singletons import Named, named_instead
 
 __all__ = ["dump_function", "dump_watched", "load_function", "reduce_decorated"]
@@ -81,7 +83,7 @@ def dump_watched(
     path = tuple(entry or os.getcwd() for entry in sys.path)
     watch_of = watch(raw, reference)  # before it is pickled: what changes meanwhile is noticed
     if reference is not None:
-        value: Any = _where_defined(raw)
+        value: Any = _where_defined(raw), _version_of(reference[0])
     else:
         value, named = _dump_value(raw, pickling)
         if named:
@@ -139,26 +141,52 @@ def _reference(raw: Any, decorated: Any) -> Reference | None:
 
 
 def _where_defined(function: Any) -> tuple[Any, ...] | None:
-    """Where a function's code stands in its file: enough to notice that the file was edited."""
+    """Where a function's code stands in its file, and a digest of it."""
     code = getattr(function, "__code__", None)
-    return None if code is None else (code.co_name, code.co_firstlineno, code.co_argcount)
+    if not isinstance(code, CodeType):
+        return None
+    return code.co_name, code.co_firstlineno, digest(code)
 
 
-def _resolve(reference: Reference, defined: Any) -> Callable[..., Any]:
-    function = undecorated(resolve(*reference))
-    if _where_defined(function) != defined:
-        name = ".".join(reference[:2])
-        raise NotPicklable(
-            f"{reference[1]}() is not the same function in this worker: {name} was "
-            f"{_place(defined)} in the caller, and is {_place(_where_defined(function))} here. "
-            "The file was edited after the caller imported it, or its module defines the "
-            "function differently in a worker. Restart the program, or reload the module.",
-            where="function",
-            path=name,
-            culprit="builtins.function",
-            reason="The name means another function in the worker.",
-        )
+def _version_of(module: str) -> tuple[Any, ...] | None:
+    standard = module.partition(".")[0] in sys.stdlib_module_names
+    return None if standard else tuple(version(module))
+
+
+def _resolve(reference: Reference, expected: Any) -> Callable[..., Any]:
+    defined, given = expected
+    theirs = None if given is None else Version(*given)
+    if theirs is not None:
+        load(reference[0], theirs)
+    try:
+        function = undecorated(resolve(*reference))
+    except AttributeError:
+        why = "" if theirs is None else stale(reference[0], theirs)
+        if not why:
+            raise
+        raise _other_function(reference, f"It is not there. {why}") from None
+    here = _where_defined(function)
+    why = "" if theirs is None else stale(reference[0], theirs)
+    if (here and here[2]) != (defined and defined[2]):
+        why = why or "Its module defines the function differently in a worker."
+        place = f"It was {_place(defined)} in the caller, and is {_place(here)} here."
+        raise _other_function(reference, f"{place} {why}")
+    if why:
+        raise _other_function(reference, f"{why} So what it uses may be different.")
     return function
+
+
+def _other_function(reference: Reference, why: str) -> NotPicklable:
+    name = ".".join(reference[:2])
+    return NotPicklable(
+        f"{reference[1]}() is not the same function in this worker: {name} is of another version "
+        f"of its module. {why} Reload the module (importlib.reload) or restart the program, and "
+        "make an executor that was given as backend= anew.",
+        where="function",
+        path=name,
+        culprit="builtins.function",
+        reason="The name means another function in the worker.",
+    )
 
 
 def _place(defined: Any) -> str:

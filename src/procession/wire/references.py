@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from procession.wire.digests import same_function
 from procession.wire.importing import find, importable
 from procession.wire.kinds import class_of, is_a
 from procession.wire.picklers import Naming
@@ -53,7 +54,7 @@ def reference_to(target: Any, named: Naming = "importable") -> Reference | None:
     except (AttributeError, KeyError):
         return None
     for steps in range(_MOST_STEPS):
-        if found is target:
+        if found is target or same_function(found, target):
             return module, name, steps
         inner = _unwrap(found)
         if inner is None:

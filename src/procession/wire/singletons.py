@@ -1,10 +1,10 @@
 """Objects that a worker has, too: standard streams, and what an importable module holds.
 
-A standard stream that code uses goes by name (an argument is refused). An object that a function
-uses, and that an importable module holds (``from library import client``), goes by value if it can:
-so it arrives with what the program has changed in it. If it cannot, it goes by the module's name
-for it, as the function would if it stood in a module. A bare lock, socket or file is refused all
-the same: whoever uses one means the one.
+A standard stream that code uses goes by name (as an argument it is refused). An object that a
+function uses, and that an importable module holds (``from library import client``), goes by value
+if it can: so it arrives with what the program has changed in it. If it cannot, it goes by the
+module's name for it, as the function would if it stood in a module. A bare lock, socket or file is
+refused all the same: whoever uses one means the one.
 """
 
 from __future__ import annotations
