@@ -25,8 +25,8 @@ from procession.futures import Future
 from procession.process.cleanup import has_ended
 from procession.system.pristine import time
 from procession.telling import teller
-from procession.worker.loading import loading, refuse
 from procession.wire import reloads
+from procession.worker.loading import loading, refuse
 
 __all__ = ["Pool"]
 

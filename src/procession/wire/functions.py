@@ -22,6 +22,7 @@ from procession.wire.constancy import Watch, watch
 from procession.wire.digests import digest
 from procession.wire.importing import refresh
 from procession.wire.kinds import is_a
+from procession.wire.loaders import Loader, hint, loader_of, rewrites, spec_of
 from procession.wire.picklers import Naming
 from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.references import (
@@ -80,7 +81,7 @@ def dump_watched(
             return payload, watching
     refresh()
     reference = _reference(raw, decorated)
-    path = tuple(entry or os.getcwd() for entry in sys.path)
+    path = tuple(map(_absolute, sys.path))
     watch_of = watch(raw, reference)  # before it is pickled: what changes meanwhile is noticed
     if reference is not None:
         value: Any = _where_defined(raw), _version_of(reference[0])
@@ -96,6 +97,16 @@ def dump_watched(
             _pickled.clear()  # they keep what their functions use
         _pickled[raw] = pickling, id(decorated), watch_of, payload
     return payload, watch_of
+
+
+def _absolute(entry: str) -> str:
+    """A path entry as it is meant: relative to the folder in which it was first used."""
+    if not entry:
+        return os.getcwd()
+    if os.path.isabs(entry):
+        return entry
+    found: Any = getattr(sys.path_importer_cache.get(entry), "path", None)
+    return found if isinstance(found, str) else os.path.abspath(entry)
 
 
 def load_function(payload: bytes) -> Callable[..., Any]:
@@ -149,39 +160,71 @@ def _where_defined(function: Any) -> tuple[Any, ...] | None:
 
 
 def _version_of(module: str) -> tuple[Any, ...] | None:
-    standard = module.partition(".")[0] in sys.stdlib_module_names
-    return None if standard else tuple(version(module))
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return None
+    spec = spec_of(module)
+    return tuple(version(module)), loader_of(spec), rewrites(spec)
 
 
 def _resolve(reference: Reference, expected: Any) -> Callable[..., Any]:
     defined, given = expected
-    theirs = None if given is None else Version(*given)
-    if theirs is not None:
-        load(reference[0], theirs)
+    if given is None:
+        return undecorated(resolve(*reference))
+    module, theirs, loader = reference[0], Version(*given[0]), given[1]
+    _import(module, theirs, loader)
+    spec = spec_of(module)
+    hook = hint(module, loader, loader_of(spec))
+    why = stale(module, theirs)
     try:
         function = undecorated(resolve(*reference))
     except AttributeError:
-        why = "" if theirs is None else stale(reference[0], theirs)
-        if not why:
+        if not (why or hook):
             raise
-        raise _other_function(reference, f"It is not there. {why}") from None
+        raise _other_function(reference, why or hook, "It is not there. ") from None
     here = _where_defined(function)
-    why = "" if theirs is None else stale(reference[0], theirs)
-    if (here and here[2]) != (defined and defined[2]):
-        why = why or "Its module defines the function differently in a worker."
-        place = f"It was {_place(defined)} in the caller, and is {_place(here)} here."
-        raise _other_function(reference, f"{place} {why}")
-    if why:
-        raise _other_function(reference, f"{why} So what it uses may be different.")
+    if not _same_place(here, defined, rewritten=given[2] or rewrites(spec)):
+        why = why or hook or "Its module defines the function differently in a worker."
+        place = f"It was {_place(defined)} in the caller, and is {_place(here)} here. "
+        raise _other_function(reference, why, place)
+    if why or (hook and loader[1]):
+        raise _other_function(reference, why or hook)
     return function
 
 
-def _other_function(reference: Reference, why: str) -> NotPicklable:
+def _same_place(here: Any, defined: Any, *, rewritten: bool) -> bool:
+    """Whether it is the same code; where asserts were rewritten, whether it stands there."""
+    if here is None or defined is None:
+        return here is defined
+    same: bool = here[:2] == defined[:2] if rewritten else here[2] == defined[2]
+    return same
+
+
+def _import(module: str, theirs: Version, loader: Loader) -> None:
+    try:
+        load(module, theirs)
+    except ModuleNotFoundError as error:
+        hook = hint(module, loader)
+        if error.name is None or not f"{module}.".startswith(f"{error.name}.") or not hook:
+            raise
+        raise NotPicklable(
+            f"{module} cannot be imported in this worker. {hook}",
+            where="function",
+            path=module,
+            culprit="builtins.module",
+            reason="A worker has no import hooks of the program.",
+        ) from error
+
+
+def _other_function(reference: Reference, why: str, place: str = "") -> NotPicklable:
     name = ".".join(reference[:2])
+    mend = (
+        ""
+        if "initializer=" in why
+        else " Reload the module (importlib.reload) or restart the program, and make an executor "
+        "that was given as backend= anew."
+    )
     return NotPicklable(
-        f"{reference[1]}() is not the same function in this worker: {name} is of another version "
-        f"of its module. {why} Reload the module (importlib.reload) or restart the program, and "
-        "make an executor that was given as backend= anew.",
+        f"{name} is not the same function in this worker. {place}{why}{mend}",
         where="function",
         path=name,
         culprit="builtins.function",
@@ -217,8 +260,6 @@ def _dump_value(function: Any, pickling: Pickling) -> tuple[bytes, Named]:
 def _explaining(function: Any, pickling: Pickling, dump: Callable[[], bytes]) -> bytes:
     try:
         return dump()
-    except MemoryError:
-        raise
     except Exception as error:
         raise _explained(error, function, pickling) from error
 
