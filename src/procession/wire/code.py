@@ -15,7 +15,7 @@ from cloudpickle import cloudpickle
 from procession.wire.importing import importable, resolves
 from procession.wire.kinds import class_of, is_a
 from procession.wire.references import Reference, reference_to, why_not_by_value
-from procession.wire.refusals import Refused
+from procession.wire.refusals import Refusal, Refused
 from procession.wire.singletons import stream_name
 
 __all__ = ["Code", "dispatched", "global_names", "used_globals"]
@@ -71,6 +71,7 @@ class Code:
             return True
         if importable(cls.__module__) and (resolves(cls) or not cls.__flags__ & _HEAP_TYPE):
             return True
+        _check_mapped(cls)
         self._check(cls)
         self.accept([cls.__bases__, type(cls), cls.__dict__])
         self._accept_all(cls.__dict__.values())
@@ -115,6 +116,23 @@ class Code:
             self.accept(held)
             if depth < _DEEPEST_HELD:
                 waiting += [(part, depth + 1) for part in held]
+
+
+def _check_mapped(cls: type) -> None:
+    """Refuse SQLAlchemy's declarative classes by value: they are parts of a registry.
+
+    Raises:
+        Refused: In place of its weak references and engines.
+    """
+    if not any(each.__module__.startswith("sqlalchemy.orm.") for each in (type(cls), *cls.__mro__)):
+        return
+    raise Refused(
+        Refusal(
+            f"the SQLAlchemy class {cls.__qualname__}, which is defined in {cls.__module__}",
+            "A mapped class belongs to the registry of its module, which a worker has to import.",
+            "Define the mapped classes in a module of their own, and import them from there.",
+        )
+    )
 
 
 def used_globals(function: types.FunctionType) -> dict[str, Any]:

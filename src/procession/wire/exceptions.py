@@ -105,8 +105,9 @@ def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]
     if has_own_reduce(type(exc)):
         try:
             core = dumps(exc, "by-value")
-            if type(loads(core)) is type(exc):
-                return core, "own", []
+            back = loads(core)
+            if type(back) is type(exc) and bool(back.args) == bool(exc.args):
+                return core, "own", []  # else its own way loses what it was raised with
         except Exception:
             pass  # the class says how, and it does not work: take it apart ourselves
     try:

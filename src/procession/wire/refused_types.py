@@ -7,6 +7,7 @@ either.
 from __future__ import annotations
 
 from procession.records import NamedTuple
+from procession.wire.handles import CONNECTED, OPEN
 
 __all__ = ["CURSOR", "DATABASE", "TABLE", "Refusal"]
 
@@ -296,6 +297,10 @@ CURSOR = Refusal(
 TABLE["sqlite3.Connection"] = DATABASE
 TABLE["sqlite3.Cursor"] = CURSOR
 TABLE["sqlite3.Blob"] = CURSOR
+for _what, _types in CONNECTED.items():
+    _refuse(_what, "holds connections of this process.", _PER_WORKER, *_types)
+for _what, _types in OPEN.items():
+    _refuse(_what, "belongs to a file that this process has open.", _PER_WORKER, *_types)
 _refuse(
     "a contextvars.Context",
     "cannot be copied out of this process.",

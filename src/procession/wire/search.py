@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import types
 from collections.abc import Callable, Iterable, Iterator
+from pickle import PickleBuffer
 from typing import Any
 
 from procession.wire import edges
@@ -123,7 +124,7 @@ class Search:
             return () if self.code.reference(obj) else edges.parts_of_function(obj)
         if issubclass(cls, type):
             return () if self.code.is_named(obj) else edges.parts_of_class(obj)
-        if self.code.takes_stream(obj):
+        if self.code.takes_stream(obj) or cls is PickleBuffer:
             return ()
         registered = copyreg.dispatch_table.get(cls)
         if registered is None:

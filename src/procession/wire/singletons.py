@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+from procession.wire.handles import is_handle
 from procession.wire.importing import importable
 from procession.wire.kinds import class_of
 
@@ -67,7 +68,8 @@ def named_instead(roots: Iterable[tuple[str, Any]], strict: bool) -> Named:
     for finding in search.findings:
         for node in finding.node.trail()[1:]:
             place = places.get(id(node.obj))
-            if place is not None and refusal_of(class_of(node.obj)) is None:
+            cls = class_of(node.obj)
+            if place is not None and (refusal_of(cls) is None or is_handle(cls)):
                 named[id(node.obj)] = place
                 break
         else:
