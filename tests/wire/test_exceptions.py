@@ -251,3 +251,26 @@ def test_note_on_an_exception_that_refuses_notes() -> None:
     error = things.FrozenError(1)
     add_item_note(error, "work", None, ((3,), {}))
     assert error.__notes__ == ["work(3) was running"]
+
+
+class Forgetful(Exception):
+    """Its own way of pickling leaves out what it was raised with."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message, code)
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return _bare, (type(self),), self.__dict__
+
+
+def _bare(cls: type[Exception]) -> Exception:
+    return cls.__new__(cls)
+
+
+def test_own_reduce_that_loses_the_arguments() -> None:
+    """What an exception was raised with arrives, whatever its own ``__reduce__`` does."""
+    back = load_exception(dump_exception(Forgetful("no such key", 3)))
+    assert type(back) is Forgetful
+    assert back.args == ("no such key", 3)
+    assert back.code == 3
