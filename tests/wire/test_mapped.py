@@ -143,6 +143,7 @@ def test_a_file_that_is_gone_when_it_arrives_is_told(tmp_path: Path) -> None:
 
 OTHER = """
 import multiprocessing
+import time
 from multiprocessing.shared_memory import SharedMemory
 import numpy as np
 from procession import parallel
@@ -163,8 +164,13 @@ arrays = [
 parallel(workers=1, inline=False)(write).map([1, 2], *arrays)
 print({tuple(array[1:3].tolist()) for array in arrays})
 del arrays
-memory.close()
 memory.unlink()
+deadline = time.monotonic() + 30
+while memory._mmap is not None and time.monotonic() < deadline:
+    try:
+        memory.close()
+    except BufferError:  # what was sent is freed by another thread
+        time.sleep(0.01)
 """
 
 
