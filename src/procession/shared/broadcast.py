@@ -68,12 +68,13 @@ class _Put:
         """The object, or `None` if it is gone."""
         return self.object if self.reference is None else self.reference()
 
-    def __del__(self) -> None:
-        # Neither the object nor anything that was sent needs it. Runs amid anything: takes no lock.
+    def __del__(self, snapshots: set[Any] = snapshots) -> None:
+        # Neither the object nor anything that was sent needs it. Runs amid anything: takes no lock,
+        # and no global, which may be gone at the end of the program.
         snapshots.discard(self.key)
-        lies = getattr(self, "lies", None)
-        if isinstance(lies, Placed):
-            lies.drop()  # tells whoever keeps it; the memory goes with `lies`
+        drop = getattr(getattr(self, "lies", None), "drop", None)
+        if drop is not None:
+            drop()  # tells whoever keeps it; the memory goes with `lies`
 
 
 class _Held:
