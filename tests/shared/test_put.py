@@ -232,6 +232,15 @@ def test_within_another_it_is_as_it_is_now() -> None:
     assert there[1].weights[0] == 6
 
 
+def test_items_that_run_here_see_the_snapshot() -> None:
+    """What changed since is seen neither here nor there, so that one call sees one value."""
+    held = [np.zeros(5)]
+    shared.put(held)
+    held[0][0] = 9
+    work = parallel(workers=1)(first_of)
+    assert set(work.map(range(50), "array in a list", held)) == {0}
+
+
 def test_here_it_is_a_snapshot_too() -> None:
     """Whoever loads it in the process where it was put finds what was put."""
     held = shared.put(np.zeros(5))

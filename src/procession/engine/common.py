@@ -87,7 +87,7 @@ def _is_fixed(value: Any) -> bool:
     module = getattr(kind, "__module__", "")
     if (module, kind.__name__) in _FIXED_BY_NAME or module.startswith("procession.shared."):
         return True
-    return _is_scalar(value) or _is_put(value)
+    return _is_scalar(value)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -96,9 +96,3 @@ def _is_scalar(value: Any) -> bool:
     if enum is not None and isinstance(value, enum.Enum):
         return True
     return numpy is not None and isinstance(value, (numpy.generic, numpy.dtype))
-
-
-def _is_put(value: Any) -> bool:
-    """Whether it was given to `shared.put`, which says what items see of it."""
-    broadcast = sys.modules.get("procession.shared.broadcast")
-    return broadcast is not None and bool(broadcast.is_put(value))

@@ -31,7 +31,7 @@ from procession.wire.segments import AVAILABLE, Placed, segments
 from procession.wire.tables import wrap_reducer
 from procession.wire.ticket import DROPPED
 
-__all__ = ["is_put", "put"]
+__all__ = ["put"]
 
 T = TypeVar("T")
 Reduce = Callable[[Any], Any]
@@ -141,12 +141,6 @@ def put(obj: T) -> T:
     with _lock:
         _register(obj, entry)
     return obj
-
-
-def is_put(obj: object) -> bool:
-    """Whether an object was put."""
-    entry = _puts.get(id(obj))
-    return entry is not None and entry.target() is obj
 
 
 def _register(obj: Any, entry: _Put) -> None:
