@@ -149,6 +149,7 @@ def collect(
         else:
             collector.add_slice(first)
         while not collector.over:
+            run.feed()
             if inline is not None and inline.active:
                 done = collector.add_slice(inline.slice())
             elif batch := run.poll_all():
@@ -229,6 +230,7 @@ class _Batches:
                 failed, self._failed = self._failed, None
                 if failed is not None:
                     return self._give(failed)
+                run.feed(lazily=True)
                 if (settled := run.poll()) is not None:
                     return self._give(settled)
                 if run.over:

@@ -1,5 +1,5 @@
-"""Taking input that may block: a generator, a cursor, a socket. A thread of its own does it, so
-that results go on arriving while the input makes us wait for its next item."""
+"""Taking input in a thread of its own: for verbs that do not wait, and for input that may wait for
+the results of its own items, so that those go on arriving."""
 
 from __future__ import annotations
 
@@ -41,13 +41,7 @@ class Feeder:
                 if run.here_only or intake.room() <= 0:
                     self._room.wait()
                     continue
-                with intake.taking:
-                    start, values = intake.take(1)
-                    intake.hold(start, values)
-                # Idle workers get the item at once. While all are busy it waits, so that chunks
-                # grow: whoever ends a chunk sends on what is pending by then.
-                if not values or run.hungry:
-                    run.pump()
+                run.take_one()
         except BaseException as error:
             run.failure = error
             run.wake()

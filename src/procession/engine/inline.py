@@ -18,7 +18,7 @@ from procession.engine.mapping import MapRun
 from procession.engine.placement import Placement
 from procession.engine.plan import Settled
 from procession.engine.resting import seconds_before
-from procession.engine.running import Running
+from procession.engine.running import Running, Taking
 from procession.records import NamedTuple
 from procession.system.pristine import perf_counter, time
 from procession.telling import teller
@@ -194,18 +194,23 @@ class Inline:
             BaseException: What a signal handler has raised, such as KeyboardInterrupt. It is the
                 caller's, never an item's.
         """
-        start, taken = self._run.intake.take_here(1 if self._single else self._size)
-        if not taken:
-            return Slice(start, [])
-        values = taken if isinstance(taken, list) else list(taken)
-        if not self._checked:
-            refused = self._check(start, values)
-            if refused is not None:
-                return refused
+        source = self._run.intake.source
+        if self._checked and not (self._single or source.inert):
+            running: Running = Taking(source, self._size)
+        else:
+            start, taken = self._run.intake.take_here(1 if self._single else self._size)
+            if not taken:
+                return Slice(start, [])
+            values = taken if isinstance(taken, list) else list(taken)
+            if not self._checked:
+                refused = self._check(start, values)
+                if refused is not None:
+                    return refused
+            running = Running(start, values)
         if self._alarm is None and not self._serial:
             forked.renewed(self._run)  # which has another thread from now on
             self._alarm = after(HELP_AFTER, self.help)
-        running = self._running = Running(start, values)
+        self._running = running
         try:
             running.run(self._loop, self._task)
         finally:

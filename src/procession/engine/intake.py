@@ -1,4 +1,4 @@
-"""How a map takes its input: within the window, by the consumer's thread, a pump or the feeder."""
+"""How a map takes its input: within the window, by the consumer's thread or the feeder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from procession.backends.base import Item
 from procession.engine.source import Source
 from procession.system.pristine import threading
 
@@ -15,15 +16,17 @@ __all__ = ["Intake"]
 class Intake:
     """The input of one map and what was taken of it and given to nobody yet.
 
-    Inert input is taken under the map's lock. Input that may block is taken under `taking`, by one
-    thread at a time, so that the rest of the map goes on meanwhile; once there is a feeder, only
-    what it took (`pending`) is sent. What the consumer's thread took and gave back is pending, too.
+    Inert input is taken under the map's lock, when it is sent. Other input runs code of the user's:
+    it is taken under `taking` by the consumer's thread, or by a feeder, and pickled at once; what
+    was `packed` so is then sent by any thread. What the consumer's thread took to run it there, and
+    gave back, is pending, too.
 
     Attributes:
         source: The input.
         taking: Held while input that may block is taken.
         delivered: Items that the consumer has been given.
         full: Whether somebody wanted more than the window allowed.
+        held: Bytes of what is packed and was not sent.
     """
 
     def __init__(self, source: Source, window: int, lock: threading.Lock) -> None:
@@ -33,6 +36,8 @@ class Intake:
         self.full = False
         self._window = window
         self._lock = lock
+        self.held = 0
+        self._packed: deque[Item] = deque()
         self._pending: deque[tuple[int, Any]] = deque()
         self._end: int | None = None  # where the input was cut short
 
@@ -45,13 +50,18 @@ class Intake:
 
     @property
     def any(self) -> bool:
-        """Whether there is, or may be, input that nobody runs yet."""
-        return bool(self._pending) or self.open
+        """Whether there is, or may be, input that the consumer's thread can run."""
+        return bool(self._pending) or (self.open and (self.source.inert or self.room() > 0))
 
     @property
     def pending(self) -> int:
         """How many items were taken and neither sent nor run."""
-        return len(self._pending)
+        return len(self._pending) + len(self._packed)
+
+    @property
+    def packed(self) -> bool:
+        """Whether any of that is pickled already, so that it is for the pool."""
+        return bool(self._packed)
 
     @property
     def over(self) -> bool:
@@ -62,7 +72,7 @@ class Intake:
     def remaining(self) -> int | None:
         """How many items are left to send, as far as is known."""
         remaining = self.source.remaining
-        return None if remaining is None else remaining + len(self._pending)
+        return None if remaining is None else remaining + self.pending
 
     def room(self) -> int:
         """How many more items the window lets in."""
@@ -99,14 +109,22 @@ class Intake:
             wanted = values if self._end is None else values[: max(0, self._end - start)]
             self._pending.extendleft(reversed(list(enumerate(wanted, start))))
 
-    def hold(self, start: int, values: Sequence[Any]) -> None:
-        """The feeder took input: keep it ready to be sent."""
+    def hold(self, item: Item) -> None:
+        """An item was taken and pickled: keep it ready to be sent."""
         with self._lock:
-            if self._end is None:
-                self._pending.extend(enumerate(values, start))
+            if self._end is None or item.index < self._end:
+                self._packed.append(item)
+                self.held += item.size
+
+    def next_packed(self, count: int) -> list[Item]:
+        """Up to `count` pickled items for a chunk. Under the map's lock."""
+        packed = self._packed
+        items = [packed.popleft() for _ in range(min(count, len(packed)))]
+        self.held -= sum([item.size for item in items])
+        return items
 
     def next(self, count: int) -> list[tuple[int, Any]]:
-        """Up to `count` items for a chunk. Under the map's lock."""
+        """Up to `count` items for a chunk that are to be pickled. Under the map's lock."""
         if self._pending or not self.source.inert:
             return self._next_pending(count)
         start, values = self.take(count)
@@ -134,3 +152,7 @@ class Intake:
         kept = [(index, value) for index, value in self._pending if index < end]
         self._pending.clear()
         self._pending.extend(kept)
+        packed = [item for item in self._packed if item.index < end]
+        self._packed.clear()
+        self._packed.extend(packed)
+        self.held = sum([item.size for item in packed])

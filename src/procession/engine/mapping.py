@@ -1,9 +1,10 @@
 """One running map: input to chunks, chunks to a backend, replies to whoever consumes them.
 
-`MapRun` has no thread of its own. It moves when something happens: the consumer asks, a chunk
-ends, or the feeder (engine/feeding.py) has taken input that may block. The backend's threads, which
-others wait for, run no code of the user's: to pickle the next items, to handle log records, to
-rebuild what an item raised is left to the consumer, if it waits, or to a teller's thread.
+`MapRun` has no thread of its own. It moves when something happens: the consumer asks, and takes
+input meanwhile; a chunk ends; or the feeder (engine/feeding.py) has taken input. The backend's
+threads, which others wait for, run no code of the user's: to pickle the next items, to handle log
+records, to rebuild what an item raised is left to the consumer, if it waits, or to a teller's
+thread.
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ BYTES_AHEAD = 64 * 1024 * 1024
 """Pickled input and results held at once before no more is sent ahead. A guess: large enough to
 keep every worker busy with ordinary items, small beside the memory of any machine."""
 
+SLOW_SECONDS = 1e-3
+"""An item of the input that took longer to come makes us wait. A guess: ten times a message."""
+
+PATIENCE_SECONDS = 5e-3
+"""How much longer than its items usually take a result is waited for, before slow input is."""
+
 PROBE_SECONDS = 0.3e-3
 """How long a map waits for what its first item tells: two round trips to a waiting worker."""
 
@@ -69,6 +76,8 @@ class MapRun:
         source: Source,
         backend: Callable[[], Backend],
         notify: Callable[[], None] | None = None,
+        *,
+        aside: bool = True,
     ) -> None:
         self.plan = plan
         self.lock = threading.Lock()
@@ -92,6 +101,9 @@ class MapRun:
         self._backend: Backend | None = None
         self._apart: Backend | None = None
         self._feeder: Feeder | None = None
+        self._aside = aside and not source.inert
+        self._feeds = not aside and not source.inert
+        self._reading = 0.0
         self._flight = Flight()
         self._stop_at: int | None = None
         self._bytes = 0
@@ -181,7 +193,8 @@ class MapRun:
         with self.lock:
             here = self.here and self.intake.any
             news = self._ready.has(self.intake.delivered) or self.untold or self._to_pump
-            done = self.over or here or self.failure or news
+            wants = self._feeds and self._wants()
+            done = self.over or here or self.failure or news or wants
             bell = None if done else self._bells.add()
         if bell is not None:
             bell.wait(timeout)
@@ -266,7 +279,8 @@ class MapRun:
     def go(self) -> None:
         """Give items to the pool from now on."""
         forked.renewed(self)
-        if not self.intake.source.inert and not self.closed:
+        if self._aside and not self.closed:
+            self.here = False  # one of the two takes input; only the feeder may have to wait
             if self._feeder is None:
                 self._feeder = Feeder(self)
                 self._feeder.start()
@@ -281,10 +295,96 @@ class MapRun:
         """
         self._probing = True
         self.go()
+        self.feed()
         self.wait(PROBE_SECONDS)
         if self._probing:
             self._probing = False
             self.pump()
+
+    def feed(self, *, lazily: bool = False) -> None:
+        """Take input for the pool in the consumer's thread, as much as is wanted now.
+
+        Args:
+            lazily: The consumer takes results one by one. What is ready comes before input that
+                makes us wait, and so does what is soon to be ready.
+        """
+        if not self._feeds:
+            return
+        while self._wants():
+            if lazily and self._reading > SLOW_SECONDS and self._is_soon_ready():
+                return
+            if not self.take_one():
+                return
+
+    def _wants(self) -> bool:
+        """Whether the consumer's thread is to take more input for the pool."""
+        backend, intake = self._backend, self.intake
+        if backend is None or self.closed or self.here_only or not intake.open:
+            return False
+        chunks = len(self._flight)
+        if self._probing:
+            return not chunks and not intake.pending
+        if chunks >= backend.workers:
+            if intake.pending >= self._chunk_items * max(1, 3 * backend.workers - chunks):
+                return False
+            if self._bytes + self._flight.bytes + intake.held > BYTES_AHEAD:
+                return False
+        elif intake.pending > self._chunk_items * 3 * backend.workers:
+            return False
+        return intake.room() > 0
+
+    def _is_soon_ready(self) -> bool:
+        """Whether the consumer's next result is there, once those under way have had their time."""
+        item, flight = self.plan.schedule.item_seconds, len(self._flight)
+        if flight and not self._ready.has(self.intake.delivered):
+            if item is None:
+                self._await(self._reading)
+            elif item <= self._reading:
+                self._await(2 * item + PATIENCE_SECONDS)
+        return self._ready.has(self.intake.delivered)
+
+    def _await(self, seconds: float) -> None:
+        """Wait for the next result, and for nothing else."""
+        end = perf_counter() + seconds
+        while (left := end - perf_counter()) > 0:
+            with self.lock:
+                if self._ready.has(self.intake.delivered) or self.closed or self.failure:
+                    return
+                bell = self._bells.add()
+            bell.wait(left)
+            if self._to_pump:
+                self.pump()
+
+    def take_one(self) -> bool:
+        """Take one item of the input, pickle it, and see that it is sent. Whether there was one."""
+        intake, placement = self.intake, self.plan.placement
+        begin = perf_counter()
+        with intake.taking:
+            start, values = intake.take(1)
+        if not values:
+            self.pump()
+            return False
+        taken = perf_counter()
+        self._reading = taken - begin
+        refused: list[Settled] = []
+        try:
+            item = self.plan.pack(start, values[0])
+        except Exception as error:
+            if strikes(error):
+                raise
+            refused.append(Settled(Item(start, values[0]), None, error))
+        else:
+            intake.hold(item)
+            if placement is not None:
+                placement.packed(1, perf_counter() - taken, item.size)
+        if self.record is not None:
+            self.record.packed(perf_counter() - taken, len(refused))
+        self.settle(refused)
+        # Idle workers get the item at once. While all are busy it waits, so that chunks grow:
+        # whoever ends a chunk sends on what is pending by then.
+        if self.hungry:
+            self.pump()
+        return True
 
     @property
     def started(self) -> bool:
@@ -377,30 +477,35 @@ class MapRun:
             return backend, flight.next_again(backend.workers, self._chunk_items), []
         if self._bytes + flight.bytes > BYTES_AHEAD and chunks >= backend.workers:
             return None
-        values = self._next_values(backend, chunks)
-        return (backend, [], values) if values else None
+        items, values = self._next_values(backend, chunks)
+        return (backend, items, values) if items or values else None
 
-    def _next_values(self, backend: Backend, flight: int) -> list[tuple[int, Any]]:
+    def _next_values(
+        self, backend: Backend, flight: int
+    ) -> tuple[list[Item], list[tuple[int, Any]]]:
+        """New items: those that are pickled already, or else values."""
         placement, intake = self.plan.placement, self.intake
-        known = placement is not None and self.replies > 0 and not self.stuck
+        known = self.replies > 0 and not self.stuck and self._feeder is None
         if placement is not None and known and placement.here(intake.remaining):
             if not self.here:
                 self.here = True
                 self._bells.ring()
-            return []
+            if not intake.packed:
+                return [], []
         room = intake.room() if intake.source.inert and not intake.pending else None
         if room is not None and room <= 0:
-            return []
+            return [], []
         count = self.plan.schedule.next_chunk(
             remaining=intake.remaining, workers=backend.workers, in_flight=flight, room=room
         )
         if count <= 0:
-            return []
+            return [], []
         self._chunk_items = count
         fed = not intake.source.inert and not intake.source.ended
         if fed and intake.pending < count and flight >= backend.workers:
-            return []  # all are busy: let the chunk grow
-        return intake.next(count)
+            return [], []  # all are busy: let the chunk grow
+        items = intake.next_packed(count) if intake.packed else []
+        return items, [] if items else intake.next(count)
 
     def _send(self, backend: Backend, items: list[Item], values: list[tuple[int, Any]]) -> None:
         if self._late:
@@ -416,9 +521,9 @@ class MapRun:
                     raise
                 refused.append(Settled(Item(index, value), None, error))
         size = sum([item.size for item in items])
-        if self.plan.placement is not None:
+        if values and self.plan.placement is not None:
             self.plan.placement.packed(len(values), perf_counter() - begin, size)
-        if self.record is not None:
+        if values and self.record is not None:
             self.record.packed(perf_counter() - begin, len(refused))
         self.settle(refused)
         if not items:

@@ -7,10 +7,11 @@ from typing import Any
 
 from procession import forked
 from procession.engine.interrupts import strikes
+from procession.engine.source import Source
 from procession.system.pristine import perf_counter
 from procession.worker import state
 
-__all__ = ["Running"]
+__all__ = ["Running", "Taking"]
 
 _cutting = forked.lock()
 """One for all of them: it is held for microseconds, and making one takes as long."""
@@ -131,3 +132,37 @@ class Running:
         self._cut = None
         self.values.extend(tail[: taken - at])
         give(self.start + taken, tail[taken - at :])
+
+
+class Taking(Running):
+    """The same over input that runs code of the user's: it is taken while the loop runs.
+
+    An item is run before the next one is made, as in a plain loop: its maker may use the same
+    memory for both. So there is nothing to be taken away but the right to take more.
+    """
+
+    __slots__ = ("_budget", "_source")
+
+    def __init__(self, source: Source, most: int) -> None:
+        super().__init__(source.taken, [])
+        self._source = source
+        self._budget: list[None] = [None] * most
+        self.iterator = source.each(self.values, self._budget)
+
+    @property
+    def taken(self) -> int | None:
+        """How many values the loop has taken."""
+        return len(self.values)
+
+    def cut(self, give: Callable[[int, list[Any]], None]) -> None:
+        """Have the loop take no more."""
+        del self._budget[1:]
+
+    def run(
+        self, loop: Callable[[Running], None], task: Callable[[int], state.CurrentTask]
+    ) -> None:
+        """Run the loop over the input, as `Running.run` does."""
+        try:
+            super().run(loop, task)
+        finally:
+            self._source.taken += len(self.values)

@@ -112,6 +112,37 @@ class Source:
         self.taken += len(values)
         return values
 
+    def each(self, values: list[Any], budget: list[Any]) -> Iterator[Any]:
+        """Take items one at a time, as they are asked for, and append them to `values` as well.
+
+        As many as there are elements in `budget`, which another thread may shorten meanwhile. It
+        is for input that runs code of the user's: an item is used before the next one is made.
+        """
+        take = self._iterator.__next__
+        keep = values.append
+        for _ in budget:
+            try:
+                value = take()
+            except StopIteration:
+                self.ended = True
+                return
+            except BaseException as error:
+                if strikes(error):
+                    raise
+                self.error = error
+                self.ended = True
+                return
+            keep(value)
+            yield value
+
+    def may_wait(self) -> bool:
+        """Whether taking an item may wait for somebody; see `engine.waiters`."""
+        if self.inert:
+            return False
+        from procession.engine.waiters import may_wait
+
+        return may_wait(self._iterator)
+
     def close(self) -> None:
         """Take nothing more, and let go of the input. Items it keeps are freed, not read."""
         self.ended = True

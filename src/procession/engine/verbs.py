@@ -59,7 +59,9 @@ def _prepare(
         call = initialized(call)
     source = Source(items)
     plan = _plan(call, style, args, kwargs, where, serial=serial, crosses=crosses, ordered=ordered)
-    run = MapRun(plan, source, where.backend, notify)
+    # A generator may wait for the results of what it gave before.
+    aside = not blocking or (not whole and source.may_wait())
+    run = MapRun(plan, source, where.backend, notify, aside=aside)
     if call.options.deadline is not None:
         run.expire_after(call.options.deadline)
     if since is not None:
@@ -67,7 +69,6 @@ def _prepare(
     if not serial and plan.placement is None:
         return run, None
     header = header_here(call, style, args, kwargs, plan.job.common)
-    # A generator may wait for the results of what it gave before.
     single = one_by_one or not (whole or source.inert)
     warm = not serial and registry.is_warm(where.choice)
     inline = Inline(
