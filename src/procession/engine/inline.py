@@ -195,21 +195,21 @@ class Inline:
                 caller's, never an item's.
         """
         source = self._run.intake.source
-        if self._checked and not (self._single or source.inert):
-            running: Running = Taking(source, self._size)
-        else:
+        taken: Sequence[Any] | None = None
+        if self._single or source.inert or not self._checked:
             start, taken = self._run.intake.take_here(1 if self._single else self._size)
             if not taken:
                 return Slice(start, [])
-            values = taken if isinstance(taken, list) else list(taken)
-            if not self._checked:
-                refused = self._check(start, values)
-                if refused is not None:
-                    return refused
-            running = Running(start, values)
+            refused = None if self._checked else self._check(start, taken)
+            if refused is not None:
+                return refused
         if self._alarm is None and not self._serial:
             forked.renewed(self._run)  # which has another thread from now on
             self._alarm = after(HELP_AFTER, self.help)
+        if taken is None:
+            running: Running = Taking(source, self._size)
+        else:
+            running = Running(start, taken if isinstance(taken, list) else list(taken))
         self._running = running
         try:
             running.run(self._loop, self._task)
