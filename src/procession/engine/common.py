@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +76,11 @@ def way(values: Iterable[Any], blob: bytes) -> Way:
     return "each" if size <= SMALL else "watched"
 
 
+_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
+
+
 def _is_fixed(value: Any) -> bool:
-    kind: Any = type(value)
+    kind = _type(value)
     if kind in _FIXED:
         return True
     if kind is tuple or kind is frozenset:

@@ -196,6 +196,7 @@ class Inline:
         """
         source = self._run.intake.source
         taken: Sequence[Any] | None = None
+        start = 0
         if self._single or source.inert or not self._checked:
             start, taken = self._run.intake.take_here(1 if self._single else self._size)
             if not taken:

@@ -7,6 +7,7 @@ it holds: something made for threads to wait for each other.
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from types import (
     BuiltinMethodType,
     CellType,
@@ -16,6 +17,8 @@ from types import (
     ModuleType,
 )
 from typing import Any
+
+from procession.wire.kinds import is_a
 
 __all__ = ["may_wait"]
 
@@ -49,13 +52,17 @@ def may_wait(iterator: Any) -> bool:
     return False
 
 
+_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
+
+
 def _is_waited_for(value: Any) -> bool:
-    return any((kind.__module__, kind.__qualname__) in _WAITED_FOR for kind in type(value).__mro__)
+    kinds = _type(value).__mro__
+    return any((kind.__module__, kind.__qualname__) in _WAITED_FOR for kind in kinds)
 
 
 def _held(holder: Any) -> list[Any]:
     """What an object holds itself."""
-    kind = type(holder)
+    kind = _type(holder)
     if kind is GeneratorType:
         frame = holder.gi_frame
         if frame is None:
@@ -66,11 +73,11 @@ def _held(holder: Any) -> list[Any]:
         return [holder.__self__]
     if kind is CellType or (kind.__module__ in ("builtins", "itertools") and _iterates(kind)):
         held = gc.get_referents(holder)
-        return [each for one in held for each in (one if type(one) is tuple else (one,))]
+        return [each for one in held for each in (one if _type(one) is tuple else (one,))]
     if isinstance(holder, (type, ModuleType, FunctionType)):
         return []
-    own = getattr(holder, "__dict__", None)
-    return list(own.values()) if type(own) is dict else []
+    own: Any = getattr(holder, "__dict__", None)
+    return list(own.values()) if is_a(own, dict) else []
 
 
 def _iterates(kind: type) -> bool:

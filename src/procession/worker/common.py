@@ -51,7 +51,7 @@ class Common:
         self._fresh: list[Given] = []
         self._kept = settings.common == "watched"
         self._items = 0
-        self._looks_at = 1
+        self._looks_at: int = 1
 
     @property
     def first(self) -> Given:
