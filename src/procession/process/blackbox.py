@@ -18,6 +18,9 @@ from procession.system.pristine import time
 __all__ = ["BlackBox", "Running"]
 
 _WORD = struct.Struct("=qqq")
+_CHUNK, _CHUNK_AT = struct.Struct("=q"), 8
+_UP = struct.Struct("=q")
+_UP_AT = 80
 _TAIL_AT, _TAIL = 4096, 8192
 _STACK_AT, _STACK = _TAIL_AT + _TAIL, 64 * 1024
 _COUNT = struct.Struct("=q")
@@ -26,10 +29,17 @@ _DESERTED_AT = 72
 
 
 class Running(NamedTuple):
-    """What a worker runs: the item's index, and when it began, by the monotonic clock."""
+    """The item that a worker began last.
+
+    Attributes:
+        item: Its index.
+        since: When it began, by the monotonic clock.
+        over: Whether it has ended: its reply is on its way.
+    """
 
     item: int
     since: float
+    over: bool
 
 
 class BlackBox:
@@ -76,6 +86,14 @@ class BlackBox:
         """Say that the channel was closed, by code that ran in this worker."""
         self.map[_DESERTED_AT] = 1
 
+    def end(self) -> None:
+        """Say that this item has ended, before its reply is sent."""
+        _CHUNK.pack_into(self.map, _CHUNK_AT, -self.chunk)
+
+    def up(self) -> None:
+        """Say that the process itself is up: what runs from now on is the user's."""
+        _UP.pack_into(self.map, _UP_AT, time.monotonic_ns())
+
     def remember(self, text: str) -> None:
         """Keep the end of what was written to stderr."""
         data = text.encode("utf-8", "replace")[-_TAIL:]
@@ -97,7 +115,14 @@ class BlackBox:
     def running(self) -> Running | None:
         """The item of the present chunk that was begun last, if any was."""
         since, chunk, index = _WORD.unpack_from(self.map, 0)
-        return Running(index, since / 1e9) if chunk == self.chunk and chunk else None
+        if not chunk or abs(chunk) != self.chunk:
+            return None
+        return Running(index, since / 1e9, chunk < 0)
+
+    def since_up(self) -> float | None:
+        """When the process was up, by the monotonic clock; `None` if it is not."""
+        (up,) = _UP.unpack_from(self.map, _UP_AT)
+        return up / 1e9 if up else None
 
     def deserted(self) -> bool:
         """Whether the worker found its channel closed by its own code."""

@@ -16,6 +16,8 @@ from procession.process.haste import Haste
 from procession.process.starting import Descriptors
 from procession.records import NamedTuple
 from procession.system.pristine import socket, threading, time
+from procession.worker.copies import leave
+from procession.worker.output import flush_output
 from procession.worker.threads import Cap
 
 __all__ = ["Plan", "main"]
@@ -54,6 +56,7 @@ def main(descriptors: Descriptors, plan: Plan) -> None:
     environment.set_up(plan.method, plan.around)
     lifeline.arm_descriptor(life, group=True)
     box = environment.observe(memory)
+    box.up()
     sock = socket.socket(fileno=channel)
     worker = _Worker(sock, box, plan.method)
     if worker.prepare(plan):
@@ -69,7 +72,7 @@ class _Worker:
         self._box = box
         self._receiver = Receiver(sock)
         self._runner = Runner(inherits=method == "fork")
-        self._outbox = _Outbox(sock)
+        self._outbox = _Outbox(sock, box)
         self._inbox: list[Any] = []
         self._haste = Haste(sock.fileno())
 
@@ -78,17 +81,26 @@ class _Worker:
         from procession.worker.state import mark_worker_process
 
         mark_worker_process()
+        me = os.getpid()
         try:
             _prepare(plan)
         except BaseException as error:
+            if os.getpid() != me:
+                leave("the set-up of a worker", error)
             from procession.wire.exceptions import dump_exception
 
             error.add_note("raised while a worker was set up, before its first item")
+            flush_output()
             send_all(self._sock, frame((messages.FAILED, dump_exception(error, "by-value"))))
             return False
+        if os.getpid() != me:
+            leave("the set-up of a worker")
         if plan.rehearse:
             self._rehearse()
-        send_all(self._sock, frame((messages.HELLO, os.getpid())))
+        try:
+            send_all(self._sock, frame((messages.HELLO, me)))
+        except OSError:
+            return False  # the parent is gone, or takes us for dead
         return True
 
     def _rehearse(self) -> None:
@@ -112,7 +124,7 @@ class _Worker:
             replies: list[Reply] = []
             self._runner.run(task.key, task.items, replies.append, self._box.begin)
             self._runner.forget(task.key)
-            messages.pack_replies(messages.DONE, replies)
+            messages.pack_replies(messages.DONE, replies, 0)
 
     def serve(self) -> None:
         """Run what comes, until STOP comes or the parent is gone."""
@@ -170,6 +182,7 @@ class _Worker:
         # What lies in shared memory is the item's to change, so it must not have to run again.
         several = len(task.items) > 1
         outbox.begin(
+            self._box.chunk,
             len(task.items),
             prompt=several and any(item[3] and isinstance(item[3], tuple) for item in task.items),
         )
@@ -206,8 +219,10 @@ def _prepare(plan: Plan) -> None:
 class _Outbox:
     """Replies on their way home: sent together where that saves messages, but never late."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, box: BlackBox) -> None:
         self._sock = sock
+        self._box = box
+        self._chunk = 0
         self._lock = threading.Lock()
         self._replies: list[Reply] = []
         self._left = 0
@@ -216,13 +231,15 @@ class _Outbox:
         self._flusher: threading.Thread | None = None
         self._armed = threading.Event()
 
-    def begin(self, items: int, prompt: bool = False) -> None:
+    def begin(self, chunk: int, items: int, prompt: bool = False) -> None:
         """A chunk of so many items begins; `prompt` says that no reply may wait for company."""
+        self._chunk = chunk
         self._left = items
         self._prompt = prompt
 
     def emit(self, reply: Reply) -> None:
         """Take a reply; the last one of a chunk waits for `end`."""
+        self._box.end()
         self._replies.append(reply)
         self._left -= 1
         if not self._left:
@@ -240,13 +257,17 @@ class _Outbox:
         """The chunk is over: send what is left, in one message that says so."""
         with self._lock:
             replies, self._replies = self._replies, []
-            send_all(self._sock, messages.pack_replies(messages.DONE, replies))
+            self._send(messages.DONE, replies)
 
     def _flush(self) -> None:
         with self._lock:
             replies, self._replies = self._replies, []
             if replies:
-                send_all(self._sock, messages.pack_replies(messages.REPLIES, replies))
+                self._send(messages.REPLIES, replies)
+
+    def _send(self, kind: int, replies: Sequence[Reply]) -> None:
+        flush_output()
+        send_all(self._sock, messages.pack_replies(kind, replies, self._chunk))
 
     def _arm(self) -> None:
         if self._flusher is None or not self._flusher.is_alive():

@@ -154,4 +154,6 @@ def _bury(pool: WorkerPool, worker: Worker) -> None:
         if pool.timer is not None and not pool.workers:
             pool.timer.cancel()
             pool.timer = None
+            if pool.starts is not None:
+                pool.starts.cancel()
         pool.gone.ring()

@@ -12,6 +12,7 @@ from procession.process.channel import Message, Passed
 from procession.process.ending import died
 from procession.process.memory import private_bytes
 from procession.process.reactor import READ, reactor
+from procession.process.starts import watch_starts
 from procession.process.worker import Worker
 from procession.profiling.switch import switch
 from procession.system.pristine import time
@@ -31,6 +32,8 @@ it first. Starting a process in another thread at once made it 2 to 5 ms later."
 
 _DONE = End("done")
 
+_ANSWERS = (messages.DONE, messages.REPLIES)
+
 
 def welcome(pool: WorkerPool, worker: Worker) -> None:
     """Watch a process that was just started."""
@@ -40,6 +43,8 @@ def welcome(pool: WorkerPool, worker: Worker) -> None:
             worker.stopping = True
         if pool.timer is None:
             pool.timer = reactor.call_later(AUDIT, pool.audit)
+    if worker.method == "fork":
+        worker.base_memory = private_bytes(worker.pid)  # what its set-up takes is its own
     worker.receiver.passed = Passed()
     reactor.watch(worker.death, lambda: died(pool, worker, take))
     reactor.watch(worker.channel, lambda: look(pool, worker))
@@ -47,6 +52,8 @@ def welcome(pool: WorkerPool, worker: Worker) -> None:
     worker.arm()
     if worker.stopping:
         worker.kill()
+    elif pool.queue:
+        watch_starts(pool)
 
 
 def look(pool: WorkerPool, worker: Worker) -> None:
@@ -83,6 +90,9 @@ def take(pool: WorkerPool, worker: Worker, received: Sequence[Message]) -> None:
     """
     for message, segments in received:
         kind = message[0]
+        if kind in _ANSWERS and message[2] != worker.box.chunk:
+            _strange(worker, message[2])
+            return
         if kind == messages.DONE:
             _done(pool, worker, message, segments)
         elif kind == messages.REPLIES:
@@ -91,6 +101,16 @@ def take(pool: WorkerPool, worker: Worker, received: Sequence[Message]) -> None:
             _ready(pool, worker)
         elif kind == messages.FAILED:
             worker.failure = message[1]
+
+
+def _strange(worker: Worker, chunk: int) -> None:
+    """It answers for another chunk than it runs: nothing that it says can be trusted any more."""
+    worker.garbled = True
+    worker.reason = (
+        f"It was ended because it answered for chunk {chunk} while it ran chunk "
+        f"{worker.box.chunk}: look for code that writes to descriptors which are not its own."
+    )
+    worker.kill()
 
 
 def _ready(pool: WorkerPool, worker: Worker) -> None:

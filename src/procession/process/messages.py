@@ -117,8 +117,11 @@ def unpack_task(message: tuple[Any, ...], segments: Sequence[Any]) -> Task:
     )
 
 
-def pack_replies(kind: int, replies: Sequence[Reply]) -> Frame:
-    """The frame that brings replies home; `kind` is `REPLIES` or `DONE`."""
+def pack_replies(kind: int, replies: Sequence[Reply], chunk: int) -> Frame:
+    """The frame that brings replies home; `kind` is `REPLIES` or `DONE`.
+
+    It says to which of the chunks that the worker was given, counted from 1, they belong.
+    """
     segments: list[Any] = []
     packed: list[tuple[Any, ...]] = []
     descriptors: list[int] = []
@@ -131,7 +134,7 @@ def pack_replies(kind: int, replies: Sequence[Reply]) -> Frame:
                 descriptors.append(Ticket(*buffers).fd)
             payload, buffers = _pack(payload, buffers, segments)
         packed.append((index, ok, payload, buffers or (), seconds, False, extras, timing))
-    whole = frame((kind, packed), segments)
+    whole = frame((kind, packed, chunk), segments)
     if descriptors:
         whole.descriptors = descriptors
     return whole

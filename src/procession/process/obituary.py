@@ -51,6 +51,8 @@ def obituary(worker: Worker, code: int | None) -> End:
         index, seconds = running.item, max(0.0, time.monotonic() - running.since)
     report = worker.box.report()
     deserted = worker.deserted or worker.box.deserted()
-    if code == -signal.SIGKILL and _oom is not None and _oom.struck():
+    if worker.reason:
+        report = f"{worker.reason}\n{report}" if report else worker.reason
+    elif code == -signal.SIGKILL and _oom is not None and _oom.struck():
         report = f"{OOM_NOTE}\n{report}" if report else OOM_NOTE
     return End("died", index, code, report, 0, None, seconds, deserted)

@@ -22,6 +22,7 @@ from procession.process.killing import put_down
 from procession.process.listening import AUDIT, look, take
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
+from procession.process.starts import watch_starts
 from procession.process.ticket import Ticket
 from procession.process.worker import Worker
 from procession.system.pristine import threading, time
@@ -82,6 +83,7 @@ class WorkerPool:
         self.idle: list[Worker] = []
         self.busy = 0
         self.timer: Any = None
+        self.starts: Any = None
         self.sweeper: Any = None
         self.hiring.renew()
         reactor.serve(self)
@@ -121,6 +123,9 @@ class WorkerPool:
                 given = self.match()
             if given or self.hiring.count:
                 self.hand_out(given)
+            job = chunk.job
+            if ticket.worker is None and (job.timeout is not None or job.memory_limit is not None):
+                watch_starts(self)
         except PoolClosed:
             raise
         except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from typing import Any, Protocol
@@ -12,6 +12,8 @@ from procession.backends.base import Reply
 from procession.process import messages
 from procession.process.channel import send_all
 from procession.system.pristine import perf_counter
+from procession.worker.copies import leave
+from procession.worker.output import flush_output
 
 __all__ = ["Producer"]
 
@@ -40,11 +42,13 @@ class Producer:
         self._name = "the function"
         self._timed = False
         self._since = 0.0
+        self._pid = os.getpid()
 
     def run(self) -> None:
         """Produce until the generator ends."""
         copy_context().run(self._run)
-        send_all(self._home._sock, messages.pack_replies(messages.DONE, ()))
+        self._home._box.end()
+        self._post(messages.DONE, ())
 
     def _run(self) -> None:
         from procession.worker import state
@@ -103,6 +107,8 @@ class Producer:
         self._since = perf_counter() if self._timed else 0.0
 
     def _fail(self, error: BaseException, pickling: Any) -> None:
+        if os.getpid() != self._pid:
+            leave(f"{self._name}()", error)
         from procession.wire.exceptions import dump_exception
 
         payload = dump_exception(error, pickling)
@@ -113,7 +119,14 @@ class Producer:
         if self._timed:
             timing = (self._since, perf_counter() - self._since, os.getpid(), "")
             reply = reply._replace(timing=timing)
-        send_all(self._home._sock, messages.pack_replies(messages.REPLIES, [reply]))
+        self._post(messages.REPLIES, [reply])
+
+    def _post(self, kind: int, replies: Sequence[Reply]) -> None:
+        if os.getpid() != self._pid:  # the generator has forked it
+            leave(f"{self._name}()")
+        flush_output()
+        home = self._home
+        send_all(home._sock, messages.pack_replies(kind, replies, home._box.chunk))
 
     _recorder: Any = None
 

@@ -32,6 +32,7 @@ class Ticket:
         timers: What watches its limits.
         ahead: How many values its generator may be ahead; 0 if it is an ordinary chunk.
         beside: Those of its items that have buffers in shared memory, by index.
+        since: When it was made, if its items' time is limited.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Ticket:
         "pool",
         "replied",
         "sent",
+        "since",
         "timers",
         "worker",
     )
@@ -58,6 +60,7 @@ class Ticket:
         self.timers: list[Timer] = []
         self.ahead = ahead
         self.beside: dict[int, Item] | None = None
+        self.since = 0.0 if chunk.job.timeout is None else time.monotonic()
         for item in chunk.items:
             if item.buffers:
                 self.beside = self.beside or {}
@@ -70,6 +73,11 @@ class Ticket:
                 item = self.beside.pop(reply.index, None)
                 if item is not None and reply.ok:
                     item.buffers = ()
+
+    def missing(self) -> int:
+        """The first of its items that has not replied."""
+        items, replied = self.chunk.items, self.replied or ()
+        return next((item.index for item in items if item.index not in replied), items[0].index)
 
     def wait(self, timeout: float | None) -> None:
         """Read the worker's channel in this thread until the chunk is over, or time is.

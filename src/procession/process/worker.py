@@ -18,7 +18,7 @@ from procession.process.blackbox import BlackBox
 from procession.process.channel import Message, Receiver, Sender, frame
 from procession.process.haste import Haste
 from procession.process.reactor import READ, WRITE, reactor
-from procession.system.pristine import socket, threading
+from procession.system.pristine import socket, threading, time
 
 if TYPE_CHECKING:
     from procession.process.ticket import Ticket
@@ -43,12 +43,14 @@ class Worker:
     Attributes:
         method: The start method it came by.
         pid: Its process id, and its process group's.
-        since: When it began to start.
+        since: When it began to start, as a profile counts.
+        began: When it was started, by the monotonic clock.
         ready: Whether it has said HELLO.
         stopping: Whether it was told to stop, or is being killed.
         ticket: The chunk it runs.
         tasks: How many items it was given.
         deserted: Whether it closed its channel to us, and lived on.
+        reason: Why we have ended it though nobody asked for that, as a sentence; or empty.
         verdict: Why we are killing it: ``"timeout"``, ``"memory"``, ``"cancelled"``; or `None`.
         reading: Held by the thread that reads its channel.
         finals: Tell the ends of chunks that were read and not told yet.
@@ -68,6 +70,7 @@ class Worker:
         self.finals: deque[Callable[[], None]] = deque()
         self.reader: tuple[int, Ticket] | None = None
         self.since = 0.0
+        self.began = time.monotonic()
         self.ready = False
         self.stopping = False
         self.dead = False
@@ -78,6 +81,7 @@ class Worker:
         self.seen = 0
         self.garbled = False
         self.deserted = False
+        self.reason = ""
         self.ticket: Ticket | None = None
         self.tasks = 0
         self.idle_since = 0.0
@@ -120,6 +124,11 @@ class Worker:
             return self._pidfd
         sentinel: int = self._popen.sentinel
         return sentinel
+
+    @property
+    def unread(self) -> bool:
+        """Whether it has said something that nobody has acted on."""
+        return bool(self.receiver.fetched or self.haste.ask(0))
 
     def wait_readable(self, timeout: float | None) -> bool:
         """Wait until something can be read; never loses data, whatever interrupts it."""

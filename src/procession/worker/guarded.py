@@ -12,6 +12,7 @@ from typing import Any
 
 from procession.backends.base import Chunk, End, Item, Job, Reply
 from procession.system.pristine import threading
+from procession.wire.initializing import Packed
 from procession.worker.threads import Cap
 
 __all__ = ["Guard"]
@@ -20,9 +21,12 @@ __all__ = ["Guard"]
 class Guard:
     """Runs items, one at a time, in a process that is ended when one passes its limit."""
 
-    def __init__(self, initializer: Any, initargs: tuple[Any, ...], threads: Cap | None) -> None:
+    def __init__(self, packed: Packed, threads: Cap | None) -> None:
         from procession.backends.process import ProcessBackend, WorkerSpec
+        from procession.worker.initializing import run_unpacked
 
+        # Opened there, as what it takes to unpickle its arguments is limited too.
+        initializer, initargs = (run_unpacked, (packed,)) if packed else (None, ())
         spec = WorkerSpec(None, initializer, initargs, threads_per_worker=threads)
         self._backend = ProcessBackend(spec, 1)
 

@@ -18,39 +18,50 @@ from procession.worker.interpreter import read
 from procession.worker.loading import allowed, watching
 from procession.worker.state import base_context
 
-__all__ = ["forget_initializers", "initialize", "run_initializer", "run_initializer_here"]
+__all__ = [
+    "forget_initializers",
+    "initialize",
+    "run_initializer",
+    "run_initializer_here",
+    "run_unpacked",
+]
 
 _here: list[tuple[Any, tuple[Any, ...], Once[BaseException | None]]] = []
 _lock = forked.rlock()
 
 
-def run_initializer(packed: Packed) -> tuple[Callable[..., object], tuple[Any, ...]]:
+def run_initializer(packed: Packed) -> None:
     """Run the initializer; what it sets in the context holds for every item.
 
     Raises:
         BaseException: What the initializer raises. As the standard library does, it is logged too,
             if the worker's logging is set up.
     """
-    from procession.wire.spaces import arriving
-
-    with watching(), arriving() as arrivals:
-        initializer, initargs = open_initializer(packed)
-    arrivals.look()
-    before = base_context.run(read)
     try:
-        with allowed():
-            base_context.run(initializer, *initargs)
-        base_context.run(initialized, before)
-        arrivals.keep()
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise _exited(error, initializer) from error
+        base_context.run(run_unpacked, packed)
     except BaseException:
         logging: Any = sys.modules.get("logging")
         logger = None if logging is None else logging.getLogger("concurrent.futures")
         if logger is not None and logger.hasHandlers():
             logger.critical("Exception in initializer:", exc_info=True)
         raise
-    return initializer, initargs
+
+
+def run_unpacked(packed: Packed) -> None:
+    """Run the initializer as a plain function."""
+    from procession.wire.spaces import arriving
+
+    with watching(), arriving() as arrivals:
+        initializer, initargs = open_initializer(packed)
+    arrivals.look()
+    before = read()
+    try:
+        with allowed():
+            initializer(*initargs)
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _exited(error, initializer) from error
+    initialized(before)
+    arrivals.keep()
 
 
 def run_initializer_here(

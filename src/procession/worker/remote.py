@@ -11,9 +11,12 @@ from typing import Any
 from procession import forked
 from procession.backends.base import End, Job, Reply
 from procession.records import NamedTuple
+from procession.wire.initializing import Packed
 from procession.wire.kinds import is_a
 from procession.wire.segments import segments
 from procession.worker import generators, state
+from procession.worker.copies import leave
+from procession.worker.output import flush_output
 from procession.worker.run import Runner
 from procession.worker.threads import Cap
 
@@ -67,7 +70,10 @@ _runner_of = 0
 _setup_error: BaseException | None = None
 _guard: Any = None
 _guarding = forked.lock()
-_initializer: tuple[Any, tuple[Any, ...]] = (None, ())
+_packed: Packed = b""
+"""The user's initializer and its arguments."""
+_initializer: Packed = b""
+"""The same, until it has run here."""
 _threads: Cap | None = None
 _forked = False
 _heavy: Any = None
@@ -80,10 +86,10 @@ _IDLE_BYTES = 64 * 1024 * 1024
 def set_up(setup: Setup) -> None:
     """Prepare this process as a worker; an executor's initializer.
 
-    What the user's initializer raises is kept and becomes the answer to each item: raised here it
-    would break the whole executor and say nothing.
+    The user's own runs later, where its items do: before the first of them here, or in the process
+    that runs those with limits, as theirs hold for it too.
     """
-    global _forked, _initializer, _setup_error, _threads
+    global _forked, _initializer, _packed, _threads
     if os.getpid() == setup.parent:
         return
     state.mark_worker_process()
@@ -108,14 +114,30 @@ def set_up(setup: Setup) -> None:
         from procession.worker.seeding import reseed_after_fork
 
         reseed_after_fork()
-    if setup.initializer:
+    _packed = _initializer = setup.initializer
+
+
+def _initialize() -> None:
+    """Run the user's initializer, once.
+
+    What it raises is kept and becomes the answer to each item: raised here it would break the whole
+    executor and say nothing.
+    """
+    global _initializer, _setup_error
+    packed, _initializer = _initializer, b""
+    if packed:
         from procession.worker.initializing import run_initializer
 
+        me = os.getpid()
         try:
-            _initializer = run_initializer(setup.initializer)
+            run_initializer(packed)
         except BaseException as error:
+            if os.getpid() != me:
+                leave("the initializer", error)
             error.add_note("raised by the initializer of this worker")
             _setup_error = error
+        if os.getpid() != me:
+            leave("the initializer")
 
 
 def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
@@ -124,6 +146,7 @@ def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], tuple[Any, ...
         replies, end = _run_guarded(shipment)
     else:
         replies, end = _run(shipment), End("done")
+        flush_output()
     return [tuple(reply._replace(buffers=_plain(reply.buffers))) for reply in replies], tuple(end)
 
 
@@ -149,7 +172,7 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
         if _guard is None:
             from procession.worker.guarded import Guard
 
-            _guard = Guard(*_initializer, _threads)
+            _guard = Guard(_packed, _threads)
         process, number = shipment.key
         job = Job(
             hash((process, number)),
@@ -173,6 +196,7 @@ def _run(shipment: Shipment) -> list[Reply]:
         _runner = Runner(out_of_band=shipment.beside, adopts=apart, inherits=_forked)
         _runner_of = os.getpid()  # after it: another thread would take the parent's for its own
         segments.idle_bytes = min(segments.idle_bytes, _IDLE_BYTES)
+    _initialize()
     key, header, buffers, items = shipment[:4]
     if not _runner.knows(key):
         if _setup_error is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from procession import forked
 from procession.backends.base import Reply
 from procession.errors import TaskExited
 from procession.records import NamedTuple
@@ -23,6 +24,7 @@ from procession.wire.pickling import Pickling, dumps, loads
 from procession.wire.ticket import Gone
 from procession.worker import state
 from procession.worker.common import Common, Way
+from procession.worker.copies import leave
 from procession.worker.loading import watching
 from procession.worker.relay import Outgoing
 
@@ -176,6 +178,12 @@ class Runner:
         if inherits:
             self._adopted = _adopted(inherits=True)
         self._name = ""
+        self._copied = False
+        forked.renewed(self)
+
+    def renew(self) -> None:
+        """In a process that an item has forked: it is no worker, and never answers."""
+        self._copied = True
 
     def knows(self, key: Any) -> bool:
         """Whether the job was learnt and is still remembered."""
@@ -228,10 +236,15 @@ class Runner:
                 started(index)
                 emit(_job_failed(index, job))
             return
+        if self._copied:
+            leave(f"the import for {job.settings.name}()")
         run = self._timed if job.settings.timed else self._run
         for index, attempt, blob, buffers in items:
             started(index)
-            emit(run(job, index, attempt, blob, buffers))
+            reply = run(job, index, attempt, blob, buffers)
+            if self._copied:  # by what pickles its result
+                leave(f"{job.settings.name}(), item {index},")
+            emit(reply)
 
     def _timed(
         self, job: _Opened, index: int, attempt: int, blob: Any, buffers: Sequence[Any]
@@ -256,10 +269,14 @@ class Runner:
             from procession.worker.refusing import unloadable
 
             return _failed(index, unloadable(error, job.header, blob), settings)
+        if self._copied:
+            leave(f"an argument of {settings.name}(), item {index},")
         task = state.CurrentTask(index, attempt, self._name, settings.name, settings.nested)
         begin = perf_counter()
         ok, outcome = state.base_context.copy().run(self._call, job, task, value)
         seconds = perf_counter() - begin
+        if self._copied:
+            leave(f"{settings.name}(), item {index},", None if ok else outcome)
         extras = self._recorder.take() if self._recorder is not None else None
         del value
         if not ok:
@@ -307,7 +324,7 @@ class Runner:
             with seeded(settings.seed, task.index):
                 return True, job.call(value)
         except _EXITS as error:
-            return False, _exit(error, settings)
+            return False, error if self._copied else _exit(error, settings)
         except BaseException as error:
             return False, error
         finally:
