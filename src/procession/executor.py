@@ -114,6 +114,7 @@ class Pool(Executor):
         self._generation = reloads.generation()
         self._former: list[Backend] = []
         self._backend = registry.open_backend(choice)
+        registry.hold(self, self._backend)
         self._lock = forked.lock()
         self._open = True
         self._broken = ""

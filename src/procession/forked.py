@@ -16,7 +16,7 @@ from weakref import ref
 
 from procession.system.pristine import threading
 
-__all__ = ["lock", "renew_in_child", "renewed", "rlock"]
+__all__ = ["living", "lock", "renew_in_child", "renewed", "rlock"]
 
 
 in_child = False
@@ -59,6 +59,11 @@ def renew_in_child(renewal: Callable[[], Any]) -> None:
 def renewed(what: Renewable) -> None:
     """Call its `renew` in each forked child, after all else, as long as somebody holds it."""
     _keep(_renewables, what)
+
+
+def living() -> list[Any]:
+    """What was `renewed` and still lives."""
+    return _living(_renewables)
 
 
 def _keep(kept: set[ref[Any]], what: Any) -> None:

@@ -22,6 +22,25 @@ _lock = forked.rlock()
 _values: dict[Any, tuple[int, Once[Any]]] = {}
 _ordinals: dict[Any, Any] = {}
 _thread_values = threading.local()
+_closing: int | None = None
+"""In which process values are closed at its end."""
+
+
+class _OfThread:
+    """The values of one thread. They are closed when it ends, and lets go of this."""
+
+    def __init__(self) -> None:
+        self.values: dict[Any, Any] = {}
+        self._process = os.getpid()
+
+    def close(self) -> None:
+        """Close what can be closed, last made first."""
+        while self.values:
+            _close(self.values.popitem()[1])
+
+    def __del__(self) -> None:
+        if os.getpid() == self._process:  # in a forked child they are the parent's
+            self.close()
 
 
 class PerWorker(Generic[T]):
@@ -47,6 +66,7 @@ class PerWorker(Generic[T]):
         with _lock:
             pid, once = _values.get(self._identity, (0, None))
             if once is None or pid != os.getpid():
+                _close_at_exit()
                 once = Once(self._factory)
                 _values[self._identity] = (os.getpid(), once)
         kept: T = once()  # without the lock: a factory may use other values, or wait for threads
@@ -62,11 +82,15 @@ class PerWorker(Generic[T]):
 
     def _thread_value(self) -> T:
         """On the thread backend a worker is a thread, so each thread has a value of its own."""
-        values: dict[Any, T] = _thread_values.__dict__
-        key = repr(self._identity)
-        if key not in values:
-            values[key] = self._factory()
-        return values[key]
+        kept: _OfThread | None = getattr(_thread_values, "kept", None)
+        if kept is None:
+            _close_at_exit()
+            kept = _thread_values.kept = _OfThread()
+        values = kept.values
+        if self._identity not in values:
+            values[self._identity] = self._factory()
+        value: T = values[self._identity]
+        return value
 
     def __reduce__(self) -> tuple[Any, ...]:
         from procession.wire.importing import find
@@ -95,8 +119,8 @@ def per_worker(factory: Callable[[], T]) -> PerWorker[T]:
 
     The factory runs in the worker at the first use there; later items in that worker get the same
     object. When the worker ends, the object's ``close()`` (or else ``__exit__``) is called if it
-    has one; not when the worker is killed. Outside workers, and for items that run inline, this
-    process has a value of its own.
+    has one; not when the worker is killed. (On the thread backend a worker is a thread.) Outside
+    workers, and for items that run inline, this process has a value of its own.
 
     Args:
         factory: Takes no arguments and makes the value. It must be able to cross to a worker.
@@ -139,13 +163,23 @@ def _worker_process() -> bool:
     return state._worker_pid == os.getpid()
 
 
-@atexit.register
+def _close_at_exit() -> None:
+    """Not at import: a forked worker has none of its parent's exit handlers."""
+    global _closing
+    if _closing != os.getpid():
+        _closing = os.getpid()
+        atexit.register(_close_all)
+
+
 def _close_all() -> None:
     """At the normal end of the process: close what can be closed, last made first."""
     for pid, once in reversed(list(_values.values())):
         if pid == os.getpid() and once.made:
             _close(once())
     _values.clear()
+    kept: _OfThread | None = getattr(_thread_values, "kept", None)
+    if kept is not None:  # of items that ran in the main thread
+        kept.close()
 
 
 def _close(value: Any) -> None:

@@ -240,6 +240,16 @@ class Backend(Protocol):
         """Whether at least one worker is up, so that a chunk would start at once."""
         ...
 
+    @property
+    def kills(self) -> bool:
+        """Whether it can end what runs."""
+        ...
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a chunk runs or waits, or its end is being told."""
+        ...
+
     def start(self, chunk: Chunk) -> None:
         """Take a chunk, run it as soon as a worker is free, and tell its listener.
 

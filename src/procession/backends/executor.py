@@ -289,6 +289,11 @@ class ExecutorBackend:
                 listener.cancel()
 
     @property
+    def kills(self) -> bool:
+        """Whether it can end what runs: an executor that is the user's own cannot."""
+        return self._owned
+
+    @property
     def at_work(self) -> bool:
         """Whether a chunk is in flight, or its end is being told, or an executor ends."""
         if self._flight or self._telling:
@@ -313,6 +318,7 @@ class ExecutorBackend:
         with self._lock:
             self._closed = True
             self._killed = self._killed or kill
+            kill = kill and bool(self._flight)  # idle ones end in order
             executor, self._executor = self._executor, None
             held, self._holds = self._holds, False
             processes, self._processes = listed(self._processes), None

@@ -60,6 +60,17 @@ class ProcessBackend:
         """Whether at least one worker is up."""
         return self._pool.warm
 
+    kills = True
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a chunk runs or waits."""
+        return self._pool.at_work
+
+    def hand_over(self, thread: int) -> None:
+        """Have the reactor read what this thread was reading, and cannot just now."""
+        self._pool.hand_over(thread)
+
     def start(self, chunk: Chunk) -> None:
         """Run a chunk as soon as a worker is free.
 

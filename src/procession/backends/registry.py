@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
+import weakref
+from collections import deque
 from typing import Any
 from weakref import WeakSet
 
 from procession import forked
 from procession.backends.base import Backend
+from procession.backends.draining import Draining, aside, hand_over, seconds_of
 from procession.backends.library_settings import warn_of_settings
 from procession.configuration import Options, precedence
 from procession.errors import BackendUnavailable
+from procession.process.cleanup import has_ended
 from procession.records import NamedTuple
-from procession.system.pristine import natural, queues_are_natural
+from procession.system.pristine import natural, queues_are_natural, threading
 from procession.telling import teller
 from procession.wire import reloads
 from procession.wire.initializing import Packed, pack_initializer
@@ -23,6 +29,7 @@ __all__ = [
     "Choice",
     "age",
     "backend_for",
+    "hold",
     "is_loaded",
     "is_warm",
     "let_go",
@@ -59,7 +66,21 @@ _MODULES = {
     "stdlib": "concurrent.futures.process",
 }
 
+_LARGE = 64 * 1024
+"""Bytes of an initializer's pickled arguments from which on it is not made again at each call. A
+guess: below it, that takes some 20 µs."""
+
+_LARGE_KEPT = 16
+"""Of how many the key is kept. A guess: a program has one."""
+
 _lock = forked.rlock()
+_large: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
+_dropped: deque[Backend] = deque()
+"""Pools of `Pool` objects that nobody holds any more, until they are closed."""
+_ending: deque[Backend] = deque(maxlen=64)
+"""Of those, the last that were closed; some may not have ended."""
+_held: WeakSet[Any] = WeakSet()
+"""The `Pool` objects there are."""
 _pools: dict[Any, Backend] = {}
 _foreign: dict[int, tuple[Any, Backend]] = {}
 _former: WeakSet[Any] = WeakSet()
@@ -74,6 +95,7 @@ def _after_fork() -> None:
     _pools.clear()
     _foreign.clear()
     _former.clear()
+    _dropped.clear()
 
 
 forked.renew_in_child(_after_fork)
@@ -131,11 +153,31 @@ def _key(choice: Choice) -> Any:
 
 
 def _initializer_key(options: Options) -> Any:
-    """What tells initializers apart; the pool keeps alive what is known by its identity."""
+    """What tells initializers apart; the pool keeps alive what is known by its identity.
+
+    Arguments are compared by their pickles, but for large ones, which are not pickled again for
+    each call: the same tuple counts as the same, and what is changed in it later is not seen.
+    """
+    if options.initializer is None:
+        return b""
     if options.backend == "thread":  # nothing is sent
         return (id(options.initializer), *map(id, options.initargs))
+    same = (id(options.initializer), id(options.initargs))
+    known = _large.get(same)
+    if known is not None:
+        return known[-1]
     packed = _initializer(options)
-    return packed if isinstance(packed, bytes) else (packed[0], *map(id, packed[1]))
+    if not isinstance(packed, bytes):
+        return (packed[0], *map(id, packed[1]))
+    if len(packed) < _LARGE:
+        return packed
+    from hashlib import sha256
+
+    key = (len(packed), sha256(packed).digest())
+    _large[same] = (options.initializer, options.initargs, key)
+    while len(_large) > _LARGE_KEPT:
+        _large.pop(next(iter(_large)), None)
+    return key
 
 
 def _initializer(options: Options) -> Packed:
@@ -289,24 +331,95 @@ def _process(choice: Choice) -> Backend:
     return IsolatedBackend(isolated_spec(spec, choice.module or None), options.workers)
 
 
-def shutdown(*, wait: bool = True) -> None:
+def hold(holder: Any, pool: Backend) -> None:
+    """End a pool when nobody holds its `Pool` object any more."""
+    _held.add(holder)
+    finalizer = weakref.finalize(holder, _drop, pool, os.getpid())
+    finalizer.atexit = False
+
+
+def _drop(pool: Backend, process: int) -> None:
+    """Its `Pool` object has gone. In a finalizer, so take no lock."""
+    if os.getpid() != process:
+        return  # a forked child's parent has it
+    _dropped.append(pool)
+    teller.defer(_close_dropped)
+
+
+def _close_dropped() -> None:
+    while _dropped:
+        try:
+            pool = _dropped.popleft()
+        except IndexError:
+            return  # another thread does it
+        _ending.append(pool)
+        pool.close(wait=False)
+
+
+def _everything() -> list[Backend]:
+    pools = [*_pools.values(), *(pool for _, pool in list(_foreign.values())), *_dropped]
+    pools += list(_former)
+    return [*pools, *(pool for pool in list(_ending) if pool.at_work)]
+
+
+def shutdown(*, wait: bool = True, drain: float | None = None) -> None:
     """End all pools of this process now; the next call makes new ones.
 
-    What still runs is ended, and its caller gets `PoolClosed`. Pools end by themselves when they
-    are idle, and when the program ends: this is for those who must know that nothing is left.
+    What still runs is ended, and its caller gets `PoolClosed`. Idle workers end in order: their
+    exit handlers run, and values of `per_worker` are closed. Pools end by themselves when they are
+    idle, and when the program ends: this is for those who must know that nothing is left. A `Pool`
+    object that somebody holds is that one's to end.
 
     Args:
         wait: Return only when every worker has ended.
+        drain: First let what was submitted go on for so many seconds at most, and take no new calls
+            meanwhile: they raise `PoolClosed`. May be called in a signal handler, for example of
+            SIGTERM; what the interrupted code itself has yet to submit does not count.
+
+    Raises:
+        OptionError: `drain` is no number of seconds, or below 0.
     """
+    if drain is None:
+        _end(wait, late=False)
+        return
+    if has_ended():
+        return  # the program's end lets what was submitted finish anyhow
+    draining = Draining(seconds_of(drain), _everything, threading.get_ident())
+
+    def finish() -> None:
+        with draining:
+            in_time = draining.wait()
+            _end(wait, late=not in_time)
+
+    draining.begin()
+    _renew_routes()  # only now: what finds its way from here on is refused
+    hand_over(_everything())
+    aside(finish, draining)
+
+
+def _renew_routes() -> None:
+    """Have the next call of each function ask anew where it goes."""
     global _age
+    _age += 1
+
+
+def _end(wait: bool, *, late: bool) -> None:
+    """End all pools; `late` says that what is still at work cannot be waited for any longer."""
+    if len(_held):
+        gc.collect()  # among them may be some that only a cycle holds
     with _lock:
-        _age += 1
+        _renew_routes()
         pools = [*_pools.values(), *(pool for _, pool in _foreign.values()), *_former]
+        pools += [*_dropped, *_ending]
         _former.clear()
         _pools.clear()
         _foreign.clear()
+        _dropped.clear()
+        _ending.clear()
+        _large.clear()
     for pool in pools:
-        pool.close(wait=wait, kill=True)
+        stuck = late and pool.at_work and not pool.kills
+        pool.close(wait=wait and not stuck, kill=True)
     precedence.forget()
     initializing = sys.modules.get("procession.worker.initializing")
     if initializing is not None:

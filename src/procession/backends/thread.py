@@ -34,6 +34,7 @@ class ThreadBackend:
         self._initargs = initargs
         self._mine = threading.local()
         self._closed = False
+        self._flight: set[Chunk] = set()
         self.renew()
         forked.renewed(self)
 
@@ -42,6 +43,7 @@ class ThreadBackend:
         self._executor = ThreadPoolExecutor(
             self._workers, thread_name_prefix="procession", initializer=self._initialize
         )
+        self._flight.clear()
         if self._closed:
             self._executor.shutdown()
 
@@ -63,15 +65,24 @@ class ThreadBackend:
         """Always: a thread starts in microseconds."""
         return True
 
+    kills = False
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a chunk runs or waits."""
+        return bool(self._flight)
+
     def start(self, chunk: Chunk) -> None:
         """Queue a chunk for the next free thread.
 
         Raises:
             PoolClosed: The backend was closed.
         """
+        self._flight.add(chunk)
         try:
             future = self._executor.submit(self._run, chunk)
         except RuntimeError as error:
+            self._flight.discard(chunk)
             raise PoolClosed(f"the thread pool takes no more work: {error}") from error
         chunk.handle = future
         future.add_done_callback(lambda done: self._done(chunk, done))
@@ -96,6 +107,7 @@ class ThreadBackend:
         else:
             end = End("done")
         chunk.listener.ended(chunk, end)
+        self._flight.discard(chunk)
 
     def cancel(self, chunk: Chunk) -> bool:
         """Take the chunk back if it has not started: a thread cannot be ended."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from procession import notices
 from procession.backends.base import Item, Reply
+from procession.backends.draining import check_open
 from procession.engine.blame import Rules, may_retry, unable
 from procession.engine.decoding import value_of
 from procession.engine.here import header_here, initialized, reply_here
@@ -18,7 +20,7 @@ from procession.engine.plan import Settled
 from procession.engine.resting import seconds_before
 from procession.engine.routing import Where, route
 from procession.engine.single import SingleCall
-from procession.errors import OptionError
+from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
 from procession.profiling.switch import begin, switch
 from procession.system.pristine import time
@@ -40,6 +42,10 @@ def settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
     return future
 
 
+def _refuse(error: BaseException) -> NoReturn:
+    raise error
+
+
 def runs_here(call: Call) -> bool:
     """Whether a single call of the function would run in this process."""
     return Where(call, blocking=False).serial
@@ -49,7 +55,10 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     """A future of one call. Whatever is wrong with the call is in the future."""
     value = ((*call.prefix, *args), kwargs)
     plain = call if not call.prefix else call._replace(prefix=())
-    way = route(plain)
+    try:
+        way = route(plain)
+    except PoolClosed as error:  # while `shutdown` drains
+        return settled(Future(), partial(_refuse, error))
     if way is None:
         item, rules = Item(number_of(call), value), rules_of(call, single=True)
         record = begin(call.name) if switch.open else None
@@ -100,6 +109,7 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
             f"deadline={call.options.deadline:g}: a stream has no one result to wait for. Leave "
             "deadline out, or write timeout= for what the generator may take."
         )
+    check_open(call.name)
     where = Where(call, blocking=False)
     if where.serial:
         values: Iterator[Any] = initialized(call).function(*call.prefix, *args, **kwargs)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession import forked, inherited, notices
 from procession.backends.base import ATOM_BYTES, Backend, Chunk, End, Item, Reply
+from procession.backends.draining import quiet
 from procession.bells import Bells
 from procession.engine.blame import judge
 from procession.engine.deadline import Deadline
@@ -57,6 +58,8 @@ class MapRun:
 
     Attributes:
         plan: What stays the same.
+        thread: Which thread made it.
+        consumed: Whether that thread takes its results, so that without it the map stands still.
         intake: The input.
         closed: Whether the map is over or was cancelled.
         here: Whether the consumer's thread is to run the next items itself.
@@ -80,6 +83,8 @@ class MapRun:
         aside: bool = True,
     ) -> None:
         self.plan = plan
+        self.thread = threading.get_ident()
+        self.consumed = notify is None
         self.lock = threading.Lock()
         self.intake = Intake(source, plan.window, self.lock)
         self.closed = False
@@ -669,3 +674,12 @@ class MapRun:
             self._bells.ring()
         if self._notify is not None:
             self._notify()
+
+
+def _quiet(caller: int) -> bool:
+    """Whether no map goes on by itself, while the thread `caller` does nothing."""
+    runs = (each for each in forked.living() if isinstance(each, MapRun))
+    return all(run.over or (run.consumed and run.thread == caller) for run in runs)
+
+
+quiet.append(_quiet)

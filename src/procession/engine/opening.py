@@ -14,6 +14,7 @@ from typing import Any
 from procession import forked
 from procession.backends import registry
 from procession.backends.base import Item
+from procession.backends.draining import check_open
 from procession.configuration import Options
 from procession.engine.alarm import after
 from procession.engine.consuming import collect
@@ -51,6 +52,7 @@ def opens_here(call: Call, items: Any) -> Pace | None:
     """
     if type(items) not in _KNOWN:
         return None
+    check_open(call.name)
     count = len(items)
     if not 0 < count <= _MOST or switch.open or crossing() or state.in_worker():
         return None

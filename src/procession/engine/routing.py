@@ -7,6 +7,7 @@ from typing import Any
 
 from procession.backends import registry
 from procession.backends.base import Backend, Item
+from procession.backends.draining import check_open
 from procession.configuration import Options
 from procession.engine.blame import Rules
 from procession.engine.job import Call, pace_of, packer, rules_of
@@ -66,6 +67,7 @@ def route(call: Call) -> Route | None:
         and not in_worker()
     ):
         return kept
+    check_open(call.name)
     age = registry.age()
     where = Where(call, blocking=False)
     if where.serial:

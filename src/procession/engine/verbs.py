@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from procession.backends import registry
+from procession.backends.draining import check_open
 from procession.engine.awaiting import AsyncMapIterator, FutureCollector
 from procession.engine.calls import settled
 from procession.engine.consuming import MapIterator, collect
@@ -49,6 +50,8 @@ def _prepare(
     notify: Callable[[], None] | None = None,
 ) -> tuple[MapRun, Inline | None]:
     """Make the run of a map, and the runner of items here if there is to be one."""
+    if recorded:  # else it was taken before, and began here
+        check_open(call.name)
     since = perf_counter() if recorded and switch.open else None
     where = Where(call, blocking=blocking)
     from procession.engine.crossing import crossing

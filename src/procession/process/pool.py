@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from procession.backends.base import Chunk, End
@@ -164,6 +165,15 @@ class WorkerPool:
             self.gone.ring()
         ticket.chunk.listener.ended(ticket.chunk, End("cancelled"))
 
+    def hand_over(self, thread: int) -> None:
+        """Have the reactor read what this thread was reading: a signal handler keeps it."""
+        for worker in tuple(self.workers):
+            reader = worker.reader
+            if reader is not None and reader[0] == thread:
+                worker.handed_over, worker.reader = True, None
+                worker.reading.release()
+                reactor.call_soon(partial(look, self, worker))
+
     def warm_up(self, workers: int | None = None) -> None:
         """Begin to start workers, up to the pool's size."""
         with self.lock:
@@ -201,7 +211,11 @@ class WorkerPool:
                 self.cancel(ticket)
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:
-        """Take no more chunks. ``kill`` ends those in flight; ``wait`` returns when all is gone."""
+        """Take no more chunks. ``kill`` ends those in flight; ``wait`` returns when all is gone.
+
+        Idle workers end in order in any case: their exit handlers run.
+        """
+        killed: list[Worker] = []
         dropped: list[Ticket] = []
         with self.lock:
             self.closed = True
@@ -210,12 +224,12 @@ class WorkerPool:
                 self.queue.clear()
                 for ticket in dropped:
                     ticket.over = True
-                for worker in self.workers:
+                killed.extend(w for w in self.workers if w.ticket is not None or not w.ready)
+                for worker in killed:
                     worker.stopping = True
                     if worker.verdict is None:
                         worker.verdict = "cancelled"
             given = self.match()
-            killed = list(self.workers) if kill else []
         for worker in killed:
             worker.kill()
         self.hand_out(given)

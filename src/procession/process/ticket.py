@@ -107,7 +107,17 @@ class Ticket:
                     reactor.call_soon(lambda: look(self.pool, worker))
                 elif worker.ticket is not None and not worker.dead:
                     worker.arm()
+            elif worker.handed_over:
+                self._come_back(worker)
             worker.tell()
+
+    def _come_back(self, worker: Worker) -> None:
+        """Others read in this thread's place since a signal handler kept it."""
+        worker.handed_over = False
+        if worker.closed:
+            worker.sock.close()
+        elif worker.receiver.fetched:
+            reactor.call_soon(lambda: look(self.pool, worker))
 
     def _read(self, worker: Worker, deadline: float | None) -> None:
         worker.disarm()
@@ -118,6 +128,8 @@ class Ticket:
                 worker.receiver.fetched
                 or worker.wait_readable(max(0.0, deadline - time.monotonic()))
             ):
+                return
+            if worker.handed_over:
                 return
             try:
                 take(self.pool, worker, worker.read())

@@ -53,7 +53,9 @@ class Worker:
         reason: Why we have ended it though nobody asked for that, as a sentence; or empty.
         verdict: Why we are killing it: ``"timeout"``, ``"memory"``, ``"cancelled"``; or `None`.
         reading: Held by the thread that reads its channel.
+        handed_over: Whether somebody was reading who is to find that others do so now.
         finals: Tell the ends of chunks that were read and not told yet.
+        closed: Whether it was given back.
         armed: Whether the reactor was asked to read its channel, as far as is known.
         left: Whether its chunk's replies are left to whoever waits for them (`Pool.sweep`).
         seen: How many chunks it had been given at the last sweep.
@@ -82,6 +84,8 @@ class Worker:
         self.garbled = False
         self.deserted = False
         self.reason = ""
+        self.handed_over = False
+        self.closed = False
         self.ticket: Ticket | None = None
         self.tasks = 0
         self.idle_since = 0.0
@@ -321,7 +325,9 @@ class Worker:
         if finalizer is not None:
             finalizer()
         self._popen = None  # loky's closes what it has when it goes
-        self.sock.close()
+        self.closed = True
+        if not self.handed_over:  # else its number is not to be another's before the reader is back
+            self.sock.close()
         if not self.lost:
             self.box.close()
         lifeline.release()
