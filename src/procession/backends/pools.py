@@ -39,8 +39,10 @@ def executor_backend(options: Options, initializer: Packed) -> ExecutorBackend:
 def _setup(options: Options, initializer: Packed, *, forked: bool) -> Setup:
     from procession.backends.registry import thread_cap
     from procession.process import lifeline
+    from procession.process.environment import surroundings
 
-    return Setup(os.getpid(), thread_cap(options), initializer, forked, lifeline.ticket())
+    around = None if forked else surroundings()
+    return Setup(os.getpid(), thread_cap(options), initializer, forked, lifeline.ticket(), around)
 
 
 def _loky(options: Options, initializer: Packed, workers: int) -> Executor:
@@ -60,8 +62,16 @@ def _loky(options: Options, initializer: Packed, workers: int) -> Executor:
         context=context,
         initializer=set_up,
         initargs=(setup,),
-        env=setup.threads.environment if setup.threads is not None else {},
+        env=_variables(setup),
     )
+
+
+def _variables(setup: Setup) -> dict[str, str]:
+    """What loky's interpreters are told; `set_up` takes back what is not the user's."""
+    from procession.process.executing import VARIABLE, hash_seed
+
+    caps = setup.threads.environment if setup.threads is not None else {}
+    return {**caps, VARIABLE: hash_seed()}
 
 
 def _stdlib(options: Options, initializer: Packed, workers: int) -> Executor:

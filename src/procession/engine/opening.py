@@ -20,6 +20,7 @@ from procession.engine.alarm import after
 from procession.engine.consuming import collect
 from procession.engine.crossing import crossing
 from procession.engine.decoding import noted
+from procession.engine.hashing import hashes_otherwise
 from procession.engine.here import raised_here
 from procession.engine.inline import HELP_AFTER, Inline
 from procession.engine.interrupts import strikes
@@ -67,7 +68,7 @@ def _plain(call: Call, pace: Pace) -> bool:
     if call.prefix or call.isolated:
         return False
     if pace.plain is not call.options:
-        if not _asks_nothing(call.options):
+        if not _asks_nothing(call.options) or hashes_otherwise(call):
             return False
         pace.plain = call.options
     return True

@@ -43,16 +43,18 @@ class Pace:
         alone: Seconds of items that ran here as no pool was up, since one was last started. Each
             map may be too short for that; all of them are not.
         deadly: Whether one of its items has killed a worker. None runs here from then on.
+        hashes: Whether the function hashes, and workers do so otherwise; `None` if not looked at.
         plain: The options last seen that ask for nothing but to run it (`opening.opens_here`).
     """
 
-    __slots__ = ("alone", "deadly", "item", "pack", "plain")
+    __slots__ = ("alone", "deadly", "hashes", "item", "pack", "plain")
 
     def __init__(self) -> None:
         self.item: float | None = None
         self.pack = 0.0
         self.alone = 0.0
         self.deadly = False
+        self.hashes: bool | None = None
         self.plain: object = None
 
     def tiny(self, items: int) -> bool:

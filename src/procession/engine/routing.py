@@ -10,6 +10,7 @@ from procession.backends.base import Backend, Item
 from procession.backends.draining import check_open
 from procession.configuration import Options
 from procession.engine.blame import Rules
+from procession.engine.hashing import hashes_otherwise
 from procession.engine.job import Call, pace_of, packer, rules_of
 from procession.records import NamedTuple
 from procession.worker.loading import loading
@@ -35,6 +36,8 @@ class Where:
         if self.inline and options.inline == "auto":
             pace = pace_of(call)
             self.inline = pace is None or not pace.deadly
+            if self.inline and not (self.serial or self.shares):
+                self.inline = not hashes_otherwise(call)
         isolated = call.isolated or nested
         module = getattr(call.function, "__module__", "") if isolated else ""
         module = "" if module == "__main__" else module

@@ -23,6 +23,7 @@ __all__ = [
     "observe",
     "set_up",
     "surroundings",
+    "take_over",
 ]
 
 DUMP_SIGNAL: int = int(signal.SIGRTMAX) - 3 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR2)
@@ -34,7 +35,11 @@ as functions of ``__main__`` go by value."""
 
 
 class Surroundings(NamedTuple):
-    """What a forked-off server cannot know of its client: it keeps what it was started with."""
+    """What a worker that was not forked from its caller may not have of it.
+
+    A fork server keeps what it was started with, and an interpreter that is executed for us is told
+    by its environment what is not the user's (`executing`).
+    """
 
     umask: int
     environment: dict[str, str]
@@ -79,18 +84,23 @@ def set_up(method: str, around: Surroundings | None) -> None:
     os.dup2(null, 0)
     os.close(null)
     if around is not None:
-        os.umask(around.umask)
-        for name in os.environ.keys() - around.environment.keys():
-            del os.environ[name]
-        for name, value in around.environment.items():
-            if os.environ.get(name) != value:
-                os.environ[name] = value
+        take_over(around)
     if sys.platform.startswith("linux"):
         try:
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")
         except OSError:
             pass
+
+
+def take_over(around: Surroundings) -> None:
+    """Have the caller's surroundings in place of what this process was started with."""
+    os.umask(around.umask)
+    for name in os.environ.keys() - around.environment.keys():
+        del os.environ[name]
+    for name, value in around.environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def load(modules: Iterable[str]) -> None:

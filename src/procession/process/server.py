@@ -25,6 +25,7 @@ from weakref import WeakSet
 
 from procession import forked
 from procession.process import forks
+from procession.process.executing import execute
 from procession.process.passing import send
 from procession.system.pristine import socket, threading, time
 
@@ -230,5 +231,4 @@ def _execute(requests: int) -> int:
     executable: Any = spawn.get_executable()
     flags: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
     arguments: list[Any] = [executable, *flags, "-c", command]
-    pid: int = util.spawnv_passfds(executable, arguments, [requests])
-    return pid
+    return execute(executable, arguments, [requests])

@@ -192,7 +192,9 @@ def launcher(method: str) -> Any:
 def _spawn_popen() -> Any:
     from multiprocessing import popen_spawn_posix
 
-    return _with_globals(popen_spawn_posix.Popen, spawn=_Data("spawn"))
+    from procession.process.executing import Util
+
+    return _with_globals(popen_spawn_posix.Popen, spawn=_Data("spawn"), util=Util())
 
 
 def _from_server(process: BaseProcess) -> Any:

@@ -32,6 +32,7 @@ class Setup(NamedTuple):
         initializer: The initializer and its arguments, packed; or empty.
         forked: Whether the worker shares the parent's random state until it is reseeded.
         lifeline: Where the parent's lifeline can be opened, or empty.
+        around: The caller's surroundings, for a worker that was not forked from it.
     """
 
     parent: int
@@ -39,6 +40,7 @@ class Setup(NamedTuple):
     initializer: Any = b""
     forked: bool = False
     lifeline: Any = None
+    around: Any = None
 
 
 class Shipment(NamedTuple):
@@ -103,6 +105,10 @@ def set_up(setup: Setup) -> None:
         from procession.process import lifeline
 
         lifeline.arm(lifeline.Ticket(*setup.lifeline))
+    if setup.around is not None:
+        from procession.process.environment import take_over
+
+        take_over(setup.around)
     _threads = setup.threads
     _forked = setup.forked
     if setup.threads is not None:

@@ -1,0 +1,145 @@
+"""Executing interpreters, all of which hash as one: by one seed for a whole program.
+
+`hash` of a str, and so the order of a set, depends on a seed that each interpreter chooses anew,
+unless ``PYTHONHASHSEED`` gives it. What runs in several workers is to agree, and tomorrow's call
+with today's: so this process chooses one for all interpreters that work for it, also after
+`procession.shutdown`. Only what is executed sees the variable. In `os.environ`, here and in
+workers, is what the user has put there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import util
+from typing import Any
+
+__all__ = ["VARIABLE", "Util", "agrees", "execute", "hash_seed"]
+
+VARIABLE = "PYTHONHASHSEED"
+
+_chosen: str | None = None
+
+
+def hash_seed() -> str:
+    """What ``PYTHONHASHSEED`` is to be for an interpreter that works for this program.
+
+    The caller's own seed, if it has a fixed one; what the user has put into `os.environ` goes
+    first. Else one that is chosen once. (`random` is not asked: it may be seeded.)
+    """
+    global _chosen
+    given = _own()
+    if given is not None:
+        return given
+    if _chosen is None:
+        _chosen = str(int.from_bytes(os.urandom(4), "big") or 1)
+    return _chosen
+
+
+def agrees() -> bool:
+    """Whether this process itself hashes as the interpreters that it executes do."""
+    if sys.flags.ignore_environment:
+        return False  # neither they nor we have read the variable
+    if not sys.flags.hash_randomization:
+        return hash_seed() == "0"
+    started = _at_start()
+    return started is not None and started == hash_seed()
+
+
+def _own() -> str | None:
+    given = os.environ.get(VARIABLE, "")
+    if given.isdecimal():
+        return given
+    if not sys.flags.hash_randomization:
+        return "0"
+    return _at_start()
+
+
+def _at_start() -> str | None:
+    """The fixed seed that this process was started with, whatever became of `os.environ`."""
+    if sys.flags.ignore_environment:
+        return None
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            variables = file.read().split(b"\0")
+    except OSError:
+        return _imported
+    prefix = VARIABLE.encode() + b"="
+    found = next((each[len(prefix) :] for each in variables if each.startswith(prefix)), b"")
+    return found.decode() if found.isdigit() else None
+
+
+_imported = os.environ.get(VARIABLE) if os.environ.get(VARIABLE, "").isdecimal() else None
+
+
+def execute(
+    path: Any,
+    arguments: Sequence[Any],
+    descriptors: Sequence[int],
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Execute an interpreter, as `multiprocessing.util.spawnv_passfds` does; gives its process id.
+
+    Args:
+        path: The interpreter.
+        arguments: Its arguments, itself the first one.
+        descriptors: What it is to have open.
+        environment: Its variables, but for the seed; this process's if left out.
+
+    Raises:
+        OSError: It cannot be executed.
+    """
+    import subprocess
+
+    try:
+        import _posixsubprocess
+    except ImportError:
+        pid: int = util.spawnv_passfds(path, arguments, descriptors)
+        return pid
+    variables = {**(os.environ if environment is None else environment), VARIABLE: hash_seed()}
+    encoded = [os.fsencode(f"{name}={value}") for name, value in variables.items()]
+    encoded_path = os.fsencode(path)
+    given = [os.fsencode(each) for each in arguments]
+    says, end = os.pipe()
+    kept = tuple(sorted({*map(int, descriptors), end}))
+    fork_exec: Any = _posixsubprocess.fork_exec
+    vfork = [getattr(subprocess, "_USE_VFORK", True)] if sys.version_info < (3, 14) else []
+    nothing = (-1,) * 6
+    try:
+        found: int = fork_exec(
+            *(given, [encoded_path], True, kept, None, encoded, *nothing, says, end),
+            *(False, False, -1, None, None, None, -1, None, *vfork),
+        )
+        os.close(end)
+        end = -1
+        _raise(os.read(says, 4096), found, path)  # empty as soon as it is executed
+        return found
+    finally:
+        os.close(says)
+        if end >= 0:
+            os.close(end)
+
+
+def _raise(said: bytes, pid: int, path: Any) -> None:
+    """What the new process says if it could not execute: type, errno in hexadecimal, message."""
+    if not said:
+        return
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+    number = int(said.split(b":")[1] or b"0", 16)
+    raise OSError(number, os.strerror(number), os.fsdecode(path))
+
+
+class Util:
+    """Stands in for `multiprocessing.util` in a launcher."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(util, name)
+
+    @staticmethod
+    def spawnv_passfds(path: Any, arguments: Sequence[Any], descriptors: Sequence[int]) -> int:
+        """Execute an interpreter with our seed."""
+        return execute(path, arguments, descriptors)
