@@ -104,7 +104,7 @@ def test_drain_is_a_number(drain: Any) -> None:
 
 @pytest.mark.parametrize("place", [*PLACES, {"backend": None}])
 def test_drain(tmp_path: Path, place: dict[str, Any]) -> None:
-    """What was submitted goes on, maps and calls; new ones are refused meanwhile, and taken after."""
+    """What was submitted goes on; new calls are refused meanwhile, and taken after."""
     if "backend" in place and place["backend"] is None:
         executor = ThreadPoolExecutor(1)
         place = {"backend": executor}
