@@ -26,6 +26,10 @@ _PATIENCE = 2.0
 not for ever, as a program may run within an import, and what that waits for may be in this
 thread."""
 
+_LOCKED_AT_FORK = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
+"""Modules that take a lock before a fork and release it after. One whose import ended while the
+fork waited for it releases it, and has not taken it: that is done in its place (private)."""
+
 _endless: set[str] = set()
 """Modules whose import outlasted it, which no fork waits for again."""
 
@@ -86,6 +90,7 @@ def _await_imports() -> None:
     is imported when it is first needed, in whichever thread that is.
     """
     deadline = time.monotonic() + _PATIENCE
+    before = _loaded()
     forking.acquire()
     while begun := [name for name, lock in _import_locks() if lock.owner is not None]:
         if time.monotonic() > deadline:
@@ -93,6 +98,12 @@ def _await_imports() -> None:
         forking.release()
         time.sleep(0.0005)
         forking.acquire()
+    for name in _loaded() - before:
+        getattr(sys.modules[name], _LOCKED_AT_FORK[name]).acquire()
+
+
+def _loaded() -> set[str]:
+    return {name for name, lock in _LOCKED_AT_FORK.items() if hasattr(sys.modules.get(name), lock)}
 
 
 def _import_locks() -> list[tuple[str, Any]]:

@@ -18,7 +18,7 @@ from procession.process.blackbox import BlackBox
 from procession.process.channel import Message, Receiver, Sender, frame
 from procession.process.haste import Haste
 from procession.process.reactor import READ, WRITE, reactor
-from procession.system.pristine import socket, threading, time
+from procession.system.pristine import select, socket, threading, time
 
 if TYPE_CHECKING:
     from procession.process.ticket import Ticket
@@ -28,6 +28,10 @@ __all__ = ["Worker"]
 _NOW = int(socket.MSG_DONTWAIT)  # as a plain number: an enum's operators are slow
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
+
+_WORD_AFTER = 1000
+"""Milliseconds to wait for a fork server's word of a death, at most. It takes less than one, unless
+the server is stopped."""
 
 _JOBS_CHECKED = 16
 """A worker that was sent so many jobs is told which of them are over. A guess."""
@@ -107,7 +111,7 @@ class Worker:
     # -- descriptors -------------------------------------------------------------------------
 
     def _open_pidfd(self) -> int | None:
-        if self.method == "forkserver" or not hasattr(os, "pidfd_open"):
+        if not hasattr(os, "pidfd_open"):
             return None
         try:
             with forks.forking:
@@ -121,8 +125,8 @@ class Worker:
     def death(self) -> int:
         """A descriptor that is ready to read once the process has ended.
 
-        The pidfd, which nothing that the worker started can hold open. A fork server's child is
-        not ours: its server tells us, by the popen's sentinel.
+        The pidfd, which nothing that the worker started can hold open, and which does not end with
+        the fork server. Where there is none, and for a fork server's child, the popen's sentinel.
         """
         if self._pidfd is not None:
             return self._pidfd
@@ -293,8 +297,16 @@ class Worker:
             self._reaped = (self._wait(),)
         return self._reaped[0]
 
+    def _await_word(self) -> None:
+        """Its parent is the fork server, which tells its exit code an instant after its death."""
+        told = select.poll()
+        told.register(self._popen.sentinel, select.POLLIN)
+        told.poll(_WORD_AFTER)
+
     def _wait(self) -> int | None:
         if self.method == "forkserver":
+            if self._pidfd is not None:
+                self._await_word()
             code = self._popen.poll()
             # 255 is also what the standard library says when the server itself has died.
             if code in (None, 255) and runs(self.pid):
