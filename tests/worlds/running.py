@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["ROOT", "run"]
@@ -20,6 +21,7 @@ def run(
     limit: float = 60,
     quiet: bool = True,
     path: Path | None = None,
+    before: Sequence[str] = (),
     **environment: str | None,
 ) -> list[str]:
     """Run a program as a script; the lines of its output.
@@ -31,6 +33,7 @@ def run(
         limit: Seconds until it counts as hung.
         quiet: Whether nothing may be told on stderr that looks like an error.
         path: Another folder to import from.
+        before: What to put in front of the command.
         environment: What to change in the environment; `None` takes a variable away.
     """
     script = folder / "program.py"
@@ -44,7 +47,7 @@ def run(
         if value is not None:
             variables[name] = value
     done = subprocess.run(
-        [sys.executable, *options, str(script)],
+        [*before, sys.executable, *options, str(script)],
         cwd=folder,
         env=variables,
         stdin=subprocess.DEVNULL,

@@ -85,11 +85,11 @@ class Ending:
 
 def _close(process: Any) -> None:
     """Give back its pipes now, not when it happens to be collected."""
-    popen = getattr(process, "_popen", None)
+    popen: Any = getattr(process, "_popen", None)
     try:
         process.close()
     except ValueError:  # it counts as running, as its end was waited for by the user's own code
-        if popen is not None:
+        if hasattr(popen, "close"):
             popen.close()
     except AttributeError:
         pass  # loky's holds none

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from concurrent.futures import Executor
 from typing import Any
 
 from procession.backends.executor import ExecutorBackend
 from procession.configuration import Options
+from procession.errors import BackendUnavailable
 from procession.system.executable import is_python, must_execute
 from procession.wire.initializing import Packed
+from procession.wire.lending import has_proc
 from procession.worker.remote import Setup, set_up
 
 __all__ = ["executor_backend"]
@@ -47,6 +51,7 @@ def _setup(options: Options, initializer: Packed, *, forked: bool) -> Setup:
 
 def _loky(options: Options, initializer: Packed, workers: int) -> Executor:
     must_execute("loky")
+    _can_measure()
     from loky import ProcessPoolExecutor
 
     context: Any = options.context
@@ -72,6 +77,20 @@ def _variables(setup: Setup) -> dict[str, str]:
 
     caps = setup.threads.environment if setup.threads is not None else {}
     return {**caps, VARIABLE: hash_seed()}
+
+
+def _can_measure() -> None:
+    """Loky's workers look at their memory through psutil, if that is installed, and end if they
+    cannot.
+
+    Raises:
+        BackendUnavailable: They cannot.
+    """
+    if sys.platform == "linux" and not has_proc() and importlib.util.find_spec("psutil"):
+        raise BackendUnavailable(
+            "backend='loky' needs /proc here, which is not mounted: its workers measure their "
+            "memory there with psutil. Mount it, or write backend='process'."
+        )
 
 
 def _stdlib(options: Options, initializer: Packed, workers: int) -> Executor:

@@ -1,12 +1,12 @@
 """Descriptors of nameless files that any process of the same user can open again.
 
 A shared object travels as an *address*: who has it open (pid), under which descriptor, and what
-file that is (device, inode). The receiver opens it through ``/proc/<pid>/fd/<n>`` and compares
+file that is (device, inode). The receiver opens it there (`procession.wire.lending`) and compares
 device and inode, so that a descriptor that was closed and used again is never taken for the object.
 Nothing has a name, so nothing is left behind however a process ends, and the kernel sees to it that
 only the same user can open it.
 
-Where there is no ``/proc`` (macOS), files get a name in a private folder: see
+On other systems (macOS), files get a name in a private folder: see
 `procession.shared.folder`.
 """
 
@@ -21,6 +21,7 @@ from procession.errors import ProcessionError
 from procession.records import NamedTuple
 from procession.system.limits import explained
 from procession.system.nameless import nameless
+from procession.wire.lending import open_lent
 from procession.wire.noting import note_sent, noted
 from procession.wire.pickling import dumps
 
@@ -98,16 +99,16 @@ def reopen(where: Address, flags: int) -> int:
     Raises:
         ProcessionError: If it is not open there any more, or is another machine's.
     """
-    path = where.path or f"/proc/{where.pid}/fd/{where.fd}"
     try:
-        # Look before opening: opening a stranger's file or device may block or have effects.
-        if not _is(os.stat(path), where):
-            raise _gone(where)
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+        if where.path:
+            fd = _open_named(where, flags)
+        else:
+            fd = open_lent(where.pid, where.fd, where.inode, flags)
     except PermissionError as error:
         raise ProcessionError(
-            f"A procession.shared object of process {where.pid} cannot be opened here: {error}. "
-            "Shared objects are for processes of the same user only."
+            f"A procession.shared object of process {where.pid} cannot be opened here: "
+            f"{error.strerror}. Shared objects are for processes of the same user only; where it "
+            "has changed since (os.setuid, prctl), make and send them after that."
         ) from None
     except OSError as error:
         if error.errno == errno.ENXIO:
@@ -120,6 +121,13 @@ def reopen(where: Address, flags: int) -> int:
     if stat.S_ISFIFO(found.st_mode):
         os.set_blocking(fd, True)
     return fd
+
+
+def _open_named(where: Address, flags: int) -> int:
+    # Look before opening: opening a stranger's file or device may block or have effects.
+    if not _is(os.stat(where.path), where):
+        raise _gone(where)
+    return os.open(where.path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def dumps_and_sent(value: object) -> tuple[bytes, list[object]]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from procession.system.pristine import time
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
+from procession.wire.lending import Closed, open_lent
 from procession.wire.ticket import (
     GENERATION,
     TAKEN,
@@ -90,15 +91,10 @@ def open_ticket(fields: tuple[Any, ...], passed: int | None = None) -> list[memo
 
 
 def _open(ticket: Ticket) -> int:
-    path = f"/proc/{ticket.pid}/fd/{ticket.fd}"
-    # Look before opening: a stranger's pipe or device under a number that is used again.
-    if os.stat(path).st_ino != ticket.inode:
-        raise _passed(ticket)
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-    if os.fstat(fd).st_ino != ticket.inode:
-        os.close(fd)
-        raise _passed(ticket)
-    return fd
+    try:
+        return open_lent(ticket.pid, ticket.fd, ticket.inode, os.O_RDWR)
+    except Closed:
+        raise _passed(ticket) from None
 
 
 def _open_shared(key: tuple[int, int], ticket: Ticket) -> list[memoryview]:

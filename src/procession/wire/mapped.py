@@ -16,9 +16,19 @@ from typing import Any
 
 from procession.errors import ProcessionError
 from procession.records import NamedTuple
+from procession.wire.lending import offer, open_lent
 from procession.wire.refusals import Refusal, Refused
 
-__all__ = ["Region", "Where", "check", "lasting", "opened", "place_of", "region_at", "region_of"]
+__all__ = [
+    "Region",
+    "Where",
+    "descriptor",
+    "lasting",
+    "opened",
+    "place_of",
+    "region_at",
+    "region_of",
+]
 
 
 class Where(NamedTuple):
@@ -37,11 +47,6 @@ class Where(NamedTuple):
     inode: int
     pid: int = 0
     fd: int = -1
-
-    @property
-    def name(self) -> str:
-        """What to open."""
-        return self.path or f"/proc/{self.pid}/fd/{self.fd}"
 
 
 class Region(NamedTuple):
@@ -152,6 +157,7 @@ def place_of(region: Region, what: str) -> Where | None:
         except OSError:
             continue  # it was the descriptor of the listing
         if (found.st_dev, found.st_ino) == (region.device, region.inode):
+            offer()
             return Where("", region.device, region.inode, os.getpid(), int(name))
     if not region.writable:
         return None
@@ -169,20 +175,23 @@ def _access(writable: bool) -> int:
     return os.R_OK | os.W_OK if writable else os.R_OK
 
 
-def check(where: Where) -> None:
-    """Look whether a place still leads to the file; before it is opened, which may have effects.
+def descriptor(where: Where, flags: int) -> int:
+    """Open the file at a place, if it is still the one that was sent.
 
     Raises:
-        ProcessionError: It does not.
+        ProcessionError: It is not.
     """
     try:
-        found = os.stat(where.name)
+        if not where.path:
+            opened = open_lent(where.pid, where.fd, where.inode, flags)
+            _came[where.device, where.inode] = where
+            return opened
+        found = os.stat(where.path)
+        if (found.st_dev, found.st_ino) == (where.device, where.inode):
+            return os.open(where.path, flags | os.O_CLOEXEC)
     except OSError as error:
         raise _gone(where, str(error)) from None
-    if (found.st_dev, found.st_ino) != (where.device, where.inode):
-        raise _gone(where, f"{where.name} is another file now")
-    if not where.path:
-        _came[where.device, where.inode] = where
+    raise _gone(where, f"{where.path} is another file now")
 
 
 def opened(where: Where, writable: bool, end: int) -> mmap.mmap:
@@ -195,8 +204,7 @@ def opened(where: Where, writable: bool, end: int) -> mmap.mmap:
     kept = _maps.get(key)
     if kept is not None and len(kept) >= end:
         return kept
-    check(where)
-    fd = os.open(where.name, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+    fd = descriptor(where, os.O_RDWR if writable else os.O_RDONLY)
     try:
         made = mmap.mmap(fd, 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
     finally:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import mmap
+import os
 import sys
 from operator import methodcaller
 from typing import Any
 
 from procession.wire.arrivals import is_private
 from procession.wire.kinds import class_of
-from procession.wire.mapped import Where, check, opened, place_of, region_at, region_of
+from procession.wire.mapped import Where, descriptor, opened, place_of, region_at, region_of
 
 __all__ = ["reduce_mapped", "reduce_subclass", "reduce_tensor"]
 
@@ -129,6 +130,10 @@ def _tensor(where: Any, size: int, kind: Any, how: Any, requires_grad: bool) -> 
 
     torch: Any = importlib.import_module("torch")
     place = Where(*where)
-    check(place)
-    storage = torch.UntypedStorage.from_file(place.name, shared=True, nbytes=size)
+    handle = descriptor(place, os.O_RDONLY)
+    try:
+        name = place.path or f"/proc/self/fd/{handle}"
+        storage = torch.UntypedStorage.from_file(name, shared=True, nbytes=size)
+    finally:
+        os.close(handle)
     return torch.empty(0, dtype=kind).set_(storage, *how).requires_grad_(requires_grad)

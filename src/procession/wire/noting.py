@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from procession.system.pristine import threading
+from procession.wire.lending import offer
 
 __all__ = ["note_sent", "noted", "snapshots"]
 
@@ -24,6 +25,7 @@ sent before must still find what it referred to; other senders live as long as t
 
 def note_sent(sender: object) -> None:
     """Called by what is pickled as an address."""
+    offer()
     collected: list[object] | None = getattr(_thread, "collected", None)
     if collected is not None:
         collected.append(sender)

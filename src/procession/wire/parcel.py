@@ -1,7 +1,7 @@
 """Bytes that go to many workers: small ones travel in each message, large ones lie in one place.
 
-On Linux the place is memory without a name, which any process of the same user can open through
-the owner's entry in /proc: it is gone with its last holder, whoever dies and how. Elsewhere it is
+On Linux the place is memory without a name, which any process of the same user can open
+(`procession.wire.lending`): it is gone with its last holder, whoever dies and how. Elsewhere it is
 a temporary file, removed when the parcel is dropped.
 """
 
@@ -13,6 +13,7 @@ import weakref
 from typing import Any
 
 from procession.system.nameless import nameless
+from procession.wire.lending import offer, open_lent
 
 __all__ = ["Parcel", "unpack"]
 
@@ -24,26 +25,36 @@ of the two system calls (10 µs) against a pipe's 1 to 2 GB/s."""
 class Parcel:
     """Bytes that can be sent many times.
 
-    Attributes:
-        ticket: What to put in the message: the bytes, or where they can be read.
+    Args:
+        content: The bytes.
     """
 
     def __init__(self, content: bytes) -> None:
-        self.ticket: Any = content
+        self._ticket: Any = content
         if len(content) <= IN_MESSAGE:
             return
         if sys.platform == "linux":
             handle = nameless("procession")
-            self.ticket = f"/proc/{os.getpid()}/fd/{handle}"
+            self._ticket = os.getpid(), handle, os.fstat(handle).st_ino
             weakref.finalize(self, _close, handle, os.getpid()).atexit = False
         else:
             import tempfile
 
-            handle, self.ticket = tempfile.mkstemp(prefix="procession-")
-            weakref.finalize(self, _remove, handle, self.ticket, os.getpid())
-        view = memoryview(content)
-        while view:
-            view = view[os.write(handle, view) :]
+            handle, self._ticket = tempfile.mkstemp(prefix="procession-")
+            weakref.finalize(self, _remove, handle, self._ticket, os.getpid())
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(handle, view) :]
+        except OSError:  # there is no room, or files may not be so large: it goes in each message
+            self._ticket = content
+
+    @property
+    def ticket(self) -> Any:
+        """What to put in the message: the bytes, or where they can be read."""
+        if type(self._ticket) is tuple:
+            offer()
+        return self._ticket
 
 
 def _close(handle: int, pid: int) -> None:
@@ -65,5 +76,16 @@ def unpack(ticket: Any) -> bytes:
     """
     if isinstance(ticket, bytes):
         return ticket
-    with open(ticket, "rb") as file:
-        return file.read()
+    if isinstance(ticket, str):
+        with open(ticket, "rb") as file:
+            return file.read()
+    pid, number, inode = ticket
+    handle = open_lent(pid, number, inode, os.O_RDONLY)
+    try:
+        # From there, as the place in the file may be its owner's, too.
+        size, content = os.fstat(handle).st_size, b""
+        while len(content) < size:
+            content += os.pread(handle, size - len(content), len(content))
+        return content
+    finally:
+        os.close(handle)

@@ -1,8 +1,8 @@
 """The sender's segments: memory that large buffers are copied into, used again and again.
 
 On Linux a segment is a memfd: it has no name that could be left behind, and does not care how small
-/dev/shm is. On other systems, and wherever memory or descriptors run out, `Segments.place` answers
-`None`, and the buffers stay in the pickle.
+/dev/shm is. On other systems, without /proc, and wherever memory or descriptors run out,
+`Segments.place` answers `None`, and the buffers stay in the pickle.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from procession import forked
 from procession.system.pristine import time
 from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
+from procession.wire.lending import has_proc, offer
 from procession.wire.memfd import AVAILABLE, Segment
 from procession.wire.ticket import DROPPED, FIRST, STATE, TRANSIT, Ticket, most_maps
 
@@ -81,6 +82,12 @@ class Segments:
         Returns:
             The ticket, or `None` where there is no memory of this kind left.
         """
+        try:
+            if not has_proc():  # a receiver could not open it anew, which its lock takes
+                return None
+            offer()
+        except OSError:
+            return None
         sources = [buffer.raw() for buffer in buffers]
         spans: list[tuple[int, int]] = []
         end = FIRST
