@@ -134,6 +134,14 @@ def test_idle_worker_that_was_stopped(make: Make) -> None:
     assert run(backend, job_of(nap, timeout=30), [0]).values == {0: 0}
 
 
+def test_stopped_worker_while_somebody_waits_at_its_channel() -> None:
+    """The thread that waits for a call, reading the worker's channel, learns of its timeout."""
+    call = parallel(timeout=0.5, workers=1, inline=False)(pid)
+    os.kill(call.submit(0).result(), signal.SIGSTOP)
+    assert type(call.submit(0).exception(20)) is TimedOut
+    assert call.submit(0).result(20) > 0
+
+
 def test_queueing_does_not_count(make: Make) -> None:
     """An item that waits for longer than its limit until a worker is free is not late."""
     backend = make(1)

@@ -135,8 +135,15 @@ class Worker:
 
     @property
     def unread(self) -> bool:
-        """Whether it has said something that nobody has acted on."""
-        return bool(self.receiver.fetched or self.haste.ask(0))
+        """Whether it has said something that nobody has acted on.
+
+        Asked for beside whoever waits: a poll object serves one thread at a time.
+        """
+        if self.receiver.fetched:
+            return True
+        poll = select.poll()
+        poll.register(self.channel, select.POLLIN)
+        return bool(poll.poll(0))
 
     def wait_readable(self, timeout: float | None) -> bool:
         """Wait until something can be read; never loses data, whatever interrupts it."""
