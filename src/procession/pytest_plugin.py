@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+
+from procession.pytest_isolation import unpatched as unpatched  # before any test patches it
 
 if TYPE_CHECKING:
     from procession.pytest_isolation.marker import Isolation
@@ -129,7 +132,7 @@ def _given(config: pytest.Config) -> dict[str, Any]:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what is left, and take the settings back."""
     if _OUTER in config.stash:
-        config.stash[_OUTER].close()
+        config.stash[_OUTER].end()
     if _SETTINGS in config.stash:
         config.stash[_SETTINGS].close()
 
@@ -212,11 +215,28 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         config.stash[_OUTER] = Outer(config)
     isolation = _isolation(item)
     assert isolation is not None
-    following = None
-    if nextitem is not None and _in_other_process(nextitem) and not is_skipped(nextitem):
-        following = _isolation(nextitem)
+    successor = _next_that_runs(nextitem, is_skipped) if isolation.group is not None else None
+    following = _isolation(successor) if successor is not None else None
     config.stash[_OUTER].run(item, isolation, nextitem, following, item.stash.get(_TIMER, None))
     return True
+
+
+def _next_that_runs(
+    nextitem: pytest.Item | None, is_skipped: Callable[[pytest.Item], bool]
+) -> pytest.Item | None:
+    """The next test that is run at all, if it is isolated: tests that are skipped end no group.
+
+    A worker of pytest-xdist may be given another one; then the group's process ends without it.
+    """
+    if nextitem is None:
+        return None
+    items = nextitem.session.items
+    for item in islice(items, items.index(nextitem), None):
+        if not _in_other_process(item):
+            return None
+        if not is_skipped(item):
+            return item
+    return None
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

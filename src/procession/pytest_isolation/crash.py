@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import time
+import errno
 from typing import Any, Final, Literal
 
 import pytest
@@ -11,8 +10,17 @@ from _pytest.skipping import evaluate_xfail_marks, xfailed_key
 
 from procession.errors import MemoryLimitExceeded, TimedOut, WorkerDied
 from procession.pytest_isolation.process import End, TestProcess
+from procession.pytest_isolation.unpatched import signal, time
 
-__all__ = ["Phase", "TestNotRun", "failed_report", "failure", "signal_name", "stack_of"]
+__all__ = [
+    "Phase",
+    "TestNotRun",
+    "failed_report",
+    "failure",
+    "mend",
+    "signal_name",
+    "stack_of",
+]
 
 Phase = Literal["setup", "call", "teardown"]
 
@@ -142,6 +150,24 @@ def signal_name(returncode: int) -> str | None:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB ({count} bytes)"
+
+
+_MENDS: Final = {
+    errno.EMFILE: "Raise the limit on open files (ulimit -n), or look for what leaves them open.",
+    errno.ENFILE: "The whole system has no open files left.",
+    errno.EAGAIN: "Raise the limit on processes (ulimit -u), or run fewer tests at a time.",
+    errno.ENOMEM: "Use fewer workers of pytest-xdist, or a machine with more memory.",
+    errno.ENOSPC: "Make room where temporary files are kept (TMPDIR).",
+    errno.ENOENT: "Look whether the folder pytest was started in, the interpreter and the folder "
+    "for temporary files (TMPDIR, --basetemp) are still there.",
+}
+
+
+def mend(error: Exception) -> str:
+    """An error of the system's, with what to do about it."""
+    number = getattr(error, "errno", None)
+    advice = _MENDS.get(number, "") if isinstance(number, int) else ""
+    return f"{type(error).__name__}: {error}. {advice}".rstrip()
 
 
 def failed_report(

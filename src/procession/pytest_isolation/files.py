@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
 from typing import Final
+
+from procession.pytest_isolation.unpatched import fcntl, os, tempfile
 
 __all__ = ["Shared", "lifeline"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any, Final
 
 import pytest
 
 from procession.pytest_isolation.files import Shared
+from procession.pytest_isolation.unpatched import os
 
 __all__ = ["STREAMS", "Forwarder"]
 
@@ -30,7 +30,7 @@ class Forwarder:
         self._files = files
         self._passed: dict[str, int] = {}
         self._are_one = files.fds["raw_out"] == files.fds["raw_err"]
-        self._terminal: Any = _live_log_terminal(config)
+        self._terminal: Any = _live_terminal(config)
 
     def begin(self, sizes: Sizes) -> None:
         """Pass on from now on; what was printed before, pytest has printed itself."""
@@ -72,9 +72,10 @@ class Forwarder:
         return self._files.content(name, self._passed.get(name, 0))
 
 
-def _live_log_terminal(config: pytest.Config) -> Any:
-    """The terminal that log records are shown on while a test runs, if they are."""
+def _live_terminal(config: pytest.Config) -> Any:
+    """The terminal that log records or fixtures are shown on while a test runs, if they are."""
     plugin: Any = config.pluginmanager.getplugin("logging-plugin")
-    if plugin is None or not plugin._log_cli_enabled():
+    logs = plugin is not None and plugin._log_cli_enabled()
+    if not (logs or config.getoption("setupshow", False)):
         return None
     return config.pluginmanager.getplugin("terminalreporter")

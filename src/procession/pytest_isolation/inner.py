@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import faulthandler
-import json
-import os
-import signal
 import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import pytest
 
 from procession.pytest_isolation.bootstrap import tie_to
+from procession.pytest_isolation.carried import OwnDatabases, adopt_options, tell_xml
 from procession.pytest_isolation.forwarding import STREAMS
 from procession.pytest_isolation.quiet import (
     forget_what_the_other_does,
@@ -25,6 +23,7 @@ from procession.pytest_isolation.quiet import (
 )
 from procession.pytest_isolation.records import Writer
 from procession.pytest_isolation.replay import add_failed_subtests
+from procession.pytest_isolation.unpatched import json, os, signal, time
 from procession.pytest_plugin import IN_CHILD
 
 __all__ = ["STACK_SIGNAL", "Inner", "adopt", "run_forked"]
@@ -71,6 +70,7 @@ class Inner:
         payload = self._payload
         silence_terminal(self._config, payload["log"])
         write_captured_to(self._config, payload["out"], payload["err"])
+        tell_xml(self._config, payload["xml"], partial(self._writer.send, "xml"))
         if self._config.pluginmanager.hasplugin("faulthandler"):
             faulthandler.enable(payload["stack"])
         if hasattr(faulthandler, "register"):
@@ -136,7 +136,7 @@ class Inner:
         measured = self._payload.get("measured")
         if measured is not None and self._payload["contexts"]:
             measured.switch_context(f"{item.nodeid}|{when}")
-        self._writer.send("phase", item.nodeid, when, time.time())
+        self._writer.send("phase", item.nodeid, when, time.time(), time.monotonic())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -204,12 +204,15 @@ def plain(value: Any) -> Any:
 
 def adopt(config: pytest.Config, payload: dict[str, Any]) -> None:
     """Make this pytest the one that runs isolated tests for another."""
+    adopt_options(config, payload["options"])
     forget_what_the_other_does(config)
     config.args[:] = payload["collect"]
     config.option.basetemp = payload["basetemp"]
     if payload["workerinput"] is not None:  # pytest is a worker of xdist; so its fixtures say here
         config.workerinput = payload["workerinput"]  # type: ignore[attr-defined]
         config.workeroutput = {}  # type: ignore[attr-defined]
+    if config.pluginmanager.hasplugin("django"):
+        config.pluginmanager.register(OwnDatabases(payload["workerinput"]))
     config.pluginmanager.register(Inner(config, payload), "procession-inner")
 
 
@@ -217,7 +220,7 @@ def run_forked(session: pytest.Session, payload: dict[str, Any]) -> None:
     """Run isolated tests in this fork of pytest, and never return."""
     code = 0
     try:
-        os.setpgid(0, 0)
+        os.setsid()
         tie_to(payload["lifeline"])
         with open(os.devnull) as nothing:
             os.dup2(nothing.fileno(), 0)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+from procession.pytest_isolation.unpatched import os, signal
 
 __all__ = ["descendants", "end_group", "end_watched", "private_memory", "watched"]
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import select
-import signal
-import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Iterable
 from typing import Any, Final, Literal
@@ -16,6 +10,7 @@ from typing import Any, Final, Literal
 import pytest
 
 from procession.pytest_isolation import bootstrap
+from procession.pytest_isolation.carried import plain_options, xml_family
 from procession.pytest_isolation.coverage_link import measuring
 from procession.pytest_isolation.files import Shared, lifeline
 from procession.pytest_isolation.forwarding import Forwarder
@@ -29,6 +24,7 @@ from procession.pytest_isolation.kill import (
 )
 from procession.pytest_isolation.marker import Isolation
 from procession.pytest_isolation.records import Reader
+from procession.pytest_isolation.unpatched import json, os, pickle, select, signal, subprocess, time
 from procession.records import NamedTuple
 
 __all__ = ["End", "TestProcess"]
@@ -107,25 +103,26 @@ class TestProcess:
     def _spawn(self, config: pytest.Config, payload: dict[str, Any]) -> int:
         fds = self.files.fds
         payload["workerinput"] = getattr(config, "workerinput", None)
+        payload["options"] = plain_options(config)
         os.write(fds["payload"], pickle.dumps(payload))
         os.lseek(fds["payload"], 0, os.SEEK_SET)
-        process = subprocess.Popen(
+        process = subprocess().Popen(
             [
                 sys.executable,
-                *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
+                *subprocess()._args_from_interpreter_flags(),
                 "-u",
                 bootstrap.__file__,
                 str(fds["payload"]),
             ],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess().DEVNULL,
             stdout=fds["raw_out"],
             stderr=fds["raw_err"],
             pass_fds=[*fds.values(), payload["lifeline"]],
             cwd=config.invocation_params.dir,
-            process_group=0,
+            start_new_session=True,  # with no terminal that it could stop at
         )
         process.returncode = 0  # It is waited for here, and Popen must not mind.
-        return process.pid
+        return int(process.pid)
 
     def _fork(self, session: pytest.Session, payload: dict[str, Any]) -> int:
         sys.stdout.flush()
@@ -137,10 +134,6 @@ class TestProcess:
         if pid == 0:
             self.files.keep_own()
             run_forked(session, payload)
-        try:
-            os.setpgid(pid, pid)  # Whoever of both comes first.
-        except OSError:
-            pass
         return pid
 
     def run(self, nodeid: str, following: str | None, timer: float | None) -> None:
@@ -151,8 +144,6 @@ class TestProcess:
             following: The one that is asked for next, if it is known.
             timer: Seconds after which pytest-timeout should end the test from inside.
         """
-        import json
-
         limits = [self.isolation.timeout, None if timer is None else timer + _TIMER_ALLOWANCE]
         self.timeout = min((limit for limit in limits if limit is not None), default=None)
         self._began = None
@@ -288,4 +279,5 @@ def _payload(config: pytest.Config, files: Shared, collect: str, number: int) ->
         "coverage": how.arguments,
         "contexts": how.contexts,
         "basetemp": basetemp,
+        "xml": xml_family(config),
     }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import os
-import time
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,10 +10,12 @@ import pytest
 from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks
 
 from procession.pytest_isolation import crash
+from procession.pytest_isolation.carried import add_to_xml, not_carried
 from procession.pytest_isolation.crash import Phase
 from procession.pytest_isolation.marker import Isolation
 from procession.pytest_isolation.process import TestProcess
 from procession.pytest_isolation.replay import replay_warning, restored_report
+from procession.pytest_isolation.unpatched import os, time
 
 __all__ = ["Outer", "is_skipped"]
 
@@ -29,6 +29,7 @@ class Outer:
         )
         self._number = 0
         self._process: TestProcess | None = None
+        self._told: set[str] = set()
 
     def run(
         self,
@@ -53,15 +54,21 @@ class Outer:
         ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         shares = isolation.group is not None and following == isolation
         successor = nextitem if shares else None
+        self._tell_what_stays_there(item)
         try:
-            attempt = _Attempt(item, self._taken(item, isolation))
-            attempt.follow(successor, timer)
-            done = not shares or attempt.over
-            if done:
-                attempt.leave()
-            attempt.finish(nextitem)
-            if done:
-                self.close()
+            try:
+                process = self._taken(item, isolation)
+            except Exception as error:  # the system's, for want of files, processes or memory
+                _report_not_started(item, error, nextitem)
+            else:
+                attempt = _Attempt(item, process)
+                attempt.follow(successor, timer)
+                done = not shares or attempt.over
+                if done:
+                    attempt.leave()
+                attempt.finish(nextitem)
+                if done:
+                    self.close()
         except BaseException:
             self.close()  # Ctrl-C, or pytest.exit(): at once, and without a word.
             raise
@@ -73,10 +80,30 @@ class Outer:
         if self._process is not None:
             if self._process.isolation == isolation and self._process.end is None:
                 return self._process
-            self.close()
+            self.end()
         self._number += 1
         self._process = TestProcess(item, isolation, _collect_argument(item), self._number)
         return self._process
+
+    def _tell_what_stays_there(self, item: pytest.Item) -> None:
+        """Warn, once a run, of what a plugin records in a test's process and never learns."""
+        for what in not_carried(item):
+            if what not in self._told:
+                self._told.add(what)
+                text = (
+                    f"{what} stay in the process of an isolated test and are missing from the "
+                    "results of this run. Run such tests with --procession-isolation=off, or leave "
+                    "the marker off."
+                )
+                path, line, _ = item.location
+                category = (pytest.PytestWarning.__module__, "PytestWarning")
+                replay_warning(item, item.nodeid, text, category, path, (line or 0) + 1, None)
+
+    def end(self) -> None:
+        """Let the process end in order, if there is one: a group's that got no further test."""
+        if self._process is not None and self._process.end is None:
+            self._process.leave()
+        self.close()
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -108,7 +135,7 @@ class _Attempt:
         self._item = item
         self._process = process
         self._phase: Phase = "setup"
-        self._start = time.time()
+        self._start, self._since = time.time(), time.monotonic()
         self._sections: list[tuple[str, str]] = []
         self._teardown: list[pytest.TestReport] = []
         self._problem: str | None = None
@@ -133,10 +160,10 @@ class _Attempt:
     # What the process tells.
 
     def _on_began(self, nodeid: str) -> None:
-        self._start = time.time()
+        self._start, self._since = time.time(), time.monotonic()
 
-    def _on_phase(self, nodeid: str, when: Phase, start: float) -> None:
-        self._phase, self._start = when, start
+    def _on_phase(self, nodeid: str, when: Phase, start: float, since: float) -> None:
+        self._phase, self._start, self._since = when, start, since
 
     def _on_report(self, nodeid: str, data: dict[str, Any]) -> None:
         report = restored_report(self._item.config, data)
@@ -148,6 +175,9 @@ class _Attempt:
 
     def _on_warning(self, *what: Any) -> None:
         replay_warning(self._item, *what)
+
+    def _on_xml(self, kind: str, nodeid: str, name: str, value: str) -> None:
+        add_to_xml(self._item.config, kind, nodeid, name, value)
 
     def _on_exit(self, nodeid: str, reason: str, returncode: int | None) -> None:
         self._exit = reason, returncode
@@ -201,7 +231,7 @@ class _Attempt:
         session = self._item.session
         if session.shouldfail or session.shouldstop:
             nextitem = None
-        call = self._tear_down_here(nextitem)
+        call = _tear_down_here(self._item, nextitem)
         for report in self._teardown:
             self._log(report)
         if not self._teardown or call.excinfo is not None:
@@ -215,7 +245,7 @@ class _Attempt:
         elif not self._finished:
             end = self._process.end
             assert end is not None
-            seconds = max(0.0, time.time() - self._start)
+            seconds = max(0.0, time.monotonic() - self._since)
             error = crash.failure(end, self._process, self._phase, seconds)
         else:
             return
@@ -238,21 +268,30 @@ class _Attempt:
         ]
         return [(name, text) for name, text in found if text.strip()]
 
-    def _tear_down_here(self, nextitem: pytest.Item | None) -> pytest.CallInfo[None]:
-        """Tear down fixtures that tests of this process have set up, and the next does not need."""
-        item = self._item
-        state: Any = item.session._setupstate
-        manager: Any = item.config.pluginmanager.getplugin("capturemanager")
-        capture = nullcontext() if manager is None else manager.item_capture("teardown", item)
 
-        def tear_down() -> None:
-            with capture:
-                state.teardown_exact(nextitem)
+def _tear_down_here(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.CallInfo[None]:
+    """Tear down fixtures that tests of this process have set up, and the next does not need."""
+    state: Any = item.session._setupstate
+    manager: Any = item.config.pluginmanager.getplugin("capturemanager")
+    capture = nullcontext() if manager is None else manager.item_capture("teardown", item)
 
-        reraise = (KeyboardInterrupt, pytest.exit.Exception)
-        kind: Any = pytest.CallInfo
-        call: pytest.CallInfo[None] = kind.from_call(tear_down, "teardown", reraise=reraise)
-        return call
+    def tear_down() -> None:
+        with capture:
+            state.teardown_exact(nextitem)
+
+    reraise = (KeyboardInterrupt, pytest.exit.Exception)
+    kind: Any = pytest.CallInfo
+    call: pytest.CallInfo[None] = kind.from_call(tear_down, "teardown", reraise=reraise)
+    return call
+
+
+def _report_not_started(item: pytest.Item, error: Exception, nextitem: pytest.Item | None) -> None:
+    """Report a test whose process could not be started: an error in its setup."""
+    said = crash.TestNotRun(f"the test's process could not be started: {crash.mend(error)}")
+    log = item.ihook.pytest_runtest_logreport
+    log(report=crash.failed_report(item, "setup", said, time.time(), []))
+    call = _tear_down_here(item, nextitem)
+    log(report=item.ihook.pytest_runtest_makereport(item=item, call=call))
 
 
 def is_skipped(item: pytest.Item) -> bool:

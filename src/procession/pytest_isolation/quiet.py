@@ -5,11 +5,12 @@ Everything here reaches into pytest's own parts, of versions 8.4 to 9; kept in o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import pytest
+
+from procession.pytest_isolation.unpatched import os
 
 __all__ = [
     "forget_what_the_other_does",

@@ -6,10 +6,10 @@ that inherits everything can hold nobody. A record that was cut short by a kill 
 
 from __future__ import annotations
 
-import os
-import pickle
 import struct
 from typing import Any, Final
+
+from procession.pytest_isolation.unpatched import os, pickle
 
 __all__ = ["Reader", "Writer"]
 

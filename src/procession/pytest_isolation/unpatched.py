@@ -1,0 +1,45 @@
+"""What the plugin takes from the standard library, as it was before any test could patch it.
+
+A test's mocks (``time.monotonic`` frozen by a module's fixture, ``subprocess.Popen`` replaced) are
+in force in pytest's own process as well, and are not meant for the plugin. It is loaded before the
+first test and keeps the functions that it needs; its clocks are those that no patch reaches.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from procession.system.pristine import select, time
+
+if TYPE_CHECKING:
+    import fcntl as fcntl
+    import json as json
+    import os as os
+    import pickle as pickle
+    import signal as signal
+    import tempfile as tempfile
+else:
+    from types import SimpleNamespace
+
+    def _kept(name):
+        return SimpleNamespace(**vars(__import__(name)))
+
+    fcntl, json, os = map(_kept, ("fcntl", "json", "os"))
+    pickle, signal, tempfile = map(_kept, ("pickle", "signal", "tempfile"))
+
+__all__ = ["fcntl", "json", "os", "pickle", "select", "signal", "subprocess", "tempfile", "time"]
+
+
+@cache
+def subprocess() -> Any:
+    """The module once more, on what was kept: its own functions use the shared ones of `os`."""
+    from importlib.util import find_spec, module_from_spec
+
+    spec = find_spec("subprocess")
+    assert spec is not None
+    assert spec.loader is not None
+    made: Any = module_from_spec(spec)
+    spec.loader.exec_module(made)
+    made.os = os
+    return made
