@@ -282,3 +282,52 @@ def test_a_test_that_asks_the_terminal_is_not_stopped(tmp_path: Path, context: s
         os.close(theirs)
 
     assert "1 passed" in done.stdout, done.stdout
+
+
+DJANGO = {
+    "settings.py": """
+        from pathlib import Path
+        SECRET_KEY = "x"
+        INSTALLED_APPS = ["django.contrib.contenttypes"]
+        HERE = Path(__file__).parent
+        DATABASES = {
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": HERE / "db.sqlite3",
+                "TEST": {"NAME": str(HERE / "test.sqlite3")},
+            }
+        }
+    """,
+    "test_it.py": """
+        import pytest
+        from django.contrib.contenttypes.models import ContentType
+        from django.db import connection
+
+        def made(name):
+            ContentType.objects.create(app_label=name, model=name)
+            return connection.settings_dict["NAME"]
+
+        @pytest.mark.django_db
+        def test_before():
+            assert made("before").endswith("test.sqlite3")
+
+        @pytest.mark.isolated
+        @pytest.mark.django_db
+        def test_there():
+            assert made("there").endswith("test.sqlite3_isolated")
+
+        @pytest.mark.django_db(transaction=True)
+        def test_after():
+            assert made("after").endswith("test.sqlite3")
+    """,
+}
+
+
+def test_a_test_database_of_its_own(tmp_path: Path) -> None:
+    """Under pytest-django a test's process uses, and ends, a database beside pytest's own."""
+    for name, text in DJANGO.items():
+        write(tmp_path, text, name)
+    done = run(tmp_path, "-p", "pytest_django.plugin", "--ds=settings", path=str(tmp_path))
+
+    assert done.counts == {"passed": 3}, done.out + done.err
+    assert [file.name for file in tmp_path.glob("*sqlite3*")] == []

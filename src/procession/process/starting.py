@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from procession.errors import OptionError
 from procession.process import forks
@@ -217,6 +217,40 @@ def _with_globals(popen: Any, **names: Any) -> Any:
     return type("Popen", (popen,), {"_launch": launch})
 
 
+_STANDARD: Final = frozenset(
+    {
+        "authkey",
+        "dir",
+        "init_main_from_name",
+        "init_main_from_path",
+        "log_level",
+        "log_to_stderr",
+        "name",
+        "orig_dir",
+        "start_method",
+        "sys_argv",
+        "sys_path",
+    }
+)
+"""What `multiprocessing.spawn.get_preparation_data` tells a child."""
+
+
+def _added(name: str) -> dict[str, Any]:
+    """What a child is told by who patched that: coverage measures it so."""
+    from multiprocessing import context, spawn
+
+    tell: Any = spawn.get_preparation_data
+    if getattr(tell, "__globals__", None) is vars(spawn):
+        return {}
+    default: Any = context._default_context
+    before = default._actual_context
+    try:
+        told: dict[str, Any] = tell(name)
+    finally:
+        default._actual_context = before  # the standard one fixes the program's start method
+    return {key: value for key, value in told.items() if key not in _STANDARD}
+
+
 class _Data:
     """Stands in for `multiprocessing.spawn` in a launcher."""
 
@@ -251,7 +285,7 @@ class _Data:
             data["dir"] = os.getcwd()
         except FileNotFoundError:
             pass  # the working folder was removed: the child starts where it is
-        return data
+        return {**_added(name), **data}
 
 
 _fork_class: Any = None

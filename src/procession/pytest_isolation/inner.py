@@ -211,7 +211,7 @@ def adopt(config: pytest.Config, payload: dict[str, Any]) -> None:
     if payload["workerinput"] is not None:  # pytest is a worker of xdist; so its fixtures say here
         config.workerinput = payload["workerinput"]  # type: ignore[attr-defined]
         config.workeroutput = {}  # type: ignore[attr-defined]
-    if config.pluginmanager.hasplugin("django"):
+    if any(map(config.pluginmanager.hasplugin, ("django", "pytest_django.plugin"))):
         config.pluginmanager.register(OwnDatabases(payload["workerinput"]))
     config.pluginmanager.register(Inner(config, payload), "procession-inner")
 
