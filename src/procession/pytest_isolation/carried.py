@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, Final
 
 import pytest
 from _pytest.junitxml import xml_key
 
 __all__ = [
-    "OwnDatabases",
     "add_to_xml",
     "adopt_options",
     "not_carried",
+    "own_databases",
     "plain_options",
     "tell_xml",
     "xml_family",
@@ -100,20 +101,28 @@ def xml_family(config: pytest.Config) -> str | None:
     return None if xml is None else str(xml.family)
 
 
-class OwnDatabases:
-    """Gives a test's process test databases of its own under pytest-django, by their names."""
+def own_databases(workerinput: dict[str, Any] | None) -> ModuleType:
+    """A plugin that gives a test's process test databases of its own under pytest-django.
 
-    def __init__(self, workerinput: dict[str, Any] | None) -> None:
-        worker = (workerinput or {}).get("workerid")
-        self._suffix = f"{worker}_isolated" if worker else "isolated"
+    Args:
+        workerinput: What pytest-xdist has told pytest, if that is one of its workers.
+    """
+    worker = (workerinput or {}).get("workerid")
 
     @pytest.fixture(scope="session")
-    def django_db_modify_db_settings_xdist_suffix(self) -> None:
+    def django_db_modify_db_settings_xdist_suffix() -> None:
         """In place of pytest-django's own, which keeps workers of pytest-xdist apart."""
         from importlib import import_module
 
         fixtures: Any = import_module("pytest_django.fixtures")
-        fixtures._set_suffix_to_test_databases(suffix=self._suffix)
+        suffix = f"{worker}_isolated" if worker else "isolated"
+        fixtures._set_suffix_to_test_databases(suffix=suffix)
+
+    plugin = ModuleType("procession-own-databases")
+    vars(plugin)["django_db_modify_db_settings_xdist_suffix"] = (
+        django_db_modify_db_settings_xdist_suffix
+    )
+    return plugin
 
 
 def not_carried(item: pytest.Item) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from procession.pytest_isolation.bootstrap import tie_to
-from procession.pytest_isolation.carried import OwnDatabases, adopt_options, tell_xml
+from procession.pytest_isolation.carried import adopt_options, own_databases, tell_xml
 from procession.pytest_isolation.forwarding import STREAMS
 from procession.pytest_isolation.quiet import (
     forget_what_the_other_does,
@@ -212,7 +212,7 @@ def adopt(config: pytest.Config, payload: dict[str, Any]) -> None:
         config.workerinput = payload["workerinput"]  # type: ignore[attr-defined]
         config.workeroutput = {}  # type: ignore[attr-defined]
     if any(map(config.pluginmanager.hasplugin, ("django", "pytest_django.plugin"))):
-        config.pluginmanager.register(OwnDatabases(payload["workerinput"]))
+        config.pluginmanager.register(own_databases(payload["workerinput"]))
     config.pluginmanager.register(Inner(config, payload), "procession-inner")
 
 
