@@ -45,6 +45,25 @@ def by_keyword(_: int, *, rng: random.Random = PLAIN) -> float:
     return rng.random()
 
 
+def by_comprehension(_: int) -> list[float]:
+    """Draws inside a comprehension, which is code of its own before Python 3.12."""
+    return [PLAIN.random() for _ in range(3)]
+
+
+def by_inner(_: int) -> float:
+    """Draws in a function inside."""
+
+    def inner() -> float:
+        return PLAIN.random()
+
+    return inner()
+
+
+def by_helper(x: int) -> float:
+    """Draws in another function of the module."""
+    return by_inner(x) + by_helper(x - 1) if x else 0.0
+
+
 def around() -> Callable[[int], float]:
     """Draws from what is around it."""
     rng = random.Random(3)
@@ -61,6 +80,9 @@ def around() -> Callable[[int], float]:
         (by_global, "the global 'RNG', a numpy.random.Generator (line "),
         (by_old, "the global 'OLD', a numpy.random.RandomState"),
         (by_plain, "the global 'PLAIN', a random.Random"),
+        (by_comprehension, "by_comprehension() draws from the global 'PLAIN'"),
+        (by_inner, "by_inner() draws from the global 'PLAIN'"),
+        (by_helper, "by_helper() draws from the global 'PLAIN'"),
         (by_default, "the default of 'rng', a numpy.random.Generator"),
         (by_keyword, "the default of 'rng', a random.Random"),
         (around(), "'rng' of the function around it, a random.Random"),

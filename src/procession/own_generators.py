@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
-from procession.bytecode import instructions, line
+from procession.bytecode import codes, instructions, line
 
 __all__ = ["own_generators"]
 
@@ -21,15 +21,20 @@ _MEND = (
     "random.Random(f'{seed} {index}'), or map over (item, generator) pairs with rng.spawn(n)."
 )
 
+_MOST = 32
+"""Functions that are looked through for one that is decorated."""
+
 
 def own_generators(function: Any, code: CodeType, name: str) -> Iterator[str]:
     """A text for each generator that is a global, an outer variable or a default value."""
     space = function.__globals__
-    for variable in code.co_names:
-        kind = _kind(space.get(variable))
-        if kind:
-            where = _use(code, variable)
+    said: set[str] = set()
+    for part in _parts(code, space):
+        for variable in part.co_names:
+            kind = _kind(space.get(variable)) if variable not in said else ""
+            where = _use(part, variable) if kind else None
             if where is not None:
+                said.add(variable)
                 yield f"{name}() draws from the global {variable!r}, a {kind}{where}: {_MEND}"
     for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
         try:
@@ -42,6 +47,21 @@ def own_generators(function: Any, code: CodeType, name: str) -> Iterator[str]:
         kind = _kind(default)
         if kind:
             yield f"{name}() draws from the default of {variable!r}, a {kind}: {_MEND}"
+
+
+def _parts(code: CodeType, space: dict[str, Any]) -> Iterator[CodeType]:
+    """The code, that of the functions inside it, and that of those of its module that it names."""
+    waiting, seen = [code], {code}
+    while waiting:
+        for part in codes(waiting.pop()):
+            yield part
+            for variable in part.co_names:
+                helper = space.get(variable)
+                if type(helper) is not FunctionType or helper.__globals__ is not space:
+                    continue
+                if helper.__code__ not in seen and len(seen) < _MOST:
+                    seen.add(helper.__code__)
+                    waiting.append(helper.__code__)
 
 
 def _use(code: CodeType, variable: str) -> str | None:

@@ -160,6 +160,22 @@ def test_a_large_pickle_that_is_read(place: str) -> None:
         assert at(total, place).map(range(8), numbers) == [x + LARGE for x in range(8)]
 
 
+def test_threads_do_not_see_each_other() -> None:
+    """Of a large one that items change, each thread has a copy, also before that is seen."""
+    both = threading.Barrier(2)
+
+    def grow_together(x: int, seen: list[int]) -> int:
+        both.wait(20)
+        seen.append(x)
+        both.wait(20)
+        return len(seen)
+
+    function = parallel(workers=2, backend="thread", chunk=1)(grow_together)
+    with pytest.warns(ParallelWarning, match="changes its argument 'seen'"):
+        lengths = function.map(range(8), list(range(LARGE)))
+    assert lengths == [LARGE + 1] * 8
+
+
 class Costly:
     """Counts, in each process, how often it is rebuilt there."""
 

@@ -23,6 +23,12 @@ _said: set[str] = set()
 _LOOKS_ONLY = ("display.", "plotting.", "styler.", "io.")
 """Options of pandas that change how something is shown or written, and no result."""
 
+_OF_XARRAY = {"arithmetic_join": "inner", "keep_attrs": "default"}
+"""Those options of xarray that change results, and their defaults, which it keeps nowhere."""
+
+_MOST_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+"""Pillow's default."""
+
 
 def warn_of_settings(options: Options) -> None:
     """Warn once of each library whose settings a pool's workers will not have."""
@@ -46,9 +52,18 @@ def _settings() -> Iterator[tuple[str, str, str]]:
     modules = sys.modules
     yield from _sklearn(modules.get("sklearn._config"))
     yield from _pandas(modules.get("pandas._config.config"))
+    yield from _xarray(modules.get("xarray.core.options"))
+    image: Any = modules.get("PIL.Image")
+    if image is not None and image.MAX_IMAGE_PIXELS != _MOST_PIXELS:
+        yield "PIL", "Pillow's MAX_IMAGE_PIXELS", "PIL.Image.MAX_IMAGE_PIXELS = ..."
     torch: Any = modules.get("torch")
-    if torch is not None and torch.get_default_dtype() is not torch.float32:
+    if torch is None:
+        return
+    if torch.get_default_dtype() is not torch.float32:
         yield "torch", "torch's default dtype", "torch.set_default_dtype(...)"
+    if torch.are_deterministic_algorithms_enabled():
+        call = "torch.use_deterministic_algorithms(True)"
+        yield "torch", "torch's choice of deterministic algorithms", call
 
 
 def _sklearn(config: Any) -> Iterator[tuple[str, str, str]]:
@@ -67,3 +82,10 @@ def _pandas(config: Any) -> Iterator[tuple[str, str, str]]:
         value = reduce(getitem, name.split("."), config._global_config)
         if not name.startswith(_LOOKS_ONLY) and value != option.defval:
             yield "pandas", f"pandas' option {name}", f"pandas.set_option({name!r}, ...)"
+
+
+def _xarray(options: Any) -> Iterator[tuple[str, str, str]]:
+    for name, default in _OF_XARRAY.items() if options is not None else ():
+        value = options.OPTIONS.get(name, default)
+        if value != default:
+            yield "xarray", f"xarray's {name}={value!r}", f"xarray.set_options({name}=...)"

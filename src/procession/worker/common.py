@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from procession.system.pristine import threading
 from procession.wire.beside import Broadcast
 from procession.wire.kinds import is_a
 from procession.wire.pickling import dumps, loads
@@ -30,8 +31,23 @@ to have changed them."""
 _Marks = list[tuple[int | str, Any]]
 
 
+class _Kept:
+    """What one thread keeps, and when it is looked at next."""
+
+    __slots__ = ("given", "items", "looks_at", "marks")
+
+    def __init__(self, given: Given, marks: _Marks) -> None:
+        self.given = given
+        self.marks = marks
+        self.items = 0
+        self.looks_at = 1
+
+
 class Common:
     """Gives the common arguments to one item after the other. Any thread may ask.
+
+    Threads are workers here: what is kept is kept for each, so that no item sees what another
+    one is just doing to it.
 
     Args:
         blob: The pickled `Given`.
@@ -47,26 +63,26 @@ class Common:
         self._buffers = buffers
         self._settings = settings
         self._function = function
-        self._first: dict[None, tuple[Given, _Marks]] = {}
+        self._mine: dict[int, _Kept] = {}
         self._fresh: list[Given] = []
         self._kept = settings.common == "watched"
-        self._items = 0
-        self._looks_at: int = 1
 
     @property
     def first(self) -> Given:
         """What is kept; or what the first item is given."""
-        return self._opened()[0]
+        if self._kept:
+            return self._own().given
+        if not self._fresh:
+            self._fresh.append(self._load())
+        return self._fresh[-1]
 
-    def _opened(self) -> tuple[Given, _Marks]:
-        opened = self._first.get(None)
-        if opened is None:  # two threads may both load it, and one of the two is taken
+    def _own(self) -> _Kept:
+        """What this thread keeps."""
+        own = self._mine.get(threading.get_ident())
+        if own is None:
             given = self._load()
-            marks = self._marked(given) if self._kept else []
-            opened = self._first.setdefault(None, (given, marks))
-            if not self._kept:
-                self._fresh.append(given)
-        return opened
+            own = self._mine[threading.get_ident()] = _Kept(given, self._marked(given))
+        return own
 
     def take(self) -> Given:
         """The arguments for the next item.
@@ -75,13 +91,13 @@ class Common:
             Exception: Whatever loading them raises.
         """
         if self._kept:
-            given, marks = self._opened()
-            if self._items == self._looks_at:
-                self._looks_at *= 2
-                self._look(given, marks)
-            self._items += 1
+            own = self._own()
+            if own.items == own.looks_at:
+                own.looks_at *= 2
+                self._look(own)
+            own.items += 1
             if self._kept:
-                return given
+                return own.given
         try:
             return self._fresh.pop()
         except IndexError:
@@ -96,13 +112,14 @@ class Common:
         given: Given = loads(self._blob, buffers)
         return given
 
-    def _look(self, given: Given, before: _Marks) -> None:
+    def _look(self, own: _Kept) -> None:
         """Keep them no more if some item has changed them."""
+        given, before = own.given, own.marks
         now = self._marked(given)
         if before == now:
             return
         self._kept = False
-        self._first.clear()
+        self._mine.clear()
         pairs = zip(before, now, strict=False)
         place = next((place for (place, mark), (_, new) in pairs if mark != new), 0)
         self._warn(place, len(given[0]))
