@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import decimal
 import locale
+import os
 import socket
 import sys
+import time
 from typing import Any
 
 from procession import parallel
@@ -57,3 +59,18 @@ def set_up() -> None:
     """An initializer that sets what the caller sets as well."""
     decimal.getcontext().prec = 60
     sys.setrecursionlimit(4000)
+
+
+def surroundings() -> dict[str, Any]:
+    """What this process's folder, variable and zone are."""
+    return {
+        "folder": os.getcwd(),
+        "variable": os.environ.get("A_VARIABLE"),
+        "zone": time.timezone,
+    }
+
+
+@parallel
+def look_around(_: int) -> dict[str, Any]:
+    """The same, of the process in which an item runs."""
+    return surroundings()

@@ -6,10 +6,13 @@ import asyncio
 import csv
 import decimal
 import locale
+import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,3 +170,37 @@ def test_asynchronous_maps() -> None:
     assert asyncio.run(_mapped()) == [47, 47]
     assert [each["prec"] for each in look.map_async([1]).result()] == [47]
     procession.shutdown()
+
+
+def test_folder_and_environment(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that are up follow the working folder, variables that come and go, and the zone."""
+    look = at(place, s.look_around)
+    assert look.map([1, 2]) == [s.surroundings()] * 2
+    here = os.getcwd()
+    monkeypatch.chdir(tmp_path)
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        monkeypatch.setenv("A_VARIABLE", zone)
+        there = s.surroundings()
+        assert there["folder"] == str(tmp_path)
+        assert look.map([1, 2]) == [there] * 2
+        assert look.submit(1).result() == there
+    monkeypatch.undo()
+    time.tzset()
+    assert s.surroundings()["folder"] == here
+    assert look.map([1, 2]) == [s.surroundings()] * 2
+
+
+def test_an_initializer_s_folder_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker stays in the folder that its initializer went to."""
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    look = s.look_around.with_options(
+        workers=1, initializer=os.chdir, initargs=(str(tmp_path / "a"),)
+    )
+    assert look.map([1])[0]["folder"] == str(tmp_path / "a")
+    monkeypatch.chdir(tmp_path.parent)
+    assert look.map([1])[0]["folder"] == str(tmp_path / "a")

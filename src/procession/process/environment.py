@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -101,6 +102,8 @@ def take_over(around: Surroundings) -> None:
     for name, value in around.environment.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
+            if name == "TZ" and hasattr(time, "tzset"):
+                time.tzset()
 
 
 def load(modules: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from procession.worker.awaiting import forget, when_loaded
 from procession.worker.interpreter import DEFAULTS, PRINT_OPTIONS, read
+from procession.worker.places import enter, follow
 
 __all__ = ["Adopted", "initialized"]
 
@@ -161,4 +162,6 @@ _SETTERS: dict[str, Callable[[Any], object]] = {
     "socket_timeout": _set_socket_timeout,
     "csv_field": _set_csv_field,
     "locale": _set_locale,
+    "folder": enter,
+    "environment": follow,
 }

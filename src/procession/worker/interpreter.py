@@ -13,6 +13,8 @@ import sys
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
+from procession.worker.places import changes, folder
+
 __all__ = [
     "DEFAULTS",
     "PRINT_OPTIONS",
@@ -29,6 +31,8 @@ DEFAULTS: Final[dict[str, Any]] = {
     "socket_timeout": None,
     "csv_field": 131072,
     "locale": None,
+    "folder": None,
+    "environment": {},
     "decimal": None,
     "numpy": None,
 }
@@ -73,6 +77,8 @@ def differing() -> bytes:
         _call(modules, "_socket", "getdefaulttimeout"),
         _call(modules, "_csv", "field_size_limit"),
         _locale_seen() if "locale" in modules else None,
+        folder(),
+        changes(),
         _decimal_seen() if "decimal" in modules else None,
         _numpy_seen(modules["numpy"]) if "numpy" in modules else None,
     )
@@ -97,6 +103,8 @@ def read() -> dict[str, Any]:
         "socket_timeout": _call(modules, "_socket", "getdefaulttimeout"),
         "csv_field": _call(modules, "_csv", "field_size_limit") or DEFAULTS["csv_field"],
         "locale": _locale() if "locale" in modules else None,
+        "folder": folder(),
+        "environment": changes(),
         "decimal": _decimal() if "decimal" in modules else None,
         "numpy": None if numpy is None else _numpy(numpy),
     }
