@@ -25,7 +25,6 @@ from procession.futures import Future
 from procession.process.cleanup import has_ended
 from procession.system.pristine import time
 from procession.telling import teller
-from procession.wire import reloads
 from procession.worker.loading import loading, refuse
 
 __all__ = ["Pool"]
@@ -111,7 +110,7 @@ class Pool(Executor):
         choice = registry.Choice(self._options)
         self._shares = self._options.backend == "thread"
         self._out_of_band = choice.out_of_band
-        self._generation = reloads.generation()
+        self._era = registry.era()
         self._former: list[Backend] = []
         self._backend = registry.open_backend(choice)
         registry.hold(self, self._backend)
@@ -135,7 +134,7 @@ class Pool(Executor):
             PoolClosed: The pool was shut down. It is a `RuntimeError`.
         """
         self._check_open()
-        self._follow_reloads()
+        self._follow()
         call = self._call(fn)
         single = _PoolCall(self, rules_of(call, single=True))
         with self._lock:
@@ -167,13 +166,13 @@ class Pool(Executor):
         if has_ended():
             raise PoolClosed("cannot schedule new futures after interpreter shutdown")
 
-    def _follow_reloads(self) -> None:
-        """After a module was imported anew, have other workers, which import it as it is now."""
-        now = reloads.generation()
+    def _follow(self) -> None:
+        """Have other workers where those from before are not to be used any more."""
+        now = registry.era()
         with self._lock:
-            if now == self._generation:
+            if now == self._era:
                 return
-            self._generation = now
+            self._era = now
         if isinstance(self._options.backend, str) and not self._shares:
             backend = registry.open_backend(registry.Choice(self._options))
             self._former.append(self._backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Executor
 from multiprocessing import active_children
 from typing import Any
@@ -55,6 +56,10 @@ class Ending:
         how: dict[str, Any] = {}
         if self._kill:
             self._each("kill")
+            if self._held and any(map(untouchable, self._processes)):
+                self._held = False
+                lifeline.release()  # the kernel may do what we may not
+                self._each("join", _REAPING_SECONDS)
             self._cut_short(executor)
             how = {"kill_workers": True} if self._name == "loky" else {"cancel_futures": True}
         executor.shutdown(wait=True, **how)
@@ -81,6 +86,17 @@ class Ending:
                 getattr(process, do)(*args)
             except Exception:
                 continue  # it has ended by itself, or was closed
+
+
+def untouchable(process: Any) -> bool:
+    """Whether it lives, and belongs to another user, as this process has become one."""
+    try:
+        os.kill(process.pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, TypeError):
+        pass
+    return False
 
 
 def _close(process: Any) -> None:

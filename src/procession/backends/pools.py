@@ -45,8 +45,8 @@ def _setup(options: Options, initializer: Packed, *, forked: bool) -> Setup:
     from procession.process import lifeline
     from procession.process.environment import surroundings
 
-    around = None if forked else surroundings()
-    return Setup(os.getpid(), thread_cap(options), initializer, forked, lifeline.ticket(), around)
+    life, around = lifeline.ticket(), surroundings()
+    return Setup(os.getpid(), thread_cap(options), initializer, forked, life, around)
 
 
 def _loky(options: Options, initializer: Packed, workers: int) -> Executor:

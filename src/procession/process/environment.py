@@ -15,6 +15,7 @@ from typing import Any
 from procession.process import signals
 from procession.process.blackbox import BlackBox
 from procession.records import NamedTuple
+from procession.system.identity import Identity, adopt, identity
 
 __all__ = [
     "DUMP_SIGNAL",
@@ -44,11 +45,12 @@ class Surroundings(NamedTuple):
 
     umask: int
     environment: dict[str, str]
+    identity: Identity
 
 
 def surroundings() -> Surroundings:
     """The caller's."""
-    return Surroundings(_umask(), dict(os.environ))
+    return Surroundings(_umask(), dict(os.environ), identity())
 
 
 def _umask() -> int:
@@ -81,9 +83,7 @@ def set_up(method: str, around: Surroundings | None) -> None:
     # told so (ENXIO), where in a background group it would be stopped for ever (SIGTTIN, SIGTTOU).
     os.setsid()
     signals.unblock()
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    _close_stdin()
     if around is not None:
         take_over(around)
     if sys.platform.startswith("linux"):
@@ -94,8 +94,19 @@ def set_up(method: str, around: Surroundings | None) -> None:
             pass
 
 
+def _close_stdin() -> None:
+    try:
+        null = os.open(os.devnull, os.O_RDONLY)
+    except OSError:  # in a chroot without /dev; at an end as well
+        null, end = os.pipe()
+        os.close(end)
+    os.dup2(null, 0)
+    os.close(null)
+
+
 def take_over(around: Surroundings) -> None:
     """Have the caller's surroundings in place of what this process was started with."""
+    adopt(around.identity)
     os.umask(around.umask)
     for name in os.environ.keys() - around.environment.keys():
         del os.environ[name]

@@ -207,8 +207,11 @@ class _Hold:
 def _never_ready(worker: Worker, code: int | None) -> BaseException:
     import signal
 
-    from procession.errors import WorkerDied
-
+    try:
+        from procession.errors import WorkerDied
+    except ImportError as error:  # after a chroot, or as a user who may not read our modules
+        explain(error, starting=True)
+        return error
     name = None
     if code is not None and code < 0:
         try:
@@ -219,8 +222,8 @@ def _never_ready(worker: Worker, code: int | None) -> BaseException:
     report = worker.box.report()
     return WorkerDied(
         f"{_TRIES} workers in a row ended before they were ready ({how}), so no work was started. "
-        f"Look at what runs when a worker starts: the initializer, sitecustomize, .pth files."
-        + (f"\n{report}" if report else ""),
+        f"Look at what runs when a worker starts: the initializer, sitecustomize, .pth files; and "
+        "at what was printed to stderr." + (f"\n{report}" if report else ""),
         exitcode=code,
         signal=name,
         stack=report,

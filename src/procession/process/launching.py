@@ -26,7 +26,7 @@ def launch_worker(spec: WorkerSpec, initializer: Packed, *, rehearse: bool = Fal
     """
     watch_oom()
     method = starting.method_of(spec.context)
-    around = environment.surroundings() if method != "fork" else None
+    around = environment.surroundings()
     plan = child.Plan(method, around, spec.threads_per_worker, spec.preload, initializer, rehearse)
     opened: list[int] = []
     lifeline.acquire()

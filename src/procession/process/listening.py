@@ -46,7 +46,8 @@ def welcome(pool: WorkerPool, worker: Worker) -> None:
     if worker.method == "fork":
         worker.base_memory = private_bytes(worker.pid)  # what its set-up takes is its own
     worker.receiver.passed = Passed()
-    reactor.watch(worker.death, lambda: died(pool, worker, take))
+    worker.give_over = lambda: died(pool, worker, take)
+    reactor.watch(worker.death, worker.give_over)
     reactor.watch(worker.channel, lambda: look(pool, worker))
     reactor.arm(worker.death, READ)
     worker.arm()

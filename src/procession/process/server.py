@@ -7,8 +7,9 @@ takes 10 ms here and again there, of the 70 until a program has its first result
 a worker needs, guarded and with our ``sys.path`` (`procession.process.serving`).
 
 A server is used as long as the environment that is only read when an interpreter starts
-(``LD_*``, ``PYTHON*``, …) stays the same. It ends with this process, as it waits on a socket whose
-other end only we hold; a forked child of this process starts its own.
+(``LD_*``, ``PYTHON*``, …) stays the same, and so do this process's user, groups and root folder. It
+ends with this process, as it waits on a socket whose other end only we hold; a forked child of this
+process starts its own.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from procession import forked
 from procession.process import forks
 from procession.process.executing import execute
 from procession.process.passing import send
+from procession.system.identity import credentials
 from procession.system.pristine import socket, threading, time
 
 __all__ = [
@@ -52,7 +54,7 @@ forked.renew_in_child(_servers.clear)
 def current() -> Server:
     """The server for the environment as it is now, in this process."""
     variables = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START)))
-    key = (variables, spawn.get_executable())
+    key = (variables, spawn.get_executable(), credentials())
     with _lock:
         server = _servers.get(key)
         if server is None:
@@ -209,7 +211,10 @@ def _await_end(pid: int, patience: float) -> None:
     pause = 0.0005
     while _lives(pid):
         if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except PermissionError:
+                return  # this process was somebody else; it ends as nobody can ask it for more
         time.sleep(pause)
         pause = min(pause * 2, 0.02)
 

@@ -37,6 +37,9 @@ _JOBS_CHECKED = 16
 """A worker that was sent so many jobs is told which of them are over. A guess."""
 
 
+_left: list[int] = []
+"""Processes that we could not end: they are waited for when they have ended by themselves."""
+
 _lost: list[Any] = []
 """What may not be given back, as the program has closed its descriptors."""
 
@@ -55,6 +58,8 @@ class Worker:
         tasks: How many items it was given.
         deserted: Whether it closed its channel to us, and lived on.
         reason: Why we have ended it though nobody asked for that, as a sentence; or empty.
+        untouchable: Whether it belongs to another user, so that we could not end it.
+        give_over: Takes it for dead.
         verdict: Why we are killing it: ``"timeout"``, ``"memory"``, ``"cancelled"``; or `None`.
         reading: Held by the thread that reads its channel.
         handed_over: Whether somebody was reading who is to find that others do so now.
@@ -99,6 +104,8 @@ class Worker:
         self.timers: list[Any] = []
         self.failure: bytes | None = None
         self.failure_to_send: Exception | None = None
+        self.untouchable = False
+        self.give_over: Callable[[], None] | None = None
         self._suspect = False
         self._popen: Any = popen
         self._sender = Sender(sock)
@@ -281,6 +288,8 @@ class Worker:
             return  # its number may be somebody else's by now
         try:
             os.kill(self.pid, number)
+        except PermissionError:
+            self._out_of_reach(number)
         except OSError:
             pass
         if group:
@@ -288,6 +297,14 @@ class Worker:
                 os.killpg(self.pid, number)
             except OSError:
                 pass  # it has not come so far as to lead a group
+
+    def _out_of_reach(self, number: int) -> None:
+        """This process has become another user since it was started: do without its death."""
+        if number not in (signal.SIGKILL, signal.SIGTERM):
+            return
+        self.untouchable = True
+        if self.give_over is not None and not self.dead:
+            reactor.call_soon(self.give_over)
 
     def kill(self) -> None:
         """End it at once, with all that it started."""
@@ -311,8 +328,12 @@ class Worker:
         told.poll(_WORD_AFTER)
 
     def _wait(self) -> int | None:
+        flags = os.WEXITED
+        if self.untouchable:
+            flags |= os.WNOHANG
+            _left.append(self.pid)
         if self.method == "forkserver":
-            if self._pidfd is not None:
+            if self._pidfd is not None and not self.untouchable:
                 self._await_word()
             code = self._popen.poll()
             # 255 is also what the standard library says when the server itself has died.
@@ -322,13 +343,14 @@ class Worker:
             return code if isinstance(code, int) else None
         try:
             if self._pidfd is not None:
-                found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+                found = os.waitid(os.P_PIDFD, self._pidfd, flags)
             else:
-                found = os.waitid(os.P_PID, self.pid, os.WEXITED)
+                found = os.waitid(os.P_PID, self.pid, flags)
         except ChildProcessError:
             return None
         if found is None:
             return None
+        _reap_left()
         code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
         self._popen.returncode = code
         return code
@@ -369,3 +391,13 @@ class Worker:
         self.box.close()
         self.dead = True
         self._reaped = (None,)  # never signal it: it is the parent's, and works for it
+
+
+def _reap_left() -> None:
+    for pid in tuple(_left):
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            ended = True  # it is a server's, or the user's code has done it
+        if ended and pid in _left:
+            _left.remove(pid)

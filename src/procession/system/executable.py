@@ -16,9 +16,8 @@ __all__ = ["is_python", "must_execute"]
 
 
 def _executable() -> str:
-    from multiprocessing import spawn
-
-    found: str | bytes | None = spawn.get_executable()  # `sys.executable`, unless it was set
+    spawn = sys.modules.get("multiprocessing.spawn")  # by which another one could have been set
+    found: str | bytes | None = sys.executable if spawn is None else spawn.get_executable()
     return os.fsdecode(found) if found else ""
 
 
@@ -27,8 +26,12 @@ def is_python() -> bool:
     path = _executable()
     if not path or (getattr(sys, "frozen", False) and path == sys.executable):
         return False
+    return _named_python(path) and os.access(path, os.X_OK)
+
+
+def _named_python(path: str) -> bool:
     names = (os.path.basename(each).lower() for each in (path, os.path.realpath(path)))
-    return any("python" in name or "pypy" in name for name in names) and os.access(path, os.X_OK)
+    return any("python" in name or "pypy" in name for name in names)
 
 
 def must_execute(method: str) -> None:
@@ -44,11 +47,13 @@ def must_execute(method: str) -> None:
     frozen = bool(getattr(sys, "frozen", False))
     if is_python() or (frozen and method == "spawn" and sys.executable):
         return
-    why = (
-        "this is a frozen program, whose executable would run it once more"
-        if frozen
-        else f"sys.executable is {sys.executable!r}, which is no Python"
-    )
+    path = _executable()
+    why = f"sys.executable is {sys.executable!r}, which is no Python"
+    if frozen:
+        why = "this is a frozen program, whose executable would run it once more"
+    elif path and _named_python(path):
+        user = f" {os.geteuid()}" if hasattr(os, "geteuid") else ""
+        why = f"user{user}, whom this process runs as, may not execute {path!r}, if it is there"
     raise OptionError(
         f"{method!r} cannot start workers here: {why}. Leave context and backend out, or write "
         "context='fork'"

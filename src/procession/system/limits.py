@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +45,8 @@ def mend(error: BaseException, *, starting: bool = False) -> str:
         return _memory()
     if starting and isinstance(error, RuntimeError) and "start new thread" in str(error):
         return _processes()
+    if starting and isinstance(error, (EOFError, ImportError, PermissionError, FileNotFoundError)):
+        return _python()
     if not isinstance(error, OSError):
         return ""
     if error.errno == errno.EMFILE:
@@ -83,6 +87,16 @@ def _processes() -> str:
         f"No more processes or threads can be started: this user may have "
         f"{_limit('RLIMIT_NPROC')} (RLIMIT_NPROC, `ulimit -u`), and a container may have fewer "
         "(pids.max; `docker run --pids-limit`). Use fewer workers=, or raise the limit."
+    )
+
+
+def _python() -> str:
+    user = f"user {os.geteuid()}" if hasattr(os, "geteuid") else "the user"
+    return (
+        f"A new worker could not be started. It runs as {user}, as this process does now: can they "
+        f"execute {sys.executable}, and read Python's library ({os.path.dirname(os.__file__)}) and "
+        f"Procession ({os.path.dirname(os.path.dirname(__file__))})? And is what PYTHON… variables "
+        "say right?"
     )
 
 
