@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -103,7 +102,7 @@ class Inline:
         if run.record is not None:
             self._function, self._each_took = run.record.timed(self._function)
         if header.common is not None:
-            self._function = partial(call_with, header._replace(function=self._function))
+            self._function = header.common.calling(self._function)
         self._alarm: Alarm | None = None
         self._going = False
         self._checked = serial

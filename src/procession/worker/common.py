@@ -7,7 +7,9 @@ long as a look after 1, 2, 4, 8 … items finds that none of them has changed it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from procession.system.pristine import threading
@@ -102,6 +104,26 @@ class Common:
             return self._fresh.pop()
         except IndexError:
             return self._load()
+
+    def calling(self, function: Callable[..., Any]) -> Callable[[Any], Any]:
+        """The function of one item's value, with arguments of its own at each call."""
+        take: Callable[[], Given] = self.take
+        if not self._kept and not self._buffers:
+            # Each costs a short function as much as all else of its call: no step too many.
+            take = partial(pickle.loads, self._blob)
+        if self._settings.style == "star":
+
+            def call(value: Any) -> Any:
+                prefix, args, kwargs = take()
+                return function(*prefix, *value, *args, **kwargs)
+
+        else:
+
+            def call(value: Any) -> Any:
+                prefix, args, kwargs = take()
+                return function(*prefix, value, *args, **kwargs)
+
+        return call
 
     def _load(self) -> Given:
         buffers = self._buffers

@@ -147,6 +147,8 @@ def _opened(header: Header) -> _Opened:
     call: Callable[[Any], Any] = partial(call_with, header)
     if header.awaits:
         call = partial(_awaited, header)
+    elif header.common is not None:
+        call = header.common.calling(header.function)
     elif header.settings.style == "value" and not (header.prefix or header.args or header.kwargs):
         call = header.function
     return _Opened(header.settings, header, call)
