@@ -88,7 +88,7 @@ def set_up(method: str, around: Surroundings | None) -> None:
         take_over(around)
     if sys.platform.startswith("linux"):
         try:
-            with open("/proc/self/oom_score_adj", "w") as file:
+            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
                 file.write("1000")
         except OSError:
             pass

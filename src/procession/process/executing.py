@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from multiprocessing import util
+from multiprocessing import process, util
 from typing import Any
 
-__all__ = ["VARIABLE", "Util", "agrees", "execute", "hash_seed"]
+__all__ = ["VARIABLE", "Util", "agrees", "execute", "hash_seed", "more_flags", "sent_path"]
 
 VARIABLE = "PYTHONHASHSEED"
 
@@ -71,6 +71,24 @@ def _at_start() -> str | None:
 
 
 _imported = os.environ.get(VARIABLE) if os.environ.get(VARIABLE, "").isdecimal() else None
+
+
+def more_flags() -> list[str]:
+    """The ``-X`` options of this interpreter that `multiprocessing` does not pass on."""
+    passed: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
+    known = {each.partition("=")[0] for each in passed}
+    options: list[str] = []
+    for name, value in sys._xoptions.items():
+        if name not in known:
+            options += ["-X", name if value is True else f"{name}={value}"]
+    return options
+
+
+def sent_path() -> list[str]:
+    """`sys.path` as another process is to have it: ``""`` is where this one began."""
+    origin: str | None = getattr(process, "ORIGINAL_DIR", None)  # none if that was removed
+    entries = map(os.fsdecode, sys.path)
+    return [each or origin or each for each in entries]
 
 
 def execute(

@@ -76,7 +76,7 @@ def _kills() -> int:
     """How often the out-of-memory killer has struck, by the first file that tells."""
     for path, key in _sources():
         try:
-            with open(path) as file:
+            with open(path, encoding="utf-8") as file:
                 for line in file:
                     name, _, value = line.partition(" ")
                     if name == key:
@@ -89,7 +89,7 @@ def _kills() -> int:
 def _sources() -> list[tuple[str, str]]:
     sources: list[tuple[str, str]] = []
     try:
-        with open("/proc/self/cgroup") as file:
+        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
             groups = [line.strip().split(":", 2) for line in file]
     except OSError:
         groups = []

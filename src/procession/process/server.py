@@ -14,19 +14,19 @@ process starts its own.
 
 from __future__ import annotations
 
+import marshal
 import os
 import signal
-import sys
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from multiprocessing import process, resource_tracker, spawn, util
+from multiprocessing import resource_tracker, spawn, util
 from typing import Any
 from weakref import WeakSet
 
 from procession import forked
 from procession.process import forks
-from procession.process.executing import execute
+from procession.process.executing import execute, more_flags, sent_path
 from procession.process.passing import send
 from procession.system.identity import credentials
 from procession.system.pristine import socket, threading, time
@@ -128,10 +128,16 @@ class Server:
             forks.own(requests)
         with theirs:
             try:
-                self.pid = _execute(theirs.fileno())
+                path = marshal.dumps(sent_path())
+                self.pid = _execute(theirs.fileno(), len(path))
             except BaseException:
                 forks.close(requests)
                 raise
+        try:  # after ours of its end is closed: it may have died
+            _write(requests, path)
+        except BaseException:
+            forks.close(requests)
+            raise
         self._requests = requests
         return requests
 
@@ -226,14 +232,32 @@ def _lives(pid: int) -> bool:
         return False  # the user's code has reaped it
 
 
-def _execute(requests: int) -> int:
-    origin: str | None = getattr(process, "ORIGINAL_DIR", None)
-    path = [origin if p == "" else p for p in sys.path]
+def _execute(requests: int, size: int) -> int:
+    """Execute a server, which reads so many bytes from its socket first: the path to import from.
+
+    That may be longer than an argument can be.
+    """
     command = (
-        f"import gc, sys; gc.disable(); sys.path[:] = {path!r}; "
-        f"from procession.process.serving import serve; serve({requests!r})"
+        "import gc, marshal, os, sys\n"
+        "gc.disable()\n"
+        f"left, parts = {size}, []\n"
+        "while left:\n"
+        f"    parts.append(os.read({requests}, left) or sys.exit())\n"
+        "    left -= len(parts[-1])\n"
+        "sys.path[:] = marshal.loads(b''.join(parts))\n"
+        "del left, parts\n"
+        "from procession.process.serving import serve\n"
+        f"serve({requests})"
     )
     executable: Any = spawn.get_executable()
     flags: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
-    arguments: list[Any] = [executable, *flags, "-c", command]
+    arguments: list[Any] = [executable, *flags, *more_flags(), "-c", command]
     return execute(executable, arguments, [requests])
+
+
+def _write(requests: int, content: bytes) -> None:
+    sock = socket.socket(fileno=requests)
+    try:
+        sock.sendall(content, getattr(socket, "MSG_NOSIGNAL", 0))
+    finally:
+        sock.detach()

@@ -262,6 +262,17 @@ class _Data:
 
         return getattr(spawn, name)
 
+    def get_command_line(self, **given: Any) -> list[str]:
+        """What is executed: with all options of this interpreter."""
+        from multiprocessing import spawn
+
+        from procession.process.executing import more_flags
+
+        command = spawn.get_command_line(**given)
+        if not getattr(sys, "frozen", False):
+            command[1:1] = more_flags()
+        return command
+
     def get_preparation_data(self, name: str) -> dict[str, Any]:
         """What the child is told of this process: the standard library's, but for ``__main__``.
 
@@ -270,11 +281,13 @@ class _Data:
         """
         from multiprocessing import process, util
 
+        from procession.process.executing import sent_path
+
         data: dict[str, Any] = {
             "name": name,
             "log_to_stderr": util._log_to_stderr,  # type: ignore[attr-defined]
             "authkey": authkey(),
-            "sys_path": [process.ORIGINAL_DIR if p == "" else p for p in sys.path],  # type: ignore[attr-defined]
+            "sys_path": sent_path(),
             "sys_argv": sys.argv,
             "orig_dir": process.ORIGINAL_DIR,  # type: ignore[attr-defined]
             "start_method": self._method,

@@ -222,7 +222,7 @@ def run_forked(session: pytest.Session, payload: dict[str, Any]) -> None:
     try:
         os.setsid()
         tie_to(payload["lifeline"])
-        with open(os.devnull) as nothing:
+        with open(os.devnull, encoding="ascii") as nothing:
             os.dup2(nothing.fileno(), 0)
         os.dup2(payload["raw_out"], 1)
         os.dup2(payload["raw_err"], 2)

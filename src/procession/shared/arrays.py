@@ -133,7 +133,7 @@ def _new(shape: Any, kind: Any, order: Any) -> Any:
 def _check(size: int) -> None:
     """Refuse what would have the kernel end processes, this one first."""
     try:
-        with open("/proc/meminfo") as file:
+        with open("/proc/meminfo", encoding="ascii") as file:
             lines = dict(line.split(":", 1) for line in file)
         free = 1024 * sum(int(lines[each].split()[0]) for each in ("MemAvailable", "SwapFree"))
     except (OSError, KeyError, ValueError):

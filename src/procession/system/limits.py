@@ -58,6 +58,11 @@ def mend(error: BaseException, *, starting: bool = False) -> str:
         )
     if error.errno == errno.EAGAIN and starting:
         return _processes()
+    if error.errno == errno.E2BIG:
+        return (
+            "An interpreter cannot be executed with so long a variable or argument (Linux takes "
+            "128 KiB each): take what is long out of os.environ, or write it to a file."
+        )
     if error.errno == errno.ENOMEM:
         return _memory()
     if error.errno == errno.ENOSPC:

@@ -83,7 +83,11 @@ def _extra(cls: type) -> Callable[[Any], Any] | None:
 def _reduce_code(code: types.CodeType) -> Any:
     # Some releases of cloudpickle leave the file out. Tracebacks and warnings need it.
     make, args, *_ = cloudpickle._code_reduce(code)
-    return make, tuple(code.co_filename if each == "<dynamic-code>" else each for each in args)
+    file = code.co_filename
+    # Some of them are bytes, which under `python -bb` are not to be compared with a str.
+    return make, tuple(
+        file if type(each) is str and each == "<dynamic-code>" else each for each in args
+    )
 
 
 def _own(cls: type) -> list[type]:

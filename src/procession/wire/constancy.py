@@ -8,12 +8,12 @@ holds. Otherwise there is nothing to watch, and the function is pickled each tim
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 from typing import Any
 
+from procession.system.folders import working_folder
 from procession.wire.importing import importable, resolves
 from procession.wire.kinds import class_of, is_a
 from procession.wire.references import Reference, is_decorated, mangled, reference_to
@@ -42,7 +42,7 @@ class Watch:
         self._named = named or {}
         self._path = list(sys.path)
         self._generation = generation()
-        self._folder = os.getcwd() if "" in self._path else None
+        self._folder = working_folder() if "" in self._path else None
         self._places: list[_Place] = []
         self._functions: list[tuple[FunctionType, tuple[Any, ...]]] = []
         self._cells: list[tuple[CellType, Any]] = []
@@ -68,7 +68,7 @@ class Watch:
         for cell, value in self._cells:
             if _contents(cell) is not value:
                 return False
-        return self._folder is None or os.getcwd() == self._folder
+        return self._folder is None or working_folder() == self._folder
 
     # -- what to look at -----------------------------------------------------------------------
 

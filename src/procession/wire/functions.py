@@ -18,6 +18,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from procession.errors import NotPicklable
+from procession.system.folders import working_folder
 from procession.wire.constancy import Watch, watch
 from procession.wire.digests import digest
 from procession.wire.importing import refresh
@@ -102,11 +103,13 @@ def dump_watched(
 def _absolute(entry: str) -> str:
     """A path entry as it is meant: relative to the folder in which it was first used."""
     if not entry:
-        return os.getcwd()
+        return working_folder()
     if os.path.isabs(entry):
         return entry
     found: Any = getattr(sys.path_importer_cache.get(entry), "path", None)
-    return found if isinstance(found, str) else os.path.abspath(entry)
+    return (
+        found if isinstance(found, str) else os.path.normpath(os.path.join(working_folder(), entry))
+    )
 
 
 def load_function(payload: bytes) -> Callable[..., Any]:
