@@ -29,7 +29,7 @@ counts: Counter[int] = Counter()
 buffer = bytearray(8)
 grid = np.zeros(4)
 shared_grid = procession.shared.zeros(4, "f8")
-later = None
+later: Any = None
 local = threading.local()
 state = type("State", (), {"count": 0})()
 
@@ -140,6 +140,55 @@ CHANGES: dict[Callable[..., Any], str] = {
 }
 
 
+def only_once(x: int) -> bool:
+    if x in table:
+        return False
+    table[x] = True
+    return True
+
+
+def counts_by_get(x: int) -> None:
+    table[x] = table.get(x, 0) + 1
+
+
+def groups_by_hand(x: int) -> Any:
+    if x not in table:
+        table[x] = []
+    table[x].append(x)
+    return table[x]
+
+
+CHANGES |= dict.fromkeys((only_once, counts_by_get, groups_by_hand), "'table', a dict")
+
+
+def keeps_results(x: int) -> Any:
+    if x not in table:
+        table[x] = x * 2
+    return table[x]
+
+
+def keeps_by_trying(x: int) -> Any:
+    try:
+        return table[x]
+    except KeyError:
+        found = table[x] = x * 2
+        return found
+
+
+def keeps_by_get(x: int) -> Any:
+    found = table.get(x)
+    if found is None:
+        found = table[x] = x * 2
+    return found
+
+
+def makes_when_needed(x: int) -> Any:
+    global later
+    if later is None:
+        later = [x]
+    return later
+
+
 def reads(x: int) -> Any:
     return seen[x], table.get(x), x in known, len(groups), [y for y in seen], sorted(known)
 
@@ -192,7 +241,7 @@ def of_the_process(x: int) -> None:
 
 
 def not_there_yet(x: int) -> None:
-    later.append(x)  # type: ignore[attr-defined]
+    later.append(x)
 
 
 @pytest.mark.parametrize("function", CHANGES, ids=lambda each: each.__name__)
@@ -215,6 +264,10 @@ def test_changes_are_told(function: Callable[..., Any]) -> None:
         shared_memory,
         of_the_process,
         not_there_yet,
+        keeps_results,
+        keeps_by_trying,
+        keeps_by_get,
+        makes_when_needed,
     ],
     ids=lambda each: each.__name__,
 )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from opcode import HAVE_ARGUMENT, opmap, opname, stack_effect
 from types import CodeType
 
-__all__ = ["FARTHEST", "Instruction", "codes", "instructions", "line", "use"]
+__all__ = ["FARTHEST", "Instruction", "codes", "instructions", "keeps", "line", "makes_once", "use"]
 
 Instruction = tuple[int, str, int]
 """(offset, name, argument)."""
@@ -96,7 +97,8 @@ def use(code: CodeType, steps: list[Instruction]) -> str:
             found = code.co_names[index] in _CHANGES
             return "method" if found and (place == 0 or steps[place - 1][1] in _TAKES) else ""
         if above == (2 if copied else 1) and op in ("STORE_SUBSCR", "DELETE_SUBSCR"):
-            return "item"
+            taken = copied or any(name in _TAKES for _, name, _ in steps[:place])
+            return "item" if taken or op != "STORE_SUBSCR" else "new item"
         if op == "COPY" and above == 1 and arg == 2:
             copied = True  # of ``x[i] += 1``, which puts it back there
         if above == 2 and op == "STORE_SLICE":
@@ -109,6 +111,60 @@ def use(code: CodeType, steps: list[Instruction]) -> str:
         if above < 0:
             return ""
     return ""
+
+
+def keeps(code: CodeType, steps: list[Instruction], variable: str) -> bool:
+    """Whether code that sets items of a global uses it to keep what it has found before.
+
+    Such code asks whether the item is there and takes it if it is: each worker may well keep its
+    own. (What only asks, or counts, is lost.)
+    """
+    loads = [
+        place + 1
+        for place, (_, op, arg) in enumerate(steps)
+        if op == "LOAD_GLOBAL" and code.co_names[arg >> 1] == variable
+    ]
+    after = [steps[place : place + FARTHEST] for place in loads]
+    asks = "KeyError" in code.co_names or any(
+        each and each[0][1] == "CONTAINS_OP" for each in after
+    )
+    if asks and any(map(_takes_item, after)):
+        return True
+    compares = any(op.endswith(("IF_NONE", "IF_NOT_NONE")) for _, op, _ in steps)
+    return compares and any(each and _attribute(code, each[0]) == "get" for each in after)
+
+
+def makes_once(code: CodeType, steps: list[Instruction], variable: str) -> bool:
+    """Whether code assigns a global once, where that is None: each worker may well make its own."""
+    stores = [1 for _, op, arg in steps if op == "STORE_GLOBAL" and code.co_names[arg] == variable]
+    asks = any(
+        op == "LOAD_GLOBAL"
+        and code.co_names[arg >> 1] == variable
+        and after.endswith("IF_NOT_NONE")
+        for (_, op, arg), (_, after, _) in pairwise(steps)
+    )
+    return len(stores) == 1 and asks
+
+
+def _takes_item(steps: list[Instruction]) -> bool:
+    """Whether an item of the object on top of the stack is loaded."""
+    above = 0
+    for _, op, arg in steps:
+        if above == 1 and (op == "BINARY_SUBSCR" or (op == "BINARY_OP" and arg == _SUBSCRIPT)):
+            return True
+        if "JUMP" in op or op.startswith(("FOR_", "RETURN", "RAISE")):
+            return False
+        above += _effect(op, arg)
+        if above < 0:
+            return False
+    return False
+
+
+def _attribute(code: CodeType, step: Instruction) -> str:
+    _, op, arg = step
+    if op not in ("LOAD_ATTR", "LOAD_METHOD"):
+        return ""
+    return code.co_names[arg >> 1 if op == "LOAD_ATTR" and sys.version_info >= (3, 12) else arg]
 
 
 def _effect(op: str, arg: int) -> int:

@@ -8,7 +8,7 @@ from opcode import opmap
 from types import CodeType, ModuleType
 from typing import Any, Final
 
-from procession.bytecode import FARTHEST, Instruction, codes, instructions, line, use
+from procession.bytecode import FARTHEST, Instruction, codes, instructions, keeps, line, use
 
 __all__ = ["changed_globals"]
 
@@ -46,6 +46,12 @@ def changed_globals(code: CodeType, space: dict[str, Any], name: str) -> Iterato
             variable = part.co_names[arg >> 1]
             after = steps[place + 1 : place + FARTHEST]
             found = _change(part, space.get(variable), variable, after)
+            if (
+                found is not None
+                and use(part, after) == "new item"
+                and keeps(part, steps, variable)
+            ):
+                continue
             if found is not None and found[0] not in said:
                 said.add(found[0])
                 what, instead = found

@@ -13,7 +13,7 @@ from types import CodeType
 from typing import Any
 
 from procession._warn import warn_user
-from procession.bytecode import FARTHEST, codes, instructions, line, use
+from procession.bytecode import FARTHEST, codes, instructions, line, makes_once, use
 from procession.changed_globals import changed_globals
 from procession.own_generators import own_generators
 
@@ -79,8 +79,11 @@ def _assigned_globals(code: CodeType, name: str) -> Iterator[str]:
     for part in codes(code):
         if _STORE_GLOBAL.isdisjoint(part.co_code[::2]):
             continue
-        for offset, op, arg in instructions(part):
+        steps = list(instructions(part))
+        for offset, op, arg in steps:
             if op in ("STORE_GLOBAL", "DELETE_GLOBAL") and part.co_names[arg] not in said:
+                if makes_once(part, steps, part.co_names[arg]):
+                    continue
                 said.add(part.co_names[arg])
                 yield (
                     f"{name}() assigns the global {part.co_names[arg]!r}{line(part, offset)}: a "
