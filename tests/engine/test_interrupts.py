@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bdb
 import functools
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -217,3 +219,58 @@ def test_a_call_is_no_handler() -> None:
     with pytest.raises(Deadline) as caught:
         item()
     assert not strikes(caught.value)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_debugger_is_told_to_quit(verb: str, place: str) -> None:
+    """What a trace function raises while an item runs ends the call, as it ends a loop."""
+    function = at(struck, place)
+    procession.shutdown()
+    debugger = Quits()
+    before = sys.gettrace()
+    sys.settrace(debugger.dispatch)
+    try:
+        with pytest.raises(bdb.BdbQuit):
+            VERBS[verb](function, [1, 3])
+    finally:
+        sys.settrace(before)
+    assert debugger.asked
+
+
+class Quits:
+    """A debugger that is told to quit at the first line of an item."""
+
+    asked = False
+
+    def dispatch(self, frame: FrameType, event: str, arg: Any) -> Any:
+        """As `bdb.Bdb.trace_dispatch`."""
+        if frame.f_code is struck.local.__code__ and event == "line":
+            self.asked = True
+            raise bdb.BdbQuit
+        return self.dispatch
+
+
+@pytest.mark.parametrize("event", ["call", "c_return"])
+@pytest.mark.parametrize("place", ["cold", "serial"])
+def test_what_a_profile_function_raises(place: str, event: str) -> None:
+    """At the beginning of an item and after a call that it makes, it is the caller's."""
+    function = at(lengths, place)
+
+    def profile(frame: FrameType, now: str, _: object) -> None:
+        if frame.f_code is lengths.local.__code__ and now == event:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            function.map(["a", "b"])
+    finally:
+        sys.setprofile(None)
+
+
+@parallel(workers=2)
+def lengths(text: str) -> int:
+    """An item that calls a function written in C."""
+    return len(text)

@@ -2,7 +2,8 @@
 
 A signal handler of the caller's runs amid whatever its main thread does, and what it raises goes
 up through that. If an item runs there, the exception looks like the item's. It is the caller's:
-it must end what the caller does, as it would without us, and no item may keep it or run again.
+it must end what the caller does, as it would without us, and no item may keep it or run again. So
+is what a trace or profile function raises: a debugger that is told to quit.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ import opcode
 import signal
 import threading
 from types import CodeType, FrameType, TracebackType
+from typing import Any
 
 __all__ = ["strikes"]
 
 _RAISES = frozenset({opcode.opmap["RAISE_VARARGS"], opcode.opmap["RERAISE"]})
+
+_EVENTS = frozenset(
+    {"call", "line", "return", "exception", "opcode", "c_call", "c_return", "c_exception"}
+)
+"""What trace and profile functions are told."""
 
 _deleted = object()
 """Stands for an argument that the function has deleted."""
@@ -25,21 +32,23 @@ def strikes(error: BaseException) -> bool:
     """Whether an exception of code that runs in this thread comes from a signal handler.
 
     True for Ctrl-C, and for what a handler that the caller has set raises: ``sys.exit``, the
-    exception of a deadline. False for what the code raises itself, ``KeyboardInterrupt`` included.
+    exception of a deadline; and for what the caller's trace or profile function raises. False for
+    what the code raises itself, ``KeyboardInterrupt`` included.
     """
     if threading.current_thread() is not threading.main_thread():
         return False  # handlers run in the main thread
     at = error.__traceback__
     last: TracebackType | None = None
     while at is not None:
-        if _is_handler(at.tb_frame):
+        if _is_hook(at.tb_frame):
             return True
         last, at = at, at.tb_next
     return isinstance(error, KeyboardInterrupt) and not _raised(last)
 
 
-def _is_handler(frame: FrameType) -> bool:
-    """Whether a frame was called as a handler: with a signal, and the frame that it struck."""
+def _is_hook(frame: FrameType) -> bool:
+    """Whether the interpreter has called a frame: as a handler, with a signal and the frame that it
+    struck, or to trace, with the frame and an event."""
     code = frame.f_code
     count, rest = code.co_argcount, bool(code.co_flags & 0x04)  # inspect.CO_VARARGS
     if count < 2 and not rest:
@@ -51,10 +60,15 @@ def _is_handler(frame: FrameType) -> bool:
         given += more if type(more) is tuple else ()
     struck = frame.f_back
     return any(
-        isinstance(number, int)
-        and ((where is struck and where is not None) or (where is _deleted and _is_set(code)))
-        for number, where in itertools.pairwise(given)
+        (_is_struck(two, struck, code) and isinstance(one, int))
+        or (one is struck and one is not None and type(two) is str and two in _EVENTS)
+        for one, two in itertools.pairwise(given)
     )
+
+
+def _is_struck(where: Any, struck: FrameType | None, code: CodeType) -> bool:
+    """Whether an argument of this code is, or was, the frame that a signal struck."""
+    return (where is struck and where is not None) or (where is _deleted and _is_set(code))
 
 
 def _is_set(code: CodeType) -> bool:
