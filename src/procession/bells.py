@@ -3,17 +3,29 @@
 A signal handler may raise between any two bytecodes of the main thread. `threading.Condition` and
 `threading.Event` are Python code around a lock: an exception in there leaves the lock held for
 ever, or has it released twice. What is here leaves it all to the lock's own methods, which are C.
+
+Who waits may be a finalizer of the user's, which the collector runs in whatever thread it strikes.
+So a wait that lasts gives way: the thread's part is taken over by another, if others wait for it
+(`giving_way`), and its locks are given up meanwhile.
 """
 
 from __future__ import annotations
 
 import threading as _shared
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
+from procession import forked
 from procession.system.pristine import threading
 
-__all__ = ["Bell", "Bells", "Condition"]
+__all__ = ["LASTS", "Bell", "Bells", "Condition", "giving_way"]
+
+LASTS = 0.02
+"""Seconds after which a wait lasts. A guess: long beside most waits, so that these pay nothing."""
+
+giving_way: list[Callable[[], None]] = []
+"""Called in each thread whose wait lasts."""
 
 
 class Bell:
@@ -34,7 +46,14 @@ class Bell:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep until it rings. Whether it did within `timeout` seconds."""
-        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+        if timeout is not None and timeout <= LASTS:
+            return self._lock.acquire(timeout=max(0.0, timeout))
+        if self._lock.acquire(timeout=LASTS):
+            return True
+        for give_way in giving_way:
+            give_way()
+        with forked.aside():
+            return self._lock.acquire(timeout=-1 if timeout is None else timeout - LASTS)
 
 
 class Bells:

@@ -4,6 +4,9 @@ In a child made by `os.fork()` only the thread that forked goes on. A lock that 
 stays held there for ever, and what another thread was to deliver never comes. So every lock that
 may be held when somebody forks is made by `lock` or `rlock`, and whatever keeps more than a lock is
 told (`renew_in_child`, `renewed`).
+
+A finalizer of the user's may run amid any code, also where a lock of ours is held, and call us. So
+locks are reentrant, and whoever waits for long gives up those that it holds meanwhile (`aside`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from weakref import ref
 
 from procession.system.pristine import threading
 
-__all__ = ["living", "lock", "renew_in_child", "renewed", "rlock"]
+__all__ = ["aside", "living", "lock", "renew_in_child", "renewed", "rlock"]
 
 
 in_child = False
@@ -33,19 +36,24 @@ class Renewable(Protocol):
 
 # No WeakSet: what removes from it is Python code, where Ctrl-C would be swallowed.
 _locks: set[ref[Any]] = set()
+_brief: set[ref[Any]] = set()
 _renewables: set[ref[Any]] = set()
 _renewals: list[Callable[[], Any]] = []
 
 
-def lock() -> threading.Lock:
-    """A lock that each forked child finds open, whoever held it here."""
-    made = threading.Lock()
-    _keep(_locks, made)
+def lock() -> Any:
+    """A lock that each forked child finds open, unless it was held by who forked.
+
+    It is held for microseconds, and never while anything is waited for, except by a finalizer
+    that strikes meanwhile: see `aside`.
+    """
+    made = threading.RLock()
+    _keep(_brief, made)
     return made
 
 
 def rlock() -> Any:
-    """A reentrant lock that each forked child finds open, unless it was held by who forked."""
+    """The same, for what may take longer: it stays held in `aside`."""
     made = threading.RLock()
     _keep(_locks, made)
     return made
@@ -70,6 +78,44 @@ def _keep(kept: set[ref[Any]], what: Any) -> None:
     kept.add(ref(what, kept.discard))
 
 
+class aside:
+    """While active, this thread holds none of the locks that `lock` has made.
+
+    For those that wait for others. If it holds any, it is in a finalizer (or a signal handler) that
+    struck while a lock was held, and those others may need it.
+    """
+
+    def __enter__(self) -> None:
+        self._held: list[tuple[Any, int]] = []
+        for each in _living(_brief):
+            count = 0
+            while each._is_owned():
+                each.release()
+                count += 1
+            if count:
+                self._held.append((each, count))
+
+    def __exit__(self, *_: object) -> None:
+        # In any order, which may not be the one in which others take them: so never wait for one
+        # while holding another.
+        held = self._held
+        while held:
+            for number, (each, count) in enumerate(held):
+                if not each.acquire(blocking=number == 0):
+                    for other, times in held[:number]:
+                        _repeat(other.release, times)
+                    held = held[number:] + held[:number]
+                    break
+                _repeat(each.acquire, count - 1)
+            else:
+                return
+
+
+def _repeat(call: Callable[[], Any], times: int) -> None:
+    for _ in range(times):
+        call()
+
+
 def _living(kept: set[ref[Any]]) -> list[Any]:
     return [what for each in list(kept) if (what := each()) is not None]
 
@@ -77,7 +123,7 @@ def _living(kept: set[ref[Any]]) -> list[Any]:
 def _renew() -> None:
     global in_child
     in_child = True
-    for each in _living(_locks):
+    for each in (*_living(_locks), *_living(_brief)):
         owned: Callable[[], bool] | None = getattr(each, "_is_owned", None)
         if owned is None or not owned():
             each._at_fork_reinit()

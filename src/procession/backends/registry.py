@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 from weakref import WeakSet
 
-from procession import forked
+from procession import collecting, forked
 from procession.backends.base import Backend
 from procession.backends.draining import Draining, aside, hand_over, seconds_of
 from procession.backends.library_settings import warn_of_settings
@@ -113,7 +113,7 @@ forked.renew_in_child(_after_fork)
 def age() -> int:
     """A number that changes whenever pools that were handed out are not to be used any more."""
     _follow_quickly()
-    return _age
+    return -_age - 1 if collecting.here() else _age
 
 
 def era() -> int:
@@ -180,6 +180,9 @@ def _key(choice: Choice) -> Any:
     options = choice.options
     context = options.context
     return (
+        # What a finalizer waits for must not be held by the code that it struck: a worker that was
+        # given a chunk which is not sent yet, the lock of a channel.
+        collecting.here(),
         choice.isolated,
         choice.module,
         options.backend,
@@ -262,6 +265,7 @@ def backend_for(choice: Choice) -> Backend:
     pool = _pools.get(key)
     if pool is not None:
         return pool
+    collecting.watch()
     made = open_backend(choice)
     with _lock:
         pool = _pools.setdefault(key, made)

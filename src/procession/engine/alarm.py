@@ -39,7 +39,7 @@ class _Clock:
     """The helper thread and its heap; one per process, made anew after a fork."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
         self._heap: list[tuple[float, int, Alarm]] = []
         self._order = count()
         self._changed = Bell()

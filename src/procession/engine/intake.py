@@ -29,7 +29,7 @@ class Intake:
         held: Bytes of what is packed and was not sent.
     """
 
-    def __init__(self, source: Source, window: int, lock: threading.Lock) -> None:
+    def __init__(self, source: Source, window: int, lock: Any) -> None:
         self.source = source
         self.taking = threading.Lock()
         self.delivered = 0

@@ -85,7 +85,7 @@ class MapRun:
         self.plan = plan
         self.thread = threading.get_ident()
         self.consumed = notify is None
-        self.lock = threading.Lock()
+        self.lock = forked.lock()
         self.intake = Intake(source, plan.window, self.lock)
         self.closed = False
         self.here = False
@@ -271,7 +271,6 @@ class MapRun:
 
         One that has run all its items in the consumer's thread so far goes on.
         """
-        self.lock._at_fork_reinit()  # type: ignore[attr-defined]
         self.intake.taking._at_fork_reinit()  # type: ignore[attr-defined]
         alone = self._backend is None and self._feeder is None and not self._pumping
         if not (alone or self.closed or self.intake.over):

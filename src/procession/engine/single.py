@@ -39,7 +39,7 @@ class SingleCall:
         self._backend = backend
         self._apart: Backend | None = None
         self._rules = rules
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._chunk: Chunk | None = None
         self._reply: Reply | None = None
         self._in_doubt = False  # whether its error, once rebuilt, may ask for another attempt

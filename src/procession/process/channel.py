@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from procession import forked
 from procession.process.passing import MOST, ROOM, numbers_in
-from procession.system.pristine import socket, threading
+from procession.system.pristine import socket
 
 __all__ = ["SEGMENT", "Message", "Receiver", "Sender", "frame", "parse", "send_all"]
 
@@ -221,8 +222,9 @@ class Sender:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
         self._waiting: deque[memoryview] = deque()
+        self._sending = False  # by this thread, if it is seen: then a finalizer has struck it
 
     def send(self, parts: Sequence[Any]) -> bool:
         """Send a frame, or as much as the socket takes now.
@@ -234,15 +236,20 @@ class Sender:
             OSError: The other side is closed.
         """
         with self._lock:
-            if not self._waiting and len(parts) == 1:
-                part = parts[0]
-                sent = self._try(part)
-                if sent == len(part):
-                    return True
-                self._waiting.append(memoryview(part)[sent:])
-                return False
-            self._waiting.extend(memoryview(part) for part in parts)
-            return self._flush()
+            amid = self._sending
+            try:
+                self._sending = True
+                if len(parts) == 1 and not (self._waiting or amid):
+                    part = parts[0]
+                    sent = self._try(part)
+                    if sent == len(part):
+                        return True
+                    self._waiting.appendleft(memoryview(part)[sent:])
+                    return False
+                self._waiting.extend([memoryview(part) for part in parts])
+                return not amid and self._flush()
+            finally:
+                self._sending = amid
 
     def flush(self) -> bool:
         """Send what waits. Whether all is sent now.
@@ -251,7 +258,12 @@ class Sender:
             OSError: The other side is closed.
         """
         with self._lock:
-            return self._flush()
+            amid = self._sending
+            try:
+                self._sending = True
+                return not amid and self._flush()
+            finally:
+                self._sending = amid
 
     def _flush(self) -> bool:
         while self._waiting:

@@ -37,7 +37,7 @@ _owned: dict[int, Any] = {}
 """Descriptors, each with what tells its file: the program may close it and use its number."""
 _kept = threading.local()
 
-forking = threading.RLock()
+forking = forked.lock()
 """Held while this process forks. Hold it from opening a descriptor until it is owned."""
 
 

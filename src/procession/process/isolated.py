@@ -22,7 +22,7 @@ from procession.process import messages
 from procession.process.reactor import reactor
 from procession.process.spec import WorkerSpec
 from procession.process.ticket import Ticket
-from procession.system.pristine import threading, time
+from procession.system.pristine import time
 from procession.telling import teller
 
 __all__ = ["AHEAD", "SPARE", "IsolatedBackend", "IsolatedStream", "isolated_spec"]
@@ -141,7 +141,6 @@ class IsolatedStream:
     def renew(self) -> None:
         """In a forked child: the values go to the parent."""
         flow = self._flow
-        flow.changed._at_fork_reinit()  # type: ignore[attr-defined]
         if flow.end is None:
             flow.end = End("refused", error=inherited.refusal(self._ticket.chunk.job.name))
 
@@ -169,7 +168,7 @@ class _Flow:
 
     def __init__(self, ahead: int) -> None:
         self.ahead = ahead
-        self.changed = threading.Lock()
+        self.changed = forked.lock()
         self.bells = Bells()
         self.replies: deque[Reply] = deque()
         self.end: End | None = None

@@ -54,7 +54,7 @@ class _Pipe:
     """This process's lifeline, open as long as something counts on it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = forked.lock()
         self.users = 0
         self.ends: tuple[int, int] | None = None
         self.file: Any = None

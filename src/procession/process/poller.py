@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Protocol
 
-from procession.system.pristine import select, threading
+from procession import forked
+from procession.system.pristine import select
 
 __all__ = ["READ", "WRITE", "Poller", "make_poller"]
 
@@ -105,7 +106,7 @@ class _Portable:
             forks.own(self._reader, self._writer)
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
         self._armed: dict[int, int] = {}
 
     def add(self, descriptor: int) -> None:

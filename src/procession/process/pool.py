@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from procession import forked
 from procession.backends.base import Chunk, End
 from procession.bells import Bells
 from procession.errors import PoolClosed
@@ -26,7 +27,7 @@ from procession.process.spec import WorkerSpec
 from procession.process.starts import watch_starts
 from procession.process.ticket import Ticket
 from procession.process.worker import Worker
-from procession.system.pristine import threading, time
+from procession.system.pristine import time
 
 __all__ = ["WorkerPool"]
 
@@ -77,7 +78,7 @@ class WorkerPool:
         """Start with nothing: at first, and in a forked child, whose workers these are not."""
         for worker in getattr(self, "workers", ()):
             worker.abandon()
-        self.lock = threading.Lock()
+        self.lock = forked.lock()
         self.gone = Bells()
         self.workers: set[Worker] = set()
         self.queue: deque[Ticket] = deque()
@@ -258,10 +259,17 @@ class WorkerPool:
         """
         given: list[tuple[Worker, Ticket | None]] = []
         while self.queue and self.idle and self.busy < self.size:
-            if self.queue[0].over:
-                self.queue.popleft()  # cancelled, half-way
-                continue
-            worker, ticket = self.idle.pop(), self.queue.popleft()
+            try:
+                ticket = self.queue.popleft()
+            except IndexError:
+                break  # a finalizer that struck here has taken it
+            if ticket.over:
+                continue  # cancelled, half-way
+            try:
+                worker = self.idle.pop()
+            except IndexError:
+                self.queue.appendleft(ticket)
+                break
             worker.ticket, ticket.worker = ticket, worker
             worker.tasks += len(ticket.chunk.items)
             worker.box.chunk += 1
@@ -274,7 +282,7 @@ class WorkerPool:
                 given.append((worker, None))
         elif self.queue:
             self.hiring.look()
-            for worker in self.workers:
+            for worker in tuple(self.workers):
                 if worker.left:  # their next chunk waits already
                     worker.arm()
         return given
@@ -333,7 +341,7 @@ class WorkerPool:
         """Read the replies that nobody reads; ends when no more single calls are made."""
         with self.lock:
             again = False
-            for worker in self.workers:
+            for worker in tuple(self.workers):
                 if worker.box.chunk != worker.seen:
                     worker.seen = worker.box.chunk
                     again = True

@@ -1,5 +1,10 @@
 """One thread for all workers of this process: it reads what no one else reads, sees deaths, and
 keeps the time. It starts with the first worker and ends with the last one.
+
+It runs no code of the user's, but the collector may run a finalizer in it, as in any thread. So
+what it has to do is in a queue, from which another thread goes on if this one is kept: at once if
+it is about to wait for others, and else when the deputy, a second thread that does nothing but look
+at the first one while that works, finds that it takes too long.
 """
 
 from __future__ import annotations
@@ -7,6 +12,7 @@ from __future__ import annotations
 import errno
 import heapq
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -14,8 +20,9 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from procession import forked
+from procession.bells import giving_way
 from procession.process.poller import READ, WRITE, Poller, make_poller
-from procession.system.pristine import threading, time
+from procession.system.pristine import start_new_thread, threading, time
 from procession.telling import report, teller
 
 __all__ = ["READ", "WRITE", "Reactor", "Timer", "guarded", "reactor"]
@@ -34,6 +41,22 @@ class Timer:
         """Do not call."""
         self.call = None
 
+    def fire(self) -> None:
+        """Its time has come."""
+        call, self.call = self.call, None
+        if call is not None:
+            call()
+
+
+LATE = 0.1
+"""Seconds after which a thread that is at one thing is taken to be kept by a finalizer. A guess:
+what it does itself takes a millisecond."""
+
+_LONG = 60.0
+"""Seconds that the deputy sleeps at most."""
+
+_LOOK = 0.05
+"""Seconds between two looks of the deputy, while there is work."""
 
 _abandoned: list[Any] = []
 """What threads that died have waited by, never to be closed."""
@@ -51,7 +74,7 @@ class Reactor:
     """Watches descriptors and times; calls back in its own thread, holding no lock."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
         self._poller: Poller | None = None
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
@@ -61,6 +84,10 @@ class Reactor:
         self._sleeps_until: float | None = None
         self._held = 0
         self._deferred: deque[Callable[[], Any]] = deque()
+        self._to_do: deque[Callable[[], Any]] = deque()
+        self._turns = 0
+        self._since: float | None = None  # when it began what it is at; None while it waits
+        self._deputy = _Deputy(self)
         self._served: WeakSet[Any] = WeakSet()
         self._garbage: list[Any] = []
 
@@ -164,17 +191,73 @@ class Reactor:
             self._thread = thread
 
     def _run(self) -> None:
-        self._ident = threading.get_ident()
+        me = self._ident = threading.get_ident()
+        self._deputy.ensure()
         try:
-            self._work()
+            self._work(me)
+            self._hand_over(me)
         except BaseException as error:
-            self._died(error)
+            if self._ident == me:
+                self._died(error)
+
+    def _hand_over(self, me: int) -> None:
+        """If another thread goes on, have it look: what woke this one at the last is its, too."""
+        with self._lock:
+            if self._ident != me and self._poller is not None:
+                self._poller.wake()
+
+    def give_way(self) -> None:
+        """In any thread that waits for others: if it is the reactor's, have another go on."""
+        if self.here:
+            self._replace()
+
+    @property
+    def turns(self) -> int:
+        """How often it has begun to work."""
+        return self._turns
+
+    def left(self) -> float:
+        """Seconds until its thread is late with what it is at, or with what it waits for."""
+        since, when = self._since, math.inf
+        if since is not None:
+            when = since
+        try:
+            when = min(when, self._timers[0][0])
+        except IndexError:
+            pass
+        return when + LATE - time.monotonic()
+
+    def relieve(self) -> None:
+        """If its thread is late, have another one go on."""
+        if self._lock.acquire(timeout=LATE):  # else it is kept while it holds that: wait for it
+            try:
+                if self.left() <= 0:
+                    self._replace()
+            finally:
+                self._lock.release()
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is anything to watch."""
+        return self._thread is not None
+
+    def _replace(self) -> None:
+        with self._lock:
+            if self._thread is None or self._poller is None:
+                return
+            thread, ident = self._thread, self._ident
+            self._thread = self._ident = self._since = None
+            try:
+                self._ensure_thread()
+            except RuntimeError:  # none can be started: it has to go on itself
+                self._thread, self._ident = thread, ident
 
     def _died(self, error: BaseException) -> None:
         """The thread ends by a fault: whoever was served is told by the next one."""
         with self._lock:
             poller, self._poller, self._thread = self._poller, None, None
-            self._sleeps_until = None
+            self._sleeps_until = self._since = None
+            self._to_do.clear()
             self._calls.clear()
             self._held = 0
         if isinstance(error, OSError):
@@ -196,57 +279,124 @@ class Reactor:
         with self._lock:
             _abandoned.append(self._poller)
             self._poller, self._thread, self._ident = None, None, None
-            self._sleeps_until = None
+            self._sleeps_until = self._since = None
+            self._to_do.clear()
             self._calls.clear()
             self._held = 0
         for who in list(self._served):
             guarded(partial(who.fail, error))
 
-    def _work(self) -> None:
-        while True:
+    def _work(self, me: int) -> None:
+        while self._ident == me:
+            self._begin_turn()
             if self._garbage:
                 garbage, self._garbage = self._garbage, []
                 teller.tell(garbage.clear)
                 del garbage
+            self._act(me, self._deferred)
+            self._act(me, self._to_do)
             with self._lock:
-                if self._ident != threading.get_ident():
-                    return  # what it waited by is lost, and another thread waits by its own
+                if self._ident != me:
+                    return  # another thread has taken over
                 poller = self._poller
                 if poller is None or not (self._held or self._calls or self._live_timers()):
                     # The last worker is gone: the next one starts another thread.
-                    self._poller = self._thread = self._ident = None
+                    self._poller = self._thread = self._ident = self._since = None
                     if poller is not None:
                         poller.close()
+                    self._deputy.look()
                     return
-                due = self._due()
+                if self._take_due():
+                    continue
                 timeout = None
                 if self._timers:
                     timeout = max(0.0, self._timers[0][0] - time.monotonic())
                 self._sleeps_until = self._timers[0][0] if self._timers else None
-            while self._deferred:
-                guarded(self._deferred.popleft())
-            for timer in due:
-                call, timer.call = timer.call, None
-                if call is not None:
-                    guarded(call)
-            if due:
-                continue
-            for descriptor in poller.poll(timeout):
+                if self._deferred:
+                    timeout = 0.0
+                self._since = None
+            ready = poller.poll(timeout)
+            self._begin_turn()
+            for descriptor in ready:
                 handler = self._calls.get(descriptor)
                 if handler is not None:
-                    guarded(handler)
+                    self._to_do.append(handler)
+
+    def _begin_turn(self) -> None:
+        self._turns += 1
+        self._since = time.monotonic()
+        self._deputy.look()
+
+    def _act(self, me: int, calls: deque[Callable[[], Any]]) -> None:
+        while calls and self._ident == me:
+            try:
+                call = calls.popleft()
+            except IndexError:
+                return
+            self._since = time.monotonic()
+            guarded(call)
 
     def _live_timers(self) -> bool:
         while self._timers and self._timers[0][2].call is None:
             heapq.heappop(self._timers)
         return bool(self._timers)
 
-    def _due(self) -> list[Timer]:
+    def _take_due(self) -> bool:
+        """Under the lock: have the calls made whose time has come. Whether there are any."""
         now = time.monotonic()
-        due: list[Timer] = []
+        any_due = False
         while self._timers and self._timers[0][0] <= now:
-            due.append(heapq.heappop(self._timers)[2])
-        return due
+            self._to_do.append(heapq.heappop(self._timers)[2].fire)
+            any_due = True
+        return any_due
+
+
+class _Deputy:
+    """A thread that has another one go on for the reactor's when a finalizer keeps that."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._may_begin = [True]
+        self._asleep = False
+        self._wake = threading.Lock()
+        self._wake.acquire()
+
+    def ensure(self) -> None:
+        """Be there, as long as the reactor is."""
+        try:
+            self._may_begin.pop()
+        except IndexError:
+            return
+        try:
+            start_new_thread(self._run, ())
+        except RuntimeError:  # the interpreter is ending, or the system has no thread left
+            self._may_begin.append(True)
+
+    def look(self) -> None:
+        """The reactor begins to work, or ends."""
+        if self._asleep:
+            self._asleep = False
+            try:
+                self._wake.release()
+            except RuntimeError:
+                pass
+
+    def _run(self) -> None:
+        reactor = self._reactor
+        while reactor.runs:
+            turn, left = reactor.turns, reactor.left()
+            if left <= 0:
+                reactor.relieve()
+            # Not by a bell, whose waits that last do more than is to be done here.
+            self._wake.acquire(timeout=_LOOK)
+            if turn == reactor.turns and (left := reactor.left()) > _LOOK:
+                self._asleep = True  # until then, or until there is work, which is looked for again
+                if turn == reactor.turns:
+                    self._wake.acquire(timeout=min(left, _LONG))
+                self._asleep = False
+        self._may_begin.append(True)
+        if reactor.runs:
+            self.ensure()
 
 
 def guarded(call: Callable[[], Any]) -> None:
@@ -258,6 +408,7 @@ def guarded(call: Callable[[], Any]) -> None:
 
 
 reactor = Reactor()
+giving_way.append(lambda: reactor.give_way())
 
 
 def _renew() -> None:

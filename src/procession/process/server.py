@@ -29,7 +29,7 @@ from procession.process import forks
 from procession.process.executing import execute, more_flags, sent_path
 from procession.process.passing import send
 from procession.system.identity import credentials
-from procession.system.pristine import socket, threading, time
+from procession.system.pristine import socket, time
 
 __all__ = [
     "Server",
@@ -104,13 +104,13 @@ class Server:
     """One fork server."""
 
     def __init__(self) -> None:
-        self.using = threading.RLock()
+        self.using = forked.lock()
         self.started: WeakSet[Any] = WeakSet()  # its processes, as they are known here
         self.popen: Any = None  # the class that starts processes through this server
         self.stopped = False
         self.pid: int | None = None
         self._requests: int | None = None
-        self._lock = threading.Lock()
+        self._lock = forked.lock()
 
     def ensure_running(self) -> None:
         """Start the server, or start it again if it has died."""
