@@ -202,9 +202,9 @@ def test_a_finalizer_that_raises(where: str) -> None:
 @pytest.mark.parametrize("where", THREADS)
 def test_a_finalizer_closes_its_iterator(where: str) -> None:
     """Also one whose map's lock the struck thread holds."""
-    iterator = maps.imap(range(30))
+    iterator: Any = maps.imap(range(30))
     assert [next(iterator) for _ in range(4)] == [0, 2, 4, 6]
-    run = iterator._batches.run  # type: ignore[attr-defined]
+    run = iterator._batches.run
     done, said = cycle(iterator.close)
 
     def struck() -> None:
@@ -287,7 +287,7 @@ def test_the_collector_strikes_all_the_time(way: str, backend: Any) -> None:
         def __del__(self) -> None:
             act(self.iterator)
 
-    for _ in range(10 if backend == "process" else 4):
+    for _ in range(6 if backend == "process" else 3):
         iterator = None
         if way == "close":
             iterator = f.imap(range(30))

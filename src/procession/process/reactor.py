@@ -395,7 +395,11 @@ class _Deputy:
                     self._wake.acquire(timeout=min(left, _LONG))
                 self._asleep = False
         self._may_begin.append(True)
-        if reactor.runs:
+        self._again()
+
+    def _again(self) -> None:
+        """A reactor that has begun meanwhile has found this one still there."""
+        if self._reactor.runs:
             self.ensure()
 
 
