@@ -388,7 +388,14 @@ class Future(cf.Future[T]):
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio
 
-        waiting: asyncio.Future[T] = asyncio.wrap_future(self)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "A procession.Future can be awaited where an event loop of asyncio runs, and none "
+                "does here. In trio, write await trio.to_thread.run_sync(future.result)."
+            ) from None
+        waiting: asyncio.Future[T] = asyncio.wrap_future(self, loop=loop)
         return waiting.__await__()
 
 

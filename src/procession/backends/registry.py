@@ -13,6 +13,7 @@ from weakref import WeakSet
 from procession import collecting, forked
 from procession.backends.base import Backend
 from procession.backends.draining import Draining, aside, hand_over, seconds_of
+from procession.backends.interpreters import must_be_main_interpreter
 from procession.backends.library_settings import warn_of_settings
 from procession.configuration import Options, precedence
 from procession.errors import BackendUnavailable
@@ -308,6 +309,8 @@ def open_backend(choice: Choice) -> Backend:
     """Make a new backend for these options."""
     options = choice.options
     warn_of_settings(options)
+    if choice.isolated or options.backend in ("process", "loky", "stdlib"):
+        must_be_main_interpreter()
     if choice.isolated or options.backend == "process":
         return _process(choice)
     if not (natural() and queues_are_natural()):

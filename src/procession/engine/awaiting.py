@@ -41,7 +41,13 @@ class AsyncMapIterator:
         import asyncio
 
         if self._run is None:
-            self._loop = asyncio.get_running_loop()
+            try:
+                self._loop = asyncio.get_running_loop()
+            except RuntimeError:
+                raise RuntimeError(
+                    "aimap() needs an event loop of asyncio, and none runs here. In trio, write "
+                    "results = await trio.to_thread.run_sync(partial(f.map, items))."
+                ) from None
             self._event = asyncio.Event()
             self._run, self._progress = self._start(_waker(self._loop, self._event))
             await self._loop.run_in_executor(None, self._run.go)

@@ -58,6 +58,11 @@ def mend(error: BaseException, *, starting: bool = False) -> str:
         )
     if error.errno == errno.EAGAIN and starting:
         return _processes()
+    if error.errno == errno.ENOENT and error.filename is None and not os.path.isdir("/dev/shm"):
+        return (
+            "The standard library's semaphores lie in /dev/shm, which is not mounted. Mount it, or "
+            "write backend='process'."
+        )
     if error.errno == errno.E2BIG:
         return (
             "An interpreter cannot be executed with so long a variable or argument (Linux takes "

@@ -31,10 +31,12 @@ class Parcel:
 
     def __init__(self, content: bytes) -> None:
         self._ticket: Any = content
+        self._lent = False
         if len(content) <= IN_MESSAGE:
             return
         if sys.platform == "linux":
             handle = nameless("procession")
+            self._lent = True
             self._ticket = os.getpid(), handle, os.fstat(handle).st_ino
             weakref.finalize(self, _close, handle, os.getpid()).atexit = False
         else:
@@ -52,7 +54,7 @@ class Parcel:
     @property
     def ticket(self) -> Any:
         """What to put in the message: the bytes, or where they can be read."""
-        if type(self._ticket) is tuple:
+        if self._lent:
             offer()
         return self._ticket
 
