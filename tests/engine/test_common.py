@@ -6,6 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,39 @@ def test_an_instance(place: str) -> None:
     counter = Counter()
     assert at(counter.step, place).map(range(8)) == [1] * 8
     assert counter.count == 0
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_bound(place: str) -> None:
+    """What a partial or a bound method holds is sent as any other argument."""
+    mine: list[int] = []
+    bound = partial(grow.local, seen=mine)
+    assert at(parallel(workers=2)(bound), place).map(range(8)) == [1] * 8
+    assert list(at(parallel(workers=2)(bound), place).imap(range(8))) == [1] * 8
+    ahead = partial(extend, mine)
+    assert at(parallel(workers=2)(ahead), place).map(range(8)) == [1] * 8
+    assert mine == []
+    plain = Plain()
+    assert at(parallel(workers=2)(plain.step), place).map(range(8)) == [1] * 8
+    assert plain.count == 0
+
+
+def extend(seen: list[int], x: int) -> int:
+    """As `grow`, with the item last."""
+    seen.append(x)
+    return len(seen)
+
+
+class Plain:
+    """Has an undecorated method that changes it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def step(self, _: int) -> int:
+        """Count."""
+        self.count += 1
+        return self.count
 
 
 @pytest.mark.parametrize("place", ["auto", "process", "serial", "thread"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from procession.wire.pickling import LARGE
@@ -12,7 +13,7 @@ from procession.wire.pickling import LARGE
 if TYPE_CHECKING:
     from procession.worker.common import Way
 
-__all__ = ["vary", "way"]
+__all__ = ["parted", "vary", "way"]
 
 SMALL = 32 * 1024
 """Bytes of pickle up to which it is loaded for each item: some 10 µs, for a list of 10,000 small
@@ -59,6 +60,29 @@ def vary(values: Iterable[Any]) -> bool:
     whatever they do: numbers, strings, functions, classes, and tuples of those.
     """
     return not all(map(_is_fixed, values))
+
+
+def parted(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """A callable's function, and the arguments bound to it that an item could change.
+
+    Those of a `functools.partial`, the instance of a bound method, and an object that is called go
+    to every item as much as those that are given to the verb.
+    """
+    before: tuple[Any, ...] = ()
+    named: dict[str, Any] = {}
+    inner = function
+    while type(inner) is not FunctionType:
+        kind = _type(inner)
+        if kind is partial:
+            before, named = (*inner.args, *before), {**inner.keywords, **named}
+            inner = inner.func
+        elif kind is MethodType:
+            before, inner = (inner.__self__, *before), inner.__func__
+        else:
+            break
+    if type(inner) is FunctionType and vary((*before, *named.values())):
+        return inner, before, named
+    return function, (), {}
 
 
 def way(values: Iterable[Any], blob: bytes) -> Way:

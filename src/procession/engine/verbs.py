@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType
 from typing import Any, cast
 
 from procession.backends import registry
 from procession.backends.draining import check_open
 from procession.engine.awaiting import AsyncMapIterator, FutureCollector
 from procession.engine.calls import settled
+from procession.engine.common import parted
 from procession.engine.consuming import MapIterator, collect
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.here import header_here, initialized
@@ -50,6 +52,7 @@ def _prepare(
     notify: Callable[[], None] | None = None,
 ) -> tuple[MapRun, Inline | None]:
     """Make the run of a map, and the runner of items here if there is to be one."""
+    call, kwargs = _parted(call, kwargs)
     if recorded:  # else it was taken before, and began here
         check_open(call.name)
     since = perf_counter() if recorded and switch.open else None
@@ -108,10 +111,21 @@ def _plan(
     return Plan(job, rules_of(call), pack, schedule, placement, window, ordered)
 
 
+def _parted(call: Call, kwargs: dict[str, Any]) -> tuple[Call, dict[str, Any]]:
+    """What is bound to the function goes to every item, and as such is each item's own."""
+    if type(call.function) is FunctionType:
+        return call, kwargs
+    function, before, named = parted(call.function)
+    if function is call.function:
+        return call, kwargs
+    return call._replace(function=function, prefix=(*before, *call.prefix)), {**named, **kwargs}
+
+
 def map_list(
     call: Call, style: Style, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[Any]:
     """All results in input order."""
+    call, kwargs = _parted(call, kwargs)
     if style == "value" and not args and not kwargs:
         pace = opens_here(call, items)
         if pace is not None:
