@@ -14,7 +14,7 @@ from typing import Any
 
 from procession.worker.awaiting import forget, when_loaded
 from procession.worker.interpreter import DEFAULTS, PRINT_OPTIONS, read
-from procession.worker.places import enter, follow
+from procession.worker.places import enter, follow, set_umask
 
 __all__ = ["Adopted", "initialized"]
 
@@ -163,5 +163,6 @@ _SETTERS: dict[str, Callable[[Any], object]] = {
     "csv_field": _set_csv_field,
     "locale": _set_locale,
     "folder": enter,
+    "umask": set_umask,
     "environment": follow,
 }

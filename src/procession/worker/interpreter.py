@@ -13,7 +13,7 @@ import sys
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
-from procession.worker.places import changes, folder
+from procession.worker.places import changes, folder, umask
 
 __all__ = [
     "DEFAULTS",
@@ -32,6 +32,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "csv_field": 131072,
     "locale": None,
     "folder": None,
+    "umask": None,
     "environment": {},
     "decimal": None,
     "numpy": None,
@@ -78,6 +79,7 @@ def differing() -> bytes:
         _call(modules, "_csv", "field_size_limit"),
         _locale_seen() if "locale" in modules else None,
         folder(),
+        umask(),
         changes(),
         _decimal_seen() if "decimal" in modules else None,
         _numpy_seen(modules["numpy"]) if "numpy" in modules else None,
@@ -104,6 +106,7 @@ def read() -> dict[str, Any]:
         "csv_field": _call(modules, "_csv", "field_size_limit") or DEFAULTS["csv_field"],
         "locale": _locale() if "locale" in modules else None,
         "folder": folder(),
+        "umask": umask(),
         "environment": changes(),
         "decimal": _decimal() if "decimal" in modules else None,
         "numpy": None if numpy is None else _numpy(numpy),

@@ -11,7 +11,9 @@ import os
 import time
 from typing import Any, Final
 
-__all__ = ["changes", "enter", "folder", "follow"]
+from procession.system.pristine import monotonic
+
+__all__ = ["changes", "enter", "folder", "follow", "set_umask", "umask"]
 
 _APART: Final = ("PROCESSION_", "PYTEST_CURRENT_TEST")
 _CAPS: Final = "_THREADS"  # a worker's caps on threads are its pool's, see `threads`
@@ -24,6 +26,11 @@ _seen: Any = None if _now is None else dict(_now)
 _changes: dict[str, str | None] = {}
 _first: list[str | None] = []
 _moved = False
+
+_MASK_AGE: Final = 0.001
+_first_mask: list[int | None] = []
+_mask_read: tuple[float, int | None] = (-1.0, None)
+_mask_moved = False
 
 
 def folder() -> str | None:
@@ -38,6 +45,40 @@ def folder() -> str | None:
     if found != _first[0]:
         _moved = True
     return found if _moved else None
+
+
+def umask() -> int | None:
+    """The umask, once it is, or was, another one than when this was first asked.
+
+    Read at most once in a millisecond, as it takes some 30 µs.
+    """
+    global _mask_moved, _mask_read
+    when, found = _mask_read
+    now = monotonic()
+    if now - when > _MASK_AGE:
+        found = _read_umask()
+        _mask_read = now, found
+        if not _first_mask:
+            _first_mask.append(found)
+        _mask_moved = _mask_moved or found != _first_mask[0]
+    return found if _mask_moved else None
+
+
+def _read_umask() -> int | None:
+    try:
+        with open("/proc/self/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return None  # to ask in another way is to change it, which other threads would see
+
+
+def set_umask(mask: int | None) -> None:
+    """In a worker: have the caller's umask."""
+    if mask is not None:
+        os.umask(mask)
 
 
 def changes() -> dict[str, str | None]:
