@@ -85,7 +85,9 @@ def _pandas(config: Any) -> Iterator[tuple[str, str, str]]:
 
 
 def _xarray(options: Any) -> Iterator[tuple[str, str, str]]:
-    for name, default in _OF_XARRAY.items() if options is not None else ():
+    if options is None:
+        return
+    for name, default in _OF_XARRAY.items():
         value = options.OPTIONS.get(name, default)
         if value != default:
             yield "xarray", f"xarray's {name}={value!r}", f"xarray.set_options({name}=...)"
