@@ -237,12 +237,13 @@ _STANDARD: Final = frozenset(
 
 def _added(name: str) -> dict[str, Any]:
     """What a child is told by who patched that: coverage measures it so."""
-    from multiprocessing import context, spawn
+    import multiprocessing.context as contexts
+    from multiprocessing import spawn
 
     tell: Any = spawn.get_preparation_data
     if getattr(tell, "__globals__", None) is vars(spawn):
         return {}
-    default: Any = context._default_context
+    default: Any = getattr(contexts, "_default_context")  # noqa: B009 - not typed
     before = default._actual_context
     try:
         told: dict[str, Any] = tell(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from _pytest.junitxml import xml_key
@@ -31,11 +31,12 @@ def plain_options(config: pytest.Config) -> dict[str, Any]:
     return {name: value for name, value in vars(config.option).items() if _is_plain(value)}
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if type(value) in (list, tuple):
-        return all(map(_is_plain, value))
+        return all(map(_is_plain, cast("list[object]", value)))
     if type(value) is dict:
-        return all(map(_is_plain, (*value, *value.values())))
+        held = cast("dict[object, object]", value)
+        return all(map(_is_plain, [*held, *held.values()]))
     return type(value) in _PLAIN
 
 
@@ -127,7 +128,8 @@ def own_databases(workerinput: dict[str, Any] | None) -> ModuleType:
 
 def not_carried(item: pytest.Item) -> list[str]:
     """What plugins record in a test's process and never learn here, in words."""
-    option, found = item.config.option, []
+    option = item.config.option
+    found: list[str] = []
     if getattr(option, "allure_report_dir", None):
         found.append("allure's steps, attachments and status (--alluredir)")
     if "benchmark" in getattr(item, "fixturenames", ()):
