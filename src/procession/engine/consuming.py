@@ -47,7 +47,7 @@ class Collector:
 
     def add_slice(self, ran: Slice) -> int:
         """Take what was just run here; how many items that is."""
-        start, values, failed = ran
+        start, values, failed, _ = ran
         done = len(values) + (failed is not None)
         self._run.deliver(done)
         self.add_values(start, values)
@@ -252,12 +252,12 @@ class _Batches:
     def _slice(self, inline: Inline) -> list[Any]:
         """Run some items here; what is next in order is given from here, the rest is settled."""
         run = self.run
-        start, values, failed = inline.slice()
+        start, values, failed, refused = inline.slice()
         count = len(values) + (failed is not None)
         if not count:
             return []
-        if self._outcomes or not run.delivers_next(start):
-            run.settle(inline.settled(start, values))
+        if self._outcomes or refused or not run.delivers_next(start):
+            run.settle(inline.settled(start, values, refused))
             if failed is not None:
                 run.settle([failed])
             return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from types import MethodType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from procession import forked, notices
 from procession.backends.base import Item, Reply
 from procession.engine.alarm import Alarm, after
+from procession.engine.checking import Budget, Checks, item_refusal, result_refusal
 from procession.engine.here import raised_here
 from procession.engine.interrupts import strikes
 from procession.engine.mapping import MapRun
@@ -52,11 +53,16 @@ _WHOLE_GROWTH = 64
 
 
 class Slice(NamedTuple):
-    """Items that were just run here: consecutive values, and the error that came after them."""
+    """Items that were just run here: consecutive values, and the error that came after them.
+
+    `refused` has the errors of those values that could not have come back from a worker, by index.
+    Where a map ends with its first error, that is `error`.
+    """
 
     start: int
     values: list[Any]
     error: Settled | None = None
+    refused: Mapping[int, BaseException] | None = None
 
 
 class Inline:
@@ -70,6 +76,7 @@ class Inline:
         whole: An error ends the map: values before it in its slice need not be kept.
         serial: There is no pool: everything runs here.
         crossing: Pickle arguments and results all the same (`procession_strict`).
+        checks: Refuse items and results that could not cross (`engine.checking`).
         warm: A pool is up, which items can go to.
     """
 
@@ -82,6 +89,7 @@ class Inline:
         whole: bool = False,
         serial: bool = False,
         crossing: bool = False,
+        checks: bool = False,
         warm: bool = False,
     ) -> None:
         self._run = run
@@ -105,7 +113,15 @@ class Inline:
             self._function = header.common.calling(self._function)
         self._alarm: Alarm | None = None
         self._going = False
-        self._checked = serial
+        self._checked = serial and not checks
+        self._budget = Budget()
+        self._items: Checks | None = None
+        self._results: Checks | None = None
+        if checks:
+            self._items, self._results = self._checks()
+        self._check_one: Callable[[int, Any], None] | None = None
+        if self._items is not None:
+            self._check_one = self._items.one
         self._warm = warm
         # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
         free = whole and run.intake.source.inert
@@ -200,14 +216,15 @@ class Inline:
             start, taken = self._run.intake.take_here(1 if self._single else self._size)
             if not taken:
                 return Slice(start, [])
-            refused = None if self._checked else self._check(start, taken)
-            if refused is not None:
-                return refused
+            passed = self._passed(start, taken)
+            if isinstance(passed, Slice):
+                return passed
+            taken = passed
         if self._alarm is None and not self._serial:
             forked.renewed(self._run)  # which has another thread from now on
             self._alarm = after(HELP_AFTER, self.help)
         if taken is None:
-            running: Running = Taking(source, self._size)
+            running: Running = Taking(source, self._size, self._check_one)
         else:
             running = Running(start, taken if isinstance(taken, list) else list(taken))
         self._running = running
@@ -222,6 +239,8 @@ class Inline:
         self._running, self._run.stuck = None, False
         running.end(running.ran + (running.error is not None), self._run.intake.give_back)
         self.seconds = running.seconds
+        self._budget.earned += running.seconds
+        self._budget.ran += running.ran
         self._last = running.values
         return self._done(running)
 
@@ -239,6 +258,32 @@ class Inline:
         nested = self._header.settings.nested
         return state.CurrentTask(index, self._attempt, str(os.getpid()), name, nested)
 
+    def _checks(self) -> tuple[Checks | None, Checks]:
+        """What checks the items, unless they are plain by themselves, and the results."""
+        run, settings = self._run, self._header.settings
+        pickling = settings.pickling
+        results = Checks(result_refusal(settings.name, pickling), pickling, self._budget)
+        if run.intake.source.plain:
+            return None, results
+        refusal, star = item_refusal(run.plan.pack), settings.style == "star"
+        return Checks(refusal, pickling, self._budget, star=star), results
+
+    def _passed(self, start: int, values: Sequence[Any]) -> Sequence[Any] | Slice:
+        """Those values, from the first one on, that can cross; or the first one's error."""
+        if not self._checked:
+            refused = self._check(start, values)
+            return values if refused is None else refused
+        if self._items is None:
+            return values
+        begin = perf_counter()
+        found = self._items.first(start, values, len(values))
+        if found is None:
+            return values
+        if not found.at:
+            return self._refuse(start, values, found.error, begin)
+        self._run.intake.give_back(start + found.at, values[found.at :])
+        return values[: found.at]
+
     def _check(self, start: int, values: Sequence[Any]) -> Slice | None:
         """The first item must be able to cross, wherever it runs."""
         self._checked = True
@@ -248,13 +293,38 @@ class Inline:
         except Exception as error:
             if strikes(error):
                 raise
-            self._run.intake.give_back(start + 1, values[1:])
-            if self._run.record is not None:
-                self._run.record.packed(perf_counter() - begin, refused=1)
-            return Slice(start, [], Settled(Item(start, values[0]), None, error))
+            return self._refuse(start, values, error, begin)
         if self._run.plan.placement is not None:
             self._run.plan.placement.packed(1, perf_counter() - begin, item.size)
         return None
+
+    def _refuse(
+        self, start: int, values: Sequence[Any], error: BaseException, begin: float
+    ) -> Slice:
+        """The first of these cannot cross."""
+        self._run.intake.give_back(start + 1, values[1:])
+        if self._run.record is not None:
+            self._run.record.packed(perf_counter() - begin, refused=1)
+        return Slice(start, [], Settled(Item(start, values[0]), None, error))
+
+    def _refused_results(
+        self, start: int, out: list[Any], values: list[Any]
+    ) -> tuple[list[Any], Settled | None, dict[int, BaseException]]:
+        """What is left of results if some of them could not have come back from a worker."""
+        found: dict[int, BaseException] = {}
+        at = 0
+        while self._results is not None and at < len(out):
+            refused = self._results.first(start + at, out[at:] if at else out)
+            if refused is None:
+                break
+            at += refused.at
+            index = start + at
+            if self._whole:
+                reply = Reply(index, False, refused.error, (), 0.0, True)
+                return out[:at], Settled(self._item(index, values[at]), reply), {}
+            found[index] = refused.error
+            at += 1
+        return out, None, found
 
     def _all(self, left: Iterator[Any]) -> list[Any]:
         """The values of all items: a comprehension, since nothing else is as fast as a loop."""
@@ -318,7 +388,10 @@ class Inline:
             these = values[: ran + (error is not None)]
             run.record.ran_here(start, these, seconds, error is not None, self._each_took)
             run.record.retried_here(self._attempt - 1)
-        failed = None
+        failed: Settled | None = None
+        refused: Mapping[int, BaseException] = {}
+        if error is None or not self._whole:
+            out, failed, refused = self._refused_results(start, out, values)
         if error is not None:
             out = out or [None] * ran  # of a whole map that now ends with this error
             run.intake.give_back(start + ran + 1, values[ran + 1 :])
@@ -337,15 +410,23 @@ class Inline:
                 run.go()
             elif not run.started:
                 placement.ran_alone(seconds)
-        return Slice(start, out, failed)
+        return Slice(start, out, failed, refused)
 
-    def settled(self, start: int, values: Sequence[Any]) -> list[Settled]:
+    def settled(
+        self,
+        start: int,
+        values: Sequence[Any],
+        refused: Mapping[int, BaseException] | None = None,
+    ) -> list[Settled]:
         """The last slice's values as settled items; each is timed alone where it ran alone."""
         seconds = self.seconds / max(1, len(values))
-        return [
-            Settled(self._item(index, value), Reply(index, True, result, (), seconds, True))
-            for index, (value, result) in enumerate(zip(self._last, values, strict=False), start)
-        ]
+        settled: list[Settled] = []
+        for index, (value, result) in enumerate(zip(self._last, values, strict=False), start):
+            error = refused.get(index) if refused else None
+            outcome = result if error is None else error
+            reply = Reply(index, error is None, outcome, (), seconds, True)
+            settled.append(Settled(self._item(index, value), reply))
+        return settled
 
     def _item(self, index: int, value: Any) -> Item:
         return Item(index, value, attempt=self._attempt)

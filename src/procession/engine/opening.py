@@ -17,6 +17,7 @@ from procession.backends.base import Item
 from procession.backends.draining import check_open
 from procession.configuration import Options
 from procession.engine.alarm import after
+from procession.engine.checking import Budget, Checks, item_refusal, result_refusal
 from procession.engine.consuming import collect
 from procession.engine.crossing import crossing
 from procession.engine.decoding import noted
@@ -31,6 +32,7 @@ from procession.engine.running import Running
 from procession.profiling.switch import switch
 from procession.system.pristine import perf_counter
 from procession.wire.beside import ATOMS
+from procession.wire.builtin_data import UNCHECKED
 from procession.wire.functions import dump_watched
 from procession.worker import state
 
@@ -96,7 +98,7 @@ class Opening:
         make: Makes the map of these items of this call, which run here already.
     """
 
-    __slots__ = ("_call", "_context", "_made", "_make", "_over", "_pace", "_running")
+    __slots__ = ("_budget", "_call", "_context", "_made", "_make", "_over", "_pace", "_running")
 
     def __init__(
         self,
@@ -105,6 +107,7 @@ class Opening:
         pace: Pace,
         make: Callable[[Call, list[Any]], tuple[MapRun, Inline]],
     ) -> None:
+        self._budget = Budget()
         self._call = call
         self._pace = pace
         self._make = make
@@ -114,24 +117,26 @@ class Opening:
         self._over = False
 
     def passes(self) -> bool:
-        """Whether the first item passes the pickle check. Why not, a map of it says.
+        """Whether the items can cross. Why not, a map of them says.
 
         Raises:
             NotPicklable: The function cannot cross.
         """
-        call, first = self._call, self._running.values[0]
+        call, values = self._call, self._running.values
         dump_watched(call.function, call.decorated, call.options.pickling)
-        if type(first) in ATOMS:
+        if ATOMS.issuperset(map(type, values)):
             return True
         begin = perf_counter()
+        pack = packer(call, "value")
         try:
-            item = packer(call, "value")(0, first)
+            item = pack(0, values[0])
         except Exception as error:
             if strikes(error):
                 raise
             return False
         self._placement().packed(1, perf_counter() - begin, item.size)
-        return True
+        checks = Checks(item_refusal(pack), call.options.pickling, self._budget)
+        return len(values) == 1 or checks.first(1, values[1:]) is None
 
     def results(self) -> list[Any]:
         """All values, in input order.
@@ -156,7 +161,10 @@ class Opening:
         ran = running.ran + (running.error is not None)
         self._pace.item = running.seconds / ran
         if running.error is not None:
-            raise self._failed(running)
+            error, running.error = running.error, None  # whose traceback keeps us
+            raise self._failed(running.ran, raised_here(error, self._call.name))
+        if not UNCHECKED.issuperset(map(type, running.out)):
+            self._check_results(running)
         if not self._pace.tiny(ran):
             self._lost(ran, running.seconds)
         return running.out
@@ -180,11 +188,19 @@ class Opening:
         if made is not None:
             made[0].cancel()
 
-    def _failed(self, running: Running) -> BaseException:
-        error, running.error = running.error, None  # whose traceback keeps us
-        assert error is not None
-        item = Item(running.ran, running.values[running.ran])
-        return noted(raised_here(error, self._call.name), item, rules_of(self._call), here=True)
+    def _check_results(self, running: Running) -> None:
+        """Refuse what could not have come back from a worker."""
+        call = self._call
+        self._budget.earned, self._budget.ran = running.seconds, running.ran
+        pickling = call.options.pickling
+        checks = Checks(result_refusal(call.name, pickling), pickling, self._budget)
+        refused = checks.first(0, running.out)
+        if refused is not None:
+            raise self._failed(refused.at, refused.error)
+
+    def _failed(self, index: int, error: BaseException) -> BaseException:
+        item = Item(index, self._running.values[index])
+        return noted(error, item, rules_of(self._call), here=True)
 
     def _loop(self, running: Running) -> None:
         function = self._call.function

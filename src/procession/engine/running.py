@@ -143,11 +143,13 @@ class Taking(Running):
 
     __slots__ = ("_budget", "_source")
 
-    def __init__(self, source: Source, most: int) -> None:
+    def __init__(
+        self, source: Source, most: int, check: Callable[[int, Any], None] | None = None
+    ) -> None:
         super().__init__(source.taken, [])
         self._source = source
         self._budget: list[None] = [None] * most
-        self.iterator = source.each(self.values, self._budget)
+        self.iterator = source.each(self.values, self._budget, check)
 
     @property
     def taken(self) -> int | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import operator
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from procession.engine.interrupts import strikes
+from procession.wire.builtin_data import UNCHECKED
 
 __all__ = ["Source"]
 
@@ -48,12 +49,16 @@ thread."""
 _SLICED: frozenset[type] = frozenset({list, tuple, range, str, bytes})
 """Containers of which a slice is the fastest way to take items."""
 
+_PLAIN: frozenset[type] = frozenset({range, str, bytes, bytearray})
+"""Containers of numbers and texts."""
+
 
 class Source:
     """An iterable that is taken from once, in order, with a guess at its length.
 
     Attributes:
         inert: Whether taking an item runs no user code, so that any thread may do it at any time.
+        plain: Whether its items can be nothing but numbers and texts, whatever they are.
         taken: How many items have been taken.
         ended: Whether the input has no more items, or raised.
         error: What the input raised, if it did.
@@ -61,9 +66,9 @@ class Source:
 
     def __init__(self, items: Iterable[Any]) -> None:
         numpy = sys.modules.get("numpy")
-        self.inert = type(items) in _INERT or (
-            numpy is not None and type(items) is numpy.ndarray and _plain(items)
-        )
+        array = numpy is not None and type(items) is numpy.ndarray and _plain(items)
+        self.inert = array or type(items) in _INERT
+        self.plain = array or type(items) in _PLAIN
         self._length = _length(items)
         self._sliced: Any = items if type(items) in _SLICED else None
         self._iterator: Iterator[Any] = iter(())
@@ -112,12 +117,23 @@ class Source:
         self.taken += len(values)
         return values
 
-    def each(self, values: list[Any], budget: list[Any]) -> Iterator[Any]:
+    def each(
+        self,
+        values: list[Any],
+        budget: list[Any],
+        check: Callable[[int, Any], None] | None = None,
+    ) -> Iterator[Any]:
         """Take items one at a time, as they are asked for, and append them to `values` as well.
 
         As many as there are elements in `budget`, which another thread may shorten meanwhile. It
         is for input that runs code of the user's: an item is used before the next one is made.
+
+        Args:
+            values: Takes the items.
+            budget: As many elements as items may be taken.
+            check: Given the index and the value of what might not cross; raises what refuses it.
         """
+        start = self.taken
         take = self._iterator.__next__
         keep = values.append
         for _ in budget:
@@ -133,6 +149,8 @@ class Source:
                 self.ended = True
                 return
             keep(value)
+            if check is not None and type(value) not in UNCHECKED:
+                check(start + len(values) - 1, value)
             yield value
 
     def may_wait(self) -> bool:

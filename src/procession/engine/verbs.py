@@ -61,10 +61,13 @@ def _prepare(
 
     crosses = crossing()
     serial = where.serial or (where.inline and call.options.inline is True)
+    # What shares this process by the caller's choice of a backend crosses nothing, ever.
+    checks = not (where.serial or where.shares or crosses)
+    source = Source(items)
+    here = where.shares or (serial and not crosses and not checks)
+    plan = _plan(call, style, args, kwargs, where, serial=serial, here=here, ordered=ordered)
     if serial:
         call = initialized(call)
-    source = Source(items)
-    plan = _plan(call, style, args, kwargs, where, serial=serial, crosses=crosses, ordered=ordered)
     # A generator may wait for the results of what it gave before.
     aside = not blocking or (not whole and source.may_wait())
     run = MapRun(plan, source, where.backend, notify, aside=aside)
@@ -78,7 +81,14 @@ def _prepare(
     single = one_by_one or not (whole or source.inert)
     warm = not serial and registry.is_warm(where.choice)
     inline = Inline(
-        run, header, single=single, whole=whole, serial=serial, crossing=crosses, warm=warm
+        run,
+        header,
+        single=single,
+        whole=whole,
+        serial=serial,
+        crossing=crosses,
+        checks=checks,
+        warm=warm,
     )
     if not warm or (plan.placement is not None and plan.placement.begins_here(source.length)):
         inline.begin()
@@ -93,13 +103,12 @@ def _plan(
     where: Where,
     *,
     serial: bool,
-    crosses: bool,
+    here: bool,
     ordered: bool,
 ) -> Plan:
     options, beside = call.options, where.out_of_band
-    here = where.shares or (serial and not crosses)
     job = make_job(call, style, args, kwargs, shares=here, out_of_band=beside)
-    shares = where.shares or serial
+    shares = here or where.serial
     pack = packer(call, style, args, kwargs, shares=shares, out_of_band=beside)
     workers = 1 if serial else options.workers
     placement = None
