@@ -24,8 +24,9 @@ from procession.pytest_isolation.kill import (
 )
 from procession.pytest_isolation.marker import Isolation
 from procession.pytest_isolation.records import Reader
-from procession.pytest_isolation.unpatched import json, os, pickle, select, signal, subprocess, time
+from procession.pytest_isolation.unpatched import json, os, pickle, signal, subprocess
 from procession.records import NamedTuple
+from procession.system.pristine import select, time
 
 __all__ = ["End", "TestProcess"]
 

@@ -15,7 +15,8 @@ from procession.pytest_isolation.crash import Phase
 from procession.pytest_isolation.marker import Isolation
 from procession.pytest_isolation.process import TestProcess
 from procession.pytest_isolation.replay import replay_warning, restored_report
-from procession.pytest_isolation.unpatched import os, time
+from procession.pytest_isolation.unpatched import os
+from procession.system.pristine import time
 
 __all__ = ["Outer", "is_skipped"]
 

@@ -2,15 +2,13 @@
 
 A test's mocks (``time.monotonic`` frozen by a module's fixture, ``subprocess.Popen`` replaced) are
 in force in pytest's own process as well, and are not meant for the plugin. It is loaded before the
-first test and keeps the functions that it needs; its clocks are those that no patch reaches.
+first test and keeps the functions that it needs. Its clocks come from `procession.system.pristine`.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
-
-from procession.system.pristine import select, time
 
 if TYPE_CHECKING:
     import fcntl as fcntl
@@ -28,7 +26,7 @@ else:
     fcntl, json, os = map(_kept, ("fcntl", "json", "os"))
     pickle, signal, tempfile = map(_kept, ("pickle", "signal", "tempfile"))
 
-__all__ = ["fcntl", "json", "os", "pickle", "select", "signal", "subprocess", "tempfile", "time"]
+__all__ = ["fcntl", "json", "os", "pickle", "signal", "subprocess", "tempfile"]
 
 
 @cache
