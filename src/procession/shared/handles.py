@@ -16,6 +16,9 @@ import errno
 import os
 import stat
 import sys
+from collections import deque
+from typing import Any
+from weakref import ref
 
 from procession.errors import ProcessionError
 from procession.records import NamedTuple
@@ -28,7 +31,9 @@ from procession.wire.pickling import dumps
 __all__ = [
     "NAMELESS",
     "Address",
+    "Closing",
     "address",
+    "close_struck",
     "create",
     "create_pipe",
     "dumps_and_sent",
@@ -40,6 +45,49 @@ NAMELESS = sys.platform == "linux" and hasattr(os, "memfd_create")
 """Whether files without a name can be opened again by other processes."""
 
 _ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+
+
+class Closing(ref[Any]):
+    """Closes the descriptor of an object that nobody holds any more, once.
+
+    The object's ``__del__`` calls `close`. Ctrl-C may strike in there at any instant, and Python
+    goes on without it. Then the weak reference that this is, whose callback is a function in C,
+    puts the descriptor aside, and `close_struck` closes it.
+
+    Args:
+        owner: The object.
+        descriptor: The descriptor.
+    """
+
+    __slots__ = ("_left",)
+    _left: list[Any]
+
+    def __new__(cls, owner: object, descriptor: int) -> Closing:
+        """As `weakref.ref`."""
+        made = super().__new__(cls, owner, _struck.append)
+        made._left = [None, descriptor]
+        _owned.add(made)
+        return made
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def close(self) -> None:
+        """Close it, unless it was closed."""
+        if self._left:
+            # In one call, amid which no signal handler can raise.
+            deque(map(os.close, iter(self._left.pop, None)), 0)
+        _owned.discard(self)
+
+
+_struck: deque[Any] = deque()
+_owned: set[Closing] = set()
+
+
+def close_struck() -> None:
+    """Close what finalizers that were interrupted have left open."""
+    while _struck:
+        _struck.popleft().close()
 
 
 class Address(NamedTuple):
@@ -62,6 +110,7 @@ class Address(NamedTuple):
 
 def create(label: str, size: int) -> tuple[int, str]:
     """Make an empty file in memory; returns its descriptor and its name, if it has one."""
+    close_struck()
     with explained():
         if NAMELESS:
             fd, path = nameless(f"procession-{label}"), ""
@@ -79,6 +128,7 @@ def create(label: str, size: int) -> tuple[int, str]:
 
 def create_pipe() -> tuple[int, int, str]:
     """Make a pipe in one direction; returns where to read, where to write, and its name."""
+    close_struck()
     with explained():
         if NAMELESS:
             return *os.pipe(), ""

@@ -71,6 +71,7 @@ class Segment:
 
     def __init__(self, fd: int, path: str) -> None:
         self.fd = fd
+        self._closing = handles.Closing(self, fd)
         self.path = path
         self.creator = 0
         self.row = 0
@@ -205,8 +206,10 @@ class Segment:
 
     def __del__(self) -> None:
         try:
-            self.leave()
-            os.close(self.fd)
+            try:
+                self.leave()
+            finally:
+                self._closing.close()
             if self.path and self.creator == os.getpid():
                 from procession.shared import folder
 

@@ -28,6 +28,7 @@ class Store:
 
     def __init__(self, fd: int, path: str) -> None:
         self._fd = fd
+        self._closing = handles.Closing(self, fd)
         self._path = path
         self._creator = 0
         self._map = mmap.mmap(fd, os.fstat(fd).st_size)
@@ -70,7 +71,7 @@ class Store:
 
     def __del__(self) -> None:
         try:
-            os.close(self._fd)
+            self._closing.close()
             if self._path and self._creator == os.getpid():
                 from procession.shared import folder
 
