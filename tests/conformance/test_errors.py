@@ -158,10 +158,10 @@ def test_exits(place: Place, how: str, code: int | None) -> None:
     assert how in str(error) or "sys.exit" in str(error)
 
 
-def test_an_interrupt_of_a_serial_map_is_the_caller_s() -> None:
-    """Where items run in the caller's thread, KeyboardInterrupt reaches the caller as itself."""
+def test_an_interrupt_that_an_item_raises_is_the_item_s() -> None:
+    """Where items run in the caller's thread, an item's own KeyboardInterrupt is no Ctrl-C."""
     function = f.misbehave.with_options(backend="serial")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(TaskExited, match="KeyboardInterrupt"):
         function.map(range(5), "KeyboardInterrupt")
     assert function.map(range(2), "KeyboardInterrupt") == [0, 1]
 

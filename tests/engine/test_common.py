@@ -237,9 +237,9 @@ def test_how_often_it_is_loaded() -> None:
     assert counts == list(range(counts[0], counts[0] + 8))
 
 
-@pytest.mark.parametrize("place", ["thread", "serial", "inline"])
+@pytest.mark.parametrize("place", ["thread", "serial"])
 def test_what_cannot_be_pickled_is_shared_here(place: str) -> None:
-    """Where nothing is sent, what cannot be copied is the caller's own, as a lock must be."""
+    """Where nothing is ever sent, what cannot be copied is the caller's own, as a lock must be."""
     lock, seen = threading.Lock(), [threading.current_thread()]
     assert at(grow_under, place).map(range(4), lock, seen) == [2, 3, 4, 5]
     assert len(seen) == 5

@@ -204,14 +204,17 @@ def test_exit_handlers_run(make: Make, context: str, tmp_path: Path) -> None:
 
 
 def test_fork_server_that_was_killed(make: Make) -> None:
-    """A new fork server is started when the old one is gone; its workers are replaced."""
+    """Its workers go on without it, and a new one is started for those to come."""
     pool = make(1)
     first = run(pool, job_of(pid), [0]).values[0]
     victim = server.current().pid
     assert victim is not None
     os.kill(victim, 9)
-    poll(lambda: not pool.warm, "the loss of the server was not seen")
+    assert run(pool, job_of(pid), [0]).values[0] == first
+    os.kill(first, 9)
+    poll(lambda: not pool.warm, "the worker's death was not seen")
     assert run(pool, job_of(pid), [0]).values[0] != first
+    assert server.current().pid != victim
 
 
 def test_shutdown_keeps_the_server_of_workers_that_are_left(make: Make) -> None:

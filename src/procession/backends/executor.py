@@ -80,6 +80,7 @@ class ExecutorBackend:
         self._holds = False
         self._flight: dict[Chunk, Executor] = {}
         self._telling = 0
+        self._retiring = False
         self._endings: list[Ending] = []
         self._aparts: list[ExecutorBackend] = []
         self._parcels: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
@@ -197,6 +198,21 @@ class ExecutorBackend:
         if self._owned:
             self._end_aside(Ending(executor, processes, False, self._name, kill=False))
 
+    def retire(self) -> None:
+        """Have the workers end as soon as they are idle; a map that goes on is given new ones."""
+        self._retiring = True
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        with self._lock:
+            executor = self._executor
+            if executor is None or self._flight or not self._owned:
+                return
+            self._executor = None
+            held, self._holds = self._holds, False
+            processes, self._processes = listed(self._processes), None
+        self._end_aside(Ending(executor, processes, held, self._name, kill=False))
+
     # -- what comes back ---------------------------------------------------------------------
 
     def _done(self, chunk: Chunk, executor: Executor, future: Future[Any]) -> None:
@@ -211,6 +227,8 @@ class ExecutorBackend:
         finally:
             with self._lock:
                 self._telling -= 1
+            if self._retiring:
+                self._end_if_idle()
 
     def _tell(self, chunk: Chunk, executor: Executor, future: Future[Any], alone: bool) -> None:
         # Not raised here: a traceback through the executor's thread would keep its semaphores.
