@@ -146,8 +146,8 @@ def arrays_out(maps: dict[str, Map], options: argparse.Namespace) -> None:
 
 def small_arrays(maps: dict[str, Map], options: argparse.Namespace) -> None:
     """Many arrays that are far too small to go beside the pickle."""
-    from procession.wire.beside import dump_beside
-    from procession.wire.pickling import dumps
+    from procession.pickling.out_of_band import dump_beside
+    from procession.pickling.pickler import dumps
 
     arrays = [np.full(125, float(index)) for index in range(100_000)]
     tries: dict[str, Callable[..., object]] = {

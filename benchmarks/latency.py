@@ -39,8 +39,8 @@ def raw_echo(*, across: bool = False) -> Iterator[Call]:
     import pickle
     import socket
 
-    from procession.backends.base import Item, Job
-    from procession.process import messages
+    from procession.contract import Item, Job
+    from procession.process.io import messages
 
     item = Item(0, 1, pickle.dumps(((1,), {}), 5))
     data = b"".join(messages.pack_task(Job(1, "plus_one"), [item], False, ()))

@@ -1,4 +1,4 @@
-"""What checking costs: `procession.wire.pickling.dumps` beside plain pickle and cloudpickle.
+"""What checking costs: `procession.pickling.pickler.dumps` beside plain pickle and cloudpickle.
 
     python benchmarks/serialisation.py
 
@@ -18,7 +18,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from procession.wire.pickling import dumps
+from procession.pickling.pickler import dumps
 
 BAR = 1.2
 ROUNDS = 101

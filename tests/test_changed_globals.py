@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import procession
-from procession.pitfalls import pitfalls
+from procession.pitfalls.code_checks import pitfalls
 from tests import changed as module
 
 seen: list[int] = []

@@ -31,10 +31,10 @@ from procession.configuration import (
     validate,
 )
 from procession.configuration.aliases import ALIASES
-from procession.configuration.environment import TEXT_FORMS
+from procession.configuration.from_environment import TEXT_FORMS
 from procession.configuration.parsers import OPTIONS
-from procession.cpus import usable_cpus
 from procession.errors import OptionError, ParallelWarning
+from procession.system.cpus import usable_cpus
 
 TABLE = [
     *("workers", "backend", "address", "context", "chunk", "window", "inline", "timeout"),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from procession import cpus
-from procession.cpus import cpu_quota, usable_cpus
+from procession.system import cpus
+from procession.system.cpus import cpu_quota, usable_cpus
 
 V2 = "30 23 0:26 {root} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
 V1 = "31 23 0:27 {root} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"

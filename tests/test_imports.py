@@ -70,7 +70,7 @@ def test_no_public_name_loads_an_optional_or_pool_library() -> None:
 
 def test_a_worker_needs_neither_wrapt_nor_asyncio() -> None:
     """What runs items on the far side starts fast."""
-    assert {"wrapt", "asyncio", "numpy"}.isdisjoint(loaded("import procession.worker.run"))
+    assert {"wrapt", "asyncio", "numpy"}.isdisjoint(loaded("import procession.worker.runner"))
 
 
 def test_every_public_name_is_there() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from procession import ParallelWarning, parallel
-from procession.pitfalls import pitfalls
+from procession.pitfalls.code_checks import pitfalls
 
 np: Any = pytest.importorskip("numpy")
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from procession.errors import ParallelWarning
-from procession.pitfalls import pitfalls, warn_about
+from procession.pitfalls.code_checks import pitfalls, warn_about
 
 total = 0
 names: list[str] = []

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from procession.telling import STUCK, Once, Teller
+from procession.user_threads import STUCK, Once, Teller
 from tests.support.waiting import wait_until
 
 PATIENCE = 30.0

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from procession.configuration import Options as Options
     from procession.configuration import configure as configure
     from procession.configuration import options as options
-    from procession.cpus import usable_cpus as usable_cpus
     from procession.decorators import background as background
     from procession.decorators import isolated as isolated
     from procession.decorators import parallel as parallel
@@ -39,14 +38,15 @@ if TYPE_CHECKING:
     from procession.errors import TaskExited as TaskExited
     from procession.errors import TimedOut as TimedOut
     from procession.errors import WorkerDied as WorkerDied
-    from procession.executor import Pool as Pool
     from procession.futures import Future as Future
     from procession.futures import as_completed as as_completed
     from procession.futures import gather as gather
     from procession.futures import wait as wait
     from procession.outcome import Outcome as Outcome
+    from procession.pool import Pool as Pool
     from procession.profiling.profiles import Profile as Profile
     from procession.profiling.profiles import profile as profile
+    from procession.system.cpus import usable_cpus as usable_cpus
     from procession.tasks import current_task as current_task
     from procession.tasks import per_worker as per_worker
 
@@ -92,7 +92,7 @@ __all__ = [
 
 _HOMES = {
     "procession.configuration": ("Options", "configure", "options"),
-    "procession.cpus": ("usable_cpus",),
+    "procession.system.cpus": ("usable_cpus",),
     "procession.decorators": (
         "background",
         "isolated",
@@ -115,7 +115,7 @@ _HOMES = {
         "TimedOut",
         "WorkerDied",
     ),
-    "procession.executor": ("Pool",),
+    "procession.pool": ("Pool",),
     "procession.futures": ("Future", "as_completed", "gather", "wait"),
     "procession.backends.registry": ("shutdown",),
     "procession.outcome": ("Outcome",),

@@ -275,8 +275,8 @@ for _each in (parallel, parallel_map, parallel_chunks, background, isolated):
 def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict[str, Any]) -> Any:
     from procession import decoration
     from procession.configuration import validate
-    from procession.pitfalls import warn_about
-    from procession.wire.reloads import note
+    from procession.functions.reloads import note
+    from procession.pitfalls.code_checks import warn_about
 
     if extra:
         raise decoration.positional_options(style, (function, *extra))

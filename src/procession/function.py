@@ -15,12 +15,11 @@ import wrapt
 from procession.appearance import Annotations, Appearance, name_of, shown
 from procession.configuration import Options, resolve, validate
 from procession.decoration import check_order, unwrapped
-from procession.engine.job import Call
+from procession.engine.planning.job import Call
 from procession.futures import Future
-from procession.misuse import check_call, first_argument, wrong_keyword
 from procession.outcome import Outcome
-from procession.process import forks as forks  # before the imports that it watches
-from procession.wire.picklers import looks_at_functions, naming
+from procession.pickling.active_pickler import looks_at_functions, naming
+from procession.pitfalls.misuse import check_call, first_argument, wrong_keyword
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -84,7 +83,7 @@ class _Verbs(Appearance):
     def _map(
         self, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any], verb: str
     ) -> list[Any]:
-        from procession.engine.verbs import map_list  # by this name at once: it is cheaper
+        from procession.engine.map.map_verbs import map_list  # by this name at once: it is cheaper
 
         call = self._call()
         check_call(call, items, args, kwargs, verb)
@@ -94,7 +93,7 @@ class _Verbs(Appearance):
         self, argtuples: Iterable[Iterable[Any]], /, *args: Any, **kwargs: Any
     ) -> list[Any]:
         """Run the function on every tuple of arguments; return the results in order."""
-        from procession.engine import verbs
+        from procession.engine.map import map_verbs as verbs
 
         call = self._call()
         check_call(call, argtuples, args, kwargs, "starmap")
@@ -122,7 +121,7 @@ class _Verbs(Appearance):
         verb: str,
         **how: Any,
     ) -> Iterator[Any]:
-        from procession.engine import verbs
+        from procession.engine.map import map_verbs as verbs
 
         call = self._call()
         check_call(call, items, args, kwargs, verb)
@@ -130,7 +129,7 @@ class _Verbs(Appearance):
 
     def map_async(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Future[list[Any]]:
         """Start a `map` and return its future at once."""
-        from procession.engine import verbs
+        from procession.engine.map import map_verbs as verbs
 
         call = self._call()
         check_call(call, items, args, kwargs, "map_async")
@@ -138,7 +137,7 @@ class _Verbs(Appearance):
 
     def aimap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Like `imap`, for ``async for``."""
-        from procession.engine import verbs
+        from procession.engine.map import map_verbs as verbs
 
         call = self._call()
         check_call(call, items, args, kwargs, "aimap")
@@ -344,7 +343,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         return {**self._self_decorator, **self._self_changes}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        from procession.wire.functions import reduce_decorated
+        from procession.functions.packed_function import reduce_decorated
 
         frame = sys._getframe(1)
         return reduce_decorated(self, naming(frame, getattr(self, "__module__", None) or ""))

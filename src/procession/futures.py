@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from procession.bells import Bell, Condition
 from procession.inherited import outstanding
-from procession.records import NamedTuple
+from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import time
-from procession.telling import Once, in_main, teller
+from procession.system.wakeup import Bell, Condition
+from procession.user_threads import Once, in_main, teller
 from procession.waiting import completed, until
 
 if TYPE_CHECKING:
@@ -410,7 +410,7 @@ def _call(callback: Callable[[Any], object], future: Any) -> None:
     try:
         callback(future)
     except BaseException as error:
-        from procession.engine.interrupts import strikes
+        from procession.engine.local.interrupts import strikes
 
         if strikes(error):
             raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from procession import forked
+from procession.system import after_fork as forked
 
 __all__ = ["outstanding", "refusal"]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Generic, TypeVar
 
-from procession import forked
+from procession.system import after_fork as forked
 from procession.system.pristine import threading
-from procession.telling import Once
-from procession.worker.state import CurrentTask, current_task, in_worker
+from procession.user_threads import Once
+from procession.worker.current import CurrentTask, current_task, in_worker
 
 __all__ = ["CurrentTask", "PerWorker", "current_task", "per_worker"]
 
@@ -93,9 +93,9 @@ class PerWorker(Generic[T]):
         return value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from procession.wire.importing import find
-        from procession.wire.picklers import naming
-        from procession.wire.references import may_name, resolve
+        from procession.pickling.active_pickler import naming
+        from procession.pickling.importable import find
+        from procession.pickling.references import may_name, resolve
 
         module = getattr(self._factory, "__module__", None) or ""
         name = getattr(self._factory, "__qualname__", None) or ""
@@ -158,7 +158,7 @@ def _restore(factory: Callable[[], T], identity: Any) -> PerWorker[T]:
 
 
 def _worker_process() -> bool:
-    from procession.worker import state
+    from procession.worker import current as state
 
     return state._worker_pid == os.getpid()
 

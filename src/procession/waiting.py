@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from procession.bells import Bell
 from procession.system.pristine import time
-from procession.telling import teller
+from procession.system.wakeup import Bell
+from procession.user_threads import teller
 
 __all__ = ["completed", "until"]
 

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 import procession
-from procession import Pool, TimedOut, collecting, isolated, parallel
+from procession import Pool, TimedOut, isolated, parallel
 from procession.backends import registry
-from procession.engine import alarm
-from procession.process import forks, lifeline, server
-from procession.process.reactor import LATE, reactor
-from procession.telling import teller
+from procession.process.forkserver import client as server
+from procession.process.io.reactor import LATE, reactor
+from procession.system import alarm, collecting, lifeline
+from procession.system import owned_descriptors as forks
+from procession.user_threads import teller
 from tests.conformance.strange import PATIENCE, double
 from tests.support.waiting import wait_until
 

@@ -12,7 +12,7 @@ import pytest
 import procession
 from procession import Profile
 from procession.profiling.figures import Figures
-from procession.profiling.recording import CallRecord
+from procession.recording.call_record import CallRecord
 from tests.conformance import functions as f
 from tests.conformance.places import Place, at
 

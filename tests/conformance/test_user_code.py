@@ -645,7 +645,7 @@ def test_a_profile_of_items_whose_repr_hangs() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_the_reactor_dies() -> None:
     """What waits fails, with the reason; what comes next has a new one."""
-    from procession.process.reactor import reactor
+    from procession.process.io.reactor import reactor
 
     f = parallel(workers=1, inline=False)(time.sleep)
     f.submit(0).result(PATIENCE)

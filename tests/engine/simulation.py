@@ -22,7 +22,7 @@ HANDLING = 40e-6
 
 
 class Policy(Protocol):
-    """What `procession.engine.schedule.Schedule` is to the simulation."""
+    """What `procession.engine.policy.schedule.Schedule` is to the simulation."""
 
     def observe(self, items: int, seconds: float) -> None:
         """Items are done."""
@@ -181,7 +181,7 @@ def shapes(workers: int, per_worker: int, mean: float) -> dict[str, list[float]]
 
 def table(per_worker: int = 500, mean: float = 10e-3) -> str:
     """The table of docs/scheduling.md: time over the lower bound, ours and the classic rules."""
-    from procession.engine.schedule import Schedule
+    from procession.engine.policy.schedule import Schedule
 
     lines = [
         "| workers | durations | ours | ours, length unknown | one per worker | four per worker "

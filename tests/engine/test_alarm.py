@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from procession.engine import alarm
+from procession.system import alarm
 
 
 def test_an_alarm_calls_once() -> None:

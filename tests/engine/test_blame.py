@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from procession.backends.base import Chunk, End, Item, Job
-from procession.engine.blame import Rules, judge, may_retry, signal_name
+from procession.contract import Chunk, End, Item, Job
+from procession.engine.policy.blame import Rules, judge, may_retry, signal_name
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut, WorkerDied
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import procession
 from procession import WorkerDied, parallel
-from procession.engine.mapping import MapRun
+from procession.engine.map.map_run import MapRun
 from tests.support.waiting import wait_for_file
 
 FEW = 30

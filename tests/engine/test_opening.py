@@ -13,9 +13,9 @@ import pytest
 import procession
 from procession import NotPicklable, ParallelWarning, TaskExited, parallel
 from procession.backends import registry
-from procession.engine import opening
-from procession.engine.opening import Opening
-from procession.engine.placement import Pace
+from procession.engine.local import short_map as opening
+from procession.engine.local.short_map import Opening
+from procession.engine.policy.placement import Pace
 from tests.support.waiting import wait_for_file
 
 SIX = range(6)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procession.engine.pieces import LAZY_PIECE, combine, split
+from procession.engine.pieces.splitting import LAZY_PIECE, combine, split
 
 pandas = pytest.importorskip("pandas")
 polars = pytest.importorskip("polars")
@@ -257,7 +257,7 @@ def test_split_and_combine_give_the_data_back(
 def test_nothing_is_imported_to_find_out_the_type() -> None:
     """Lists are split and joined without numpy, pandas or polars."""
     code = (
-        "import sys; from procession.engine.pieces import combine, split; "
+        "import sys; from procession.engine.pieces.splitting import combine, split; "
         "combine(list(split([1, 2], pieces=2)), function='f'); "
         "sys.exit(bool({'numpy', 'pandas', 'polars'} & set(sys.modules)))"
     )

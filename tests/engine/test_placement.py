@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from procession.engine.placement import Pace, Placement
+from procession.engine.policy.placement import Pace, Placement
 
 
 def placement(item: float, *, pack: float = 1e-6, workers: int = 2) -> Placement:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from procession.engine import progress as module
-from procession.engine.progress import Progress, open_progress
+from procession.engine.map import progress as module
+from procession.engine.map.progress import Progress, open_progress
 from procession.errors import ParallelWarning
 
 
@@ -210,7 +210,7 @@ def test_notebook_shows_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
 def test_tqdm_is_imported_only_when_it_shows() -> None:
     """A map without progress does not pay for it."""
     code = (
-        "import sys; from procession.engine.progress import open_progress; "
+        "import sys; from procession.engine.map.progress import open_progress; "
         "open_progress(True, 'f', 1); open_progress(print, 'f', 1); "
         "sys.exit('tqdm' in sys.modules)"
     )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from procession import parallel_chunks
-from procession.engine.pieces import combine, split
+from procession.engine.pieces.splitting import combine, split
 
 np: Any = pytest.importorskip("numpy")
 pd: Any = pytest.importorskip("pandas")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from procession.engine.intake import Intake
-from procession.engine.running import Running
-from procession.engine.source import Source
+from procession.engine.local.local_slice import Running
+from procession.engine.map.intake import Intake
+from procession.engine.map.source import Source
 
 
 class Given:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procession.engine.schedule import (
+from procession.engine.policy.schedule import (
     BLIND_SECONDS,
     MAX_BYTES,
     MAX_ITEMS,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procession.engine.source import Source
+from procession.engine.map.source import Source
 
 
 @pytest.mark.parametrize(

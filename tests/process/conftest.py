@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from procession.backends.process import ProcessBackend, WorkerSpec
-from procession.process import cleanup
+from procession.process.pool import at_exit as cleanup
 
 CONTEXTS = ("fork", "spawn", "forkserver", "loky")
 

@@ -111,9 +111,9 @@ def writes_to_channel(x: int) -> int:
     """Sends an answer for another chunk by the worker's own channel."""
     import gc
 
-    from procession.process import messages
-    from procession.process.channel import send_all
-    from procession.process.child import _Worker
+    from procession.process.far_side.worker_main import _Worker
+    from procession.process.io import messages
+    from procession.process.io.channel import send_all
 
     (worker,) = [each for each in gc.get_objects() if type(each) is _Worker]
     if x == 1:

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from procession.backends.base import Chunk, End, Item, Job, Reply
 from procession.backends.process import ProcessBackend
-from procession.wire.exceptions import load_exception
-from procession.wire.functions import dump_function
-from procession.wire.pickling import dumps, loads
-from procession.worker.run import Settings, pack_header
+from procession.contract import Chunk, End, Item, Job, Reply
+from procession.exceptions.transport import load_exception
+from procession.functions.packed_function import dump_function
+from procession.pickling.pickler import dumps, loads
+from procession.worker.runner import Settings, pack_header
 
 DEADLINE = 30.0
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procession.process.blackbox import BlackBox
-from procession.process.channel import Message, Receiver, Sender, frame, send_all
-from procession.process.poller import READ, WRITE, _Epoll, _Portable
+from procession.process.io.channel import Message, Receiver, Sender, frame, send_all
+from procession.process.io.flight_recorder import BlackBox
+from procession.process.io.poller import READ, WRITE, _Epoll, _Portable
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from procession.backends.base import Chunk
 from procession.backends.process import ProcessBackend
+from procession.contract import Chunk
 from tests.process.jobs import (
     Told,
     begin,

@@ -32,11 +32,15 @@ def test_locks_held_by_another_thread(name: str) -> None:
     from procession import shared, tasks
     from procession.backends import registry
     from procession.configuration import precedence
-    from procession.profiling.switch import switch
-    from procession.shared import broadcast as put, pipe, segment
-    from procession.wire.beside import Broadcast
-    from procession.wire.segments import segments
-    from procession.worker import initializing, remote, seeding
+    from procession.recording.switch import switch
+    from procession.shared import put_once as put
+    from procession.shared.containers import pipe
+    from procession.shared.memory import segment
+    from procession.pickling.out_of_band import Broadcast
+    from procession.buffers.sender import segments
+    from procession.worker import seeding
+    from procession.worker import run_initializer as initializing
+    from procession.backends.executors import far_side as remote
     from tests.chaos.jobs import square
     broadcast, profile = Broadcast([]), procession.profile()
 

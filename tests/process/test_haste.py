@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procession.process import haste
+from procession.process.io import spin_wait as haste
 
 
 class Clock:

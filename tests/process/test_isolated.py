@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from procession.backends.base import End, Item
-from procession.process.isolated import IsolatedBackend, IsolatedStream, isolated_spec
-from procession.process.spec import WorkerSpec
-from procession.wire.exceptions import load_exception
-from procession.wire.pickling import dumps, loads
+from procession.backends.isolated import IsolatedBackend, IsolatedStream, isolated_spec
+from procession.contract import End, Item
+from procession.exceptions.transport import load_exception
+from procession.pickling.pickler import dumps, loads
+from procession.process.start.worker_spec import WorkerSpec
 from tests.process.jobs import (
     begin,
     count_and_note,

@@ -28,7 +28,7 @@ print(*(chunk.handle.worker.pid for chunk in chunks), flush=True)
 FOREIGN = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]
 from tests.process.jobs import *
-from procession.process import lifeline
+from procession.system import lifeline
 {imports}
 lifeline.acquire()
 executor = {executor}(2, initializer=lifeline.arm, initargs=(lifeline.ticket(),))

@@ -13,8 +13,8 @@ import pytest
 
 from procession.backends.process import ProcessBackend
 from procession.errors import PoolClosed
-from procession.process.pool import WorkerPool
-from procession.process.reactor import Timer, reactor
+from procession.process.io.reactor import Timer, reactor
+from procession.process.pool.worker_pool import WorkerPool
 from tests.process.jobs import (
     Told,
     begin,
@@ -55,8 +55,8 @@ def test_chunks_are_served_in_order(make: Make) -> None:
         def ended(self, chunk: object, end: object) -> None:
             ended.append(self.number)
 
-    from procession.backends.base import Chunk, Item
-    from procession.wire.pickling import dumps
+    from procession.contract import Chunk, Item
+    from procession.pickling.pickler import dumps
 
     for number in range(50):
         note = Note()
@@ -246,7 +246,7 @@ def test_forked_child_has_its_own_workers(make: Make) -> None:
             theirs = run(backend, job_of(pid), [0]).values[0]
             os.write(writer, str(theirs).encode())
             backend.close()
-            from procession.process import cleanup
+            from procession.process.pool import at_exit as cleanup
 
             cleanup.shutdown()
         finally:

@@ -11,7 +11,7 @@ import pytest
 
 import procession
 from procession import WorkerDied, isolated, parallel
-from procession.process import server
+from procession.process.forkserver import client as server
 from tests.process import ending_items as items
 from tests.process.jobs import die, is_alive
 from tests.support.waiting import wait_for_file, wait_until

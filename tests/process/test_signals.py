@@ -102,7 +102,7 @@ BROKEN_PIPES = """
     import os, signal
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     from procession import parallel
-    from procession.process import server
+    from procession.process.forkserver import client as server
 
     @parallel(inline=False, workers=1)
     def f(x):

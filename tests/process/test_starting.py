@@ -17,10 +17,10 @@ import pytest
 import procession
 from procession.backends.process import ProcessBackend, WorkerSpec
 from procession.errors import OptionError
-from procession.process import server
-from procession.process.passing import read_number
-from procession.process.starting import METHODS
-from procession.worker.threads import Cap
+from procession.process.forkserver import client as server
+from procession.process.io.handover import read_number
+from procession.process.start.starting import METHODS
+from procession.worker.thread_cap import Cap
 from tests.process.jobs import (
     alarm,
     begin,
@@ -268,8 +268,9 @@ def test_a_call_outlives_the_fork_server_that_it_waits_for(make: Make) -> None:
 
 REFUSED = """
 import errno, os, socket
-from procession.process import passing, serving
-from procession.worker.threads import Cap
+from procession.process.io import handover as passing
+from procession.process.forkserver import server_loop as serving
+from procession.worker.thread_cap import Cap
 def refuse():
     raise OSError(errno.EAGAIN, "no more processes")
 serving.fork = refuse

@@ -14,8 +14,8 @@ import pytest
 
 import procession
 from procession import Profile
-from procession.engine.job import Call, make_job, single_job
-from procession.profiling.switch import switch
+from procession.engine.planning.job import Call, make_job, single_job
+from procession.recording.switch import switch
 from tests.profiling import functions as f
 
 
@@ -51,8 +51,8 @@ def test_an_item_that_fails_here() -> None:
 def test_a_slow_item_among_fast_ones_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Items that run here in one slice are timed one by one, so that the slow one is named."""
     clock = iter(range(10**6))
-    monkeypatch.setattr("procession.profiling.recording.perf_counter", lambda: float(next(clock)))
-    from procession.profiling.recording import CallRecord
+    monkeypatch.setattr("procession.recording.call_record.perf_counter", lambda: float(next(clock)))
+    from procession.recording.call_record import CallRecord
 
     record = CallRecord("work", 0.0)
 
@@ -205,7 +205,7 @@ def test_a_forked_child_records_nothing() -> None:
     """The profile that was open is its parent's."""
     program = (
         "import os, procession\n"
-        "from procession.profiling.switch import switch\n"
+        "from procession.recording.switch import switch\n"
         "with procession.profile():\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"

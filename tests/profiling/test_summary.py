@@ -10,9 +10,9 @@ import procession
 from procession import Profile
 from procession.profiling.advice import bound, losses
 from procession.profiling.figures import Figures
-from procession.profiling.recording import SLOWEST, CallRecord
 from procession.profiling.summary import heading, seconds, size
-from procession.profiling.tracks import Track
+from procession.recording.call_record import SLOWEST, CallRecord
+from procession.recording.tracks import Track
 
 
 def call(

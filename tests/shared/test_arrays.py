@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from procession import parallel, shared
+from procession.pickling.pickler import dumps, loads
 from procession.shared import arrays
-from procession.wire.pickling import dumps, loads
 from tests.support.waiting import wait_until
 
 BACKENDS = ["process", "loky", "stdlib"]

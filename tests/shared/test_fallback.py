@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from procession import ProcessionError, shared
-from procession.shared.layout import KIND, POLLED
+from procession.shared.memory.layout import KIND, POLLED
 
 ROOT = Path(__file__).parents[2]
 
 EVERYTHING = """
     import multiprocessing, os, sys, threading, time, warnings
-    from procession.shared import handles, semaphores
+    from procession.shared.memory import handles
+    from procession.shared.memory import posix_semaphores as semaphores
 
     if "polled" in sys.argv:
         semaphores.usable = lambda: False
@@ -100,7 +101,7 @@ def test_folders_of_the_killed_are_removed(tmp_path: Path) -> None:
     """By the next process that makes one; those of the living stay."""
     script = """
         import os, sys
-        from procession.shared import folder
+        from procession.shared.memory import folder
         fd, path = folder.create("lock")
         assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
         print(os.listdir(os.environ["TMPDIR"])[0:] == [os.path.basename(os.path.dirname(path))])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from procession import shared
-from procession.shared import handles
+from procession.shared.memory import handles
 
 
 @pytest.mark.parametrize("kind", ["Lock", "Semaphore", "Queue", "Dict"])

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from procession import shared
-from procession.shared import journal
-from procession.shared.layout import BODY, JOURNAL
+from procession.shared.memory import journal
+from procession.shared.memory.layout import BODY, JOURNAL
 from tests.shared import jobs
 from tests.shared.conftest import Start
 

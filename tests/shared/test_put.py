@@ -14,11 +14,11 @@ import pytest
 
 import procession
 from procession import Future, NotPicklable, isolated, parallel, shared
-from procession.shared import broadcast
-from procession.wire.beside import raw_beside
-from procession.wire.kinds import is_a
-from procession.wire.noting import snapshots
-from procession.wire.pickling import dumps, loads
+from procession.pickling.kept_references import snapshots
+from procession.pickling.kinds import is_a
+from procession.pickling.out_of_band import raw_beside
+from procession.pickling.pickler import dumps, loads
+from procession.shared import put_once as broadcast
 from tests.support.waiting import wait_for_file
 
 BACKENDS = ["process", "loky", "stdlib"]

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from procession.wire.exceptions import dump_exception, load_exception
-from procession.wire.functions import dump_function, load_function
-from procession.wire.pickling import Pickling, dumps, loads
+from procession.exceptions.transport import dump_exception, load_exception
+from procession.functions.packed_function import dump_function, load_function
+from procession.pickling.pickler import Pickling, dumps, loads
 
 __all__ = ["ROOT", "Far", "run_script"]
 

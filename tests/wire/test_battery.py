@@ -31,8 +31,8 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable
-from procession.wire.explain import explain
-from procession.wire.pickling import Pickling, dumps, loads
+from procession.explaining.explain import explain
+from procession.pickling.pickler import Pickling, dumps, loads
 
 from . import things
 from .things import Box
@@ -382,7 +382,7 @@ def test_shared_values_of_multiprocessing() -> None:
     """They are refused by their base (making one here would leave its memory behind)."""
     from multiprocessing.sharedctypes import Synchronized
 
-    from procession.wire.refusals import refusal_of
+    from procession.pickling.refusals import refusal_of
 
     refusal = refusal_of(Synchronized)
     assert refusal is not None
@@ -479,7 +479,7 @@ def test_registered_reducers_win() -> None:
 def test_nothing_is_imported_to_refuse() -> None:
     """Pickling imports none of the modules whose types it refuses."""
     script = (
-        "import sys; from procession.wire.pickling import dumps\n"
+        "import sys; from procession.pickling.pickler import dumps\n"
         "dumps([object(), {1: 2}])\n"
         "heavy = {'asyncio', 'multiprocessing', 'sqlite3', 'ctypes', 'cloudpickle', 'logging',"
         " 'inspect', 'socket', 'subprocess'} & set(sys.modules)\n"

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from procession.wire import functions, importing
-from procession.wire.constancy import watch
-from procession.wire.functions import dump_watched
-from procession.wire.tables import Table
-from procession.worker import relay
+from procession.forwarding import caller_side as relay
+from procession.functions import packed_function as functions
+from procession.functions.freshness import watch
+from procession.functions.packed_function import dump_watched
+from procession.pickling import importable as importing
+from procession.pickling.dispatch_tables import Table
 
 from . import far, things
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable, TimedOut
-from procession.wire.exceptions import add_item_note, dump_exception, load_exception
+from procession.exceptions.transport import add_item_note, dump_exception, load_exception
 
 from . import things
 from .far import Far

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable, Where
-from procession.wire.explain import explain, explain_call
-from procession.wire.pickling import dumps, loads
-from procession.wire.unloadable import explain_unloadable, locate
+from procession.explaining.explain import explain, explain_call
+from procession.explaining.unloadable import explain_unloadable, locate
+from procession.pickling.pickler import dumps, loads
 
 from . import things
 

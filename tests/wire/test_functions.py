@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable
-from procession.wire.functions import dump_function, load_function, reduce_decorated
-from procession.wire.pickling import dumps, loads
+from procession.functions.packed_function import dump_function, load_function, reduce_decorated
+from procession.pickling.pickler import dumps, loads
 
 from . import hidden, things
 from .far import Far, run_script

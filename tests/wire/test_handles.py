@@ -11,10 +11,10 @@ import numpy
 import pytest
 
 from procession.errors import NotPicklable
-from procession.wire.explain import explain
-from procession.wire.functions import dump_function
-from procession.wire.handles import CONNECTED, OPEN
-from procession.wire.pickling import dumps
+from procession.explaining.explain import explain
+from procession.explaining.library_handles import CONNECTED, OPEN
+from procession.functions.packed_function import dump_function
+from procession.pickling.pickler import dumps
 
 from .far import run_script
 

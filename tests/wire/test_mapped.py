@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from procession import NotPicklable, ProcessionError, isolated, parallel
-from procession.wire.pickling import dumps, loads
+from procession.pickling.pickler import dumps, loads
 
 np: Any = pytest.importorskip("numpy")
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs Linux")

@@ -13,8 +13,8 @@ import cloudpickle
 import pytest
 
 from procession import parallel, parallel_map, per_worker
-from procession.wire.functions import dump_function, load_function
-from procession.wire.pickling import dumps, loads
+from procession.functions.packed_function import dump_function, load_function
+from procession.pickling.pickler import dumps, loads
 
 from .far import Far, run_script
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable
-from procession.wire.explain import explain
-from procession.wire.pickling import dumps
+from procession.explaining.explain import explain
+from procession.pickling.pickler import dumps
 
 from . import hostile as h
 

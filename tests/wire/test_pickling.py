@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from procession.wire import pickling
-from procession.wire.pickling import LARGE, dumps, loads
+from procession.pickling import pickler as pickling
+from procession.pickling.pickler import LARGE, dumps, loads
 
 from . import things
 from .far import Far, run_script
@@ -157,7 +157,7 @@ def test_context_variables_travel_by_name() -> None:
 def test_large_payloads_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mark inside a large payload is data, not a name, and costs no second attempt."""
     value = pickle.dumps(["__main__"] * 1, 5) * 20_000
-    monkeypatch.setattr("procession.wire.byvalue.dumps_by_value", None)
+    monkeypatch.setattr("procession.pickling.by_value.dumps_by_value", None)
     assert loads(dumps([value])) == [value]
     assert pickling._FRAME > LARGE
 
@@ -288,8 +288,8 @@ def test_modules_of_cython_cost_nothing() -> None:
     """What Cython puts into ``sys.modules`` is not looked for in every pickle."""
     program = (
         "import sys, types\n"
-        "from procession.wire.pickling import dumps\n"
-        "from procession.wire.importing import unimportable_marks\n"
+        "from procession.pickling.pickler import dumps\n"
+        "from procession.pickling.importable import unimportable_marks\n"
         "for name in ('_cython_3_1', 'cython_runtime', 'made_by_hand'):\n"
         "    sys.modules[name] = types.ModuleType(name)\n"
         "dumps([1])\n"

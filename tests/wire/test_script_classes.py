@@ -181,7 +181,7 @@ def test_singletons_of_libraries_go_by_name(tmp_path: Path) -> None:
     script = """
 import logging, re, sys, singleton_library
 from loguru import logger
-from procession.wire.functions import dump_watched
+from procession.functions.packed_function import dump_watched
 from singleton_library import client, config, lock
 from tests.wire.far import Far
 log, pattern = logging.getLogger("x"), re.compile("a+")

@@ -20,12 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from procession import WorkerDied, parallel, shutdown
-from procession.wire import arrivals
-from procession.wire.beside import dump_beside
-from procession.wire.housekeeping import housekeeper
-from procession.wire.pickling import LARGE, loads
-from procession.wire.segments import AVAILABLE, Segments, segments
-from procession.wire.ticket import Gone
+from procession.buffers import receiver as arrivals
+from procession.buffers.housekeeping import housekeeper
+from procession.buffers.segment_ticket import Gone
+from procession.buffers.sender import AVAILABLE, Segments, segments
+from procession.pickling.out_of_band import dump_beside
+from procession.pickling.pickler import LARGE, loads
 from tests.support.waiting import wait_until
 from tests.wire.segment_helpers import end_child, step
 
@@ -210,7 +210,7 @@ def test_too_few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_memory_it_stays_in_the_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no segment can be made, the value crosses in the ordinary way."""
     pool = Segments()
-    monkeypatch.setattr("procession.wire.beside.segments", pool)
+    monkeypatch.setattr("procession.pickling.out_of_band.segments", pool)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGE // 2, hard))

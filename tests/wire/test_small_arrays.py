@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from procession import parallel
-from procession.wire.pickling import dumps, loads
+from procession.pickling.pickler import dumps, loads
 
 np = pytest.importorskip("numpy")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable
-from procession.wire.pickling import dumps, loads
-from procession.wire.unloadable import explain_unloadable, locate
+from procession.explaining.unloadable import explain_unloadable, locate
+from procession.pickling.pickler import dumps, loads
 
 from . import hostile as h
 from .things import Frozen, Pair, Record

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import procession
-from procession.worker.awaiting import when_loaded
+from procession.system.import_hooks import when_loaded
 from tests.worker import quiet
 
 NAME = "tests_awaited_module"

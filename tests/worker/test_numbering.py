@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from procession import Pool, background, current_task, isolated, parallel
-from procession.wire.pickling import dumps, loads
+from procession.pickling.pickler import dumps, loads
 from procession.worker.seeding import seeded
 
 

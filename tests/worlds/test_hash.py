@@ -92,7 +92,7 @@ def test_no_warning_where_this_process_hashes_alike(tmp_path: Path) -> None:
 
 def test_an_interpreter_that_cannot_be_executed_is_told(tmp_path: Path) -> None:
     """The error of the system arrives as itself, with the path."""
-    from procession.process.executing import execute
+    from procession.process.start.hash_seed import execute
 
     missing = tmp_path / "python"
     with pytest.raises(FileNotFoundError, match="python"):

@@ -116,7 +116,7 @@ def test_what_was_sent_before(tmp_path: Path) -> None:
     """What left before is answered too once more is sent; until then it says why not."""
     program = (
         "import os\nfrom procession import ProcessionError, parallel, shared\n"
-        "from procession.shared import handles\n"
+        "from procession.shared.memory import handles\n"
         "def take(queue):\n    return queue.get(timeout=30).value\n"
         "queue, total = shared.Queue(), shared.Value('i', 5)\n"
         "queue.put(total)\n"
@@ -137,7 +137,7 @@ def test_other_users_are_not_answered(tmp_path: Path) -> None:
         UNDUMPABLE
         + """
 import os
-from procession.wire.lending import Closed, offer, open_lent
+from procession.system.lent_descriptors import Closed, offer, open_lent
 mine, other = os.pipe()
 offer()
 number, inode = mine, os.fstat(mine).st_ino

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from procession.bells import Bell
 from procession.errors import OptionError, PoolClosed
 from procession.inherited import outstanding
 from procession.system.pristine import start_new_thread, threading, time
-from procession.worker.state import in_worker
+from procession.system.wakeup import Bell
+from procession.worker.current import in_worker
 
 __all__ = ["Draining", "aside", "check_open", "hand_over", "quiet", "seconds_of"]
 

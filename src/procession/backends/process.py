@@ -1,6 +1,6 @@
 """Our own worker processes as a backend: workers that can be killed, in a pool that cannot break.
 
-Beyond the protocol of `backends.base`, `ProcessBackend` has
+Beyond the protocol of `contract`, `ProcessBackend` has
 
 * ``attend(chunk, timeout)``: the calling thread waits for a chunk by reading the worker's pipe
   itself, which saves a thread switch. It may return early; then wait in the ordinary way.
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from procession.backends.base import Chunk, Job
-from procession.process.memory import check_available
-from procession.process.pool import IDLE, WorkerPool
-from procession.process.reactor import reactor
-from procession.process.spec import WorkerSpec
-from procession.process.starting import method_of
-from procession.wire.beside import Broadcast
-from procession.wire.housekeeping import housekeeper
+from procession.buffers.housekeeping import housekeeper
+from procession.contract import Chunk, Job
+from procession.pickling.out_of_band import Broadcast
+from procession.process.io.reactor import reactor
+from procession.process.pool.worker_pool import IDLE, WorkerPool
+from procession.process.start.starting import method_of
+from procession.process.start.worker_spec import WorkerSpec
+from procession.system.memory import check_available
 
 __all__ = ["ProcessBackend", "WorkerSpec"]
 
@@ -32,7 +32,7 @@ class ProcessBackend:
         workers: How many chunks may run at once.
         idle: Seconds after which a worker without work ends.
         single_use: Run each chunk in a worker of its own that ends with it; after the first, one
-            is kept warm for the next call (see `procession.process.isolated`).
+            is kept warm for the next call (see `procession.backends.isolated`).
 
     Raises:
         OptionError: The context is unknown.

@@ -10,22 +10,23 @@ from collections import deque
 from typing import Any
 from weakref import WeakSet
 
-from procession import collecting, forked
-from procession.backends.base import Backend
 from procession.backends.draining import Draining, aside, hand_over, seconds_of
-from procession.backends.interpreters import must_be_main_interpreter
 from procession.backends.library_settings import warn_of_settings
 from procession.configuration import Options, precedence
+from procession.contract import Backend
 from procession.errors import BackendUnavailable
-from procession.process.cleanup import has_ended
-from procession.records import NamedTuple
+from procession.functions import reloads
+from procession.pickling.packed_initializer import Packed, pack_initializer
+from procession.process.pool.at_exit import has_ended
+from procession.system import after_fork as forked
+from procession.system import collecting
 from procession.system.identity import Identity, identity, who
+from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import natural, queues_are_natural, threading, time
-from procession.telling import teller
-from procession.wire import reloads
-from procession.wire.initializing import Packed, pack_initializer
+from procession.system.subinterpreters import must_be_main_interpreter
+from procession.user_threads import teller
 from procession.worker.loading import loading, refuse
-from procession.worker.threads import Cap, default_applies, default_cap
+from procession.worker.thread_cap import Cap, default_applies, default_cap
 
 __all__ = [
     "Choice",
@@ -232,7 +233,7 @@ def _initializer(options: Options) -> Packed:
     try:
         return pack_initializer(options.initializer, options.initargs)
     except Exception as error:
-        from procession.wire.explain import explain
+        from procession.explaining.explain import explain
 
         raise explain(
             error,
@@ -319,7 +320,7 @@ def open_backend(choice: Choice) -> Backend:
         from procession.backends.thread import ThreadBackend
 
         return ThreadBackend(options.workers, options.initializer, options.initargs)
-    from procession.backends.pools import executor_backend
+    from procession.backends.executors.executor_pools import executor_backend
 
     return executor_backend(options, _initializer(options))
 
@@ -347,7 +348,7 @@ def thread_cap(options: Options) -> Cap | None:
     if "threads_per_worker" in options.given:
         return Cap(threads)
     from procession.configuration.compatibility import context_name
-    from procession.process.starting import default_method
+    from procession.process.start.starting import default_method
 
     ours = options.context is None and options.backend == "process"
     method = default_method() if ours else context_name(options.context or "spawn")
@@ -356,7 +357,7 @@ def thread_cap(options: Options) -> Cap | None:
 
 
 def _process(choice: Choice) -> Backend:
-    from procession.process.starting import prepare
+    from procession.process.start.starting import prepare
 
     options = choice.options
     if not loading():
@@ -372,7 +373,7 @@ def _process(choice: Choice) -> Backend:
     )
     if not choice.isolated:
         return ProcessBackend(spec, options.workers)
-    from procession.process.isolated import IsolatedBackend, isolated_spec
+    from procession.backends.isolated import IsolatedBackend, isolated_spec
 
     return IsolatedBackend(isolated_spec(spec, choice.module or None), options.workers)
 
@@ -467,7 +468,7 @@ def _end(wait: bool, *, late: bool) -> None:
         stuck = late and pool.at_work and not pool.kills
         pool.close(wait=wait and not stuck, kill=True)
     precedence.forget()
-    initializing = sys.modules.get("procession.worker.initializing")
+    initializing = sys.modules.get("procession.worker.run_initializer")
     if initializing is not None:
         initializing.forget_initializers()
     if wait:
@@ -477,13 +478,13 @@ def _end(wait: bool, *, late: bool) -> None:
 def _stop_helpers() -> None:
     """End the fork server and the helper thread, and give back memory kept for the next use."""
     # Not by way of our own pools: executors start processes from our fork server, too.
-    server = sys.modules.get("procession.process.server")
+    server = sys.modules.get("procession.process.forkserver.client")
     if server is not None:
         server.stop_unused()
     teller.stop()
-    alarm = sys.modules.get("procession.engine.alarm")
+    alarm = sys.modules.get("procession.system.alarm")
     if alarm is not None:
         alarm.stop()
-    housekeeping = sys.modules.get("procession.wire.housekeeping")
+    housekeeping = sys.modules.get("procession.buffers.housekeeping")
     if housekeeping is not None:
         housekeeping.housekeeper.clear()

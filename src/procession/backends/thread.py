@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
-from procession import forked
-from procession.backends.base import Chunk, End, Reply
+from procession.contract import Chunk, End, Reply
 from procession.errors import PoolClosed
+from procession.system import after_fork as forked
 from procession.system.pristine import threading
 
 __all__ = ["ThreadBackend"]
@@ -51,7 +51,7 @@ class ThreadBackend:
         # Raised here, an error would break the executor; kept, it is the answer to each item.
         self._mine.error = None
         if self._initializer is not None:
-            from procession.worker.initializing import initialize
+            from procession.worker.run_initializer import initialize
 
             self._mine.error = initialize(self._initializer, self._initargs)
 

@@ -12,16 +12,16 @@ from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Any, Final, Unpack
 
-from procession import forked
 from procession._warn import warn_user
-from procession.configuration import environment
+from procession.configuration import from_environment as environment
 from procession.configuration.aliases import short
 from procession.configuration.compatibility import BACKENDS, conflicts
 from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
 from procession.configuration.validation import validate
-from procession.cpus import usable_cpus
 from procession.errors import OptionError
-from procession.records import NamedTuple
+from procession.system import after_fork as forked
+from procession.system.cpus import usable_cpus
+from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import time
 
 __all__ = ["configure", "forget", "options", "resolve"]

@@ -6,25 +6,25 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
 
-from procession import notices
-from procession.backends.base import Item, Reply
+from procession import logger as notices
 from procession.backends.draining import check_open
-from procession.engine.blame import Rules, may_retry, unable
-from procession.engine.decoding import value_of
-from procession.engine.here import header_here, initialized, reply_here
-from procession.engine.interrupts import strikes
-from procession.engine.job import Call, make_job, packer, rules_of, single_job
-from procession.engine.numbering import number_of
-from procession.engine.pending import Place, admit
-from procession.engine.plan import Settled
-from procession.engine.resting import seconds_before
-from procession.engine.routing import Where, route
+from procession.contract import Item, Reply
+from procession.engine.local.interrupts import strikes
+from procession.engine.planning.decoding import value_of
+from procession.engine.planning.in_process import header_here, initialized, reply_here
+from procession.engine.planning.job import Call, make_job, packer, rules_of, single_job
+from procession.engine.planning.numbering import number_of
+from procession.engine.planning.pending import Place, admit
+from procession.engine.planning.plan import Settled
+from procession.engine.planning.retry_delay import seconds_before
+from procession.engine.planning.routing import Where, route
+from procession.engine.policy.blame import Rules, may_retry, unable
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
-from procession.profiling.switch import begin, switch
+from procession.recording.switch import begin, switch
 from procession.system.pristine import time
-from procession.worker.run import Header
+from procession.worker.runner import Header
 
 __all__ = ["runs_here", "settled", "stream", "submit"]
 
@@ -64,7 +64,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
         record = begin(call.name) if switch.open else None
         reply = _replied_here(header_here(initialized(plain), "call", (), {}), item, rules)
         if record is not None:
-            from procession.profiling.here import called
+            from procession.recording.local_calls import called
 
             called(record, value, reply.seconds, failed=not reply.ok)
         over = Settled(item, reply)
@@ -116,7 +116,7 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
         record = begin(call.name) if switch.open else None
         if record is None:
             return values
-        from procession.profiling.here import yielded
+        from procession.recording.local_calls import yielded
 
         return yielded(record, ((*call.prefix, *args), kwargs), values)
     from procession.engine.streaming import Stream

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from procession import notices
-from procession.backends.base import Item
+from procession import logger as notices
+from procession.contract import Item
 from procession.decoration import kind
 from procession.engine import calls
-from procession.engine.interrupts import strikes
-from procession.engine.job import Call, rules_of
-from procession.engine.resting import seconds_before
-from procession.profiling.switch import begin, switch
+from procession.engine.local.interrupts import strikes
+from procession.engine.planning.job import Call, rules_of
+from procession.engine.planning.retry_delay import seconds_before
+from procession.recording.switch import begin, switch
 
 __all__ = ["call"]
 
@@ -41,7 +41,7 @@ async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         awaitable = _again(call, args, kwargs)
         record = begin(call.name) if switch.open else None
         if record is not None:
-            from procession.profiling.here import awaited
+            from procession.recording.local_calls import awaited
 
             return await awaited(record, ((*call.prefix, *args), kwargs), awaitable)
         return await awaitable

@@ -7,22 +7,22 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from procession import notices
-from procession.backends.base import Backend, Chunk, End, Item, Job, Reply
-from procession.engine.blame import Rules, judge, unable
-from procession.engine.deadline import Deadline
-from procession.engine.decoding import asks_again, value_of
-from procession.engine.interrupts import strikes
-from procession.engine.pending import admit, leave
-from procession.engine.plan import Settled
-from procession.engine.resting import rest
+from procession import logger as notices
+from procession.contract import Backend, Chunk, End, Item, Job, Reply
+from procession.engine.local.interrupts import strikes
+from procession.engine.planning.deadline import Deadline
+from procession.engine.planning.decoding import asks_again, value_of
+from procession.engine.planning.pending import admit, leave
+from procession.engine.planning.plan import Settled
+from procession.engine.planning.retry_delay import rest
+from procession.engine.policy.blame import Rules, judge, unable
+from procession.forwarding.replaying import Telling
 from procession.futures import Future
-from procession.profiling.switch import begin, switch
+from procession.pickling.out_of_band import ATOMS
+from procession.recording.switch import begin, switch
 from procession.system.limits import explain
 from procession.system.pristine import perf_counter, threading
-from procession.telling import teller
-from procession.wire.beside import ATOMS
-from procession.worker.replaying import Telling
+from procession.user_threads import teller
 
 __all__ = ["SingleCall"]
 

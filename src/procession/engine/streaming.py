@@ -6,15 +6,15 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from procession.backends.base import Chunk, End, Item, Reply
-from procession.engine.blame import Rules, judge
-from procession.engine.decoding import value_of
-from procession.engine.pending import Place, leave
-from procession.engine.plan import Settled
+from procession.contract import Chunk, End, Item, Reply
+from procession.engine.planning.decoding import value_of
+from procession.engine.planning.pending import Place, leave
+from procession.engine.planning.plan import Settled
+from procession.engine.policy.blame import Rules, judge
 
 if TYPE_CHECKING:
-    from procession.process.isolated import IsolatedStream
-    from procession.profiling.recording import CallRecord
+    from procession.backends.isolated import IsolatedStream
+    from procession.recording.call_record import CallRecord
 
 __all__ = ["Stream"]
 
@@ -61,7 +61,7 @@ class Stream(Iterator[Any]):
 
     def _value(self, reply: Reply) -> Any:
         if reply.extras is not None:
-            from procession.worker.replaying import replay
+            from procession.forwarding.replaying import replay
 
             replay(reply.extras)
         decode: Callable[..., Any] = value_of

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from procession.cpus import usable_cpus
-from procession.profiling.recording import SLOWEST, CallRecord, Slow
+from procession.recording.call_record import SLOWEST, CallRecord, Slow
+from procession.system.cpus import usable_cpus
 from procession.system.pristine import perf_counter
 
 if TYPE_CHECKING:
-    from procession.profiling.recorded import Recorded
+    from procession.recording.recorded import Recorded
 
 __all__ = ["Figures", "Stretch"]
 

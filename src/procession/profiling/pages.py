@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from procession.profiling.advice import remarks
 from procession.profiling.figures import Figures
 from procession.profiling.summary import heading, nothing, seconds, speedup, tables
-from procession.profiling.tracks import coarser
+from procession.recording.tracks import coarser
 
 if TYPE_CHECKING:
-    from procession.profiling.recorded import Recorded
+    from procession.recording.recorded import Recorded
 
 __all__ = ["page"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from procession.profiling.recorded import Recorded
-from procession.profiling.switch import switch
+from procession.recording.recorded import Recorded
+from procession.recording.switch import switch
 from procession.system.pristine import perf_counter, time
 
 __all__ = ["Profile", "profile"]

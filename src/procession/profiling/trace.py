@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from procession.profiling.figures import Figures
 
 if TYPE_CHECKING:
-    from procession.profiling.recorded import Recorded
-    from procession.profiling.recording import CallRecord
-    from procession.profiling.tracks import Block
+    from procession.recording.call_record import CallRecord
+    from procession.recording.recorded import Recorded
+    from procession.recording.tracks import Block
 
 __all__ = ["trace"]
 

@@ -9,7 +9,7 @@ import pytest
 from _pytest.skipping import evaluate_xfail_marks, xfailed_key
 
 from procession.errors import MemoryLimitExceeded, TimedOut, WorkerDied
-from procession.pytest_isolation.process import End, TestProcess
+from procession.pytest_isolation.isolated_test import End, TestProcess
 from procession.pytest_isolation.unpatched import signal
 from procession.system.pristine import time
 

@@ -12,7 +12,7 @@ import pytest
 
 from procession.pytest_isolation.bootstrap import tie_to
 from procession.pytest_isolation.carried import adopt_options, own_databases, tell_xml
-from procession.pytest_isolation.forwarding import STREAMS
+from procession.pytest_isolation.passed_output import STREAMS
 from procession.pytest_isolation.quiet import (
     forget_what_the_other_does,
     leave_fixtures_of_the_other,
@@ -21,8 +21,8 @@ from procession.pytest_isolation.quiet import (
     silence_terminal,
     write_captured_to,
 )
-from procession.pytest_isolation.records import Writer
 from procession.pytest_isolation.replay import add_failed_subtests
+from procession.pytest_isolation.report_file import Writer
 from procession.pytest_isolation.unpatched import json, os, signal
 from procession.pytest_plugin import IN_CHILD
 from procession.system.pristine import time

@@ -12,8 +12,8 @@ from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks
 from procession.pytest_isolation import crash
 from procession.pytest_isolation.carried import add_to_xml, not_carried
 from procession.pytest_isolation.crash import Phase
+from procession.pytest_isolation.isolated_test import TestProcess
 from procession.pytest_isolation.marker import Isolation
-from procession.pytest_isolation.process import TestProcess
 from procession.pytest_isolation.replay import replay_warning, restored_report
 from procession.pytest_isolation.unpatched import os
 from procession.system.pristine import time

@@ -20,20 +20,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from procession.shared.arrays import array as array
     from procession.shared.arrays import zeros as zeros
-    from procession.shared.barrier import Barrier as Barrier
-    from procession.shared.broadcast import put as put
-    from procession.shared.condition import Condition as Condition
-    from procession.shared.dict import Dict as Dict
-    from procession.shared.event import Event as Event
-    from procession.shared.list import List as List
-    from procession.shared.locks import Lock as Lock
-    from procession.shared.locks import RLock as RLock
-    from procession.shared.namespace import Namespace as Namespace
-    from procession.shared.pipe import Connection as Connection
-    from procession.shared.pipe import Pipe as Pipe
-    from procession.shared.queue import Queue as Queue
-    from procession.shared.semaphore import BoundedSemaphore as BoundedSemaphore
-    from procession.shared.semaphore import Semaphore as Semaphore
+    from procession.shared.containers.dict import Dict as Dict
+    from procession.shared.containers.list import List as List
+    from procession.shared.containers.namespace import Namespace as Namespace
+    from procession.shared.containers.pipe import Connection as Connection
+    from procession.shared.containers.pipe import Pipe as Pipe
+    from procession.shared.containers.queue import Queue as Queue
+    from procession.shared.put_once import put as put
+    from procession.shared.sync.barrier import Barrier as Barrier
+    from procession.shared.sync.condition import Condition as Condition
+    from procession.shared.sync.event import Event as Event
+    from procession.shared.sync.locks import Lock as Lock
+    from procession.shared.sync.locks import RLock as RLock
+    from procession.shared.sync.semaphore import BoundedSemaphore as BoundedSemaphore
+    from procession.shared.sync.semaphore import Semaphore as Semaphore
     from procession.shared.values import Array as Array
     from procession.shared.values import Synchronized as Synchronized
     from procession.shared.values import SynchronizedArray as SynchronizedArray
@@ -66,17 +66,17 @@ __all__ = [
 
 _HOMES = {
     "arrays": ("array", "zeros"),
-    "barrier": ("Barrier",),
-    "broadcast": ("put",),
-    "condition": ("Condition",),
-    "dict": ("Dict",),
-    "event": ("Event",),
-    "list": ("List",),
-    "locks": ("Lock", "RLock"),
-    "namespace": ("Namespace",),
-    "pipe": ("Connection", "Pipe"),
-    "queue": ("Queue",),
-    "semaphore": ("BoundedSemaphore", "Semaphore"),
+    "sync.barrier": ("Barrier",),
+    "put_once": ("put",),
+    "sync.condition": ("Condition",),
+    "containers.dict": ("Dict",),
+    "sync.event": ("Event",),
+    "containers.list": ("List",),
+    "sync.locks": ("Lock", "RLock"),
+    "containers.namespace": ("Namespace",),
+    "containers.pipe": ("Connection", "Pipe"),
+    "containers.queue": ("Queue",),
+    "sync.semaphore": ("BoundedSemaphore", "Semaphore"),
     "values": ("Array", "Synchronized", "SynchronizedArray", "SynchronizedString", "Value"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -13,12 +13,12 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from procession import forked
-from procession.records import NamedTuple
-from procession.shared import handles
+from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
+from procession.pickling.dispatch_tables import wrap_reducer
+from procession.shared.memory import handles
+from procession.system import after_fork as forked
+from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import time
-from procession.wire.housekeeping import IDLE_SECONDS, housekeeper
-from procession.wire.tables import wrap_reducer
 
 if TYPE_CHECKING:
     from numpy import dtype, float64, generic, ndarray
@@ -171,7 +171,7 @@ def _close(fd: int, path: str, pid: int) -> None:
         return
     os.close(fd)
     if path:
-        from procession.shared import folder
+        from procession.shared.memory import folder
 
         folder.forget(path)
 

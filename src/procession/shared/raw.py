@@ -6,8 +6,8 @@ import ctypes
 import functools
 from typing import Any
 
-from procession.shared.layout import BODY, WORD
-from procession.shared.segment import Segment
+from procession.shared.memory.layout import BODY, WORD
+from procession.shared.memory.segment import Segment
 
 __all__ = [
     "CODES",

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from procession.records import NamedTuple
+from procession.system.named_tuple import NamedTuple
 
 __all__ = ["Identity", "adopt", "credentials", "identity", "who"]
 

@@ -34,9 +34,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
-from procession.typing.isolated import Isolated
+from procession.typing.isolated_types import Isolated
 from procession.typing.takes import Takes1
-from procession.typing.verbs import Core, Decorated
+from procession.typing.verb_types import Core, Decorated
 
 if TYPE_CHECKING:
     from procession.futures import Future

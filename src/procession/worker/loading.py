@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakSet
 
 from procession.errors import NestedParallelism
-from procession.worker import state
+from procession.worker import current as state
 
 __all__ = ["allowed", "loading", "refuse", "watching"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from procession.errors import NotPicklable
-from procession.wire.explain import explain, parameters
-from procession.wire.pickling import Pickling
-from procession.wire.unloadable import explain_unloadable
+from procession.explaining.explain import explain, parameters
+from procession.explaining.unloadable import explain_unloadable
+from procession.pickling.pickler import Pickling
 
 if TYPE_CHECKING:
-    from procession.worker.run import Header, Settings
+    from procession.worker.runner import Header, Settings
 
 __all__ = [
     "arguments_of",

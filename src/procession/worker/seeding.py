@@ -13,8 +13,9 @@ import sys
 from types import TracebackType
 from typing import Any, Final
 
-from procession import forked
-from procession.worker import awaiting, generators
+from procession.system import after_fork as forked
+from procession.system import import_hooks as awaiting
+from procession.worker import library_generators as generators
 
 __all__ = ["item_seed", "preserve", "reseed_after_fork", "seeded"]
 

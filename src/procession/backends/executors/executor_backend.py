@@ -1,0 +1,388 @@
+"""Any `concurrent.futures.Executor` as a backend: loky's, the standard library's, the user's own.
+
+An executor tells nothing of what its workers do, and a death takes the whole executor down. So a
+death is answered with a new executor and ``End("broken")``: the engine then runs the suspects apart
+(`apart`), where a death has only one possible cause.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from procession.backends.executors.executor_end import Ending, exit_code, listed
+from procession.backends.executors.far_side import Shipment, run_chunk
+from procession.backends.executors.foreign import refuse_inherited
+from procession.buffers.housekeeping import housekeeper
+from procession.buffers.parcel import Parcel
+from procession.buffers.segment_ticket import Ticket
+from procession.contract import Chunk, End, Job, Reply
+from procession.errors import PoolClosed
+from procession.pickling.kinds import is_a
+from procession.pickling.out_of_band import Broadcast
+from procession.process.io.messages import arrived
+from procession.process.io.reactor import reactor
+from procession.process.pool import at_exit as cleanup
+from procession.system import after_fork as forked
+from procession.system import lifeline
+
+__all__ = ["ExecutorBackend"]
+
+_inherited: list[Any] = []
+"""Executors of a forked child's parent. Letting them go would wake the parent's threads."""
+
+_process = uuid.uuid4().hex
+
+
+def _new_token() -> None:
+    global _process
+    _process = uuid.uuid4().hex
+
+
+forked.renew_in_child(_new_token)
+
+
+class ExecutorBackend:
+    """Runs chunks on an executor.
+
+    Args:
+        make: Makes the executor, given the number of its workers.
+        workers: How many workers it has.
+        name: For messages, such as ``"loky"``.
+        owned: Whether the executor is ours: to be made anew when it breaks, and shut down.
+        local: Whether its workers are on this machine (large headers then go by shared memory).
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], Executor],
+        workers: int,
+        name: str,
+        *,
+        owned: bool = True,
+        local: bool = True,
+    ) -> None:
+        self._make = make
+        self._workers = workers
+        self._name = name
+        self._owned = owned
+        self._local = local
+        housekeeper.later = reactor.call_later
+        self._lock = forked.lock()
+        self._executor: Executor | None = None
+        self._processes: Any = None
+        self._closed = False
+        self._killed = False
+        self._warm = False
+        self._holds = False
+        self._flight: dict[Chunk, Executor] = {}
+        self._telling = 0
+        self._retiring = False
+        self._endings: list[Ending] = []
+        self._aparts: list[ExecutorBackend] = []
+        self._parcels: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
+        if owned:
+            cleanup.register(self)
+
+    def renew(self) -> None:
+        """Start with nothing, in a forked child: the executor is the parent's."""
+        _inherited.append(self._executor)
+        self._executor = self._processes = None
+        self._warm = self._holds = False
+        self._flight, self._endings, self._aparts, self._telling = {}, [], [], 0
+
+    @property
+    def workers(self) -> int:
+        """How many chunks can run at once."""
+        return self._workers
+
+    @property
+    def warm(self) -> bool:
+        """Whether a chunk has come back from this executor already."""
+        return self._warm
+
+    def start(self, chunk: Chunk) -> None:
+        """Submit a chunk.
+
+        Raises:
+            PoolClosed: The backend, or the user's executor, was shut down.
+        """
+        job = chunk.job
+        items = [
+            (item.index, item.attempt, item.blob, _to_share(item.buffers)) for item in chunk.items
+        ]
+        shipment = Shipment(
+            (_process, job.key),
+            self._header(job),
+            _to_all(job.buffers),
+            items,
+            job.timeout,
+            job.memory_limit,
+            self._owned and self._local,
+            os.getpid(),
+        )
+        future, executor = self._submit(chunk, shipment)
+        chunk.handle = future
+        future.add_done_callback(lambda done: self._done(chunk, executor, done))
+
+    def _submit(self, chunk: Chunk, shipment: Shipment) -> tuple[Future[Any], Executor]:
+        try:
+            return self._try_to_submit(chunk, shipment)
+        except BaseException:
+            with self._lock:
+                self._flight.pop(chunk, None)
+            raise
+
+    def _try_to_submit(self, chunk: Chunk, shipment: Shipment) -> tuple[Future[Any], Executor]:
+        closed: BaseException | None = None
+        for _ in range(3):
+            executor = self._current(chunk)
+            if not self._owned:
+                refuse_inherited(executor)
+            try:
+                future = executor.submit(run_chunk, shipment)
+            except BrokenExecutor:
+                if not self._owned:
+                    raise
+                self._drop(executor)
+            except RuntimeError as error:
+                self._drop(executor)
+                if not self._owned:
+                    raise PoolClosed(
+                        f"the executor given as backend= ({type(executor).__name__}) takes no "
+                        f"more work: {error}. Give one that is open, or backend='process'."
+                    ) from error
+                closed = error
+            else:
+                if self._owned:
+                    cleanup.before_executors(self, self._name)
+                return future, executor
+        raise PoolClosed(f"the {self._name} pool takes no more work: {closed}") from closed
+
+    def _header(self, job: Job) -> Any:
+        if not self._local:
+            return job.header
+        parcel = self._parcels.get(job)
+        if parcel is None:
+            parcel = self._parcels[job] = Parcel(job.header)
+        return parcel.ticket
+
+    def _current(self, chunk: Chunk) -> Executor:
+        """The executor, which from here on is not to be ended as one that nobody wants."""
+        with self._lock:
+            if self._closed:
+                raise PoolClosed(f"the {self._name} pool was shut down")
+            if self._executor is None:
+                self._hold_lifeline()
+                self._executor = self._make(self._workers)
+                self._processes = getattr(self._executor, "_processes", None)
+                self._warm = False
+            self._flight[chunk] = self._executor
+            return self._executor
+
+    def _hold_lifeline(self) -> None:
+        if self._owned and not self._holds:
+            lifeline.acquire()
+            self._holds = True
+
+    def _drop(self, executor: Executor) -> None:
+        """Make a new executor next time; let the broken one go in a thread that holds no lock."""
+        with self._lock:
+            if self._executor is not executor:
+                return
+            self._executor = None
+            processes = listed(self._processes)
+        if self._owned:
+            self._end_aside(Ending(executor, processes, False, self._name, kill=False))
+
+    def retire(self) -> None:
+        """Have the workers end as soon as they are idle; a map that goes on is given new ones."""
+        self._retiring = True
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        with self._lock:
+            executor = self._executor
+            if executor is None or self._flight or not self._owned:
+                return
+            self._executor = None
+            held, self._holds = self._holds, False
+            processes, self._processes = listed(self._processes), None
+        self._end_aside(Ending(executor, processes, held, self._name, kill=False))
+
+    # -- what comes back ---------------------------------------------------------------------
+
+    def _done(self, chunk: Chunk, executor: Executor, future: Future[Any]) -> None:
+        """In the executor's own thread, perhaps under its lock: touch that executor no more."""
+        with self._lock:
+            alone = sum(1 for each in self._flight.values() if each is executor) == 1
+            self._flight.pop(chunk, None)
+            self._telling += 1
+        chunk.handle = None  # it and its callback hold each other, and the executor
+        try:
+            self._tell(chunk, executor, future, alone)
+        finally:
+            with self._lock:
+                self._telling -= 1
+            if self._retiring:
+                self._end_if_idle()
+
+    def _tell(self, chunk: Chunk, executor: Executor, future: Future[Any], alone: bool) -> None:
+        # Not raised here: a traceback through the executor's thread would keep its semaphores.
+        error = CancelledError() if future.cancelled() else future.exception()
+        if error is not None:
+            if isinstance(error, BrokenExecutor):
+                self._drop(executor)
+            chunk.listener.ended(chunk, self._failed(chunk, alone, error))
+            return
+        replied, ended = future.result()
+        self._warm = True
+        if replied:
+            replies = [arrived(Reply(*fields)) for fields in replied]
+            _let_go(chunk, replies)
+            chunk.listener.replied(chunk, replies)
+        chunk.listener.ended(chunk, End(*ended))
+
+    def _failed(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
+        # If we have killed it, nobody is to blame, and nothing to be run again.
+        if self._killed or isinstance(error, CancelledError):
+            return End("cancelled")
+        if isinstance(error, BrokenExecutor):
+            return self._broken(chunk, alone, error)
+        return End("refused", error=error)
+
+    def _broken(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
+        if not self._owned:
+            error.add_note(
+                f"Procession cannot make a new {self._name} for you: write backend='process' for "
+                "a pool in which a death costs only the item that caused it."
+            )
+            return End("refused", error=error)
+        exitcode = exit_code(self._processes)
+        if alone and len(chunk.items) == 1 and self._workers == 1:
+            return End("died", chunk.items[0].index, exitcode)
+        return End("broken", exitcode=exitcode, error=error)
+
+    def cancel(self, chunk: Chunk) -> bool:
+        """Take the chunk back if it has not started; an executor cannot end what runs."""
+        future = chunk.handle
+        return future is not None and future.cancel()
+
+    def abandon(self, chunks: Sequence[Chunk]) -> None:
+        """Take back what has not started; end what runs if the executor works for nobody else.
+
+        Its workers are killed then, and the next chunk starts new ones.
+        """
+        # Before anything is cancelled: loky cannot be killed with cancelled calls in its queue.
+        if any(self.running(chunk) for chunk in chunks) and self._end_for(set(chunks)):
+            return
+        unwanted = {chunk for chunk in chunks if not self.cancel(chunk)}
+        if unwanted:
+            self._end_for(unwanted)
+
+    def _end_for(self, unwanted: set[Chunk]) -> bool:
+        """Kill the executor if it runs nothing but unwanted chunks. Whether it was."""
+        with self._lock:
+            executor = self._executor
+            flight = {chunk for chunk, where in self._flight.items() if where is executor}
+            if not self._owned or executor is None or not flight or flight - unwanted:
+                return False
+            processes = listed(self._processes)
+            self._executor = None
+        self._end_aside(Ending(executor, processes, False, self._name, kill=True))
+        return True
+
+    def drop_abandoned(self) -> None:
+        """End the maps that nobody will read: their listener is ``abandoned``.
+
+        The maps, not their chunks: a map that goes on would send the next chunk to a new executor.
+        """
+        with self._lock:
+            listeners: dict[int, Any] = {id(c.listener): c.listener for c in self._flight}
+        for listener in listeners.values():
+            if getattr(listener, "abandoned", False):
+                listener.cancel()
+
+    @property
+    def kills(self) -> bool:
+        """Whether it can end what runs: an executor that is the user's own cannot."""
+        return self._owned
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a chunk is in flight, or its end is being told, or an executor ends."""
+        if self._flight or self._telling:
+            return True
+        return any(ending.running for ending in list(self._endings))
+
+    def running(self, chunk: Chunk) -> bool:
+        """Whether the executor says that the chunk has started."""
+        future = chunk.handle
+        return future is not None and not future.done() and future.running()
+
+    def apart(self) -> ExecutorBackend:
+        """A new executor of the same kind with one worker."""
+        apart = ExecutorBackend(self._make, 1, self._name, local=self._local)
+        with self._lock:
+            self._aparts = [each for each in self._aparts if not each._closed or each.at_work]
+            self._aparts.append(apart)
+        return apart
+
+    def close(self, *, wait: bool = True, kill: bool = False) -> None:
+        """Shut the executor down if it is ours."""
+        with self._lock:
+            self._closed = True
+            self._killed = self._killed or kill
+            kill = kill and bool(self._flight)  # idle ones end in order
+            executor, self._executor = self._executor, None
+            held, self._holds = self._holds, False
+            processes, self._processes = listed(self._processes), None
+        if executor is not None and self._owned:
+            end = Ending(executor, processes, held, self._name, kill=kill)
+            if wait or cleanup.has_ended():
+                end()
+            else:
+                self._end_aside(end)
+        elif held:
+            lifeline.release()
+        for apart in list(self._aparts) if kill else ():
+            apart.close(wait=wait, kill=True)
+        if wait:
+            for each in (self, *self._aparts):
+                for ending in list(each._endings):
+                    ending.join()
+
+    def _end_aside(self, end: Ending) -> None:
+        """End an executor in a thread of its own: the caller may be the executor's, or hold a lock.
+
+        `close` waits for it, and so does the program's end.
+        """
+        with self._lock:
+            self._endings = [each for each in self._endings if each.running]
+            self._endings.append(end)
+        end.start()
+
+
+def _to_all(buffers: Any) -> Any:
+    """What is sent of a job's large buffers: their ticket, or the bytes themselves."""
+    if not isinstance(buffers, Broadcast):
+        return ()
+    sent = buffers.sendable()
+    return tuple(sent) if is_a(sent, tuple) else sent
+
+
+def _to_share(buffers: Sequence[Any]) -> tuple[Any, ...]:
+    """An item's ticket, such that its memory stays as it is: a broken executor runs it again."""
+    return tuple(Ticket(*buffers)._replace(private=True)) if buffers else ()
+
+
+def _let_go(chunk: Chunk, replies: Sequence[Reply]) -> None:
+    """Items that have results are not sent again: their shared memory is free for others."""
+    done = {reply.index for reply in replies if reply.ok}
+    for item in chunk.items:
+        if item.buffers and item.index in done:
+            item.buffers = ()

@@ -1,0 +1,224 @@
+"""What runs in the workers of an executor that is not ours: loky's, the standard library's, any."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from procession.buffers.sender import segments
+from procession.contract import End, Job, Reply
+from procession.pickling.kinds import is_a
+from procession.pickling.packed_initializer import Packed
+from procession.system import after_fork as forked
+from procession.system.named_tuple import NamedTuple
+from procession.worker import current as state
+from procession.worker import library_generators as generators
+from procession.worker.forked_copies import leave
+from procession.worker.output import flush_output
+from procession.worker.runner import Runner
+from procession.worker.thread_cap import Cap
+
+__all__ = ["Setup", "Shipment", "run_chunk", "set_up"]
+
+
+class Setup(NamedTuple):
+    """What a worker does before its first item.
+
+    Attributes:
+        parent: The caller's process id.
+        threads: Cap for OpenMP and BLAS pools, or `None`.
+        initializer: The initializer and its arguments, packed; or empty.
+        forked: Whether the worker shares the parent's random state until it is reseeded.
+        lifeline: Where the parent's lifeline can be opened, or empty.
+        around: The caller's surroundings, for a worker that was not forked from it.
+    """
+
+    parent: int
+    threads: Cap | None = None
+    initializer: Any = b""
+    forked: bool = False
+    lifeline: Any = None
+    around: Any = None
+
+
+class Shipment(NamedTuple):
+    """One chunk on its way to an executor's worker.
+
+    Attributes:
+        key: The job, unique over all processes that may send to the same worker.
+        header: The job's header, or where to read it if it is large (see `buffers.parcel`).
+        buffers: The header's large buffers: a ticket, or the bytes themselves.
+        items: ``(index, attempt, blob, ticket)`` each; a single one if the job has limits.
+        timeout: The job's limit for one item, in seconds.
+        memory_limit: The job's limit for one item, in bytes.
+        beside: Whether large results may come home in shared memory.
+        sender: The caller's process id.
+    """
+
+    key: tuple[str, int]
+    header: Any
+    buffers: Any
+    items: Sequence[tuple[int, int, Any, tuple[Any, ...]]]
+    timeout: float | None = None
+    memory_limit: int | None = None
+    beside: bool = False
+    sender: int = 0
+
+
+_runner: Runner | None = None
+_runner_of = 0
+_setup_error: BaseException | None = None
+_guard: Any = None
+_guarding = forked.lock()
+_packed: Packed = b""
+"""The user's initializer and its arguments."""
+_initializer: Packed = b""
+"""The same, until it has run here."""
+_threads: Cap | None = None
+_forked = False
+_heavy: Any = None
+"""The last job that came with large buffers."""
+
+_IDLE_BYTES = 64 * 1024 * 1024
+"""Most memory a worker keeps for its next results: no clock gives it back here. A guess."""
+
+
+def set_up(setup: Setup) -> None:
+    """Prepare this process as a worker; an executor's initializer.
+
+    The user's own runs later, where its items do: before the first of them here, or in the process
+    that runs those with limits, as theirs hold for it too.
+    """
+    global _forked, _initializer, _packed, _threads
+    if os.getpid() == setup.parent:
+        return
+    state.mark_worker_process()
+    if threading.current_thread() is threading.main_thread():
+        from procession.process.start import signals
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's; it ends us
+        signals.usual()
+        signals.unblock()
+    if setup.lifeline is not None:
+        from procession.system import lifeline
+
+        lifeline.arm(lifeline.Ticket(*setup.lifeline))
+    if setup.around is not None:
+        from procession.process.far_side.worker_setup import take_over
+
+        take_over(setup.around)
+    _threads = setup.threads
+    _forked = setup.forked
+    if setup.threads is not None:
+        from procession.worker.thread_cap import cap_threads
+
+        cap_threads(setup.threads, numpy_is_loaded=setup.forked)
+    generators.reseed()
+    if setup.forked:
+        from procession.worker.seeding import reseed_after_fork
+
+        reseed_after_fork()
+    _packed = _initializer = setup.initializer
+
+
+def _initialize() -> None:
+    """Run the user's initializer, once.
+
+    What it raises is kept and becomes the answer to each item: raised here it would break the whole
+    executor and say nothing.
+    """
+    global _initializer, _setup_error
+    packed, _initializer = _initializer, b""
+    if packed:
+        from procession.worker.run_initializer import run_initializer
+
+        me = os.getpid()
+        try:
+            run_initializer(packed)
+        except BaseException as error:
+            if os.getpid() != me:
+                leave("the initializer", error)
+            error.add_note("raised by the initializer of this worker")
+            _setup_error = error
+        if os.getpid() != me:
+            leave("the initializer")
+
+
+def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
+    """Run one chunk; return its replies and its end, as plain tuples."""
+    if shipment.timeout is not None or shipment.memory_limit is not None:
+        replies, end = _run_guarded(shipment)
+    else:
+        replies, end = _run(shipment), End("done")
+        flush_output()
+    return [tuple(reply._replace(buffers=_plain(reply.buffers))) for reply in replies], tuple(end)
+
+
+def _plain(buffers: Any) -> Sequence[Any]:
+    """The ticket of a reply, or what is to be sent instead."""
+    if not buffers:
+        return ()
+    if is_a(buffers, tuple):
+        return tuple(buffers)
+    from pickle import PickleBuffer
+
+    # From the process that ends with its item's limit: memory of ours, for the way on.
+    placed = segments.place([PickleBuffer(buffer) for buffer in buffers], transit=True)
+    return [bytearray(buffer) for buffer in buffers] if placed is None else tuple(placed)
+
+
+def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
+    """Run a chunk of one item in a process that can be ended."""
+    global _guard
+    from procession.buffers.parcel import unpack
+
+    with _guarding:
+        if _guard is None:
+            from procession.backends.executors.far_limits import Guard
+
+            _guard = Guard(_packed, _threads)
+        process, number = shipment.key
+        job = Job(
+            hash((process, number)),
+            "",
+            lambda: unpack(shipment.header),
+            shipment.buffers,
+            timeout=shipment.timeout,
+            memory_limit=shipment.memory_limit,
+        )
+        replies, end = _guard.run(job, shipment.items[0])
+        return replies, end
+
+
+def _run(shipment: Shipment) -> list[Reply]:
+    global _heavy, _runner, _runner_of
+    if _runner is None or _runner_of != os.getpid():  # a forked worker's is its own
+        # An executor of threads runs us in the caller's own process, whose logging is not ours.
+        apart = os.getpid() != shipment.sender
+        if apart:
+            state.mark_worker_process()
+        _runner = Runner(out_of_band=shipment.beside, adopts=apart, inherits=_forked)
+        _runner_of = os.getpid()  # after it: another thread would take the parent's for its own
+        segments.idle_bytes = min(segments.idle_bytes, _IDLE_BYTES)
+    _initialize()
+    key, header, buffers, items = shipment[:4]
+    if not _runner.knows(key):
+        if _setup_error is not None:
+            _runner.refuse(key, _setup_error)
+        else:
+            from procession.buffers.parcel import unpack
+
+            if buffers and _heavy is not None:
+                _runner.forget(_heavy)  # it comes again with its next chunk, if there is one
+            _heavy = key if buffers else _heavy
+            _runner.learn(key, unpack(header), buffers)
+    replies: list[Reply] = []
+    _runner.run(key, items, replies.append, _nobody_watches)
+    return replies
+
+
+def _nobody_watches(index: int) -> None:
+    pass

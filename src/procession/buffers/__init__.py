@@ -1,0 +1,1 @@
+"""Large data beside the pickle: its sender and its receiver."""

@@ -1,0 +1,88 @@
+"""Looks from time to time after memory that is kept for its next use, and gives back what is old.
+
+A process that has a clock (a reactor's timer) sets `later`. One that has none looks whenever it is
+given work, which is enough for workers: idle ones end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from procession.system import after_fork as forked
+from procession.system.pristine import time
+from procession.user_threads import teller
+
+__all__ = ["IDLE_SECONDS", "Housekeeper", "housekeeper"]
+
+IDLE_SECONDS = 10.0
+"""How long memory is kept for its next use. A guess: longer than a pause in a loop of maps."""
+
+_EVERY = IDLE_SECONDS / 2
+
+
+class Housekeeper:
+    """Calls what is registered, as long as some of it says that it keeps something.
+
+    Attributes:
+        later: Calls a function after so many seconds; returns something with ``cancel``.
+    """
+
+    def __init__(self) -> None:
+        self.later: Callable[[float, Callable[[], Any]], Any] | None = None
+        self._tasks: list[tuple[Callable[[], bool], Callable[[], object]]] = []
+        self._timer: Any = None
+        self._looked = 0.0
+
+    def register(self, trim: Callable[[], bool], clear: Callable[[], object]) -> None:
+        """Look after something.
+
+        Args:
+            trim: Gives back what is old; says whether anything is still kept.
+            clear: Gives back everything that nobody uses.
+        """
+        self._tasks.append((trim, clear))
+
+    @property
+    def watches(self) -> bool:
+        """Whether what is kept now is going to be looked at, or its process has no clock."""
+        return self._timer is not None or self.later is None
+
+    def arm(self) -> None:
+        """Something may be kept from now on. Not for finalizers."""
+        if self._timer is None and self.later is not None:
+            # Aside, as what is given back may be objects of the user's, with finalizers.
+            self._timer = self.later(_EVERY, partial(teller.tell, self._tick))
+
+    def look(self) -> None:
+        """Look now, unless it is not long since."""
+        now = time.monotonic()
+        if now - self._looked > _EVERY:
+            self._looked = now
+            for trim, _ in self._tasks:
+                trim()
+
+    def _tick(self) -> None:
+        self._timer = None
+        kept = [trim() for trim, _ in self._tasks]
+        if any(kept):
+            self.arm()
+
+    def clear(self) -> None:
+        """Give back everything that nobody uses."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        for _, clear in reversed(self._tasks):  # the first ones are what the later ones use
+            clear()
+
+    def renew(self) -> None:
+        """In a forked child: the clock is the parent's."""
+        self._timer = self.later = None
+
+
+housekeeper = Housekeeper()
+"""This process's."""
+
+forked.renew_in_child(housekeeper.renew)

@@ -1,0 +1,292 @@
+"""What the engine and a backend say to each other: jobs and chunks down, replies and ends up.
+
+A backend knows nothing of input, order, windows, retries or futures. It is given chunks, runs
+each in one of its workers, and tells the chunk's listener what came of it. The engine knows
+nothing of processes, pipes or executors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+from procession.system.named_tuple import NamedTuple
+
+__all__ = ["ATOM_BYTES", "Backend", "Chunk", "End", "Item", "Job", "Listener", "Reply"]
+
+ATOM_BYTES = 8
+"""What a number or `None` counts for, which crosses as itself: about what a message holds of it."""
+
+EndKind = Literal["done", "died", "timeout", "memory", "cancelled", "broken", "refused"]
+
+
+class Job:
+    """What all items of one map, or one single call, have in common.
+
+    Attributes:
+        key: Identifies the job in this process; never used twice.
+        header: What a worker needs once per job (function, shared arguments, settings), pickled;
+            given as a function, it is packed when it is first asked for. Opaque to a backend: it
+            hands it to `procession.worker.runner` on the far side.
+        buffers: Large buffers that belong to the header (pickle protocol 5, out of band).
+        name: The function's name, for messages.
+        timeout: Seconds one item may run, or `None`.
+        memory_limit: Bytes of private memory one item may take, or `None`.
+        call: Runs one item in this process, for backends that share it (thread, serial).
+        keeps: What the header refers to by its address (`procession.pickling.kept_references`).
+        common: The pickled arguments that go to every item, and their large buffers, if an item
+            could change them: what runs in this process loads them, too.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_header",
+        "buffers",
+        "call",
+        "common",
+        "keeps",
+        "key",
+        "memory_limit",
+        "name",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        key: int,
+        name: str,
+        header: bytes | Callable[[], bytes] = b"",
+        buffers: Sequence[Any] = (),
+        timeout: float | None = None,
+        memory_limit: int | None = None,
+        call: Any = None,
+        keeps: Sequence[object] = (),
+    ) -> None:
+        self.key = key
+        self.name = name
+        self._header = header
+        self.buffers = buffers
+        self.timeout = timeout
+        self.memory_limit = memory_limit
+        self.call = call
+        self.keeps = keeps
+        self.common: tuple[bytes, Any] | None = None
+
+    @property
+    def header(self) -> bytes:
+        """The header; packed on first use: a map that runs wholly in the caller needs none."""
+        if not isinstance(self._header, bytes):
+            self._header = self._header()
+        return self._header
+
+
+class Item:
+    """One item on its way: where it stands in the input, and what is sent for it.
+
+    Attributes:
+        index: Its place in the input, from 0.
+        value: The caller's own object, for messages and outcomes.
+        blob: The value, pickled, or itself where it is an atom
+            (`procession.pickling.out_of_band.is_atom`); empty on backends that share this process.
+        buffers: Large buffers that belong to the blob: the ticket of a segment (see
+            `procession.buffers.segment_ticket`), or empty.
+        size: Bytes of blob and buffers, as far as they are counted (`ATOM_BYTES`).
+        attempt: 1 for the first run.
+        seconds: Spent running in attempts that failed.
+        starts: How often its worker died before it had started.
+        failed: Why it is run again, or `None`.
+        keeps: What the blob refers to by its address (`procession.pickling.kept_references`); not
+            set at all where there is nothing.
+    """
+
+    __slots__ = (
+        "attempt",
+        "blob",
+        "buffers",
+        "failed",
+        "index",
+        "keeps",
+        "seconds",
+        "size",
+        "starts",
+        "value",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        value: Any,
+        blob: Any = b"",
+        buffers: Sequence[Any] = (),
+        attempt: int = 1,
+    ) -> None:
+        self.index = index
+        self.value = value
+        self.blob = blob
+        self.buffers = buffers
+        self.size: int = len(blob) if type(blob) is bytes else ATOM_BYTES
+        if buffers:
+            self.size += getattr(buffers, "size", 0)
+        self.attempt = attempt
+        self.keeps: Sequence[object]
+        self.seconds = 0.0
+        self.starts = 0
+        self.failed: BaseException | None = None
+
+
+class Reply(NamedTuple):
+    """What came of one item.
+
+    Attributes:
+        index: The item's index.
+        ok: Whether `payload` is a result (else an exception).
+        payload: Pickled, or the object itself (`raw`): where the worker is a thread of this
+            process, and where it is an atom.
+        buffers: Large buffers that belong to the payload.
+        seconds: How long the function ran.
+        raw: Whether `payload` is the object itself.
+        extras: Log records and warnings to repeat here, or `None`; see
+        `procession.forwarding.caller_side`.
+        timing: When a worker began with the item, the seconds that it took with pickling and
+            unpickling, the worker's process id, and its thread's name where threads are the
+            workers; `None` unless a profile is open.
+    """
+
+    index: int  # type: ignore[assignment]  # tuple.index, which nobody calls here
+    ok: bool
+    payload: Any
+    buffers: Sequence[Any] = ()
+    seconds: float = 0.0
+    raw: bool = False
+    extras: Any = None
+    timing: tuple[float, float, int, str] | None = None
+
+
+class End(NamedTuple):
+    """How a chunk ended. Said exactly once per chunk, after its last reply.
+
+    Attributes:
+        kind: One of
+
+            * ``"done"``: every item has replied.
+            * ``"died"``: the worker died while it ran item `index`; `index` is `None` if it
+              died before or between items (then no item is to blame).
+            * ``"timeout"``, ``"memory"``: the backend ended the worker, because item `index`
+              passed the job's limit.
+            * ``"cancelled"``: `Backend.cancel` was called, and nothing more will come.
+            * ``"broken"``: a whole executor went down, and nobody knows which item did it.
+            * ``"refused"``: the chunk could not be sent or started; `error` says why.
+        index: The item to blame, if it is known.
+        exitcode: The dead worker's exit code (negative: minus the signal), if known.
+        stack: Last stack and end of stderr of a dead worker, as text.
+        peak: Most private memory seen, in bytes (``"memory"``).
+        error: What broke (``"broken"``, ``"refused"``).
+        seconds: How long the item to blame had run.
+        deserted: Whether the worker closed its channel to us and was ended for that (``"died"``).
+    """
+
+    kind: EndKind
+    index: int | None = None  # type: ignore[assignment]  # as in Reply
+    exitcode: int | None = None
+    stack: str = ""
+    peak: int = 0
+    error: BaseException | None = None
+    seconds: float = 0.0
+    deserted: bool = False
+
+
+class Listener(Protocol):
+    """Who is told what came of a chunk. Called from any thread, never under a backend's lock."""
+
+    def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
+        """Some items are done. May be called several times, or never, before `ended`."""
+        ...
+
+    def ended(self, chunk: Chunk, end: End) -> None:
+        """The chunk is over. Called exactly once."""
+        ...
+
+
+class Chunk:
+    """Items of one job that go to one worker in one message, and run there in order."""
+
+    __slots__ = ("attended", "handle", "home", "items", "job", "listener", "plain")
+
+    def __init__(
+        self, job: Job, items: Sequence[Item], listener: Listener, attended: bool = False
+    ) -> None:
+        self.job = job
+        self.items = items
+        self.listener = listener
+        self.attended = attended
+        """Whether somebody is expected to wait for it by ``attend``, on backends that have it."""
+        self.handle: Any = None
+        """For the backend's own use."""
+        self.home: Any = None
+        """The backend it was given to; for the engine's own use."""
+        self.plain = False
+        """Whether it holds nothing that has a finalizer of the user's."""
+
+
+class Backend(Protocol):
+    """Where chunks run."""
+
+    @property
+    def workers(self) -> int:
+        """How many chunks can run at once."""
+        ...
+
+    @property
+    def warm(self) -> bool:
+        """Whether at least one worker is up, so that a chunk would start at once."""
+        ...
+
+    @property
+    def kills(self) -> bool:
+        """Whether it can end what runs."""
+        ...
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a chunk runs or waits, or its end is being told."""
+        ...
+
+    def start(self, chunk: Chunk) -> None:
+        """Take a chunk, run it as soon as a worker is free, and tell its listener.
+
+        Never blocks for long and never raises for the chunk: what goes wrong is an `End`.
+        May call the listener before it returns.
+
+        Raises:
+            PoolClosed: The backend was closed.
+        """
+        ...
+
+    def cancel(self, chunk: Chunk) -> bool:
+        """End the chunk as soon as possible.
+
+        Returns:
+            True if nothing more comes from it but ``End("cancelled")`` (its worker is killed and
+            replaced, or it had not started); False if it runs on, or has ended.
+        """
+        ...
+
+    def abandon(self, chunks: Sequence[Chunk]) -> None:
+        """Nobody wants these chunks any more: end those that run, if that harms no others."""
+        ...
+
+    def running(self, chunk: Chunk) -> bool:
+        """Whether a worker has begun with the chunk (as far as the backend can tell)."""
+        ...
+
+    def apart(self) -> Backend:
+        """A backend like this one with a single worker that no one else uses.
+
+        Items that may have broken an executor run there one by one, so that the guilty one is
+        found. Only asked of backends that say ``End("broken")``.
+        """
+        ...
+
+    def close(self, *, wait: bool = True, kill: bool = False) -> None:
+        """Take no more chunks. ``kill`` ends those in flight; ``wait`` returns when all is gone."""
+        ...

@@ -1,0 +1,439 @@
+"""Running items in the caller's own thread, while that is the fastest way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from types import MethodType
+from typing import Any
+
+from procession import logger as notices
+from procession.contract import Item, Reply
+from procession.engine.local.interrupts import strikes
+from procession.engine.local.local_slice import Running, Taking
+from procession.engine.map.map_run import MapRun
+from procession.engine.planning.crossing_checks import Budget, Checks, item_refusal, result_refusal
+from procession.engine.planning.in_process import raised_here
+from procession.engine.planning.plan import Settled
+from procession.engine.planning.retry_delay import seconds_before
+from procession.engine.policy.placement import Placement
+from procession.system import after_fork as forked
+from procession.system.alarm import Alarm, after
+from procession.system.named_tuple import NamedTuple
+from procession.system.pristine import perf_counter, time
+from procession.system.switch_interval import short_turns
+from procession.user_threads import teller
+from procession.worker import current as state
+from procession.worker.runner import Header, call_with
+
+__all__ = ["HELP_AFTER", "Inline", "Slice"]
+
+HELP_AFTER = 5e-3
+"""Seconds until the helper looks for the first time whether the pool is to be started."""
+
+_HELP_EVERY = 20e-3
+"""Seconds between its later looks."""
+
+_HANGS = 20e-3
+"""Seconds from which on an item keeps others waiting, even if there is just one worker."""
+
+_SLICE_SECONDS = 4e-3
+"""A slice of tiny items grows to about this long; short beside what anyone would notice."""
+
+_SLICE_ITEMS = 4096
+"""Most items in a slice whose results go on bit by bit. A slice costs some 10 µs by itself, and
+longer ones fall out of the processor's nearest cache: 1.3 times the bare loop at 65,536."""
+
+_WHOLE_ITEMS = 1 << 20
+"""Most items in a slice of a map whose results are all kept: its results need no copy then."""
+
+_GROWTH = 8
+_WHOLE_GROWTH = 64
+"""A slice is at most so many times longer than the one before, since times may rise again."""
+
+
+class Slice(NamedTuple):
+    """Items that were just run here: consecutive values, and the error that came after them.
+
+    `refused` has the errors of those values that could not have come back from a worker, by index.
+    Where a map ends with its first error, that is `error`.
+    """
+
+    start: int
+    values: list[Any]
+    error: Settled | None = None
+    refused: Mapping[int, BaseException] | None = None
+
+
+class Inline:
+    """Runs slices of a map's input in the calling thread.
+
+    Args:
+        run: The map.
+        header: The function and the arguments that go to every item.
+        single: Run one item at a time: each is timed (`outcomes`), or the input may wait for the
+            results of earlier items (`imap` over a generator).
+        whole: An error ends the map: values before it in its slice need not be kept.
+        serial: There is no pool: everything runs here.
+        crossing: Pickle arguments and results all the same (`procession_strict`).
+        checks: Refuse items and results that could not cross (`engine.planning.crossing_checks`).
+        warm: A pool is up, which items can go to.
+    """
+
+    def __init__(
+        self,
+        run: MapRun,
+        header: Header,
+        *,
+        single: bool = False,
+        whole: bool = False,
+        serial: bool = False,
+        crossing: bool = False,
+        checks: bool = False,
+        warm: bool = False,
+    ) -> None:
+        self._run = run
+        self._header = header
+        self._serial = serial
+        self._whole = whole
+        self._crossing = crossing
+        self._size = 1
+        self._rules = run.plan.rules
+        retries = bool(self._rules.retries and self._rules.retry_on)
+        self._single = single or header.settings.seed is not None or crossing or retries
+        self._attempt = 1
+        self._running: Running | None = None
+        self._function: Callable[..., Any] = header.function
+        for bound in header.prefix if header.common is None else ():
+            self._function = MethodType(header.function, bound)
+        self._each_took: list[float] = []
+        if run.record is not None:
+            self._function, self._each_took = run.record.timed(self._function)
+        if header.common is not None:
+            self._function = header.common.calling(self._function)
+        self._alarm: Alarm | None = None
+        self._going = False
+        self._checked = serial and not checks
+        self._budget = Budget()
+        self._items: Checks | None = None
+        self._results: Checks | None = None
+        if checks:
+            self._items, self._results = self._checks()
+        self._check_one: Callable[[int, Any], None] | None = None
+        if self._items is not None:
+            self._check_one = self._items.one
+        self._warm = warm
+        # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
+        free = whole and run.intake.source.inert
+        self._most = _WHOLE_ITEMS if free else min(_SLICE_ITEMS, run.plan.window)
+        self._growth = _WHOLE_GROWTH if whole else _GROWTH
+        self._last: Sequence[Any] = ()
+        self.seconds = 0.0
+        """How long the last slice took."""
+
+    def begin(self) -> None:
+        """Run items here from now on."""
+        self._run.here = True
+
+    def end(self) -> None:
+        """The map is over."""
+        if self._alarm is not None:
+            self._alarm.disarm()
+
+    @property
+    def active(self) -> bool:
+        """Whether the next items are to be run here."""
+        return self._run.here and self._run.intake.any
+
+    def help(self) -> None:
+        """In the helper thread: start and feed the pool, if that is worth it or an item hangs."""
+        run = self._run
+        self._alarm = None
+        if run.closed or (run.replies and not run.here):
+            return
+        placement, running = run.plan.placement, self._running
+        pace = running.pace() if running is not None else None
+        if placement is not None and self._leaves(placement, pace):
+            placement.starts()
+            if running is not None and pace is not None:
+                run.stuck = True
+                running.cut(run.intake.give_back)
+            if not self._going:
+                self._going = True
+                short_turns.__enter__()  # from here on, as the other thread waits for its turn
+                teller.tell(self._go)
+        self._alarm = after(_HELP_EVERY, self.help)
+
+    def _go(self) -> None:
+        """In a teller's thread, as to pickle items runs code of the user's."""
+        try:
+            self._run.go()
+        except Exception:
+            pass  # said again, to the caller, when it pumps
+        finally:
+            self._going = False
+            short_turns.__exit__(None, None, None)
+
+    def _leaves(self, placement: Placement, pace: tuple[int, float] | None) -> bool:
+        """Whether the pool had better have the rest, also of the slice that runs.
+
+        Args:
+            placement: What is known of the items.
+            pace: How many are left of that slice, and what each took of late.
+        """
+        left, seconds = pace if pace is not None else (0, None)
+        remaining = self._run.intake.remaining
+        if remaining is not None:
+            remaining += left
+        if remaining == 0 or not (left or self._run.intake.any):
+            return False
+        if not (self._warm or self._run.replies):
+            return placement.worth_starting(remaining, seconds)
+        hangs = seconds is not None and seconds >= _HANGS
+        return hangs or not placement.here(remaining, seconds)
+
+    def adopt(self, running: Running) -> None:
+        """All of the input runs here already, since before there was a map: see to it, too."""
+        self._checked = True
+        self.begin()
+        self._running = running
+        self._run.intake.take_here(len(running.values))
+        forked.renewed(self._run)
+
+    # -- slices ------------------------------------------------------------------------------
+
+    def slice(self) -> Slice:
+        """Run some items here.
+
+        Raises:
+            BaseException: What a signal handler has raised, such as KeyboardInterrupt. It is the
+                caller's, never an item's.
+        """
+        source = self._run.intake.source
+        taken: Sequence[Any] | None = None
+        start = 0
+        if self._single or source.inert or not self._checked:
+            start, taken = self._run.intake.take_here(1 if self._single else self._size)
+            if not taken:
+                return Slice(start, [])
+            passed = self._passed(start, taken)
+            if isinstance(passed, Slice):
+                return passed
+            taken = passed
+        if self._alarm is None and not self._serial:
+            forked.renewed(self._run)  # which has another thread from now on
+            self._alarm = after(HELP_AFTER, self.help)
+        if taken is None:
+            running: Running = Taking(source, self._size, self._check_one)
+        else:
+            running = Running(start, taken if isinstance(taken, list) else list(taken))
+        self._running = running
+        try:
+            running.run(self._loop, self._task)
+        finally:
+            self._running = None
+        return self.over(running)
+
+    def over(self, running: Running) -> Slice:
+        """What came of items that ran here."""
+        self._running, self._run.stuck = None, False
+        running.end(running.ran + (running.error is not None), self._run.intake.give_back)
+        self.seconds = running.seconds
+        self._budget.earned += running.seconds
+        self._budget.ran += running.ran
+        self._last = running.values
+        return self._done(running)
+
+    def _loop(self, running: Running) -> None:
+        left = running.iterator
+        if self._single:
+            running.out.append(self._tried(running.start, next(left)))
+        elif self._whole:
+            running.out = self._all(left)
+        else:
+            self._each(left, running.out.append)
+
+    def _task(self, index: int) -> state.CurrentTask:
+        name = self._header.settings.name
+        nested = self._header.settings.nested
+        return state.CurrentTask(index, self._attempt, str(os.getpid()), name, nested)
+
+    def _checks(self) -> tuple[Checks | None, Checks]:
+        """What checks the items, unless they are plain by themselves, and the results."""
+        run, settings = self._run, self._header.settings
+        pickling = settings.pickling
+        results = Checks(result_refusal(settings.name, pickling), pickling, self._budget)
+        if run.intake.source.plain:
+            return None, results
+        refusal, star = item_refusal(run.plan.pack), settings.style == "star"
+        return Checks(refusal, pickling, self._budget, star=star), results
+
+    def _passed(self, start: int, values: Sequence[Any]) -> Sequence[Any] | Slice:
+        """Those values, from the first one on, that can cross; or the first one's error."""
+        if not self._checked:
+            refused = self._check(start, values)
+            return values if refused is None else refused
+        if self._items is None:
+            return values
+        begin = perf_counter()
+        found = self._items.first(start, values, len(values))
+        if found is None:
+            return values
+        if not found.at:
+            return self._refuse(start, values, found.error, begin)
+        self._run.intake.give_back(start + found.at, values[found.at :])
+        return values[: found.at]
+
+    def _check(self, start: int, values: Sequence[Any]) -> Slice | None:
+        """The first item must be able to cross, wherever it runs."""
+        self._checked = True
+        begin = perf_counter()
+        try:
+            item = self._run.plan.pack(start, values[0])
+        except Exception as error:
+            if strikes(error):
+                raise
+            return self._refuse(start, values, error, begin)
+        if self._run.plan.placement is not None:
+            self._run.plan.placement.packed(1, perf_counter() - begin, item.size)
+        return None
+
+    def _refuse(
+        self, start: int, values: Sequence[Any], error: BaseException, begin: float
+    ) -> Slice:
+        """The first of these cannot cross."""
+        self._run.intake.give_back(start + 1, values[1:])
+        if self._run.record is not None:
+            self._run.record.packed(perf_counter() - begin, refused=1)
+        return Slice(start, [], Settled(Item(start, values[0]), None, error))
+
+    def _refused_results(
+        self, start: int, out: list[Any], values: list[Any]
+    ) -> tuple[list[Any], Settled | None, dict[int, BaseException]]:
+        """What is left of results if some of them could not have come back from a worker."""
+        found: dict[int, BaseException] = {}
+        at = 0
+        while self._results is not None and at < len(out):
+            refused = self._results.first(start + at, out[at:] if at else out)
+            if refused is None:
+                break
+            at += refused.at
+            index = start + at
+            if self._whole:
+                reply = Reply(index, False, refused.error, (), 0.0, True)
+                return out[:at], Settled(self._item(index, values[at]), reply), {}
+            found[index] = refused.error
+            at += 1
+        return out, None, found
+
+    def _all(self, left: Iterator[Any]) -> list[Any]:
+        """The values of all items: a comprehension, since nothing else is as fast as a loop."""
+        function, args, kwargs = self._function, self._header.args, self._header.kwargs
+        if self._header.common is not None:
+            return [function(value) for value in left]
+        if self._header.settings.style == "star":
+            return [function(*value, *args, **kwargs) for value in left]
+        if args or kwargs:
+            return [function(value, *args, **kwargs) for value in left]
+        return [function(value) for value in left]
+
+    def _each(self, left: Iterator[Any], give: Callable[[Any], None]) -> None:
+        """The values of all items, one by one: those before an error are given."""
+        function, args, kwargs = self._function, self._header.args, self._header.kwargs
+        if self._header.common is not None:
+            for value in left:
+                give(function(value))
+        elif self._header.settings.style == "star":
+            for value in left:
+                give(function(*value, *args, **kwargs))
+        elif args or kwargs:
+            for value in left:
+                give(function(value, *args, **kwargs))
+        else:
+            for value in left:
+                give(function(value))
+
+    def _tried(self, index: int, value: Any) -> Any:
+        """Run one item, again after those errors that ask for it."""
+        self._attempt = 1
+        while True:
+            try:
+                return self._one(index, value)
+            except self._rules.retry_on as error:
+                if self._attempt > self._rules.retries or strikes(error):
+                    raise
+                self._attempt += 1
+                item, rules = self._item(index, value), self._rules
+                notices.retried(rules.name, rules.retries, item, error, single=False)
+                time.sleep(seconds_before(rules, self._attempt))
+
+    def _one(self, index: int, value: Any) -> Any:
+        header = self._header
+        if self._crossing:
+            from procession.engine.planning.strict_crossing import across
+
+            return across(header, index, value)
+        if header.settings.seed is None:
+            return call_with(header, value)
+        from procession.worker.seeding import preserve, seeded
+
+        with preserve() if not self._serial else nullcontext():
+            with seeded(header.settings.seed, index):
+                return call_with(header, value)
+
+    def _done(self, running: Running) -> Slice:
+        run, start, values, out = self._run, running.start, running.values, running.out
+        ran, error, seconds = running.ran, running.error, running.seconds
+        if run.record is not None:
+            these = values[: ran + (error is not None)]
+            run.record.ran_here(start, these, seconds, error is not None, self._each_took)
+            run.record.retried_here(self._attempt - 1)
+        failed: Settled | None = None
+        refused: Mapping[int, BaseException] = {}
+        if error is None or not self._whole:
+            out, failed, refused = self._refused_results(start, out, values)
+        if error is not None:
+            out = out or [None] * ran  # of a whole map that now ends with this error
+            run.intake.give_back(start + ran + 1, values[ran + 1 :])
+            item = self._item(start + ran, values[ran])
+            error = raised_here(error, self._header.settings.name)
+            failed = Settled(item, Reply(item.index, False, error, (), seconds, True))
+        placement = run.plan.placement
+        if placement is not None:
+            placement.ran(ran + (error is not None), seconds)
+            run.plan.schedule.observe(ran, seconds)
+        if not self._single:
+            self._grow(seconds, len(values))
+        if not self._serial and placement and not placement.here(run.intake.remaining):
+            if run.replies or self._warm:
+                run.here = False
+                run.go()
+            elif not run.started:
+                placement.ran_alone(seconds)
+        return Slice(start, out, failed, refused)
+
+    def settled(
+        self,
+        start: int,
+        values: Sequence[Any],
+        refused: Mapping[int, BaseException] | None = None,
+    ) -> list[Settled]:
+        """The last slice's values as settled items; each is timed alone where it ran alone."""
+        seconds = self.seconds / max(1, len(values))
+        settled: list[Settled] = []
+        for index, (value, result) in enumerate(zip(self._last, values, strict=False), start):
+            error = refused.get(index) if refused else None
+            outcome = result if error is None else error
+            reply = Reply(index, error is None, outcome, (), seconds, True)
+            settled.append(Settled(self._item(index, value), reply))
+        return settled
+
+    def _item(self, index: int, value: Any) -> Item:
+        return Item(index, value, attempt=self._attempt)
+
+    def _grow(self, seconds: float, count: int) -> None:
+        """Longer slices for shorter items."""
+        most = min(count * self._growth, self._most)
+        size = int(_SLICE_SECONDS * count / seconds) if seconds > 0 else most
+        self._size = max(1, min(size, most))

@@ -1,0 +1,1 @@
+"""A running map: its input, what is in flight, its results."""

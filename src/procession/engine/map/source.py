@@ -1,0 +1,183 @@
+"""The input of a map: taken in order, by whichever thread needs the next item."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from procession.engine.local.interrupts import strikes
+from procession.pickling.builtin_data import UNCHECKED
+
+__all__ = ["Source"]
+
+_BUILTIN: tuple[type, ...] = (
+    list,
+    tuple,
+    range,
+    str,
+    bytes,
+    bytearray,
+    dict,
+    set,
+    frozenset,
+    deque,
+)
+_NONE: dict[Any, Any] = {}
+_VIEWS = (_NONE.keys(), _NONE.values(), _NONE.items())
+_EMPTY: Any = (
+    [],
+    (),
+    range(0),
+    range(1 << 70),
+    "",
+    "\xff",
+    b"",
+    bytearray(),
+    _NONE,
+    set(),
+)
+_INERT = frozenset(
+    (*_BUILTIN, *map(type, _VIEWS), *(type(iter(each)) for each in (*_EMPTY, *_VIEWS)))
+)
+"""Containers, and their iterators, that run no code of the user's: they never block, in any
+thread."""
+
+_SLICED: frozenset[type] = frozenset({list, tuple, range, str, bytes})
+"""Containers of which a slice is the fastest way to take items."""
+
+_PLAIN: frozenset[type] = frozenset({range, str, bytes, bytearray})
+"""Containers of numbers and texts."""
+
+
+class Source:
+    """An iterable that is taken from once, in order, with a guess at its length.
+
+    Attributes:
+        inert: Whether taking an item runs no user code, so that any thread may do it at any time.
+        plain: Whether its items can be nothing but numbers and texts, whatever they are.
+        taken: How many items have been taken.
+        ended: Whether the input has no more items, or raised.
+        error: What the input raised, if it did.
+    """
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        numpy = sys.modules.get("numpy")
+        array = numpy is not None and type(items) is numpy.ndarray and _plain(items)
+        self.inert = array or type(items) in _INERT
+        self.plain = array or type(items) in _PLAIN
+        self._length = _length(items)
+        self._sliced: Any = items if type(items) in _SLICED else None
+        self._iterator: Iterator[Any] = iter(())
+        if self._sliced is None:
+            self._iterator = iter(items)
+        self.taken = 0
+        self.ended = False
+        self.error: BaseException | None = None
+
+    @property
+    def length(self) -> int | None:
+        """How many items there are in all, as far as is known; never less than were taken."""
+        if self.ended:
+            return self.taken
+        if self._length is None or self._length < self.taken:
+            return None
+        return self._length
+
+    @property
+    def remaining(self) -> int | None:
+        """How many items are left to take, as far as is known."""
+        length = self.length
+        return None if length is None else length - self.taken
+
+    def take(self, count: int) -> Sequence[Any]:
+        """Take up to `count` items. Fewer means that the input has ended, or raised.
+
+        One thread at a time. What the input raises is kept in `error`, whatever it is: the items
+        before it count.
+        """
+        if self._sliced is not None:
+            sliced: Sequence[Any] = self._sliced[self.taken : self.taken + count]
+            self.taken += len(sliced)
+            self.ended = self.taken >= len(self._sliced)
+            return sliced
+        values: list[Any] = []
+        try:
+            values.extend(islice(self._iterator, count))
+        except BaseException as error:
+            if strikes(error):
+                raise  # the caller's Ctrl-C, and not the input's: it ends the map
+            self.error = error
+            self.ended = True
+        if len(values) < count:
+            self.ended = True
+        self.taken += len(values)
+        return values
+
+    def each(
+        self,
+        values: list[Any],
+        budget: list[Any],
+        check: Callable[[int, Any], None] | None = None,
+    ) -> Iterator[Any]:
+        """Take items one at a time, as they are asked for, and append them to `values` as well.
+
+        As many as there are elements in `budget`, which another thread may shorten meanwhile. It
+        is for input that runs code of the user's: an item is used before the next one is made.
+
+        Args:
+            values: Takes the items.
+            budget: As many elements as items may be taken.
+            check: Given the index and the value of what might not cross; raises what refuses it.
+        """
+        start = self.taken
+        take = self._iterator.__next__
+        keep = values.append
+        for _ in budget:
+            try:
+                value = take()
+            except StopIteration:
+                self.ended = True
+                return
+            except BaseException as error:
+                if strikes(error):
+                    raise
+                self.error = error
+                self.ended = True
+                return
+            keep(value)
+            if check is not None and type(value) not in UNCHECKED:
+                check(start + len(values) - 1, value)
+            yield value
+
+    def may_wait(self) -> bool:
+        """Whether taking an item may wait for somebody; see `engine.map.waiting_input`."""
+        if self.inert:
+            return False
+        from procession.engine.map.waiting_input import may_wait
+
+        return may_wait(self._iterator)
+
+    def close(self) -> None:
+        """Take nothing more, and let go of the input. Items it keeps are freed, not read."""
+        self.ended = True
+        self._sliced = None
+        self._iterator = iter(())
+
+
+def _plain(array: Any) -> bool:
+    """Whether an array's elements are values, not objects whose making may run code."""
+    kind: str = array.dtype.kind
+    return kind in "biufcSUmM"
+
+
+def _length(items: Iterable[Any]) -> int | None:
+    """The length that the input claims; `None` if it claims none, or an impossible one."""
+    try:
+        hint = operator.length_hint(items, -1)
+    except Exception:
+        return None  # a broken __len__ is no reason not to map
+    return hint if hint >= 0 else None

@@ -1,0 +1,1 @@
+"""Splitting data into pieces, and joining results again."""

@@ -1,0 +1,1 @@
+"""From a call and its options to a job and its items."""

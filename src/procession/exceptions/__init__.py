@@ -1,0 +1,1 @@
+"""How exceptions cross, with their tracebacks."""

@@ -1,0 +1,285 @@
+"""Exceptions on their way home: the user's own type, its causes, and a readable traceback.
+
+An exception is taken apart into records, one for it and one for each exception that it hangs
+together with, each pickled alone and rebuilt once here before it is sent: what cannot be sent
+is replaced alone. Constructors are not called again, so any signature will do, unless the class
+says itself how it is pickled.
+"""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from typing import Any
+
+from procession.errors import NotPicklable
+from procession.exceptions.tracebacks import Frame, pack_traceback, unpack_traceback
+from procession.explaining.short_repr import brief, type_name
+from procession.pickling.bare_exceptions import apart, has_own_reduce, make_bare, put_back
+from procession.pickling.kinds import class_of, is_a
+from procession.pickling.pickler import Pickling, dumps, loads
+from procession.pickling.refusals import Refused
+from procession.system.named_tuple import NamedTuple
+
+__all__ = ["add_item_note", "add_note", "dump_exception", "load_exception"]
+
+_MOST = 200
+"""Exceptions sent of one chain or group; the rest is cut off."""
+
+
+class _Record(NamedTuple):
+    core: bytes
+    """Pickled (class, arguments, state), or a pickled `NotPicklable` that stands in."""
+    kind: str
+    """``"plain"``, ``"own"`` (rebuilt by the class's own reduce), ``"group"``, ``"stand-in"``."""
+    summary: str
+    frames: list[Frame]
+    notes: list[str]
+    suppress: bool
+    cause: int | None
+    context: int | None
+    children: list[int]
+
+
+def dump_exception(exc: BaseException, pickling: Pickling = "strict") -> bytes:
+    """Pickle an exception with its traceback, causes, contexts, notes and members.
+
+    Never raises: what cannot be sent arrives as a `NotPicklable` that tells about it.
+    """
+    linked = _linked(exc)
+    places = {id(one): place for place, one in enumerate(linked)}
+    records = [tuple(_record(one, places, pickling)) for one in linked]
+    return pickle.dumps(records, 5)
+
+
+def _notes(exc: BaseException) -> list[str]:
+    try:
+        return [str(note) for note in getattr(exc, "__notes__", None) or ()]
+    except Exception:
+        return []  # code of its own, in __getattr__ or in a note's __str__, that raises
+
+
+def _linked(exc: BaseException) -> list[BaseException]:
+    """The exception, and all that it leads to."""
+    found = [exc]
+    seen = {id(exc)}
+    for one in found:
+        for other in (one.__cause__, one.__context__, *_children(one)):
+            if other is not None and id(other) not in seen and len(found) < _MOST:
+                seen.add(id(other))
+                found.append(other)
+    return found
+
+
+def _children(exc: BaseException) -> tuple[BaseException, ...]:
+    group: Any = exc
+    return group.exceptions if is_a(exc, BaseExceptionGroup) else ()
+
+
+def _record(exc: BaseException, places: dict[int, int], pickling: Pickling) -> _Record:
+    core, kind, remarks = _core(exc, pickling)
+    return _Record(
+        core,
+        kind,
+        _summary(exc),
+        pack_traceback(exc.__traceback__),
+        _notes(exc) + remarks,
+        exc.__suppress_context__,
+        places.get(id(exc.__cause__)),
+        places.get(id(exc.__context__)),
+        [places[id(one)] for one in _children(exc) if id(one) in places],
+    )
+
+
+def _summary(exc: BaseException) -> str:
+    try:
+        text = str(exc)
+    except Exception as error:
+        text = f"<its str() raised {type(error).__name__}>"
+    return f"{type_name(type(exc))}: {text}" if text else type_name(type(exc))
+
+
+def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]]:
+    """The pickled exception proper, how to rebuild it, and remarks on what is missing."""
+    problem: Exception
+    if has_own_reduce(type(exc)):
+        try:
+            core = dumps(exc, "by-value")
+            back = loads(core)
+            if type(back) is type(exc) and bool(back.args) == bool(exc.args):
+                return core, "own", []  # else its own way loses what it was raised with
+        except Exception:
+            pass  # the class says how, and it does not work: take it apart ourselves
+    try:
+        # The class goes by value if it must: it does not matter where an error was defined.
+        head = dumps(type(exc), "by-value")
+        args, state = apart(exc)
+        state.pop("__notes__", None)
+        if is_a(exc, BaseExceptionGroup):
+            args = args[:1]  # the members are records of their own
+        remarks: list[str] = []
+        packed = _pack_all(list(args), "args", pickling, remarks)
+        attributes = _pack_all(state, "", pickling, remarks)
+        kind = "group" if is_a(exc, BaseExceptionGroup) else "plain"
+        core = pickle.dumps((head, packed, attributes), 5)
+        if kind == "plain":
+            _rebuild(core, kind, [])
+        return core, kind, remarks
+    except Exception as error:
+        problem = error
+    return pickle.dumps(_stand_in(exc, problem), 5), "stand-in", []
+
+
+def _pack_all(values: Any, prefix: str, pickling: Pickling, remarks: list[str]) -> bytes:
+    """Pickle a list or dict of values; those that cannot be sent are left out, and named."""
+    try:
+        blob = dumps(values, pickling)
+        loads(blob)
+        return blob
+    except Exception:
+        pass
+    kept = values.copy()
+    named = is_a(values, dict)
+    pairs: Any = list(values.items() if named else zip(range(len(values)), values, strict=True))
+    for key, value in pairs:
+        try:
+            loads(dumps(value, pickling))
+        except Exception as error:
+            where = f".{key}" if named else f".{prefix}[{key}]"
+            what = f"error{where}, {_a(class_of(value))}, cannot be sent between processes"
+            why = f" ({error})" if str(error) and not isinstance(error, Refused) else ""
+            if named and key != "args":
+                del kept[key]
+                remarks.append(f"{what}{why}: it is missing from this copy.")
+            else:
+                kept[key] = brief(value) if key != "args" else tuple(map(brief, value))
+                remarks.append(f"{what}{why}: this copy has its repr instead.")
+    return dumps(kept, pickling)
+
+
+def _a(cls: type) -> str:
+    name = type_name(cls).removeprefix("builtins.")
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _stand_in(exc: BaseException, problem: Exception) -> NotPicklable:
+    """What arrives in place of an exception that cannot."""
+    import traceback
+
+    try:
+        remote = "".join(traceback.format_exception(exc))
+    except Exception:
+        remote = _summary(exc)
+    reason = f"It could not be pickled and rebuilt ({type(problem).__name__}: {problem})."
+    return NotPicklable(
+        f"the function raised {_summary(exc)}\n"
+        f"which cannot be sent back as it is: {type(problem).__name__}: {problem}\n"
+        f"Give {type(exc).__qualname__} a __reduce__ that works, or raise another exception from "
+        f"it. The traceback in the worker was:\n\n{remote}",
+        where="exception",
+        path="error",
+        culprit=type_name(type(exc)),
+        reason=reason,
+    )
+
+
+def load_exception(blob: bytes) -> BaseException:
+    """Rebuild what `dump_exception` pickled.
+
+    Never raises: what cannot be rebuilt becomes a `NotPicklable` that tells about it.
+    """
+    records = [_Record(*record) for record in pickle.loads(blob)]
+    made: dict[int, BaseException] = {}
+    for place in range(len(records)):
+        _make(place, records, made, ())
+    for place, record in enumerate(records):
+        _link(made[place], record, made)
+    return made[0]
+
+
+def _make(
+    place: int, records: list[_Record], made: dict[int, BaseException], above: tuple[int, ...]
+) -> BaseException:
+    """Make one exception, the members of a group before the group."""
+    if place not in made:
+        record = records[place]
+        above = (*above, place)
+        inner = [child for child in record.children if child not in above]
+        children = [_make(child, records, made, above) for child in inner]
+        try:
+            made[place] = _rebuild(record.core, record.kind, children)
+        except Exception as error:
+            made[place] = _lost(record, error)
+    return made[place]
+
+
+def _rebuild(core: bytes, kind: str, children: list[BaseException]) -> BaseException:
+    if kind in ("own", "stand-in"):
+        whole = loads(core)
+        if not isinstance(whole, BaseException):
+            raise TypeError(f"it was rebuilt as {_a(class_of(whole))}")
+        return whole
+    head, packed, attributes = pickle.loads(core)
+    cls, args, state = loads(head), loads(packed), loads(attributes)
+    exc = make_bare(cls, [*args, children] if kind == "group" else args)
+    put_back(exc, state)
+    return exc
+
+
+def _lost(record: _Record, error: Exception) -> NotPicklable:
+    lines = "".join(f'  File "{f[0]}", line {f[4]}, in {f[2]}\n' for f in record.frames)
+    name = record.summary.partition(":")[0]
+    return NotPicklable(
+        f"the function raised {record.summary}\n"
+        f"which could be pickled in the worker but not rebuilt here: {type(error).__name__}: "
+        f"{error}\nMake {name} importable here, or give it a __reduce__ that works in both "
+        f"processes. Its traceback was (innermost last):\n{lines}".rstrip(),
+        where="exception",
+        path="error",
+        culprit=name,
+        reason=f"It could not be rebuilt here ({type(error).__name__}: {error}).",
+    )
+
+
+def _link(exc: BaseException, record: _Record, made: dict[int, BaseException]) -> None:
+    put = partial(object.__setattr__, exc)
+    put("__traceback__", unpack_traceback(record.frames))
+    put("__cause__", None if record.cause is None else made[record.cause])
+    put("__context__", None if record.context is None else made[record.context])
+    put("__suppress_context__", record.suppress)
+    for note in record.notes:
+        add_note(exc, note)
+
+
+def add_note(exc: BaseException, note: str) -> None:
+    """Add a note, once; also where ``add_note`` fails, as on frozen dataclasses."""
+    notes: Any = exc.__dict__.setdefault("__notes__", [])
+    if is_a(notes, list) and note not in notes:
+        notes.append(note)
+
+
+def add_item_note(exc: BaseException, function: str, index: int | None, item: Any) -> None:
+    """Note on an exception which function raised it, and for what.
+
+    Args:
+        exc: The exception.
+        function: The function's name.
+        index: The item's index in the input; ``None`` for a single call.
+        item: The item; of a single call its ``(args, kwargs)``. Only a short repr is kept.
+    """
+    if index is None:
+        args, kwargs = item
+        add_note(exc, f"{_written(function, args, kwargs)} was running")
+    else:
+        add_note(exc, f"{function}() was running item {index}: {brief(item)}")
+
+
+def _written(function: str, args: Any, kwargs: Any) -> str:
+    """A call as it is written in Python, cut to a line."""
+    most = 4
+    shown = [brief(arg) for arg in args[:most]]
+    shown += [f"{name}={brief(value)}" for name, value in [*kwargs.items()][: most - len(shown)]]
+    if len(args) + len(kwargs) > len(shown):
+        shown.append("...")
+    inside = ", ".join(shown)
+    return f"{function}({inside if len(inside) <= 80 else inside[:77] + '...'})"

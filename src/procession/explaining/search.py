@@ -1,0 +1,223 @@
+"""Finds what stops a value from being pickled: the search behind `procession.explaining.explain`.
+
+Breadth first, so that the path found is a shortest one, and without recursion, so that depth does
+not matter. It asks each object what the picklers would ask it, and runs only after they failed.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import types
+from collections.abc import Callable, Iterable, Iterator
+from pickle import PickleBuffer
+from typing import Any
+
+from procession.explaining import parts as edges
+from procession.pickling.by_value import VALUE
+from procession.pickling.code_rules import Code
+from procession.pickling.importable import find, importable
+from procession.pickling.kinds import class_of, is_a
+from procession.pickling.refusals import Refusal, Refused, refusal_of
+
+__all__ = ["Finding", "Node", "Search"]
+
+_ATOMS = frozenset({int, float, complex, str, bytes, bytearray, bool, type(None)})
+_MOST = 1_000_000
+"""Objects looked at before the search gives up and counts no further. About a gigabyte of notes
+and some seconds; a guess, not measured."""
+
+_DEEPEST = 20_000
+"""Levels looked at. The C pickler stops before (lists: 498 on 3.11, 748 on 3.12, 4,999 on 3.13)."""
+
+
+_REMAKE = "Create it inside the function{or_leave_out}."
+
+
+class Node:
+    """An object that was reached, and from where."""
+
+    __slots__ = ("depth", "key", "kind", "obj", "parent", "root")
+
+    def __init__(self, obj: Any, parent: Node | None, kind: str, key: Any, root: str = "") -> None:
+        self.obj = obj
+        self.parent = parent
+        self.kind = kind
+        self.key = key
+        self.root = root
+        self.depth: int = 0 if parent is None else parent.depth + 1
+
+    def trail(self) -> list[Node]:
+        """The nodes from the root to this one."""
+        nodes: list[Node] = [self]
+        while nodes[-1].parent is not None:
+            nodes.append(nodes[-1].parent)
+        return nodes[::-1]
+
+
+class Finding:
+    """Something that cannot cross: where it is, and why."""
+
+    __slots__ = ("error", "node", "refusal")
+
+    def __init__(self, node: Node, refusal: Refusal, error: BaseException | None = None) -> None:
+        self.node = node
+        self.refusal = refusal
+        self.error = error
+
+
+class Search:
+    """Looks through values for what cannot be pickled.
+
+    Args:
+        strict: Whether lambdas and what is defined inside functions are refused.
+
+    Attributes:
+        findings: All that was found, nearest first.
+        last: The node looked at last, which is one of the deepest.
+        complete: Whether everything was looked at.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self.findings: list[Finding] = []
+        self.last: Node | None = None
+        self.complete = True
+        self.code = Code(strict)
+        self.makers: dict[int, Any] = {}
+        """What makes each object again that was reached, by the object's id."""
+        self._seen: set[int] = set()
+        self._kept: list[Any] = []
+        self._refusals = _Verdicts(refusal_of)
+        self._names = _Verdicts(self._nameless)
+
+    def run(self, roots: Iterable[tuple[str, Any]]) -> None:
+        """Search; `roots` are pairs of an expression and its value."""
+        for node in self.reach(roots):
+            self.last = node
+
+    def reach(self, roots: Iterable[tuple[str, Any]]) -> Iterator[Node]:
+        """The roots and all that they are pickled from, nearest first."""
+        queue = [Node(obj, None, "root", None, root) for root, obj in roots]
+        self._seen.update(id(node.obj) for node in queue)
+        for node in queue:
+            yield node
+            for kind, key, part in self._parts(node):
+                if type(part) not in _ATOMS and id(part) not in self._seen:
+                    self._seen.add(id(part))
+                    queue.append(Node(part, node, kind, key))
+            if len(queue) > _MOST or node.depth > _DEEPEST:
+                self.complete = False
+                break
+
+    def _parts(self, node: Node) -> Iterator[edges.Edge]:
+        try:
+            yield from self._pickled_from(node.obj)
+        except Refused as error:
+            self.findings.append(Finding(node, error.refusal))
+        except edges.Malformed as error:
+            self.findings.append(Finding(node, _malformed(node.obj, error)))
+        except (Exception, SystemExit) as error:
+            self.findings.append(Finding(node, _raised(node.obj, error), error))
+
+    def _pickled_from(self, obj: Any) -> Iterable[edges.Edge]:
+        cls = class_of(obj)
+        if cls is types.FunctionType:
+            return () if self.code.reference(obj) else edges.parts_of_function(obj)
+        if issubclass(cls, type):
+            return () if self.code.is_named(obj) else edges.parts_of_class(obj)
+        if self.code.takes_stream(obj) or cls is PickleBuffer:
+            return ()
+        registered = copyreg.dispatch_table.get(cls)
+        if registered is None:
+            self._refusals.check(cls)
+            inside = edges.contents(obj)
+            if inside is not None:
+                self._names.check(cls)
+                return inside
+        reduced = (registered or VALUE[cls])(obj)
+        if registered is None:  # after the reducer: types written in C often have no name either
+            self._names.check(cls)
+        self._kept.append(reduced)  # so that no id is given twice
+        if isinstance(reduced, str):
+            _check_name(obj, reduced)
+            return ()
+        if is_a(reduced, tuple) and reduced:
+            self.makers[id(obj)] = reduced[0]
+        return edges.parts(obj, reduced)
+
+    def _nameless(self, cls: type) -> Refusal | None:
+        """Blame the object, not its class, for a class that cannot be sent."""
+        try:
+            self.code.is_named(cls)
+        except Refused as error:
+            return error.refusal._replace(what=f"an object of {error.refusal.what}")
+        return None
+
+
+class _Verdicts(dict[type, Refusal | None]):
+    """What a judge says of types, asked once for each."""
+
+    def __init__(self, judge: Callable[[type], Refusal | None]) -> None:
+        super().__init__()
+        self._judge = judge
+
+    def __missing__(self, cls: type) -> Refusal | None:
+        refusal = self[cls] = self._judge(cls)
+        return refusal
+
+    def check(self, cls: type) -> None:
+        """Raise for objects of a type that is refused."""
+        refusal = self[cls]
+        if refusal is not None:
+            raise Refused(refusal)
+
+
+def _check_name(obj: Any, name: str) -> None:
+    module = getattr(obj, "__module__", None)
+    if isinstance(module, str) and importable(module) and find(module, name) is not obj:
+        raise edges.Malformed(f"gives the name {name!r}, and {module}.{name} is not this object")
+
+
+def _malformed(obj: Any, error: Exception) -> Refusal:
+    owner, method = _reducer(class_of(obj))
+    if owner is object:
+        name = class_of(obj).__qualname__
+        return Refusal(_a(class_of(obj)), f"{name}.{method} {error}.", _REMAKE)
+    return Refusal(
+        f"{_a(owner)} whose {method} cannot be used",
+        f"{owner.__qualname__}.{method} {error}.",
+        f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
+    )
+
+
+def _raised(obj: Any, error: BaseException) -> Refusal:
+    owner, method = _reducer(class_of(obj))
+    if owner is object or error.__traceback__ is None:
+        text = str(error) or type(error).__name__
+        name = type(obj).__qualname__
+        in_python = "__dict__" in dir(class_of(obj))
+        return Refusal(
+            _a(class_of(obj)),
+            f"{name} objects cannot be pickled: {text.rstrip('.')}.",
+            _REMAKE + (f" Or give {name} a __reduce__." if in_python else ""),
+        )
+    return Refusal(
+        f"{_a(class_of(obj))} whose {method} raised {type(error).__name__}",
+        f"{owner.__qualname__}.{method} raised {type(error).__name__}: {error}.".replace("..", "."),
+        f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
+    )
+
+
+def _reducer(cls: type) -> tuple[type, str]:
+    """Which class says how objects of `cls` are pickled, and in which method."""
+    for base in cls.__mro__:
+        for method in ("__reduce_ex__", "__reduce__", "__getstate__"):
+            if method in base.__dict__:
+                return (base, method) if base is not object else (object, "__reduce_ex__")
+    return object, "__reduce_ex__"
+
+
+def _a(cls: type) -> str:
+    name = f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.").removeprefix(
+        "__main__."
+    )
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -1,0 +1,1 @@
+"""Log records, warnings, context variables and settings: both sides of their way."""

@@ -1,0 +1,330 @@
+"""What is sent for a function.
+
+(a) A reference, if the function's name leads to it, however it is decorated: the worker walks to
+the same object and unwraps it. (b) By value, if it lives in a module that workers cannot import
+(``__main__``, a notebook, a test under ``--import-mode=importlib``) and has a name of its own.
+(c) Otherwise (lambdas, closures, a function whose name means another one now) by value under
+``pickling="by-value"``, and refused under ``"strict"``. Never by name alone.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import Any
+
+from procession.errors import NotPicklable
+from procession.functions.digests import digest
+from procession.functions.freshness import Watch, watch
+from procession.functions.loaders import Loader, hint, loader_of, rewrites, spec_of
+from procession.functions.reloads import Version, load, stale, version
+from procession.pickling.active_pickler import Naming
+from procession.pickling.importable import refresh
+from procession.pickling.kinds import is_a
+from procession.pickling.pickler import Pickling, dumps, loads
+from procession.pickling.references import (
+    Reference,
+    is_decorated,
+    reference_to,
+    resolve,
+    why_not_by_value,
+)
+from procession.pickling.refusals import Refusal
+from procession.pickling.singletons import Named, named_instead
+from procession.system.folders import working_folder
+
+__all__ = ["dump_function", "dump_watched", "load_function", "reduce_decorated"]
+
+_KEPT = 128
+"""Pickled functions that a caller keeps, and by-value functions that a worker keeps, so that their
+globals live on between calls. A guess, not measured; `procession.worker.runner` remembers half as
+many jobs."""
+
+_Payload = tuple[tuple[str, ...], Reference | None, Any]
+
+_loaded: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
+_pickled: dict[FunctionType, tuple[Pickling, int, Watch, bytes]] = {}
+
+
+def dump_function(
+    function: Callable[..., Any], decorated: Any = None, pickling: Pickling = "strict"
+) -> bytes:
+    """Pickle a function, or any callable, for workers.
+
+    Args:
+        function: What is to run there, undecorated.
+        decorated: The decorated object it belongs to, if there is one.
+        pickling: See `procession.pickling.pickler.dumps`.
+
+    Raises:
+        NotPicklable: With ``where="function"``.
+    """
+    return dump_watched(function, decorated, pickling)[0]
+
+
+def dump_watched(
+    function: Callable[..., Any], decorated: Any, pickling: Pickling
+) -> tuple[bytes, Watch | None]:
+    """As `dump_function`; with what tells whether the same would be pickled for it again.
+
+    Raises:
+        NotPicklable: With ``where="function"``.
+    """
+    raw = function if type(function) is FunctionType else undecorated(function)
+    known = _pickled.get(raw) if type(raw) is FunctionType else None
+    if known is not None:
+        before, owner, watching, payload = known
+        if before == pickling and owner == id(decorated) and watching.holds():
+            return payload, watching
+    refresh()
+    reference = _reference(raw, decorated)
+    path = tuple(map(_absolute, sys.path))
+    watch_of = watch(raw, reference)  # before it is pickled: what changes meanwhile is noticed
+    if reference is not None:
+        value: Any = _where_defined(raw), _version_of(reference[0])
+    else:
+        value, named = _dump_value(raw, pickling)
+        if named:
+            watch_of = watch(raw, None, named)
+    payload = pickle.dumps((path, reference, value), 5)
+    if watch_of is not None and not watch_of.holds():
+        watch_of = None
+    if watch_of is not None and type(raw) is FunctionType:
+        if len(_pickled) >= _KEPT:
+            _pickled.clear()  # they keep what their functions use
+        _pickled[raw] = pickling, id(decorated), watch_of, payload
+    return payload, watch_of
+
+
+def _absolute(entry: str) -> str:
+    """A path entry as it is meant: relative to the folder in which it was first used."""
+    if not entry:
+        return working_folder()
+    if os.path.isabs(entry):
+        return entry
+    found: Any = getattr(sys.path_importer_cache.get(entry), "path", None)
+    return (
+        found if isinstance(found, str) else os.path.normpath(os.path.join(working_folder(), entry))
+    )
+
+
+def load_function(payload: bytes) -> Callable[..., Any]:
+    """Find or rebuild, in a worker, the undecorated function that `dump_function` pickled.
+
+    Raises:
+        NotPicklable: The name leads to another function here.
+        Exception: Whatever importing the function's module, or rebuilding it, raises.
+    """
+    path, reference, rest = pickle.loads(payload)
+    sys.path += [entry for entry in path if entry not in sys.path]
+    if reference is not None:
+        return _resolve(reference, rest)
+    known = _loaded.get(rest)
+    if known is not None:
+        _loaded.move_to_end(rest)
+        return known
+    function = undecorated(loads(rest))
+    if isinstance(function, FunctionType):  # other callables have a state, which must be fresh
+        _loaded[rest] = function
+        while len(_loaded) > _KEPT:
+            _loaded.popitem(last=False)
+    return function
+
+
+def undecorated(function: Any) -> Callable[..., Any]:
+    """The function below our decorator, ``@classmethod`` and ``@staticmethod``."""
+    while is_decorated(function):
+        function = function.__wrapped__
+    if is_a(function, classmethod, staticmethod):
+        function = function.__func__
+    inner: Callable[..., Any] = function
+    return inner
+
+
+def _reference(raw: Any, decorated: Any) -> Reference | None:
+    """A name that leads to the decorated object, or to the function below it."""
+    if decorated is not None and undecorated(decorated) is raw:
+        reference = reference_to(decorated)
+        if reference is not None:
+            return reference
+    return reference_to(raw)
+
+
+def _where_defined(function: Any) -> tuple[Any, ...] | None:
+    """Where a function's code stands in its file, and a digest of it."""
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return None
+    return code.co_name, code.co_firstlineno, digest(code)
+
+
+def _version_of(module: str) -> tuple[Any, ...] | None:
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return None
+    spec = spec_of(module)
+    return tuple(version(module)), loader_of(spec), rewrites(spec)
+
+
+def _resolve(reference: Reference, expected: Any) -> Callable[..., Any]:
+    defined, given = expected
+    if given is None:
+        return undecorated(resolve(*reference))
+    module, theirs, loader = reference[0], Version(*given[0]), given[1]
+    _import(module, theirs, loader)
+    spec = spec_of(module)
+    hook = hint(module, loader, loader_of(spec))
+    why = stale(module, theirs)
+    try:
+        function = undecorated(resolve(*reference))
+    except AttributeError:
+        if not (why or hook):
+            raise
+        raise _other_function(reference, why or hook, "It is not there. ") from None
+    here = _where_defined(function)
+    if not _same_place(here, defined, rewritten=given[2] or rewrites(spec)):
+        why = why or hook or "Its module defines the function differently in a worker."
+        place = f"It was {_place(defined)} in the caller, and is {_place(here)} here. "
+        raise _other_function(reference, why, place)
+    if why or (hook and loader[1]):
+        raise _other_function(reference, why or hook)
+    return function
+
+
+def _same_place(here: Any, defined: Any, *, rewritten: bool) -> bool:
+    """Whether it is the same code; where asserts were rewritten, whether it stands there."""
+    if here is None or defined is None:
+        return here is defined
+    same: bool = here[:2] == defined[:2] if rewritten else here[2] == defined[2]
+    return same
+
+
+def _import(module: str, theirs: Version, loader: Loader) -> None:
+    try:
+        load(module, theirs)
+    except ModuleNotFoundError as error:
+        hook = hint(module, loader)
+        if error.name is None or not f"{module}.".startswith(f"{error.name}.") or not hook:
+            raise
+        raise NotPicklable(
+            f"{module} cannot be imported in this worker. {hook}",
+            where="function",
+            path=module,
+            culprit="builtins.module",
+            reason="A worker has no import hooks of the program.",
+        ) from error
+
+
+def _other_function(reference: Reference, why: str, place: str = "") -> NotPicklable:
+    name = ".".join(reference[:2])
+    mend = (
+        ""
+        if "initializer=" in why
+        else " Reload the module (importlib.reload) or restart the program, and make an executor "
+        "that was given as backend= anew."
+    )
+    return NotPicklable(
+        f"{name} is not the same function in this worker. {place}{why}{mend}",
+        where="function",
+        path=name,
+        culprit="builtins.function",
+        reason="The name means another function in the worker.",
+    )
+
+
+def _place(defined: Any) -> str:
+    return "a function of no file" if defined is None else f"{defined[0]}() at line {defined[1]}"
+
+
+def _dump_value(function: Any, pickling: Pickling) -> tuple[bytes, Named]:
+    """A function by value, and what it uses that went by name."""
+    if type(function) is not FunctionType:
+        return _explaining(function, pickling, lambda: dumps(function, pickling)), {}
+    refusal = why_not_by_value(function) if pickling == "strict" else None
+    if refusal is not None:
+        raise _nameless(function, refusal)
+    from procession.pickling.by_value import dumps_by_value
+
+    try:
+        return dumps_by_value(function, pickling, code=True), {}
+    except Exception as error:
+        failure = error
+    named = named_instead([("function", function)], pickling == "strict")
+    if not named:
+        raise _explained(failure, function, pickling) from failure
+    return _explaining(
+        function, pickling, lambda: dumps_by_value(function, pickling, code=True, named=named)
+    ), named
+
+
+def _explaining(function: Any, pickling: Pickling, dump: Callable[[], bytes]) -> bytes:
+    try:
+        return dump()
+    except Exception as error:
+        raise _explained(error, function, pickling) from error
+
+
+def _explained(error: Exception, function: Any, pickling: Pickling) -> NotPicklable:
+    from procession.explaining.explain import explain
+
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    short = name.rpartition("<locals>.")[2]
+    root = short if short.replace(".", "").isidentifier() else "function"
+    return explain(error, function, where="function", function=short, root=root, pickling=pickling)
+
+
+def _nameless(function: FunctionType, refusal: Refusal) -> NotPicklable:
+    """The error for a function that strict pickling cannot name."""
+    code = function.__code__
+    name = function.__qualname__.rpartition("<locals>.")[2]
+    call = "A lambda" if function.__name__ == "<lambda>" else f"{name}()"
+    what = refusal.what.removeprefix("the function ")
+    return NotPicklable(
+        f"{call} cannot be sent to a worker: it is {what}\n"
+        f"  {name}  →  builtins.function (line {code.co_firstlineno} of {code.co_filename})\n"
+        f"{refusal.reason} {refusal.mend}",
+        where="function",
+        path=name,
+        culprit="builtins.function",
+        reason=refusal.reason,
+    )
+
+
+def reduce_decorated(decorated: Any, named: Naming = "importable") -> Any:
+    """What a decorated object's ``__reduce_ex__`` returns.
+
+    Its name, if that leads to it; a ``with_options`` copy as (origin, changes); else the function,
+    the decorator's name and the options.
+
+    Args:
+        decorated: The decorated object.
+        named: Which functions what pickles leaves to their names.
+    """
+    origin = getattr(decorated, "_self_origin", None)
+    if origin is not None:
+        return rebuild_copy, (origin, dict(decorated._self_changes))
+    reference = reference_to(decorated, named)
+    if reference is not None:
+        return resolve, reference
+    # What belongs to this process stays here: a call made in a worker does not go further anyway.
+    options = {
+        name: value
+        for name, value in decorated._self_decorator.items()
+        if name not in ("backend", "context") or isinstance(value, str)
+    }
+    return rebuild_decorated, (decorated._self_style, options, decorated.__wrapped__)
+
+
+def rebuild_copy(origin: Any, changes: dict[str, Any]) -> Any:
+    """A ``with_options`` copy, made again."""
+    return origin.with_options(**changes)
+
+
+def rebuild_decorated(style: str, options: dict[str, Any], function: Any) -> Any:
+    """A decorated function, decorated again."""
+    from procession.function import Function
+
+    return Function(function, style, options)

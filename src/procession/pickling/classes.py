@@ -1,0 +1,169 @@
+"""Classes that go by value: made again there as they are, and known again when they come home.
+
+A class is its layout, which is given when it is made (its metaclass, bases and slots), and what is
+in its dictionary, which is put in afterwards. No hook of the user's code runs for it there
+(``__init_subclass__``, the ``__new__`` of a metaclass that goes by value itself): what they did is
+in the dictionary. A class that comes home is the one that was sent, and is left as it is.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+import types
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from cloudpickle import cloudpickle
+
+from procession.pickling.importable import importable
+from procession.pickling.shared_globals import set_class
+from procession.system import after_fork as forked
+
+__all__ = ["reduce_dynamic_class"]
+
+_Owner = tuple[str, int]
+
+_FAMILY = uuid4().hex
+_owners: WeakKeyDictionary[type, _Owner] = WeakKeyDictionary()
+"""Classes that were defined in another process, and in which."""
+
+_quiet = forked.rlock()
+
+_MADE_ANEW = ("__dict__", "__weakref__", "__annotate_func__", "_abc_impl")
+"""What is in a class's dictionary and made with each class."""
+
+
+def _me() -> _Owner:
+    return _FAMILY, os.getpid()  # asked each time: a forked child has our family, not our pid
+
+
+def reduce_dynamic_class(cls: type[Any]) -> Any:
+    """Describe a class."""
+    make: Any = _make_skeleton
+    if issubclass(cls, Enum):
+        make, args, state, *_ = cloudpickle._dynamic_class_reduce(cls)
+    else:
+        args, state = _layout(cls), (_contents(cls), dict[str, Any]())
+    return _make_class, (_owners.get(cls) or _me(), make, args), state, None, None, _set_class
+
+
+def _layout(cls: type) -> tuple[Any, ...]:
+    meta, name, _, space, tracker, extra = cloudpickle._class_getnewargs(cls)
+    slots = _slots(cls)
+    if slots is not None:
+        space["__slots__"] = slots
+    if "__orig_bases__" in cls.__dict__:
+        space["__orig_bases__"] = cls.__dict__["__orig_bases__"]  # which Generic asks for
+    return meta, name, cls.__bases__, space, tracker, extra
+
+
+def _slots(cls: type) -> tuple[str, ...] | None:
+    """The slots that a class added to those of its bases, under their mangled names."""
+    if "__slots__" not in cls.__dict__:
+        return None
+    special = [name for name in ("__dict__", "__weakref__") if _is_layout(cls, name)]
+    return (*(name for name in cls.__dict__ if _is_slot(cls, name)), *special)
+
+
+def _is_slot(cls: type, name: str) -> bool:
+    value = cls.__dict__[name]
+    return type(value) is types.MemberDescriptorType and value.__objclass__ is cls
+
+
+def _is_layout(cls: type, name: str) -> bool:
+    return type(cls.__dict__.get(name)) is types.GetSetDescriptorType
+
+
+def _contents(cls: type) -> dict[str, Any]:
+    found: dict[str, Any] = cloudpickle._extract_class_dict(cls)
+    for name in list(found):
+        if name in _MADE_ANEW or _is_slot(cls, name):
+            del found[name]
+    if isinstance(cls, abc.ABCMeta):
+        registered: Any = getattr(abc, "_get_dump")(cls)[0]  # noqa: B009 - not typed
+        found["_abc_impl"] = [one for one in (reference() for reference in registered) if one]
+    return found
+
+
+def _make_class(owner: _Owner, make: Callable[..., type], args: tuple[Any, ...]) -> type:
+    """Find a class by its tracker id, or make its skeleton."""
+    known: type | None = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(args[-2])
+    if known is not None:
+        if owner != _me():
+            _owners[known] = owner
+        return known
+    cls = make(*args)
+    _owners[cls] = owner
+    return cls
+
+
+def _make_skeleton(
+    meta: Any, name: str, bases: tuple[Any, ...], space: dict[str, Any], tracker: str, extra: None
+) -> type:
+    """An empty class of the right layout."""
+    hook = _subclass_hook(bases)
+    with _silenced(hook if hook is not None and not importable(hook.__module__) else None):
+        try:
+            made = _new(meta, name, bases, space)
+        except Exception:
+            # Code of a library's, which asks for what the class statement gave.
+            with _silenced(hook):
+                made = _bare(meta, name, bases, space)
+    cls: type = cloudpickle._lookup_class_or_track(tracker, made)
+    return cls
+
+
+def _new(meta: Any, name: str, bases: tuple[Any, ...], space: dict[str, Any]) -> type:
+    if not importable(meta.__module__):
+        return _bare(meta, name, bases, space)
+    namespace: Any = meta.__prepare__(name, bases)
+    namespace.update(space)
+    made: type = meta(name, bases, namespace)
+    return made
+
+
+def _bare(meta: Any, name: str, bases: tuple[Any, ...], space: dict[str, Any]) -> type:
+    """A class without its metaclass's own code."""
+    made: type = type.__new__(meta, name, bases, dict(space))
+    if isinstance(made, abc.ABCMeta):
+        getattr(abc, "_abc_init")(made)  # noqa: B009 - not typed
+    return made
+
+
+def _subclass_hook(bases: tuple[Any, ...]) -> Any:
+    """The class whose ``__init_subclass__`` would be called for a new class of these bases."""
+    for base in bases:
+        for each in base.__mro__[:-1]:
+            if "__init_subclass__" in each.__dict__:
+                return each
+    return None
+
+
+@contextmanager
+def _silenced(owner: Any) -> Generator[None]:
+    """Keep a class from running its ``__init_subclass__``."""
+    if owner is None:
+        yield
+        return
+    with _quiet:
+        usual = owner.__dict__["__init_subclass__"]
+        type.__setattr__(owner, "__init_subclass__", classmethod(_nothing))
+        try:
+            yield
+        finally:
+            type.__setattr__(owner, "__init_subclass__", usual)
+
+
+def _nothing(cls: Any, /, **_: Any) -> None:
+    pass
+
+
+def _set_class(cls: type, state: Any) -> None:
+    """Fill a class; our own is left as it is, whatever a worker did to its copy."""
+    if cls in _owners:
+        set_class(cls, state)

@@ -1,0 +1,194 @@
+"""Which functions and classes go by name, which by value, and which not at all.
+
+Shared by the pickler that sends them and the search that explains why one cannot be sent.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import types
+from collections.abc import Iterable
+from typing import Any
+
+from cloudpickle import cloudpickle
+
+from procession.pickling.importable import importable, resolves
+from procession.pickling.kinds import class_of, is_a
+from procession.pickling.references import Reference, reference_to, why_not_by_value
+from procession.pickling.refusals import Refusal, Refused
+from procession.pickling.singletons import stream_name
+
+__all__ = ["Code", "dispatched", "global_names", "used_globals"]
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not in C
+_SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
+_DEEPEST = 3
+_DEEPEST_HELD = 6
+_MOST_HELD = 2000
+
+
+class Code:
+    """The code that one pickle carries by value.
+
+    Args:
+        strict: Whether lambdas and what is defined inside functions are refused, unless they are
+            part of code that goes by value anyway: a method that some decorator made, a helper
+            that a ``__main__`` function calls, a field's default factory.
+
+    Attributes:
+        is_all: Whether all that is pickled is code, with what it uses.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self._accepted: set[int] = set()
+        self.is_all = False
+
+    def reference(self, function: types.FunctionType) -> Reference | None:
+        """The name a function goes by; `None` if it goes by value.
+
+        Raises:
+            Refused: If it does not go at all.
+        """
+        if importable(function.__module__):
+            reference = reference_to(function)
+            if reference is not None:
+                return reference
+        self._check(function)
+        self.accept([function.__closure__, function.__defaults__, function.__kwdefaults__])
+        self.accept(used_globals(function).values())
+        self.accept([function.__dict__, dispatched(function)])
+        return None
+
+    def is_named(self, cls: type) -> bool:
+        """Whether a class goes by its name.
+
+        Raises:
+            Refused: If it does not go at all.
+        """
+        # Not `in`: a metaclass may have an == of its own.
+        if any(cls is one for one in (*_SINGLETONS, *cloudpickle._BUILTIN_TYPE_NAMES)):
+            return True
+        if importable(cls.__module__) and (resolves(cls) or not cls.__flags__ & _HEAP_TYPE):
+            return True
+        _check_mapped(cls)
+        self._check(cls)
+        self.accept([cls.__bases__, type(cls), cls.__dict__])
+        self._accept_all(cls.__dict__.values())
+        return False
+
+    def takes_stream(self, obj: Any) -> bool:
+        """Whether `obj` is a standard stream that code uses: it goes by its name."""
+        return (self.is_all or id(obj) in self._accepted) and stream_name(obj) is not None
+
+    def _check(self, obj: Any) -> None:
+        if self._strict and id(obj) not in self._accepted:
+            refusal = why_not_by_value(obj)
+            if refusal is not None:
+                raise Refused(refusal)
+
+    def accept(self, values: Iterable[Any], depth: int = 0) -> None:
+        """Note functions and classes that are part of code which goes by value."""
+        for value in values:
+            # Not isinstance: a decorated function says that it is a function.
+            is_code = type(value) is types.FunctionType or issubclass(type(value), type)
+            if is_code or stream_name(value) is not None:
+                self._accepted.add(id(value))
+            elif depth < _DEEPEST:
+                self.accept(_parts(value), depth + 1)
+
+    def _accept_all(self, values: Iterable[Any]) -> None:
+        """Note the functions and classes of what a class holds: a decorator put it there.
+
+        attrs, for example, keeps a tuple of a class of its own, whose items hold validators.
+        """
+        waiting = [(value, 0) for value in values]
+        seen: set[int] = set()
+        for value, depth in waiting:
+            cls = class_of(value)
+            if len(seen) > _MOST_HELD:
+                return
+            if (cls.__module__ == "builtins" and cls is not tuple) or id(value) in seen:
+                continue
+            seen.add(id(value))
+            self.accept([cls])
+            held = _held(value)
+            self.accept(held)
+            if depth < _DEEPEST_HELD:
+                waiting += [(part, depth + 1) for part in held]
+
+
+def _check_mapped(cls: type) -> None:
+    """Refuse SQLAlchemy's declarative classes by value: they are parts of a registry.
+
+    Raises:
+        Refused: In place of its weak references and engines.
+    """
+    if not any(each.__module__.startswith("sqlalchemy.orm.") for each in (type(cls), *cls.__mro__)):
+        return
+    raise Refused(
+        Refusal(
+            f"the SQLAlchemy class {cls.__qualname__}, which is defined in {cls.__module__}",
+            "A mapped class belongs to the registry of its module, which a worker has to import.",
+            "Define the mapped classes in a module of their own, and import them from there.",
+        )
+    )
+
+
+def used_globals(function: types.FunctionType) -> dict[str, Any]:
+    """The globals that a function's code names, with the functions nested in it."""
+    space = function.__globals__
+    return {name: space[name] for name in global_names(function) if name in space}
+
+
+def global_names(function: types.FunctionType) -> list[str]:
+    """The names of globals and builtins in a function's code, and in functions nested in it."""
+    return list(cloudpickle._extract_code_globals(function.__code__))
+
+
+def dispatched(function: types.FunctionType) -> list[tuple[type, Any]] | None:
+    """What a `functools.singledispatch` function calls by type; `None` for other functions.
+
+    Its closure holds a cache of weak references, which cannot and need not be sent.
+    """
+    registry: Any = function.__dict__.get("registry")
+    if class_of(registry) is types.MappingProxyType and "dispatch" in function.__dict__:
+        return list(registry.items())
+    return None
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What a wrapper, a cell or a plain container of functions holds."""
+    if isinstance(value, types.CellType):
+        try:
+            return [value.cell_contents]
+        except ValueError:
+            return []
+    if type(value) in (dict, types.MappingProxyType):
+        return list(value.values())
+    if type(value) in (list, tuple, set, frozenset):
+        return list(value)
+    if isinstance(value, property):
+        return [value.fget, value.fset, value.fdel]
+    found = [_attribute(value, name) for name in ("__func__", "func", "default_factory")]
+    wrapped = _attribute(value, "__wrapped__")
+    return [part for part in (*found, wrapped) if part is not None]
+
+
+def _held(value: Any) -> list[Any]:
+    """The items and attributes of an object."""
+    iterate: Any = getattr(tuple, "__iter__")  # noqa: B009 - not what a subclass makes of it
+    found: list[Any] = list(iterate(value)) if is_a(value, tuple) else []
+    own = _attribute(value, "__dict__")
+    if type(own) is dict:
+        found += own.values()
+    slot_names: Any = getattr(copyreg, "_slotnames")  # noqa: B009 - not typed
+    names: list[str] = slot_names(class_of(value))
+    return found + [_attribute(value, name) for name in names]
+
+
+def _attribute(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None

@@ -1,0 +1,112 @@
+"""Pickles values for another process, refusing what must not cross.
+
+First the C pickler with a dispatch table of ours (see `procession.pickling.dispatch_tables`), which
+costs what plain pickling costs. What it cannot name for a worker (functions and classes of
+``__main__``, of notebooks, of modules that workers cannot import) goes by value, in a second
+attempt, with cloudpickle's reducers and the same refusals (see `procession.pickling.by_value`).
+"""
+
+from __future__ import annotations
+
+import copyreg
+import pickle
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from procession.pickling.dispatch_tables import PLAIN, ByValue
+from procession.pickling.importable import unimportable_marks
+from procession.pickling.settings import LARGE, Pickling, keep_small
+
+__all__ = ["LARGE", "Pickling", "dumps", "loads"]
+
+_FRAME = 2 * 64 * 1024 + 4096
+"""The C pickler closes a frame at 64 KiB. What it writes beyond this size is one large payload."""
+
+_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+_plain = pickle.dumps
+
+
+class _Pickler:
+    """A C pickler that is used again and again: making one costs more than a small pickle."""
+
+    __slots__ = ("buffers", "dump", "forget", "pieces")
+
+    def __init__(self, with_buffers: bool) -> None:
+        self.pieces: list[Any] = []
+        self.buffers: list[pickle.PickleBuffer] = []
+        # Appending to a list takes large payloads as they are, without a copy.
+        sink: Any = SimpleNamespace(write=self.pieces.append)
+        keep = keep_small(self.buffers) if with_buffers else None
+        pickler = pickle.Pickler(sink, 5, buffer_callback=keep)
+        pickler.dispatch_table = PLAIN
+        self.dump: Callable[[Any], None] = pickler.dump
+        self.forget: Callable[[], None] = pickler.clear_memo
+
+
+_idle: list[_Pickler] = []
+_idle_with_buffers: list[_Pickler] = []
+
+
+def dumps(obj: Any, pickling: Pickling = "strict", buffers: list[Any] | None = None) -> bytes:
+    """Pickle `obj` for a worker.
+
+    Args:
+        obj: Anything.
+        pickling: ``"strict"`` refuses lambdas and functions and classes that are defined inside
+            functions; ``"by-value"`` takes them. Both refuse what is bound to this process.
+        buffers: Takes the large buffers (protocol 5) out of the pickle; `loads` needs them again.
+
+    Raises:
+        Exception: Whatever stops it. `procession.explaining.explain` finds out where it sits.
+    """
+    if type(obj) in _ATOMS:
+        return _plain(obj, 5)
+    try:
+        if len(copyreg.dispatch_table) != PLAIN.registered:
+            PLAIN.keep_in_step()
+        idle = _idle if buffers is None else _idle_with_buffers
+        try:
+            pickler = idle.pop()
+        except IndexError:
+            pickler = _Pickler(buffers is not None)
+        pickler.dump(obj)
+        pieces = pickler.pieces
+        for mark in unimportable_marks():
+            for piece in pieces:
+                # Only frames hold names, and larger pieces are payloads. `find` beats `in`.
+                if type(piece) is bytes and len(piece) < _FRAME and piece.find(mark) >= 0:
+                    raise ByValue
+    except (ByValue, pickle.PicklingError, TypeError, AttributeError):
+        from procession.pickling.by_value import dumps_by_value
+
+        return dumps_by_value(obj, pickling, buffers)
+    if buffers is not None:
+        buffers += pickler.buffers
+        pickler.buffers.clear()
+    if len(pieces) > 1:
+        return b"".join(pieces)  # and drop the pickler, whose memo has grown
+    blob: bytes = pieces.pop()
+    pickler.forget()
+    idle.append(pickler)
+    return blob
+
+
+def loads(blob: Any, buffers: Iterable[Any] | tuple[Any, ...] = ()) -> Any:
+    """Rebuild what `dumps` pickled.
+
+    Args:
+        blob: The pickle.
+        buffers: The buffers that were taken out of it, or a segment's ticket.
+
+    Raises:
+        Gone: The ticket's segment cannot be opened.
+        Exception: Whatever the objects' own code raises.
+    """
+    if not buffers:
+        return pickle.loads(blob)
+    if isinstance(buffers, tuple):
+        from procession.buffers.receiver import open_ticket
+
+        return pickle.loads(blob, buffers=open_ticket(buffers))
+    return pickle.loads(blob, buffers=buffers)

@@ -1,0 +1,183 @@
+"""References to functions by name, never by name alone.
+
+A reference is (module, qualified name, steps): the name must lead to the object, or to something
+that wraps it, and `steps` says how often to unwrap. The sender checks that the walk ends at the
+very same object; the receiver walks the same way.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from procession.functions.digests import same_function
+from procession.pickling.active_pickler import Naming
+from procession.pickling.importable import find, importable
+from procession.pickling.kinds import class_of, is_a
+from procession.pickling.refusals import Refusal
+
+__all__ = [
+    "Reference",
+    "is_decorated",
+    "mangled",
+    "may_name",
+    "reference_to",
+    "resolve",
+    "why_not_by_value",
+]
+
+Reference = tuple[str, str, int]
+
+_MOST_STEPS = 16
+
+
+def is_decorated(obj: Any) -> bool:
+    """Whether `obj` is one of our decorated functions; needs no import of wrapt to know."""
+    return bool(getattr(class_of(obj), "__procession_function__", False))
+
+
+def reference_to(target: Any, named: Naming = "importable") -> Reference | None:
+    """A reference that leads a worker to `target`, or `None`.
+
+    Args:
+        target: A function or class, decorated or not.
+        named: What of which modules may go by name.
+    """
+    module = getattr(target, "__module__", None)
+    name = getattr(target, "__qualname__", None)
+    if not isinstance(name, str) or not isinstance(module, str):
+        return None
+    if not may_name(named, module):
+        return None
+    try:
+        found = _walk(module, name)
+    except (AttributeError, KeyError):
+        return None
+    for steps in range(_MOST_STEPS):
+        if found is target or same_function(found, target):
+            return module, name, steps
+        inner = _unwrap(found)
+        if inner is None:
+            return None
+        found = inner
+    return None
+
+
+def may_name(named: Naming, module: str) -> bool:
+    """Whether what is in a module may go by its name."""
+    if named == "loaded":
+        return module in sys.modules
+    return named == "importable" and importable(module)
+
+
+def resolve(module: str, qualname: str, steps: int = 0) -> Any:
+    """Import `module`, walk to the name, unwrap `steps` times.
+
+    Raises:
+        ImportError, AttributeError: The worker's module is not the caller's.
+    """
+    __import__(module)
+    found = _walk(module, qualname)
+    for _ in range(steps):
+        found = _unwrap(found)
+        if found is None:
+            raise AttributeError(f"{module}.{qualname} is decorated otherwise in this process")
+    return found
+
+
+def _walk(module: str, qualname: str) -> Any:
+    """The object under a name, as it stands in its class: descriptors are not bound."""
+    found: Any = sys.modules[module]
+    for part in qualname.split("."):
+        found = _raw_attribute(found, part) if isinstance(found, type) else getattr(found, part)
+    return found
+
+
+def mangled(cls: type, name: str) -> str:
+    """The name under which a class holds what its body calls `name`."""
+    if name.startswith("__") and not name.endswith("__"):
+        return f"_{cls.__name__.lstrip('_')}{name}"  # as the compiler does
+    return name
+
+
+def _raw_attribute(cls: type, name: str) -> Any:
+    name = mangled(cls, name)
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return getattr(cls, name)
+
+
+def _unwrap(found: Any) -> Any:
+    if is_a(found, classmethod, staticmethod) or hasattr(found, "__func__"):
+        return found.__func__
+    try:
+        return found.__wrapped__
+    except AttributeError:
+        return None
+
+
+def why_not_by_value(obj: Any) -> Refusal | None:
+    """Why a function or class does not go by value under ``"strict"``; `None` if it does."""
+    kind = "class" if isinstance(obj, type) else "function"
+    name = obj.__qualname__
+    if getattr(obj, "__name__", "") == "<lambda>":
+        return Refusal("a lambda", _NAMELESS, _MEND % "def")
+    if "<locals>" in name:
+        name = name.rpartition("<locals>.")[2]
+        what = f"the {kind} {name}, which is defined inside a function"
+        return Refusal(what, _NAMELESS, _MEND % ("class" if kind == "class" else "def"))
+    if importable(obj.__module__):
+        full = f"{obj.__module__}.{name}"
+        now = find(obj.__module__, name)
+        if now is None:
+            return Refusal(
+                f"the {kind} {name}, which {obj.__module__} does not hold under that name",
+                f"A worker would follow the name {full}, and it leads nowhere.",
+                f'Keep it in {obj.__module__} under its own name, or pass pickling="by-value".',
+            )
+        if _holds(now, obj):
+            return _hidden(now, name, full)
+        return Refusal(
+            f"the {kind} {name}, which is not what {full} is now",
+            f"A worker would follow the name {full} and find another object: it was defined anew, "
+            "replaced, or its module was reloaded.",
+            f'Use what {full} is now (import it again), or pass pickling="by-value".',
+        )
+    return None
+
+
+def _holds(wrapper: Any, function: Any) -> bool:
+    """Whether a function or object was made around this function, decorated or not."""
+    cells = getattr(wrapper, "__closure__", None) or ()
+    held: list[Any] = []
+    for cell in cells:
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:
+            pass  # empty as yet
+    held += getattr(wrapper, "__dict__", {}).values()
+    for each in held:
+        for _ in range(_MOST_STEPS):
+            if each is function:
+                return True
+            each = _unwrap(each) if is_decorated(each) or is_a(each, *_METHODS) else None
+    return False
+
+
+def _hidden(wrapper: Any, name: str, full: str) -> Refusal:
+    """A decorator above ours that does not say what it wraps."""
+    made_by = getattr(wrapper, "__qualname__", "").partition(".<locals>")[0]
+    decorator = made_by or class_of(wrapper).__qualname__
+    return Refusal(
+        f"the function {name}, which the decorator {decorator} hides",
+        f"A worker would follow the name {full} and find what {decorator} returned, and that does "
+        "not say which function it wraps.",
+        f"Put functools.wraps (or update_wrapper) on what {decorator} returns, or write our "
+        f'decorator above it, or pass pickling="by-value".',
+    )
+
+
+_METHODS = (classmethod, staticmethod)
+_NAMELESS = "A worker finds code by importing its module and following its name, and this has none."
+_MEND = 'Write it as a module-level %s, or pass pickling="by-value".'

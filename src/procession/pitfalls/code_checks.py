@@ -1,0 +1,183 @@
+"""Things that work in one process and quietly do not in several, seen in a function's code.
+
+Each worker has globals of its own, so what a function assigns there is lost to the caller and to
+the other workers. Only the compiled code is looked at: no source is read, nothing is run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from opcode import opmap
+from types import CodeType
+from typing import Any
+
+from procession._warn import warn_user
+from procession.pitfalls.bytecode import FARTHEST, codes, instructions, line, makes_once, use
+from procession.pitfalls.changed_globals import changed_globals
+from procession.pitfalls.random_generators import own_generators
+
+__all__ = ["pitfalls", "warn_about"]
+
+_STORE_GLOBAL = frozenset({opmap["STORE_GLOBAL"], opmap["DELETE_GLOBAL"]})
+_STORE_OUTER = frozenset({opmap["STORE_DEREF"], opmap["DELETE_DEREF"]})
+_MUTABLE = (list, dict, set, bytearray)
+_UNSHARED = {
+    "lock": "a lock",
+    "RLock": "a lock",
+    "_RLock": "a lock",
+    "Lock": "a lock",
+    "Condition": "a condition",
+    "Semaphore": "a semaphore",
+    "BoundedSemaphore": "a semaphore",
+    "TextIOWrapper": "an open file",
+    "BufferedReader": "an open file",
+    "BufferedWriter": "an open file",
+    "BufferedRandom": "an open file",
+    "FileIO": "an open file",
+}
+_HOMES = frozenset({"_thread", "threading", "_io", "multiprocessing.synchronize"})
+
+
+def warn_about(function: Callable[..., Any]) -> None:
+    """Warn of each pitfall in the code of a function that is being decorated."""
+    for text in pitfalls(function):
+        warn_user(text)
+
+
+def pitfalls(function: Callable[..., Any]) -> list[str]:
+    """What in a function's code will not do in several processes what it does in one."""
+    function = _inner(function)
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return []
+    name = code.co_qualname.rpartition("<locals>.")[2]
+    if code.co_name == "<lambda>":
+        return [
+            "A lambda was decorated: it has no name by which a worker could find it, and runs "
+            'elsewhere only under pickling="by-value". Write a def at the top of a module.'
+        ]
+    found = [*_assigned_globals(code, name), *_assigned_outer(code, name)]
+    found += changed_globals(code, function.__globals__, name)
+    found += _changed_defaults(function, code, name)
+    found += _unshared_globals(function, code, name)
+    found += own_generators(function, code, name)
+    return found
+
+
+def _inner(function: Any) -> Any:
+    for _ in range(20):
+        inner = getattr(function, "__func__", None) or getattr(function, "func", None)
+        if hasattr(function, "__code__") or inner is None:
+            return function
+        function = inner
+    return function
+
+
+def _assigned_globals(code: CodeType, name: str) -> Iterator[str]:
+    said: set[str] = set()
+    for part in codes(code):
+        if _STORE_GLOBAL.isdisjoint(part.co_code[::2]):
+            continue
+        steps = list(instructions(part))
+        for offset, op, arg in steps:
+            if op in ("STORE_GLOBAL", "DELETE_GLOBAL") and part.co_names[arg] not in said:
+                if makes_once(part, steps, part.co_names[arg]):
+                    continue
+                said.add(part.co_names[arg])
+                yield (
+                    f"{name}() assigns the global {part.co_names[arg]!r}{line(part, offset)}: a "
+                    "worker assigns its own copy, which the caller and the other workers never "
+                    "see. Return the value, or keep it in procession.shared.Value()."
+                )
+
+
+def _assigned_outer(code: CodeType, name: str) -> Iterator[str]:
+    if not code.co_freevars or _STORE_OUTER.isdisjoint(code.co_code[::2]):
+        return
+    first = len({*code.co_varnames, *code.co_cellvars})
+    said: set[str] = set()
+    for offset, op, arg in instructions(code):
+        if op in ("STORE_DEREF", "DELETE_DEREF") and arg >= first:
+            variable = code.co_freevars[arg - first]
+            if variable not in said:
+                said.add(variable)
+                yield (
+                    f"{name}() assigns the nonlocal {variable!r}{line(code, offset)}: a worker "
+                    "assigns its own copy, which the caller never sees. Return the value instead."
+                )
+
+
+def _changed_defaults(function: Any, code: CodeType, name: str) -> Iterator[str]:
+    defaults = function.__defaults__ or ()
+    named: Any = zip(
+        code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True
+    )
+    keyword_only: dict[str, Any] = function.__kwdefaults__ or {}
+    pairs: list[tuple[str, Any]] = [*named, *keyword_only.items()]
+    for parameter, default in pairs:
+        if isinstance(default, _MUTABLE) and parameter not in code.co_cellvars:
+            offset = _change_of(parameter, code)
+            if offset is not None:
+                yield (
+                    f"{name}() changes {parameter!r}, whose default is one {_kind(default)} for "
+                    f"all calls{line(code, offset)}: each worker has its own, so what one call "
+                    "leaves there is not seen by all others. Default to None and make a new one "
+                    "inside, or pass it and return it."
+                )
+
+
+def _kind(default: Any) -> str:
+    return next(kind.__name__ for kind in _MUTABLE if isinstance(default, kind))
+
+
+def _change_of(parameter: str, code: CodeType) -> int | None:
+    """Where a parameter's object is changed in place; `None` if it is not, or is rebound."""
+    local = code.co_varnames.index(parameter)
+    steps = list(instructions(code))
+    found: int | None = None
+    in_place = False
+    for place, (offset, op, arg) in enumerate(steps):
+        if arg == local and op.startswith("LOAD_FAST") and found is None:
+            change = use(code, steps[place + 1 : place + FARTHEST])
+            if change:
+                found, in_place = offset, change == "in place"
+        elif arg == local and op == "STORE_FAST" and not in_place:
+            return None
+    return found
+
+
+def _unshared_globals(function: Any, code: CodeType, name: str) -> Iterator[str]:
+    space = function.__globals__
+    for variable in code.co_names:
+        value = space.get(variable)
+        if value is None:
+            continue
+        cls: Any = value.__class__
+        kind = _UNSHARED.get(cls.__name__)
+        if kind is None or cls.__module__ not in _HOMES or _is_standard(value):
+            continue
+        for offset, op, arg in instructions(code):
+            index = arg >> 1 if op == "LOAD_GLOBAL" else -1
+            if index >= 0 and code.co_names[index] == variable:
+                yield _unshared(name, variable, kind, line(code, offset))
+                break
+
+
+def _is_standard(value: Any) -> bool:
+    streams = (sys.stdin, sys.stdout, sys.stderr, sys.__stdin__, sys.__stdout__, sys.__stderr__)
+    return value in streams or bool(getattr(value, "closed", False))
+
+
+def _unshared(name: str, variable: str, kind: str, line: str) -> str:
+    if kind == "an open file":
+        return (
+            f"{name}() uses the global {variable!r}, which is an open file{line}: a worker has "
+            "another one, or the same one at another's position. Open it inside the function, or "
+            "once per worker with procession.per_worker(factory)."
+        )
+    return (
+        f"{name}() uses the global {variable!r}, which is {kind}{line}: each worker has its own, "
+        "so it keeps no two of them apart. Pass procession.shared.Lock() (or Condition, "
+        "Semaphore) as an argument."
+    )

@@ -1,0 +1,290 @@
+"""The worker's side: what a worker process runs from its start to its end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from procession.contract import Item, Job, Reply
+from procession.process.far_side import worker_setup as environment
+from procession.process.io import messages
+from procession.process.io.channel import Receiver, frame, parse, send_all
+from procession.process.io.flight_recorder import BlackBox
+from procession.process.io.spin_wait import Haste
+from procession.process.start.starting import Descriptors
+from procession.system import lifeline
+from procession.system.named_tuple import NamedTuple
+from procession.system.pristine import socket, threading, time
+from procession.worker.forked_copies import leave
+from procession.worker.output import flush_output
+from procession.worker.thread_cap import Cap
+
+__all__ = ["Plan", "main"]
+
+_DELAY = 0.010
+"""Seconds a reply may wait for company. It is the promise of API.md, "Once or more?"."""
+
+_WORTH = 0.001
+"""After an item of this many seconds, its reply is sent at once: the next item may hold the GIL
+for long, and a message costs some 20 µs, which is then little."""
+
+
+class Plan(NamedTuple):
+    """What a worker is to be.
+
+    Attributes:
+        method: The start method it came by.
+        around: The caller's surroundings, where they are not inherited.
+        threads: Cap for OpenMP and BLAS pools, or `None`.
+        preload: Modules to import before it is ready.
+        initializer: The initializer and its arguments, packed; or empty.
+        rehearse: Whether to run an item of no meaning first, as the real one is in a hurry.
+    """
+
+    method: str
+    around: environment.Surroundings | None
+    threads: Cap | None
+    preload: tuple[str, ...]
+    initializer: Any
+    rehearse: bool
+
+
+def main(descriptors: Descriptors, plan: Plan) -> None:
+    """Run a worker process until it is told to stop."""
+    channel, memory, life = descriptors.take()
+    environment.set_up(plan.method, plan.around)
+    lifeline.arm_descriptor(life, group=True)
+    box = environment.observe(memory)
+    box.up()
+    sock = socket.socket(fileno=channel)
+    worker = _Worker(sock, box, plan.method)
+    if worker.prepare(plan):
+        worker.serve()
+    sock.detach()  # the descriptor closes with the process, when its exit handlers have run
+
+
+class _Worker:
+    def __init__(self, sock: socket.socket, box: BlackBox, method: str) -> None:
+        from procession.worker.runner import Runner
+
+        self._sock = sock
+        self._box = box
+        self._receiver = Receiver(sock)
+        self._runner = Runner(inherits=method == "fork")
+        self._outbox = _Outbox(sock, box)
+        self._inbox: list[Any] = []
+        self._haste = Haste(sock.fileno())
+
+    def prepare(self, plan: Plan) -> bool:
+        """Do all that comes before the first item. Whether the worker is ready."""
+        from procession.worker.current import mark_worker_process
+
+        mark_worker_process()
+        me = os.getpid()
+        try:
+            _prepare(plan)
+        except BaseException as error:
+            if os.getpid() != me:
+                leave("the set-up of a worker", error)
+            from procession.exceptions.transport import dump_exception
+
+            error.add_note("raised while a worker was set up, before its first item")
+            flush_output()
+            send_all(self._sock, frame((messages.FAILED, dump_exception(error, "by-value"))))
+            return False
+        if os.getpid() != me:
+            leave("the set-up of a worker")
+        if plan.rehearse:
+            self._rehearse()
+        try:
+            send_all(self._sock, frame((messages.HELLO, me)))
+        except OSError:
+            return False  # the parent is gone, or takes us for dead
+        return True
+
+    def _rehearse(self) -> None:
+        """Run an item of no meaning: what a first item loads and touches costs 2 to 20 ms.
+
+        Worth it where a worker waits for a single call.
+        """
+        environment.load(environment.ITEMS_NEED)
+        from procession.functions.packed_function import dump_function
+        from procession.pickling.pickler import dumps
+        from procession.worker.runner import Settings, pack_header
+
+        function = dump_function(abs, None, "strict")
+        header = pack_header(function, dumps(((), (), {})), Settings("abs", "value", "strict"))
+        items = [Item(0, -1, dumps(-1))]
+        parts = messages.pack_task(Job(-1, "abs", header), items, True, ())
+        for message, segments in parse(parts):
+            task = messages.unpack_task(message, segments)
+            assert task.header is not None
+            self._runner.learn(task.key, *task.header)
+            replies: list[Reply] = []
+            self._runner.run(task.key, task.items, replies.append, self._box.begin)
+            self._runner.forget(task.key)
+            messages.pack_replies(messages.DONE, replies, 0)
+
+    def serve(self) -> None:
+        """Run what comes, until STOP comes or the parent is gone."""
+        while True:
+            message, segments = self.next_message()
+            if message[0] == messages.STOP:
+                return
+            if message[0] == messages.TASK:
+                try:
+                    self._run(messages.unpack_task(message, segments))
+                except OSError as error:
+                    if not self._lost(error):
+                        raise
+                    return
+                # What the task held is not to be kept until the next one comes.
+                del message, segments
+            elif message[0] == messages.FORGET:
+                self._forget(message[1])
+
+    def next_message(self) -> tuple[tuple[Any, ...], Sequence[Any]]:
+        """Wait for one message; the parent's end counts as STOP."""
+        while not self._inbox:
+            try:
+                self._haste.wait(self._read)
+            except EOFError:
+                return (messages.STOP,), ()
+            except OSError as error:  # it may have gone with a reply unread
+                self._lost(error)
+                return (messages.STOP,), ()
+        received: tuple[tuple[Any, ...], Sequence[Any]] = self._inbox.pop(0)
+        return received
+
+    def _lost(self, error: OSError) -> bool:
+        """Whether the channel is of no use: the parent is gone, or an item has closed it here."""
+        closed_here = error.errno in (errno.EBADF, errno.ENOTSOCK)
+        if closed_here:
+            self._box.desert()
+        return closed_here or isinstance(error, ConnectionError)
+
+    def _read(self) -> None:
+        self._inbox.extend(self._receiver.read())
+
+    def _run(self, task: messages.Task) -> None:
+        self._box.chunk += 1
+        if task.forget:
+            self._forget(task.forget)
+        if task.ahead:
+            from procession.process.far_side.stream_producer import Producer
+
+            Producer(self, task).run()
+            return
+        if task.header is not None:
+            self._runner.learn(task.key, *task.header)
+        outbox = self._outbox
+        # What lies in shared memory is the item's to change, so it must not have to run again.
+        several = len(task.items) > 1
+        outbox.begin(
+            self._box.chunk,
+            len(task.items),
+            prompt=several and any(item[3] and isinstance(item[3], tuple) for item in task.items),
+        )
+        self._runner.run(task.key, task.items, outbox.emit, self._box.begin)
+        outbox.end()
+
+    def _forget(self, keys: Sequence[int]) -> None:
+        for key in keys:
+            self._runner.forget(key)
+
+
+def _prepare(plan: Plan) -> None:
+    if plan.threads is not None:
+        from procession.worker.thread_cap import cap_threads
+
+        cap_threads(plan.threads, numpy_is_loaded=plan.method == "fork")
+    from procession.worker import library_generators as generators
+
+    generators.reseed()
+    if plan.method == "fork" and "numpy" in sys.modules:  # Python sees to its own generator
+        from procession.worker.seeding import reseed_after_fork
+
+        reseed_after_fork()
+    from procession.worker.loading import watching
+
+    with watching():
+        environment.load(plan.preload)
+    if plan.initializer:
+        from procession.worker.run_initializer import run_initializer
+
+        run_initializer(plan.initializer)
+
+
+class _Outbox:
+    """Replies on their way home: sent together where that saves messages, but never late."""
+
+    def __init__(self, sock: socket.socket, box: BlackBox) -> None:
+        self._sock = sock
+        self._box = box
+        self._chunk = 0
+        self._lock = threading.Lock()
+        self._replies: list[Reply] = []
+        self._left = 0
+        self._prompt = False
+        self._since = 0.0
+        self._flusher: threading.Thread | None = None
+        self._armed = threading.Event()
+
+    def begin(self, chunk: int, items: int, prompt: bool = False) -> None:
+        """A chunk of so many items begins; `prompt` says that no reply may wait for company."""
+        self._chunk = chunk
+        self._left = items
+        self._prompt = prompt
+
+    def emit(self, reply: Reply) -> None:
+        """Take a reply; the last one of a chunk waits for `end`."""
+        self._box.end()
+        self._replies.append(reply)
+        self._left -= 1
+        if not self._left:
+            return
+        now = time.monotonic()
+        if len(self._replies) == 1:
+            self._since = now
+        large = self._prompt or reply.buffers  # a message costs little beside it
+        if large or reply.seconds >= _WORTH or now - self._since >= _DELAY:
+            self._flush()
+        elif not self._armed.is_set():
+            self._arm()
+
+    def end(self) -> None:
+        """The chunk is over: send what is left, in one message that says so."""
+        with self._lock:
+            replies, self._replies = self._replies, []
+            self._send(messages.DONE, replies)
+
+    def _flush(self) -> None:
+        with self._lock:
+            replies, self._replies = self._replies, []
+            if replies:
+                self._send(messages.REPLIES, replies)
+
+    def _send(self, kind: int, replies: Sequence[Reply]) -> None:
+        flush_output()
+        send_all(self._sock, messages.pack_replies(kind, replies, self._chunk))
+
+    def _arm(self) -> None:
+        if self._flusher is None or not self._flusher.is_alive():
+            self._flusher = threading.Thread(
+                target=self._keep_flushing, name="procession-flusher", daemon=True
+            )
+            self._flusher.start()
+        self._armed.set()
+
+    def _keep_flushing(self) -> None:
+        while True:
+            self._armed.wait()
+            time.sleep(_DELAY)
+            self._armed.clear()
+            try:
+                self._flush()
+            except OSError:
+                return  # the main thread notices the same

@@ -1,0 +1,176 @@
+"""Setting a new process up as a worker: everything but its work."""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from procession.process.io.flight_recorder import BlackBox
+from procession.process.start import signals
+from procession.system.identity import Identity, adopt, identity
+from procession.system.named_tuple import NamedTuple
+
+__all__ = [
+    "DUMP_SIGNAL",
+    "ITEMS_NEED",
+    "Surroundings",
+    "load",
+    "observe",
+    "set_up",
+    "surroundings",
+    "take_over",
+]
+
+DUMP_SIGNAL: int = int(signal.SIGRTMAX) - 3 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR2)
+"""Makes a worker write the stacks of its threads, also while C code holds the GIL."""
+
+ITEMS_NEED = ("logging", "cloudpickle")
+"""What most workers import for their first item, if they have not before: as their caller logs, and
+as functions of ``__main__`` go by value."""
+
+
+class Surroundings(NamedTuple):
+    """What a worker that was not forked from its caller may not have of it.
+
+    A fork server keeps what it was started with, and an interpreter that is executed for us is told
+    by its environment what is not the user's (`executing`).
+    """
+
+    umask: int
+    environment: dict[str, str]
+    identity: Identity
+
+
+def surroundings() -> Surroundings:
+    """The caller's."""
+    return Surroundings(_umask(), dict(os.environ), identity())
+
+
+def _umask() -> int:
+    try:
+        with open("/proc/self/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    # Not safe with threads that make files at this instant; there is no other way here.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def set_up(method: str, around: Surroundings | None) -> None:
+    """Signals, stdin, session, and what the client's process has that ours has not."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if method == "forkserver":
+        from procession.process.forkserver import (
+            server_loop as serving,  # which has forked us, so it is loaded
+        )
+
+        serving.give_back_alarm()
+    if method == "fork":
+        signal.set_wakeup_fd(-1)
+        _become_main_thread()
+    signals.usual()
+    # A session of its own, not only a group: without a terminal, what asks for a password there is
+    # told so (ENXIO), where in a background group it would be stopped for ever (SIGTTIN, SIGTTOU).
+    os.setsid()
+    signals.unblock()
+    _close_stdin()
+    if around is not None:
+        take_over(around)
+    if sys.platform.startswith("linux"):
+        try:
+            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+                file.write("1000")
+        except OSError:
+            pass
+
+
+def _close_stdin() -> None:
+    try:
+        null = os.open(os.devnull, os.O_RDONLY)
+    except OSError:  # in a chroot without /dev; at an end as well
+        null, end = os.pipe()
+        os.close(end)
+    os.dup2(null, 0)
+    os.close(null)
+
+
+def take_over(around: Surroundings) -> None:
+    """Have the caller's surroundings in place of what this process was started with."""
+    adopt(around.identity)
+    os.umask(around.umask)
+    for name in os.environ.keys() - around.environment.keys():
+        del os.environ[name]
+    for name, value in around.environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+            if name == "TZ" and hasattr(time, "tzset"):
+                time.tzset()
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import what will be needed, as far as it can be imported."""
+    for module in modules:
+        try:
+            __import__(module)
+        except Exception:
+            continue  # the item that needs it raises it again, where it can be told
+
+
+def _become_main_thread() -> None:
+    """The thread that forked was a helper in the parent; here it is the main one."""
+    thread = threading.current_thread()
+    thread.name = "MainThread"
+    thread._daemonic = False  # type: ignore[attr-defined]
+
+
+class _Stderr(io.TextIOWrapper):
+    """`sys.stderr` that also keeps the last of it in the black box."""
+
+    box: BlackBox
+
+    def write(self, text: str, /) -> int:
+        self.box.remember(text)
+        return super().write(text)
+
+
+def observe(descriptor: int) -> BlackBox:
+    """Have this process's crashes, stacks and stderr recorded.
+
+    Args:
+        descriptor: The black box; stays open, as faulthandler writes through it.
+    """
+    box = BlackBox(descriptor)
+    box.seek_stack(descriptor)
+    faulthandler.enable(descriptor, all_threads=True)
+    faulthandler.register(DUMP_SIGNAL, descriptor, all_threads=True, chain=False)
+    stderr: Any = sys.stderr
+    try:
+        wrapped = _Stderr(
+            stderr.buffer,
+            encoding=stderr.encoding,
+            errors=stderr.errors,
+            line_buffering=True,
+            write_through=True,
+        )
+        # The old wrapper would close the buffer when it goes; it must stay as sys.__stderr__.
+        wrapped.box = box
+        _keep.append(stderr)
+        sys.stderr = wrapped
+    except Exception:
+        pass  # no stderr, or somebody's own: it works as it did, only unrecorded
+    return box
+
+
+_keep: list[Any] = []

@@ -1,0 +1,1 @@
+"""Our fork server: its client, and what runs in it."""

@@ -1,0 +1,263 @@
+"""Our own fork server: forks workers from a small clean process, in some 10 ms each.
+
+It does what that of `multiprocessing` does, and is not that one for three reasons: newer releases
+of Python preload the user's ``__main__`` there, and a preloaded module that raises kills it; its
+socket has a name in the file system, which a killed program leaves behind; and to load its module
+takes 10 ms here and again there, of the 70 until a program has its first result. Ours preloads what
+a worker needs, guarded and with our ``sys.path`` (`procession.process.forkserver.server_loop`).
+
+A server is used as long as the environment that is only read when an interpreter starts
+(``LD_*``, ``PYTHON*``, …) stays the same, and so do this process's user, groups and root folder. It
+ends with this process, as it waits on a socket whose other end only we hold; a forked child of this
+process starts its own.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker, spawn, util
+from typing import Any
+from weakref import WeakSet
+
+from procession.process.io.handover import send
+from procession.process.start.hash_seed import execute, more_flags, sent_path
+from procession.system import after_fork as forked
+from procession.system import owned_descriptors as forks
+from procession.system.identity import credentials
+from procession.system.pristine import socket, time
+
+__all__ = [
+    "Server",
+    "current",
+    "in_use",
+    "stop_all",
+    "stop_unused",
+]
+
+_AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
+_MOST = 4
+"""Servers kept for environments used before; each holds some 15 MB. A guess."""
+
+_PATIENCE = 2.0
+"""Seconds a server gets to end when asked, until it is killed. It needs a millisecond."""
+
+_lock = forked.lock()
+_servers: OrderedDict[tuple[Any, ...], Server] = OrderedDict()
+forked.renew_in_child(_servers.clear)
+
+
+def current() -> Server:
+    """The server for the environment as it is now, in this process."""
+    variables = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START)))
+    key = (variables, spawn.get_executable(), credentials())
+    with _lock:
+        server = _servers.get(key)
+        if server is None:
+            server = _servers[key] = Server()
+        _servers.move_to_end(key)
+        crowded = len(_servers) > _MOST
+    if crowded:
+        stop_unused(_MOST)
+    return server
+
+
+@contextmanager
+def in_use() -> Generator[Server, None, None]:
+    """The current server, which is not stopped while a process is being started through it."""
+    while True:
+        server = current()
+        with server.using:
+            if not server.stopped:
+                yield server
+                return
+
+
+def stop_all() -> None:
+    """End all servers. Workers that they forked are then taken for dead."""
+    with _lock:
+        servers = list(_servers.values())
+        _servers.clear()
+    for server in servers:
+        server.stop()
+
+
+def stop_unused(keep: int = 0) -> None:
+    """End the servers, but for the latest `keep`, from which no process is left or being started.
+
+    A server is who tells of its processes' ends, so without it they would count as dead.
+    """
+    with _lock:
+        old = list(_servers.items())[: len(_servers) - keep]
+    for key, server in old:
+        if server.stop(unused=True):
+            with _lock:
+                if _servers.get(key) is server:
+                    del _servers[key]
+
+
+class Server:
+    """One fork server."""
+
+    def __init__(self) -> None:
+        self.using = forked.lock()
+        self.started: WeakSet[Any] = WeakSet()  # its processes, as they are known here
+        self.popen: Any = None  # the class that starts processes through this server
+        self.stopped = False
+        self.pid: int | None = None
+        self._requests: int | None = None
+        self._lock = forked.lock()
+
+    def ensure_running(self) -> None:
+        """Start the server, or start it again if it has died."""
+        with self._lock:
+            self._ensure_running()
+
+    def _ensure_running(self) -> int:
+        if self._requests is not None:
+            if self.pid is not None and _lives(self.pid):
+                return self._requests
+            self._forget()
+        with forks.forking:
+            ours, theirs = socket.socketpair()
+            requests = ours.detach()
+            forks.own(requests)
+        with theirs:
+            try:
+                path = marshal.dumps(sent_path())
+                self.pid = _execute(theirs.fileno(), len(path))
+            except BaseException:
+                forks.close(requests)
+                raise
+        try:  # after ours of its end is closed: it may have died
+            _write(requests, path)
+        except BaseException:
+            forks.close(requests)
+            raise
+        self._requests = requests
+        return requests
+
+    def request(self, descriptors: Sequence[int]) -> tuple[int, int]:
+        """Have a process started.
+
+        Args:
+            descriptors: What it is handed.
+
+        Returns:
+            Where its numbers are read (see `procession.process.io.handover`), and where is written
+            what it is to run.
+
+        Raises:
+            OSError: The system refuses, or the server has just died.
+        """
+        opened: list[int] = []
+        try:
+            with forks.forking:
+                opened += os.pipe()
+                opened += os.pipe()
+            status_r, status_w, data_r, data_w = opened
+            tracker: Any = resource_tracker.getfd()
+            with self._lock:
+                self._send([data_r, status_w, tracker, *descriptors])
+        except BaseException:
+            for each in opened:
+                os.close(each)
+            raise
+        os.close(data_r)
+        os.close(status_w)
+        return status_r, data_w
+
+    def _send(self, descriptors: Sequence[int]) -> None:
+        try:
+            send(self._ensure_running(), descriptors)
+        except ConnectionError:
+            # It is dying, and has closed its end before it can be seen to be dead.
+            self._bury()
+            send(self._ensure_running(), descriptors)
+
+    def _bury(self) -> None:
+        pid = self.pid
+        self._forget()
+        if pid is not None:
+            _await_end(pid, patience=0.0)
+
+    def stop(self, *, unused: bool = False) -> bool:
+        """End the server and wait for it; it is not started again.
+
+        Args:
+            unused: Only if no process that it started is left.
+
+        Returns:
+            Whether it is to end.
+        """
+        with self.using, self._lock:
+            if unused and any(popen.returncode is None for popen in list(self.started)):
+                return False
+            self.stopped = True
+            pid = self.pid
+            if pid is None:
+                return True
+            self._forget()
+            _await_end(pid, _PATIENCE)
+            return True
+
+    def _forget(self) -> None:
+        requests, self._requests, self.pid = self._requests, None, None
+        if requests is not None:
+            forks.close(requests)
+
+
+def _await_end(pid: int, patience: float) -> None:
+    """Wait for a server's end; kill it after so many seconds."""
+    deadline = time.monotonic() + patience
+    pause = 0.0005
+    while _lives(pid):
+        if time.monotonic() > deadline:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except PermissionError:
+                return  # this process was somebody else; it ends as nobody can ask it for more
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        return False  # the user's code has reaped it
+
+
+def _execute(requests: int, size: int) -> int:
+    """Execute a server, which reads so many bytes from its socket first: the path to import from.
+
+    That may be longer than an argument can be.
+    """
+    command = (
+        "import gc, marshal, os, sys\n"
+        "gc.disable()\n"
+        f"left, parts = {size}, []\n"
+        "while left:\n"
+        f"    parts.append(os.read({requests}, left) or sys.exit())\n"
+        "    left -= len(parts[-1])\n"
+        "sys.path[:] = marshal.loads(b''.join(parts))\n"
+        "del left, parts\n"
+        "from procession.process.forkserver.server_loop import serve\n"
+        f"serve({requests})"
+    )
+    executable: Any = spawn.get_executable()
+    flags: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
+    arguments: list[Any] = [executable, *flags, *more_flags(), "-c", command]
+    return execute(executable, arguments, [requests])
+
+
+def _write(requests: int, content: bytes) -> None:
+    sock = socket.socket(fileno=requests)
+    try:
+        sock.sendall(content, getattr(socket, "MSG_NOSIGNAL", 0))
+    finally:
+        sock.detach()

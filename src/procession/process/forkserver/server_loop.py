@@ -1,0 +1,155 @@
+"""What our fork server runs in its own process; `server` is the client's side."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from multiprocessing import resource_tracker, spawn, util
+from typing import Any, NoReturn
+
+from procession.process.far_side import worker_setup as environment
+from procession.process.io.handover import inherited, receive, write_number
+from procession.process.start import signals
+from procession.system.pristine import fork, select, socket
+
+__all__ = ["give_back_alarm", "serve"]
+
+_PRELOAD = (
+    "procession.process.far_side.worker_main",
+    "procession.worker.runner",
+    "procession.forwarding.worker_side",
+    "procession.worker.thread_cap",
+    "procession.pickling.pickler",
+    "procession.functions.packed_function",
+    "procession.exceptions.transport",
+)
+_SOON = 0.3
+"""Seconds after its start at which the server imports what most items need: some 20 ms, for which
+the first ones of a program had better not wait. A guess: the first workers are up."""
+
+_alarm: Any = signal.SIG_DFL
+"""What SIGALRM meant to the server before."""
+
+
+def serve(requests: int) -> None:
+    """What the server process runs, until nobody holds the other end of `requests`."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.usual()
+    signals.unblock()
+    _load(_PRELOAD)
+    gc.enable()  # it takes 3 ms of loading, and finds nothing
+    global _alarm
+    _alarm = signal.signal(signal.SIGALRM, _import_more)
+    signal.setitimer(signal.ITIMER_REAL, _SOON)
+    util._close_stdin()  # type: ignore[attr-defined]
+    with socket.socket(fileno=requests) as sock:
+        _Serving(sock).run()
+
+
+def _load(modules: Iterable[str]) -> None:
+    environment.load(modules)
+    gc.freeze()  # what the collector does not visit is not copied in each forked worker
+
+
+def _import_more(*_: object) -> None:
+    """Import the rest, between two requests or amid one; in the server only."""
+    give_back_alarm()
+    _load(environment.ITEMS_NEED)
+
+
+def give_back_alarm() -> None:
+    """Let SIGALRM mean what it meant: here when it has come, and in each forked worker."""
+    signal.signal(signal.SIGALRM, _alarm)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+class _Serving:
+    """Forks a process for each request, and tells the client when it has ended."""
+
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+        self._ended, self._wakeup = os.pipe()
+        os.set_blocking(self._ended, False)
+        os.set_blocking(self._wakeup, False)
+        self._child_handler = signal.signal(signal.SIGCHLD, _nothing)  # so that it wakes us
+        signal.set_wakeup_fd(self._wakeup)
+        self._running: dict[int, int] = {}  # where to tell the end of a process
+
+    def run(self) -> None:
+        """Serve until the client is gone."""
+        poll = select.poll()
+        poll.register(self._requests, select.POLLIN)
+        poll.register(self._ended, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if self._ended in ready:
+                os.read(self._ended, 65536)
+                self._reap()
+            if self._requests.fileno() in ready:
+                try:
+                    handed = receive(self._requests)
+                except (EOFError, ConnectionError):
+                    return
+                if handed:
+                    self._fork(*handed)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            told = self._running.pop(pid, None)
+            if told is not None:
+                write_number(told, os.waitstatus_to_exitcode(status))
+                os.close(told)
+
+    def _fork(self, data: int, status: int, *handed: int) -> None:
+        try:
+            pid = fork()
+        except OSError as error:
+            write_number(status, -(error.errno or 1))
+            os.close(status)
+        else:
+            if pid == 0:
+                self._become(data, status, handed)
+            write_number(status, pid)
+            self._running[pid] = status
+        for descriptor in (data, *handed):
+            os.close(descriptor)
+
+    def _become(self, data: int, status: int, handed: tuple[int, ...]) -> NoReturn:
+        """In the new process: run what it reads from `data`, as `multiprocessing` has it."""
+        code = 1
+        try:
+            atexit._clear()
+            atexit.register(util._exit_function)  # type: ignore[attr-defined]
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, self._child_handler)
+            self._requests.close()
+            for descriptor in (status, self._ended, self._wakeup, *self._running.values()):
+                os.close(descriptor)
+            tracker, *inherited[:] = handed
+            resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
+            main: Any = getattr(spawn, "_main")  # noqa: B009 - not typed
+            code = main(data, os.dup(data))
+        except (EOFError, ConnectionError):
+            pass  # the client went amid the request: there is nobody to run for
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            sys.stderr.flush()
+        finally:
+            try:
+                atexit._run_exitfuncs()
+            finally:
+                os._exit(code)

@@ -1,0 +1,1 @@
+"""Messages between this process and its workers."""

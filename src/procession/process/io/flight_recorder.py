@@ -1,0 +1,155 @@
+"""A worker's flight recorder: memory that both sides map, so that it survives any death.
+
+It says which item runs and since when (one write of the worker before each item, no message),
+holds the end of what the worker wrote to `sys.stderr`, and takes faulthandler's stacks. The parent
+reads it at any time, also after SIGKILL.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+from procession.system.named_tuple import NamedTuple
+from procession.system.nameless_files import nameless
+from procession.system.pristine import time
+
+__all__ = ["BlackBox", "Running"]
+
+_WORD = struct.Struct("=qqq")
+_CHUNK, _CHUNK_AT = struct.Struct("=q"), 8
+_UP = struct.Struct("=q")
+_UP_AT = 80
+_TAIL_AT, _TAIL = 4096, 8192
+_STACK_AT, _STACK = _TAIL_AT + _TAIL, 64 * 1024
+_COUNT = struct.Struct("=q")
+_COUNT_AT = 64
+_DESERTED_AT = 72
+
+
+class Running(NamedTuple):
+    """The item that a worker began last.
+
+    Attributes:
+        item: Its index.
+        since: When it began, by the monotonic clock.
+        over: Whether it has ended: its reply is on its way.
+    """
+
+    item: int
+    since: float
+    over: bool
+
+
+class BlackBox:
+    """One worker's recorder.
+
+    Args:
+        descriptor: The memory, as the parent made it; closed here once it is mapped.
+
+    Attributes:
+        map: The mapped memory.
+        chunk: How many chunks were begun (worker), or given to it (parent). What the word says of
+            an earlier chunk is of no interest any more.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.map = mmap.mmap(descriptor, _STACK_AT + _STACK)
+        self.chunk = 0
+
+    @staticmethod
+    def create() -> int:
+        """Make the memory: without a name, so nothing can be left behind."""
+        if hasattr(os, "memfd_create"):
+            descriptor = nameless("procession-worker")
+        else:
+            import tempfile
+
+            with tempfile.TemporaryFile() as file:
+                descriptor = os.dup(file.fileno())
+        os.ftruncate(descriptor, _STACK_AT + _STACK)
+        return descriptor
+
+    def close(self) -> None:
+        """Unmap the memory."""
+        self.map.close()
+
+    # -- the worker's side -----------------------------------------------------------------
+
+    def begin(self, index: int) -> None:
+        """Say that the item with this index runs from now on."""
+        # The time goes first: a reader in between sees a fresh start, never a false timeout.
+        _WORD.pack_into(self.map, 0, time.monotonic_ns(), self.chunk, index)
+
+    def desert(self) -> None:
+        """Say that the channel was closed, by code that ran in this worker."""
+        self.map[_DESERTED_AT] = 1
+
+    def end(self) -> None:
+        """Say that this item has ended, before its reply is sent."""
+        _CHUNK.pack_into(self.map, _CHUNK_AT, -self.chunk)
+
+    def up(self) -> None:
+        """Say that the process itself is up: what runs from now on is the user's."""
+        _UP.pack_into(self.map, _UP_AT, time.monotonic_ns())
+
+    def remember(self, text: str) -> None:
+        """Keep the end of what was written to stderr."""
+        data = text.encode("utf-8", "replace")[-_TAIL:]
+        (count,) = _COUNT.unpack_from(self.map, _COUNT_AT)
+        at = count % _TAIL
+        first = data[: _TAIL - at]
+        self.map[_TAIL_AT + at : _TAIL_AT + at + len(first)] = first
+        rest = data[len(first) :]
+        self.map[_TAIL_AT : _TAIL_AT + len(rest)] = rest
+        _COUNT.pack_into(self.map, _COUNT_AT, count + len(data))
+
+    @staticmethod
+    def seek_stack(descriptor: int) -> None:
+        """Point the descriptor at the place for stacks; faulthandler writes where it points."""
+        os.lseek(descriptor, _STACK_AT, os.SEEK_SET)
+
+    # -- the parent's side -----------------------------------------------------------------
+
+    def running(self) -> Running | None:
+        """The item of the present chunk that was begun last, if any was."""
+        since, chunk, index = _WORD.unpack_from(self.map, 0)
+        if not chunk or abs(chunk) != self.chunk:
+            return None
+        return Running(index, since / 1e9, chunk < 0)
+
+    def since_up(self) -> float | None:
+        """When the process was up, by the monotonic clock; `None` if it is not."""
+        (up,) = _UP.unpack_from(self.map, _UP_AT)
+        return up / 1e9 if up else None
+
+    def deserted(self) -> bool:
+        """Whether the worker found its channel closed by its own code."""
+        return self.map[_DESERTED_AT] != 0
+
+    def stack(self) -> str:
+        """What faulthandler wrote."""
+        data = self.map[_STACK_AT : _STACK_AT + _STACK]
+        return data.partition(b"\0")[0].decode("utf-8", "replace")
+
+    def stack_size(self) -> int:
+        """How many bytes faulthandler has written; it fills the place from its start."""
+        end = self.map.find(b"\0", _STACK_AT)
+        return (end if end >= 0 else len(self.map)) - _STACK_AT
+
+    def tail(self) -> str:
+        """The last of stderr."""
+        (count,) = _COUNT.unpack_from(self.map, _COUNT_AT)
+        ring = self.map[_TAIL_AT : _TAIL_AT + _TAIL]
+        at = count % _TAIL
+        data = ring[:count] if count <= _TAIL else ring[at:] + ring[:at]
+        return data.decode("utf-8", "replace")
+
+    def report(self) -> str:
+        """Stack and end of stderr, as one text for people."""
+        parts = [self.stack().strip()]
+        tail = self.tail().strip()
+        if tail:
+            parts.append(f"The last it wrote to stderr:\n{tail}")
+        return "\n".join(part for part in parts if part)

@@ -1,0 +1,159 @@
+"""Waiting for many descriptors, each armed for one event at a time, from any thread."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+from procession.system import after_fork as forked
+from procession.system.pristine import select
+
+__all__ = ["READ", "WRITE", "Poller", "make_poller"]
+
+READ, WRITE = 1, 2
+
+
+class Poller(Protocol):
+    """Descriptors are known to it once added, and reported once each time they are armed."""
+
+    def add(self, descriptor: int) -> None:
+        """Know a descriptor, unarmed."""
+        ...
+
+    def arm(self, descriptor: int, events: int) -> None:
+        """Report it the next time it is ready for `events`; 0 reports nothing."""
+        ...
+
+    def remove(self, descriptor: int) -> None:
+        """Forget it; to be called before it is closed."""
+        ...
+
+    def poll(self, timeout: float | None) -> list[int]:
+        """The descriptors that are ready, after waiting up to `timeout` seconds for one."""
+        ...
+
+    def wake(self) -> None:
+        """Make `poll` return."""
+        ...
+
+    def close(self) -> None:
+        """Give the poller's own descriptors back."""
+        ...
+
+
+def make_poller() -> Poller:
+    """The best one this system has."""
+    return _Epoll() if hasattr(select, "epoll") else _Portable()
+
+
+class _Epoll:
+    def __init__(self) -> None:
+        from procession.system import owned_descriptors as forks
+
+        with forks.forking:
+            self._epoll = select.epoll()
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            forks.own(self._wake)  # the epoll object closes its descriptor itself
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._masks = (
+            0,
+            select.EPOLLIN | select.EPOLLONESHOT,
+            select.EPOLLOUT | select.EPOLLONESHOT,
+            select.EPOLLIN | select.EPOLLOUT | select.EPOLLONESHOT,
+        )
+
+    def add(self, descriptor: int) -> None:
+        # With an event mask of 0 a hang-up would be reported all the same, but for EPOLLET.
+        self._epoll.register(descriptor, select.EPOLLONESHOT | select.EPOLLET)
+
+    def arm(self, descriptor: int, events: int) -> None:
+        self._epoll.modify(descriptor, self._masks[events] or select.EPOLLONESHOT | select.EPOLLET)
+
+    def remove(self, descriptor: int) -> None:
+        try:
+            self._epoll.unregister(descriptor)
+        except OSError:
+            pass
+
+    def poll(self, timeout: float | None) -> list[int]:
+        ready = [descriptor for descriptor, _ in self._epoll.poll(timeout)]
+        if self._wake in ready:
+            ready.remove(self._wake)
+            try:
+                os.eventfd_read(self._wake)
+            except BlockingIOError:
+                pass
+        return ready
+
+    def wake(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        from procession.system import owned_descriptors as forks
+
+        self._epoll.close()
+        forks.close(self._wake)
+
+
+class _Portable:
+    """For systems without epoll. Each change wakes the waiting thread, which looks anew."""
+
+    def __init__(self) -> None:
+        from procession.system import owned_descriptors as forks
+
+        with forks.forking:
+            self._reader, self._writer = os.pipe()
+            forks.own(self._reader, self._writer)
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._lock = forked.lock()
+        self._armed: dict[int, int] = {}
+
+    def add(self, descriptor: int) -> None:
+        pass
+
+    def arm(self, descriptor: int, events: int) -> None:
+        with self._lock:
+            if events:
+                self._armed[descriptor] = events
+            else:
+                self._armed.pop(descriptor, None)
+        self.wake()
+
+    def remove(self, descriptor: int) -> None:
+        with self._lock:
+            self._armed.pop(descriptor, None)
+
+    def poll(self, timeout: float | None) -> list[int]:
+        poll: Any = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        with self._lock:
+            for descriptor, events in self._armed.items():
+                mask = (select.POLLIN if events & READ else 0) | (
+                    select.POLLOUT if events & WRITE else 0
+                )
+                poll.register(descriptor, mask)
+        events = poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
+        ready: list[int] = []
+        for descriptor, _ in events:
+            if descriptor == self._reader:
+                try:
+                    os.read(self._reader, 4096)
+                except BlockingIOError:
+                    pass
+                continue
+            with self._lock:
+                if self._armed.pop(descriptor, None) is not None:
+                    ready.append(descriptor)
+        return ready
+
+    def wake(self) -> None:
+        try:
+            os.write(self._writer, b"\0")
+        except BlockingIOError:
+            pass  # it is awake already
+
+    def close(self) -> None:
+        from procession.system import owned_descriptors as forks
+
+        forks.close(self._reader, self._writer)

@@ -1,0 +1,1 @@
+"""The pool of worker processes: its state, and what acts on it."""

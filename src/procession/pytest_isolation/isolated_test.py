@@ -1,0 +1,284 @@
+"""One test's process, seen from pytest: start it, hear it, watch its limits, end it."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable
+from typing import Any, Final, Literal
+
+import pytest
+
+from procession.pytest_isolation import bootstrap
+from procession.pytest_isolation.carried import plain_options, xml_family
+from procession.pytest_isolation.coverage_link import measuring
+from procession.pytest_isolation.files import Shared, lifeline
+from procession.pytest_isolation.inner import STACK_SIGNAL, run_forked
+from procession.pytest_isolation.kill import (
+    descendants,
+    end_group,
+    end_watched,
+    private_memory,
+    watched,
+)
+from procession.pytest_isolation.marker import Isolation
+from procession.pytest_isolation.passed_output import Forwarder
+from procession.pytest_isolation.report_file import Reader
+from procession.pytest_isolation.unpatched import json, os, pickle, signal, subprocess
+from procession.system.named_tuple import NamedTuple
+from procession.system.pristine import select, time
+
+__all__ = ["End", "TestProcess"]
+
+_LOOK: Final = 0.02
+"""Seconds between two looks at the clock, the memory and the output; the contract says 0.05."""
+
+_STACK_WAIT: Final = 1.0
+"""Seconds a process gets to write its stacks before it is killed. It takes about 2 ms here; not
+at all if it is stopped, or blocks the signal."""
+
+_START_ALLOWANCE: Final = 60.0
+"""Seconds beyond its timeout that a test's process may take to import and collect. Not measured:
+pytest itself has done the same, so this only keeps an import that hangs from hanging pytest."""
+
+_TIMER_ALLOWANCE: Final = 5.0
+"""Seconds after which a test is killed that pytest-timeout should have ended: it cannot while C
+code holds the GIL. Not measured."""
+
+_LEAVE_ALLOWANCE: Final = 60.0
+"""Seconds a process may take to leave after its last test, with what conftest files do at a
+session's end. Not measured: it only keeps an end that hangs from hanging pytest."""
+
+
+class End(NamedTuple):
+    """How a test's process ended.
+
+    Attributes:
+        kind: By itself, or by us and why.
+        returncode: Exit code, or minus the signal.
+        peak: Most private memory that was seen, in bytes.
+    """
+
+    kind: Literal["died", "timeout", "memory"]
+    returncode: int
+    peak: int = 0
+
+
+class TestProcess:
+    """A process that runs isolated tests, one after the other.
+
+    Attributes:
+        timeout: Seconds that the running test may take.
+        output: What it prints, on its way to where pytest prints.
+        end: How the process ended, or `None` while it runs.
+    """
+
+    __test__ = False
+
+    def __init__(self, item: pytest.Item, isolation: Isolation, collect: str, number: int) -> None:
+        self.isolation = isolation
+        self.files = Shared()
+        self.end: End | None = None
+        self._reader = Reader(self.files.fds["records"])
+        self.output = Forwarder(item.config, self.files)
+        self._began: float | None = None
+        self._started = time.monotonic()
+        self._peak = 0
+        self.timeout: float | None = None
+        try:
+            payload = _payload(item.config, self.files, collect, number)
+            if isolation.context == "fork":
+                self.pid = self._fork(item.session, payload)
+            else:
+                self.pid = self._spawn(item.config, payload)
+            self.files.let_go()
+            self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
+            # A fork has its parent's memory before it has taken any.
+            self._memory_at_start = private_memory(self.pid) if isolation.context == "fork" else 0
+        except BaseException:
+            if hasattr(self, "pid"):
+                end_group(self.pid)
+            self.files.close()
+            raise
+
+    def _spawn(self, config: pytest.Config, payload: dict[str, Any]) -> int:
+        fds = self.files.fds
+        payload["workerinput"] = getattr(config, "workerinput", None)
+        payload["options"] = plain_options(config)
+        os.write(fds["payload"], pickle.dumps(payload))
+        os.lseek(fds["payload"], 0, os.SEEK_SET)
+        process = subprocess().Popen(
+            [
+                sys.executable,
+                *subprocess()._args_from_interpreter_flags(),
+                "-u",
+                bootstrap.__file__,
+                str(fds["payload"]),
+            ],
+            stdin=subprocess().DEVNULL,
+            stdout=fds["raw_out"],
+            stderr=fds["raw_err"],
+            pass_fds=[*fds.values(), payload["lifeline"]],
+            cwd=config.invocation_params.dir,
+            start_new_session=True,  # with no terminal that it could stop at
+        )
+        process.returncode = 0  # It is waited for here, and Popen must not mind.
+        return int(process.pid)
+
+    def _fork(self, session: pytest.Session, payload: dict[str, Any]) -> int:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with warnings.catch_warnings():
+            # Python warns of threads; the page on context="fork" says what that means.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            self.files.keep_own()
+            run_forked(session, payload)
+        return pid
+
+    def run(self, nodeid: str, following: str | None, timer: float | None) -> None:
+        """Ask for a test.
+
+        Args:
+            nodeid: The test.
+            following: The one that is asked for next, if it is known.
+            timer: Seconds after which pytest-timeout should end the test from inside.
+        """
+        limits = [self.isolation.timeout, None if timer is None else timer + _TIMER_ALLOWANCE]
+        self.timeout = min((limit for limit in limits if limit is not None), default=None)
+        self._began = None
+        self._started = time.monotonic()
+        line = json.dumps({"run": nodeid, "next": following}) + "\n"
+        try:
+            os.write(self.files.commands, line.encode())
+        except BrokenPipeError:
+            pass  # It has died, which the caller is about to find.
+
+    def records(self) -> Iterable[tuple[Any, ...]]:
+        """Yield what the process tells, until it has ended or its limits have ended it."""
+        while True:
+            ended = self.end is not None or self._has_ended()
+            exceeded = None if ended else self._exceeded()
+            printed = self.output.sizes()
+            for kind, printed_before, *values in self._reader.read():
+                if kind == "began":
+                    self._began = time.monotonic()
+                    self.output.begin(printed_before)
+                self.output.pass_on(printed_before)
+                yield kind, *values
+            self.output.pass_on(printed)
+            if ended:
+                self._settle("died")
+                return
+            if exceeded is not None:
+                self._kill(exceeded)  # What it tells from now on is too late.
+                return
+            self._wait()
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self.files.bell, select.POLLIN)
+        if self._pidfd is not None:
+            poll.register(self._pidfd, select.POLLIN)
+        for fd, _ in poll.poll(_LOOK * 1000):
+            if fd == self.files.bell:
+                os.read(fd, 4096)
+
+    def _has_ended(self) -> bool:
+        try:
+            # Not reaped: as long as it is not, its number cannot be another process's.
+            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return True  # Somebody else reaped it.
+        return found is not None
+
+    def _exceeded(self) -> Literal["timeout", "memory"] | None:
+        """Which limit the test has reached, if any."""
+        now = time.monotonic()
+        timeout, limit = self.timeout, self.isolation.memory_limit
+        if timeout is not None:
+            allowed = timeout if self._began is not None else timeout + _START_ALLOWANCE
+            if now - (self._began or self._started) > allowed:
+                return "timeout"
+        if limit is not None:
+            self._peak = max(self._peak, private_memory(self.pid) - self._memory_at_start)
+            if self._peak > limit:
+                return "memory"
+        return None
+
+    def _kill(self, kind: Literal["timeout", "memory"]) -> None:
+        self._ask_for_stacks()
+        for pid in descendants(self.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self._settle(kind)
+
+    def _ask_for_stacks(self) -> None:
+        before = seen = self.files.size("stack")
+        try:
+            os.kill(self.pid, STACK_SIGNAL)
+        except OSError:
+            return
+        deadline = time.monotonic() + _STACK_WAIT
+        while time.monotonic() < deadline and not self._has_ended():
+            time.sleep(0.005)
+            size = self.files.size("stack")
+            if size == seen != before:
+                return
+            seen = size
+
+    def _settle(self, kind: Literal["died", "timeout", "memory"]) -> None:
+        """End what is left of the process's group, and reap it."""
+        if self.end is None:
+            self.end = End(kind, end_group(self.pid), self._peak)
+            if self._pidfd is not None:
+                os.close(self._pidfd)
+            self.output.pass_on(self.output.sizes())
+
+    def leave(self) -> int | None:
+        """Let the process end by itself, after its last test.
+
+        Returns:
+            Its exit code; `None` if it did not leave, and was killed.
+        """
+        left = watched(descendants(self.pid))
+        self.files.end_commands()
+        deadline = time.monotonic() + _LEAVE_ALLOWANCE
+        while self.end is None and not self._has_ended() and time.monotonic() < deadline:
+            self._wait()
+            self.output.pass_on(self.output.sizes())
+        late = self.end is None and not self._has_ended()
+        self._settle("died")
+        end_watched(left)
+        assert self.end is not None
+        return None if late else self.end.returncode
+
+    def close(self) -> None:
+        """End the process at once, and let go of everything."""
+        self._settle("died")
+        self.files.close()
+
+
+def _payload(config: pytest.Config, files: Shared, collect: str, number: int) -> dict[str, Any]:
+    from procession import pytest_plugin
+
+    how = measuring(config)
+    args = [*map(str, config.invocation_params.args), *how.options]
+    factory: Any = getattr(config, "_tmp_path_factory", None)
+    basetemp = None if factory is None else str(factory.getbasetemp() / f"isolated-{number}")
+    return {
+        **files.fds,
+        "records_path": f"/proc/{os.getpid()}/fd/{files.fds['records']}",
+        "lifeline": lifeline(),
+        "path": pytest_plugin.IMPORT_PATH,
+        "argv": list(sys.argv),
+        "args": args,
+        "collect": [collect],
+        "coverage": how.arguments,
+        "contexts": how.contexts,
+        "basetemp": basetemp,
+        "xml": xml_family(config),
+    }

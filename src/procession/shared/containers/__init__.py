@@ -1,0 +1,1 @@
+"""Queues, pipes, lists, dictionaries and namespaces that several processes use."""

@@ -1,0 +1,217 @@
+"""Dict: a dictionary that several processes read and write."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from typing import Any, TypeVar, cast, overload
+
+from procession.absent import NOT_GIVEN
+from procession.pickling.pickler import dumps, loads
+from procession.shared.containers.changes import Replica
+
+__all__ = ["Dict"]
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+_T = TypeVar("_T")
+_W = TypeVar("_W")
+
+
+class Dict(Replica, MutableMapping[_K, _V]):
+    """A dictionary in shared memory, without a manager process.
+
+    Like ``multiprocessing.Manager().dict()``: every method is one step for all processes; reading
+    gives a copy of the value, so after ``d[key].append(x)`` assign it again (``d[key] = value``);
+    and ``d[key] += 1`` is two steps, so hold a `Lock` for it. ``keys()``, ``values()``, ``items()``
+    and loops show the state of one moment.
+
+    Every process that uses it keeps a copy of all keys and of the pickled values. A shared object
+    that is put in (a Queue, say) can be taken out as long as the process that put it in, or another
+    one that took it out, lives.
+
+    Args:
+        *args: As for ``dict``.
+        **kwargs: As for ``dict``.
+    """
+
+    @overload
+    def __init__(self, /) -> None: ...
+    @overload
+    def __init__(self: Dict[str, _W], /, **kwargs: _W) -> None: ...
+    @overload
+    def __init__(self, items: Mapping[_K, _V] | Iterable[tuple[_K, _V]], /) -> None: ...
+    @overload
+    def __init__(
+        self: Dict[str, _W],
+        items: Mapping[str, _W] | Iterable[tuple[str, _W]],
+        /,
+        **kwargs: _W,
+    ) -> None: ...
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+        initial: dict[Any, Any] = dict(*args, **kwargs)
+        self._create("dict")
+        if initial:
+            self.update(initial)
+
+    def __getitem__(self, key: _K) -> _V:
+        self._catch_up()
+        return cast("_V", loads(self._items[key]))
+
+    def __setitem__(self, key: _K, value: _V) -> None:
+        pair = (dumps(key), self._pickled(value))
+        with self._mutex:
+            self._refresh()
+            self._change("set", [pair])
+
+    def __delitem__(self, key: _K) -> None:
+        blob = dumps(key)
+        with self._mutex:
+            self._refresh()
+            if key not in self._items:
+                raise KeyError(key)
+            self._change("del", blob)
+
+    def __contains__(self, key: object) -> bool:
+        self._catch_up()
+        return key in self._items
+
+    def __len__(self) -> int:
+        self._catch_up()
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[_K]:
+        self._catch_up()
+        return iter(list(self._items))
+
+    def __reversed__(self) -> Iterator[_K]:
+        self._catch_up()
+        return reversed(list(self._items))
+
+    @overload
+    def get(self, key: _K, /) -> _V | None: ...
+    @overload
+    def get(self, key: _K, default: _V | _T, /) -> _V | _T: ...
+    def get(self, key: _K, default: Any = None, /) -> Any:
+        """The value of `key`, or `default`."""
+        self._catch_up()
+        blob = self._items.get(key)
+        return default if blob is None else loads(blob)
+
+    @overload
+    def pop(self, key: _K, /) -> _V: ...
+    @overload
+    def pop(self, key: _K, default: _V | _T, /) -> _V | _T: ...
+    def pop(self, key: _K, default: Any = NOT_GIVEN, /) -> Any:
+        """Take `key` out and return its value, or `default`.
+
+        Raises:
+            KeyError: If it is not there and there is no default.
+        """
+        key_blob = dumps(key)
+        with self._mutex:
+            self._refresh()
+            blob = self._items.get(key)
+            if blob is not None:
+                self._change("del", key_blob)
+        if blob is not None:
+            return loads(blob)
+        if default is NOT_GIVEN:
+            raise KeyError(key)
+        return default
+
+    def popitem(self) -> tuple[_K, _V]:
+        """Take the newest item out and return it.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        with self._mutex:
+            self._refresh()
+            if not self._items:
+                raise KeyError("popitem(): dictionary is empty")
+            key = next(reversed(self._items))
+            blob = self._items[key]
+            self._change("del", dumps(key))
+        return key, loads(blob)
+
+    def setdefault(self, key: _K, default: Any = None, /) -> _V:
+        """The value of `key`, which is made `default` if it is not there."""
+        pair = (dumps(key), self._pickled(default))
+        with self._mutex:
+            self._refresh()
+            blob = self._items.get(key)
+            if blob is None:
+                blob = pair[1]
+                self._change("set", [pair])
+        return cast("_V", loads(blob))
+
+    def clear(self) -> None:
+        """Take everything out."""
+        with self._mutex:
+            self._refresh()
+            self._change("clear")
+
+    def update(self, other: Any = (), /, **more: Any) -> None:
+        """Put many items in, as one step."""
+        new: dict[Any, Any] = dict(other, **more)
+        pairs = [(dumps(key), self._pickled(value)) for key, value in new.items()]
+        with self._mutex:
+            self._refresh()
+            self._change("set", pairs)
+
+    def copy(self) -> dict[_K, _V]:
+        """An ordinary dictionary with what is in it now."""
+        self._catch_up()
+        return {key: loads(blob) for key, blob in list(self._items.items())}
+
+    def keys(self) -> KeysView[_K]:
+        """The keys there are now."""
+        return dict.fromkeys(self).keys()
+
+    def values(self) -> ValuesView[_V]:
+        """The values there are now."""
+        return self.copy().values()
+
+    def items(self) -> ItemsView[_K, _V]:
+        """The items there are now."""
+        return self.copy().items()
+
+    def __or__(self, other: Mapping[_K, _V]) -> dict[_K, _V]:
+        return self.copy() | dict(other)
+
+    def __ror__(self, other: Mapping[_K, _V]) -> dict[_K, _V]:
+        return dict(other) | self.copy()
+
+    def __ior__(self, other: Mapping[_K, _V] | Iterable[tuple[_K, _V]]) -> Dict[_K, _V]:
+        self.update(other)
+        return self
+
+    def __repr__(self) -> str:
+        return f"Dict({self.copy()!r})"
+
+    def _restart(self) -> None:
+        self._items: dict[_K, bytes] = {}
+
+    def _apply(self, change: tuple[Any, ...]) -> None:
+        match change:
+            case ("set", pairs):
+                for key, blob in pairs:
+                    self._items[loads(key)] = blob
+            case ("del", key):
+                del self._items[loads(key)]
+            case _:
+                self._items = {}
+
+    def _everything(self) -> tuple[Any, ...]:
+        return "set", [(dumps(key), blob) for key, blob in self._items.items()]
+
+    def _blobs(self) -> set[bytes]:
+        return set(self._items.values())

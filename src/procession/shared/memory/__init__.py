@@ -1,0 +1,1 @@
+"""What shared objects stand on: segments, nameless files, mutexes, waiting."""

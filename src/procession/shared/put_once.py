@@ -1,0 +1,290 @@
+"""Objects that are sent once per worker, however many items use them.
+
+`put` pickles an object into a segment of shared memory and remembers the object itself. Wherever
+the pickler meets it then, it writes down where the segment is; a process that reads this loads the
+object the first time and keeps it. Large buffers inside are mapped, not copied.
+
+An object that is put again has a second snapshot. What was sent before holds on to the first one
+(see `procession.pickling.kept_references`) until it has arrived.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import types
+import weakref
+from collections.abc import Callable
+from itertools import count
+from pickle import PickleBuffer
+from typing import Any, TypeVar
+
+from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
+from procession.buffers.parcel import Parcel, unpack
+from procession.buffers.segment_ticket import DROPPED
+from procession.buffers.sender import AVAILABLE, Placed, segments
+from procession.pickling.dispatch_tables import wrap_reducer
+from procession.pickling.kept_references import note_sent, snapshots
+from procession.pickling.out_of_band import raw_beside, stand_ins
+from procession.pickling.pickler import dumps, loads
+from procession.system import after_fork as forked
+from procession.system.pristine import threading, time
+
+__all__ = ["put"]
+
+T = TypeVar("T")
+Reduce = Callable[[Any], Any]
+_Key = tuple[int, bytes, int]
+"""Process, its mark (numbers of processes are used again), and a serial number."""
+
+_PAGE = 4096
+"""The pickle fills the first page, so that no write to a buffer parts a worker from the sender's
+marks there."""
+
+_AS_THEY_ARE = (bool, int, float, complex, type(None), type, types.ModuleType, types.FunctionType)
+_BUILTIN = frozenset({list, dict, tuple, str, bytes, bytearray, set, frozenset})
+"""Types that the C pickler asks nobody about."""
+
+
+class _Put:
+    """A snapshot: where it lies, and the object that it was taken of."""
+
+    __slots__ = ("__weakref__", "key", "lies", "object", "reference")
+
+    def __init__(self, obj: Any) -> None:
+        self.key = (os.getpid(), _mark(), next(_serials))
+        self.object: Any = None
+        self.reference: Any = None
+        self.lies: Placed | Parcel = _lay_down(obj)
+        snapshots.add(self.key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        note_sent(self)
+        lies = self.lies
+        return _fetch, (self.key, lies.ticket if isinstance(lies, Parcel) else tuple(lies))
+
+    def target(self) -> Any:
+        """The object, or `None` if it is gone."""
+        return self.object if self.reference is None else self.reference()
+
+    def __del__(self, snapshots: set[Any] = snapshots) -> None:
+        # Neither the object nor anything that was sent needs it. Runs amid anything: takes no lock,
+        # and no global, which may be gone at the end of the program.
+        snapshots.discard(self.key)
+        drop = getattr(getattr(self, "lies", None), "drop", None)
+        if drop is not None:
+            drop()  # tells whoever keeps it; the memory goes with `lies`
+
+
+class _Held:
+    """What this process was sent."""
+
+    __slots__ = ("marks", "object", "since")
+
+    def __init__(self, obj: Any, marks: mmap.mmap | None) -> None:
+        self.object = obj
+        self.marks = marks
+        self.since = time.monotonic()
+
+
+_lock = forked.rlock()
+_serials = count()
+_puts: dict[int, _Put] = {}
+_held: dict[_Key, _Held] = {}
+_wrapped: set[type] = set()
+_marks: list[bytes] = []
+
+
+class _Laying(threading.local):
+    """Whether this thread takes a snapshot, which holds all as it is now, not as it was put."""
+
+    now = False
+
+
+_laying = _Laying()
+
+
+def _mark() -> bytes:
+    if not _marks:
+        _marks.append(os.urandom(8))
+    return _marks[0]
+
+
+def put(obj: T) -> T:
+    """Have an object sent once per worker instead of once per item or call.
+
+        model = shared.put(load_model())
+        results = [predict.submit(model, row) for row in rows]
+
+    Returns the object itself, to be used as ever, and passed as an argument or inside one. Each
+    worker gets a copy of the object as it was when it was put: later changes are not seen, and what
+    one worker does to its copy stays in that worker, for all items that run there. After a change,
+    put it again: calls made from then on are sent a new snapshot, while those made before still get
+    the old one. Large buffers inside (arrays, data frames) are mapped from memory that all workers
+    share, and copied only where a worker writes to them.
+
+    The shared copy goes when the object is dropped here: at once, or within seconds for objects
+    that cannot be referenced weakly (lists, dicts, tuples, strings). Workers let go of theirs when
+    they are next given work, or end. Lists, dicts, sets, tuples, strings and bytes are recognised
+    where they are the item or an argument themselves; deeper inside others they are sent as usual.
+
+    On the backends ``"thread"`` and ``"serial"`` nothing is sent: the function sees the object.
+
+    Raises:
+        NotPicklable: The object cannot cross to another process.
+    """
+    _sweep()
+    if isinstance(obj, _AS_THEY_ARE):
+        return obj  # travels by name, or in a few bytes
+    entry = _Put(obj)
+    with _lock:
+        _register(obj, entry)
+    return obj
+
+
+def _register(obj: Any, entry: _Put) -> None:
+    key = id(obj)
+    superseded = _puts.get(key)
+    if superseded is not None:
+        superseded.object = None
+    try:
+        entry.reference = weakref.ref(obj, lambda reference: _dropped(key, reference))
+    except TypeError:
+        entry.object = obj  # until `_sweep` finds that nobody else has it
+    _puts[key] = entry
+    if type(obj) in _BUILTIN:
+        stand_ins[key] = entry
+    elif type(obj) not in _wrapped:
+        cls = _class_of(obj)
+        _wrapped.add(cls)
+        wrap_reducer(cls, _wrapper)
+    housekeeper.arm()
+
+
+def _class_of(obj: object) -> type:
+    return type(obj)
+
+
+def _lay_down(obj: Any) -> Placed | Parcel:
+    buffers: list[Any] = []
+    before, _laying.now = _laying.now, True
+    try:
+        blob = dumps(raw_beside(obj, {}), "strict", buffers)
+        if AVAILABLE:
+            first = PickleBuffer(blob.ljust(_PAGE, b"\0"))
+            placed = segments.place([first, *buffers], private=True)
+            if placed is not None:
+                return placed
+        return Parcel(dumps(obj))
+    except MemoryError:
+        raise
+    except Exception as error:
+        from procession.explaining.explain import explain
+
+        raise explain(
+            error, obj, where="argument", function="shared.put", root="obj", pickling="strict"
+        ) from error
+    finally:
+        _laying.now = before
+
+
+def _wrapper(usual: Reduce) -> Reduce:
+    def reduce(obj: Any) -> Any:
+        entry = _puts.get(id(obj))
+        if entry is None or _laying.now or entry.target() is not obj:
+            return usual(obj)
+        return entry.__reduce__()
+
+    return reduce
+
+
+# -- the end of an object ----------------------------------------------------------------------
+
+
+def _dropped(key: int, reference: Any) -> None:
+    """The object is gone. Runs amid anything: takes no lock."""
+    entry = _puts.get(key)
+    if entry is not None and entry.reference is reference:
+        _forget(key)
+
+
+def _forget(key: int) -> None:
+    stand_ins.pop(key, None)
+    _puts.pop(key, None)
+
+
+def _references(entry: _Put) -> int:
+    return sys.getrefcount(entry.object)
+
+
+def _alone() -> int:
+    entry = _Put.__new__(_Put)
+    entry.key = (0, b"", 0)
+    entry.object = object()
+    return _references(entry)
+
+
+_ALONE = _alone()
+"""How many references are counted to an object that only its entry has."""
+
+
+def _sweep() -> bool:
+    """Drop what only we have any more. Whether objects are left that must be looked at."""
+    left = False
+    for key, entry in list(_puts.items()):
+        if entry.reference is not None:
+            continue
+        if _references(entry) <= _ALONE:
+            _forget(key)
+        else:
+            left = True
+    return left
+
+
+# -- the receiver's side -----------------------------------------------------------------------
+
+
+def _fetch(key: _Key, lies: Any) -> Any:
+    """The copy that this process has of a snapshot, for all that refers to it here."""
+    held = _held.get(key)
+    if held is None:
+        loaded = _load(lies)  # under no lock: it runs the object's own code
+        with _lock:
+            held = _held.setdefault(key, loaded)
+        housekeeper.arm()
+    held.since = time.monotonic()
+    return held.object
+
+
+def _load(lies: Any) -> _Held:
+    if isinstance(lies, (str, bytes)) or len(lies) == 3:  # a parcel's; a segment's has more
+        return _Held(loads(unpack(lies)), None)
+    from procession.buffers.receiver import open_ticket
+
+    blob, *buffers = open_ticket(lies)
+    on: Any = blob.obj
+    return _Held(loads(blob, buffers), on if isinstance(on, mmap.mmap) else None)
+
+
+def _trim() -> bool:
+    """Let go of what was dropped where it came from. Whether anything is kept."""
+    old = time.monotonic() - IDLE_SECONDS
+    for key, held in list(_held.items()):
+        if held.marks[DROPPED] if held.marks is not None else held.since < old:
+            _held.pop(key, None)
+    return bool(_held)
+
+
+def _renew() -> None:
+    """In a forked child: what was put is the parent's."""
+    _marks.clear()
+    _puts.clear()
+    stand_ins.clear()
+    snapshots.clear()
+    _held.clear()
+
+
+housekeeper.register(_trim, _trim)
+housekeeper.register(_sweep, _sweep)  # looks first when all is given back
+forked.renew_in_child(_renew)

@@ -1,0 +1,136 @@
+"""Condition: wait under a lock until another process says that something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from procession.shared.memory.monitor import DATA, Deadline
+from procession.shared.memory.segment import Segment, Shared, attach
+from procession.shared.memory.waiters import CALLED, Waiters
+from procession.shared.sync.locks import Lock, RLock
+
+__all__ = ["Condition"]
+
+_T = TypeVar("_T")
+_WAITING = 0
+
+
+class Condition(Shared):
+    """A lock, and a way to wait for a change of what it protects.
+
+    Like `multiprocessing.Condition`. A waiter that was killed is passed over, and a call that it
+    had got already goes to the next.
+
+    Args:
+        lock: A `Lock` or `RLock` of `procession.shared`; by default an `RLock` of its own.
+    """
+
+    def __init__(self, lock: Lock | None = None) -> None:
+        self._lock = RLock() if lock is None else _checked(lock)
+        self._create("condition", DATA)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return attach, (type(self), self._segment, self._lock)
+
+    def _open(self, segment: Segment, *arguments: Any) -> None:
+        super()._open(segment)
+        self._waiters = Waiters(segment)
+        if arguments:
+            (self._lock,) = arguments
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+
+    def __enter__(self) -> bool:
+        return self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Release the lock, wait to be notified, and acquire the lock again.
+
+        Args:
+            timeout: Seconds to wait at most; ``None`` waits without end.
+
+        Returns:
+            Whether it was notified, rather than that the time was over.
+
+        Raises:
+            AssertionError: If the lock is not held.
+        """
+        self._lock._must_be_held("wait()")
+        waiters, deadline = self._waiters, Deadline(timeout)
+        cell = waiters.enlist(_WAITING)
+        try:
+            times = self._lock._release_fully()
+            try:
+                while waiters.verdict(cell) > 0 and (rest := deadline.rest()) > 0:
+                    waiters.sleep(cell, rest)
+                    if waiters.verdict(cell) > 0:
+                        self._pass_on()
+            finally:
+                self._lock._acquire_fully(times)
+        except BaseException:
+            if waiters.dismiss(cell) == CALLED:
+                waiters.call(_WAITING, 1)
+            raise
+        return waiters.dismiss(cell) == CALLED
+
+    def wait_for(self, predicate: Callable[[], _T], timeout: float | None = None) -> _T:
+        """Wait until `predicate` returns something true.
+
+        Args:
+            predicate: Called with the lock held, at first and after each notification.
+            timeout: Seconds to wait at most; ``None`` waits without end.
+
+        Returns:
+            What it returned last.
+        """
+        deadline = Deadline(timeout)
+        while not (result := predicate()):
+            rest = deadline.rest()
+            if rest <= 0:
+                break
+            self.wait(rest)
+        return result
+
+    def notify(self, n: int = 1) -> None:
+        """Wake those who have waited longest.
+
+        Args:
+            n: How many.
+
+        Raises:
+            AssertionError: If the lock is not held.
+        """
+        self._lock._must_be_held("notify()")
+        self._waiters.call(_WAITING, n)
+
+    def notify_all(self) -> None:
+        """Wake all who wait.
+
+        Raises:
+            AssertionError: If the lock is not held.
+        """
+        self._lock._must_be_held("notify_all()")
+        self._waiters.call(_WAITING)
+
+    def _pass_on(self) -> None:
+        if self._lock.acquire(False):
+            try:
+                self._waiters.pass_on(_WAITING)
+            finally:
+                self._lock.release()
+
+    def __repr__(self) -> str:
+        return f"<Condition({self._lock!r})>"
+
+
+def _checked(lock: object) -> Lock:
+    if not isinstance(lock, Lock):
+        raise TypeError(
+            f"a shared.Condition needs a shared.Lock or shared.RLock, not {lock!r}: only those can "
+            "be passed to workers"
+        )
+    return lock

@@ -1,0 +1,143 @@
+"""One helper thread that calls functions at a given time, armed and disarmed in microseconds.
+
+It is what lets a map run its first items in the caller's thread: should one of them never end,
+the helper starts the pool and feeds it all the same.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+from procession.system import after_fork as forked
+from procession.system.pristine import monotonic, start_new_thread, threading
+from procession.system.wakeup import Bell, Bells
+
+__all__ = ["Alarm", "after", "stop"]
+
+
+_IDLE_SECONDS = 1.0
+"""Seconds without an alarm after which the thread ends."""
+
+
+class Alarm:
+    """A call that will be made once, unless it is disarmed before."""
+
+    __slots__ = ("action", "when")
+
+    def __init__(self, when: float, action: Callable[[], None] | None) -> None:
+        self.when = when
+        self.action = action
+
+    def disarm(self) -> None:
+        """Do not make the call, if it has not begun."""
+        self.action = None
+
+
+class _Clock:
+    """The helper thread and its heap; one per process, made anew after a fork."""
+
+    def __init__(self) -> None:
+        self._lock = forked.lock()
+        self._heap: list[tuple[float, int, Alarm]] = []
+        self._order = count()
+        self._changed = Bell()
+        self._gone = Bells()
+        self._sleeps_until = 0.0
+        self._begun = False
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._ident: int | None = None
+
+    def add(self, alarm: Alarm) -> None:
+        with self._lock:
+            heapq.heappush(self._heap, (alarm.when, next(self._order), alarm))
+            if self._begun:
+                if alarm.when < self._sleeps_until:
+                    self._changed.ring()
+                return
+            self._begun = True
+            try:
+                # `Thread.start` waits until the thread runs, which a short map has no time for.
+                start_new_thread(self._begin, ())
+            except RuntimeError:  # the interpreter is ending, or the system has no thread left:
+                self._begun = False  # then nothing helps, and items run where they are
+            except BaseException:
+                self._begun = False  # Ctrl-C; a second thread would do no harm
+                raise
+
+    def stop(self) -> None:
+        """End the thread, unless it is needed again."""
+        with self._lock:
+            self._heap.clear()
+            if not self._begun or threading.get_ident() == self._ident:
+                return
+            self._stopping = True
+            self._changed.ring()
+            gone = self._gone.add()
+        gone.wait(1.0)
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            thread.join(1.0)
+
+    def _begin(self) -> None:
+        """In a bare thread, which `threading` does not know: start one that it knows."""
+        thread = self._thread = threading.Thread(
+            target=self._loop, name="procession-alarm", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            with self._lock:
+                self._end()
+
+    def _loop(self) -> None:
+        self._ident = threading.get_ident()
+        while action := self._next():
+            action()
+
+    def _next(self) -> Callable[[], None] | None:
+        """What is due next, when it is; `None` if nothing has been armed for a while."""
+        idle = False
+        while True:
+            with self._lock:
+                now = monotonic()
+                while self._heap and (self._heap[0][2].action is None or self._heap[0][0] <= now):
+                    action = heapq.heappop(self._heap)[2].action
+                    if action is not None:
+                        return action
+                if not self._heap and (idle or self._stopping):
+                    self._end()
+                    return None
+                idle = not self._heap
+                self._sleeps_until = now + _IDLE_SECONDS if idle else self._heap[0][0]
+            if self._changed.wait(self._sleeps_until - now):
+                idle = False
+
+    def _end(self) -> None:
+        self._begun = self._stopping = False
+        self._gone.ring()
+
+
+_clock = _Clock()
+
+
+def _renew() -> None:
+    global _clock
+    _clock = _Clock()
+
+
+forked.renew_in_child(_renew)
+
+
+def after(seconds: float, action: Callable[[], None]) -> Alarm:
+    """Call `action` in the helper thread in so many seconds; it must not raise or block."""
+    alarm = Alarm(monotonic() + seconds, action)
+    _clock.add(alarm)
+    return alarm
+
+
+def stop() -> None:
+    """End the helper thread; the next alarm starts it again."""
+    _clock.stop()

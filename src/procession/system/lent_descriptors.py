@@ -1,0 +1,241 @@
+"""Descriptors of this process that another one is to open: through ``/proc``, or from our hand.
+
+What is sent beside its pickle is a descriptor's number, and whoever receives it opens
+``/proc/<pid>/fd/<n>``. That cannot be done where there is no ``/proc``, nor into a process that is
+not *dumpable*: after ``os.setuid``, or ``prctl(PR_SET_DUMPABLE, 0)``. Such a process hands out what
+it is asked for (SCM_RIGHTS), over a socket that is named after its pid and has no place in the file
+system. Only the same user and root are answered, and only for a number that is still the file's.
+
+What comes that way shares its open file with the sender. It is opened anew where there is a
+``/proc``, as a process may always look into itself.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import stat
+import struct
+import sys
+from typing import Any
+
+from procession.system import after_fork as forked
+from procession.system.pristine import socket, threading, time
+
+__all__ = ["Closed", "has_proc", "offer", "open_lent"]
+
+_ASKED = struct.Struct("=qQ")
+_PEER = struct.Struct("3i")
+_HERE, _NOT_HERE = b"y", b"n"
+_PATIENCE = 5.0
+"""Seconds that who is connected has to say what it wants. It says so at once."""
+
+_GET_DUMPABLE = 3
+
+
+class Closed(OSError):
+    """Raised when a descriptor was closed, and perhaps used again for another file."""
+
+
+# -- the owner's side ----------------------------------------------------------------------------
+
+
+def has_proc() -> bool:
+    """Whether this process can open its own files anew."""
+    return os.access("/proc/self/fd", os.X_OK)
+
+
+def offer() -> None:
+    """Call before a descriptor's number is sent: see to it that it can be opened elsewhere.
+
+    Raises:
+        OSError: It cannot, as the system refuses a socket or a thread.
+    """
+    if sys.platform == "linux" and _is_hidden():
+        _desk.open()
+
+
+def _is_hidden() -> bool:
+    """Whether other processes of the same user cannot look into this one."""
+    try:
+        owner = os.stat("/proc/self/fd").st_uid
+    except OSError:
+        return True
+    user = os.geteuid()
+    # That of a process that is not dumpable is root's. Of root's own it does not tell.
+    return owner != user if user else not _dumpable()
+
+
+def _dumpable() -> bool:
+    import ctypes
+
+    try:
+        return bool(ctypes.CDLL(None).prctl(_GET_DUMPABLE, 0, 0, 0, 0) == 1)
+    except (OSError, AttributeError):
+        return True  # no such call can be made here
+
+
+def _name(pid: int) -> bytes:
+    """Where a process is asked: pids of several containers may share one network."""
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        space = 0
+    return b"\0procession-%d-%d" % (space, pid)
+
+
+class _Desk:
+    """Hands out descriptors of this process."""
+
+    def __init__(self) -> None:
+        self._lock = forked.lock()
+        self._listener: Any = None
+        self._file: Any = None
+
+    def open(self) -> None:
+        with self._lock:
+            if self._listener is not None:
+                if _file(self._listener.fileno()) == self._file:
+                    return
+                self._listener.detach()  # the program has closed it
+                self._listener = None
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+            try:
+                listener.bind(_name(os.getpid()))
+                listener.listen(128)
+                threading.Thread(
+                    target=_serve, name="procession-lending", args=(listener,), daemon=True
+                ).start()
+            except BaseException:
+                listener.close()
+                raise
+            self._listener, self._file = listener, _file(listener.fileno())
+
+    def renew(self) -> None:
+        """In a forked child: what is asked for there is the parent's."""
+        if self._listener is not None:
+            if _file(self._listener.fileno()) == self._file:
+                self._listener.close()
+            else:
+                self._listener.detach()
+            self._listener = None
+
+
+def _file(descriptor: int) -> Any:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _serve(listener: Any) -> None:
+    while True:
+        try:
+            accepted, _ = listener._accept()
+        except OSError as error:
+            if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP):
+                return  # it was closed
+            time.sleep(0.01)  # too many files are open: it goes on when some are closed
+            continue
+        try:
+            with socket.socket(fileno=accepted) as sock:
+                _answer(sock)
+        except OSError:
+            pass  # it has gone
+
+
+def _answer(sock: Any) -> None:
+    _, user, _ = _peer(sock)
+    if user not in (0, os.geteuid(), os.getuid()):
+        return
+    sock.settimeout(_PATIENCE)
+    asked = sock.recv(_ASKED.size)
+    if len(asked) != _ASKED.size:
+        return
+    number, inode = _ASKED.unpack(asked)
+    try:
+        here = os.fstat(number).st_ino == inode
+    except OSError:
+        here = False
+    if here:
+        socket.send_fds(sock, [_HERE], [number])
+    else:
+        sock.send(_NOT_HERE)
+
+
+def _peer(sock: Any) -> tuple[int, int, int]:
+    pid, user, group = _PEER.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    )
+    return pid, user, group
+
+
+_desk = _Desk()
+forked.renew_in_child(_desk.renew)
+
+
+# -- the other side ------------------------------------------------------------------------------
+
+
+def open_lent(pid: int, number: int, inode: int, flags: int) -> int:
+    """Open what another process has open under a number.
+
+    Raises:
+        Closed: It has it no more.
+        OSError: It cannot be opened here; the text says why.
+    """
+    path = f"/proc/{pid}/fd/{number}"
+    flags |= os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        # Look before opening: opening a stranger's file or device may block or have effects.
+        if os.stat(path).st_ino != inode:
+            raise Closed(errno.ENOENT, "it was closed there")
+        opened = os.open(path, flags)
+    except PermissionError as error:
+        opened = _borrowed(pid, number, inode, flags, str(error))
+    except FileNotFoundError:
+        if has_proc():
+            raise
+        opened = _borrowed(pid, number, inode, flags, "there is no /proc here")
+    found = os.fstat(opened)
+    if found.st_ino != inode:
+        os.close(opened)
+        raise Closed(errno.ENOENT, "it was closed there")
+    if stat.S_ISFIFO(found.st_mode):
+        os.set_blocking(opened, True)
+    return opened
+
+
+def _borrowed(pid: int, number: int, inode: int, flags: int, why: str) -> int:
+    passed = _ask(pid, number, inode, why)
+    try:
+        return os.open(f"/proc/self/fd/{passed}", flags)
+    except OSError:
+        passed, kept = -1, passed
+        return kept
+    finally:
+        if passed >= 0:
+            os.close(passed)
+
+
+def _ask(pid: int, number: int, inode: int, why: str) -> int:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.connect(_name(pid))
+            if _peer(sock)[0] != pid:
+                raise ConnectionRefusedError
+            sock.send(_ASKED.pack(number, inode), getattr(socket, "MSG_NOSIGNAL", 0))
+            room = socket.CMSG_SPACE(array.array("i").itemsize)
+            answer, beside, _, _ = sock.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            raise PermissionError(errno.EACCES, f"{why}, and it does not hand it out") from None
+    if answer == _NOT_HERE:
+        raise Closed(errno.ENOENT, "it was closed there")
+    numbers = array.array("i")
+    for _, _, descriptors in beside:
+        numbers.frombytes(descriptors[:4])
+    if not numbers:
+        raise PermissionError(errno.EACCES, f"{why}, and it does not hand it out")
+    return numbers[0]

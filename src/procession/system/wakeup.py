@@ -1,0 +1,101 @@
+"""Waiting that survives Ctrl-C at any instant.
+
+A signal handler may raise between any two bytecodes of the main thread. `threading.Condition` and
+`threading.Event` are Python code around a lock: an exception in there leaves the lock held for
+ever, or has it released twice. What is here leaves it all to the lock's own methods, which are C.
+
+Who waits may be a finalizer of the user's, which the collector runs in whatever thread it strikes.
+So a wait that lasts gives way: the thread's part is taken over by another, if others wait for it
+(`giving_way`), and its locks are given up meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading as _shared
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from procession.system import after_fork as forked
+from procession.system.pristine import threading
+
+__all__ = ["LASTS", "Bell", "Bells", "Condition", "giving_way"]
+
+LASTS = 0.02
+"""Seconds after which a wait lasts. A guess: long beside most waits, so that these pay nothing."""
+
+giving_way: list[Callable[[], None]] = []
+"""Called in each thread whose wait lasts."""
+
+
+class Bell:
+    """Wakes one thread. Who waits after it has rung is woken at once; that uses the ring up."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """Wake who waits, or whoever will; ringing twice is ringing once."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it has rung
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Sleep until it rings. Whether it did within `timeout` seconds."""
+        if timeout is not None and timeout <= LASTS:
+            return self._lock.acquire(timeout=max(0.0, timeout))
+        if self._lock.acquire(timeout=LASTS):
+            return True
+        for give_way in giving_way:
+            give_way()
+        with forked.aside():
+            return self._lock.acquire(timeout=-1 if timeout is None else timeout - LASTS)
+
+
+class Bells:
+    """Those who wait for the same change. Guarded by the lock that guards what changes:
+
+    with lock:
+        if it is as I want it:
+            return
+        bell = bells.add()
+    bell.wait()                  # and look again
+    """
+
+    __slots__ = ("_bells",)
+
+    def __init__(self) -> None:
+        self._bells: list[Bell] = []
+
+    def __bool__(self) -> bool:
+        """Whether somebody waits. Under the lock."""
+        return bool(self._bells)
+
+    def add(self) -> Bell:
+        """A bell that rings at the next change. Under the lock."""
+        bell = Bell()
+        self._bells.append(bell)
+        return bell
+
+    def ring(self) -> None:
+        """Something has changed. Under the lock."""
+        while self._bells:
+            self._bells.pop().ring()
+
+
+class Condition(_shared.Condition):
+    """A condition whose lock Ctrl-C cannot leave held by a ``with`` block.
+
+    ``with`` calls the lock's own methods: they are looked up before the lock is taken, and nothing
+    runs between them and the block. Do not `wait` for it in a thread that Ctrl-C may strike.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(threading.RLock())
+
+    __enter__: Any = property(attrgetter("_lock.__enter__"))
+    __exit__: Any = property(attrgetter("_lock.__exit__"))

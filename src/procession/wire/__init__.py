@@ -1,1 +1,0 @@
-"""What crosses between processes: pickling, explanations, functions, exceptions, buffers."""
