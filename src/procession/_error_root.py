@@ -18,6 +18,3 @@ class ProcessionError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__.copy())
-
-
-ProcessionError.__module__ = "procession.errors"

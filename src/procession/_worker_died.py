@@ -40,6 +40,3 @@ class WorkerDied(ProcessionError, BrokenProcessPool):
         self.index = index
         self.attempts = attempts
         self.stack = stack
-
-
-WorkerDied.__module__ = "procession.errors"

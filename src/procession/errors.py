@@ -41,6 +41,8 @@ __all__ = [
     "WorkerDied",
 ]
 
+ProcessionError.__module__ = __name__  # where users import it from, and where pickles look
+
 Where = Literal["argument", "function", "result", "exception"]
 
 
@@ -162,6 +164,7 @@ def __getattr__(name: str) -> Any:
     if name == "WorkerDied":
         from procession._worker_died import WorkerDied
 
+        WorkerDied.__module__ = __name__
         globals()["WorkerDied"] = WorkerDied
         return WorkerDied
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

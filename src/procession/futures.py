@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from procession.inherited import outstanding
+from procession.system.inherited import outstanding
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import time
 from procession.system.wakeup import Bell, Condition
@@ -410,7 +410,7 @@ def _call(callback: Callable[[Any], object], future: Any) -> None:
     try:
         callback(future)
     except BaseException as error:
-        from procession.engine.local.interrupts import strikes
+        from procession.system.interrupts import strikes
 
         if strikes(error):
             raise

@@ -68,6 +68,9 @@ class Pool(Executor):
         OptionError: An option's name or value cannot be used. It is a `ValueError`.
     """
 
+    _starts_its_own = True
+    """Read by the backends: in a forked child this executor starts new workers."""
+
     def __init__(
         self,
         count: int | None = None,

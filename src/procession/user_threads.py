@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
-from procession.inherited import outstanding
 from procession.system import after_fork as forked
+from procession.system.inherited import outstanding
 from procession.system.pristine import monotonic, start_new_thread, threading, time
 from procession.system.wakeup import Bell
 

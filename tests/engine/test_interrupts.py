@@ -15,7 +15,7 @@ import pytest
 
 import procession
 from procession import TaskExited, parallel
-from procession.engine.local.interrupts import strikes
+from procession.system.interrupts import strikes
 
 
 @pytest.fixture(scope="module", autouse=True)

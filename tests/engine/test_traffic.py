@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from procession.engine.policy.traffic import Traffic
+from procession.recording.traffic import Traffic
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 
 from procession.errors import NotPicklable
 from procession.explaining.explain import explain
-from procession.explaining.library_handles import CONNECTED, OPEN
 from procession.functions.packed_function import dump_function
+from procession.pickling.library_handles import CONNECTED, OPEN
 from procession.pickling.pickler import dumps
 
 from .far import run_script

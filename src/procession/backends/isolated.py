@@ -14,7 +14,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from procession import inherited
 from procession.backends.process import ProcessBackend
 from procession.contract import Chunk, End, Item, Job, Reply
 from procession.process.io import messages
@@ -22,6 +21,7 @@ from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Ticket
 from procession.process.start.worker_spec import WorkerSpec
 from procession.system import after_fork as forked
+from procession.system import inherited
 from procession.system.pristine import time
 from procession.system.wakeup import Bells
 from procession.user_threads import teller

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 from procession import logger as notices
 from procession.backends.draining import check_open
 from procession.contract import Item, Reply
-from procession.engine.local.interrupts import strikes
 from procession.engine.planning.decoding import value_of
 from procession.engine.planning.in_process import header_here, initialized, reply_here
 from procession.engine.planning.job import Call, make_job, packer, rules_of, single_job
@@ -23,6 +22,7 @@ from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
 from procession.recording.switch import begin, switch
+from procession.system.interrupts import strikes
 from procession.system.pristine import time
 from procession.worker.runner import Header
 

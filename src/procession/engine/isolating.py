@@ -8,10 +8,10 @@ from procession import logger as notices
 from procession.contract import Item
 from procession.decoration import kind
 from procession.engine import calls
-from procession.engine.local.interrupts import strikes
 from procession.engine.planning.job import Call, rules_of
 from procession.engine.planning.retry_delay import seconds_before
 from procession.recording.switch import begin, switch
+from procession.system.interrupts import strikes
 
 __all__ = ["call"]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from procession import logger as notices
 from procession.contract import Backend, Chunk, End, Item, Job, Reply
-from procession.engine.local.interrupts import strikes
 from procession.engine.planning.deadline import Deadline
 from procession.engine.planning.decoding import asks_again, value_of
 from procession.engine.planning.pending import admit, leave
@@ -20,6 +19,7 @@ from procession.forwarding.replaying import Telling
 from procession.futures import Future
 from procession.pickling.out_of_band import ATOMS
 from procession.recording.switch import begin, switch
+from procession.system.interrupts import strikes
 from procession.system.limits import explain
 from procession.system.pristine import perf_counter, threading
 from procession.user_threads import teller

@@ -68,7 +68,7 @@ def _guarded(act: Callable[[], None], handler: Any = None, record: Any = None) -
     try:
         act()
     except BaseException as error:
-        from procession.engine.local.interrupts import strikes
+        from procession.system.interrupts import strikes
 
         if strikes(error):
             raise

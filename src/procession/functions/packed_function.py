@@ -18,11 +18,11 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from procession.errors import NotPicklable
-from procession.functions.digests import digest
 from procession.functions.freshness import Watch, watch
 from procession.functions.loaders import Loader, hint, loader_of, rewrites, spec_of
 from procession.functions.reloads import Version, load, stale, version
 from procession.pickling.active_pickler import Naming
+from procession.pickling.digests import digest
 from procession.pickling.importable import refresh
 from procession.pickling.kinds import is_a
 from procession.pickling.pickler import Pickling, dumps, loads

@@ -10,7 +10,7 @@ import ast
 from types import CodeType, FunctionType, MappingProxyType
 from typing import Any
 
-from procession.functions.digests import digest
+from procession.pickling.digests import digest
 
 __all__ = ["agrees"]
 

@@ -121,13 +121,13 @@ def _array_reducer(cls: type) -> Reduce | None:
         from procession.pickling.small_arrays import reduce_array
 
         return reduce_array
-    from procession.buffers.file_arrays import reduce_subclass
+    from procession.pickling.file_arrays import reduce_subclass
 
     return reduce_subclass
 
 
 def _reduce_tensor(tensor: Any) -> Any:
-    from procession.buffers.file_arrays import reduce_tensor
+    from procession.pickling.file_arrays import reduce_tensor
 
     return reduce_tensor(tensor)
 

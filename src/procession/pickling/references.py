@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from procession.functions.digests import same_function
 from procession.pickling.active_pickler import Naming
+from procession.pickling.digests import same_function
 from procession.pickling.importable import find, importable
 from procession.pickling.kinds import class_of, is_a
 from procession.pickling.refusals import Refusal

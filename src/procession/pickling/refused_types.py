@@ -6,7 +6,7 @@ either.
 
 from __future__ import annotations
 
-from procession.explaining.library_handles import CONNECTED, OPEN
+from procession.pickling.library_handles import CONNECTED, OPEN
 from procession.system.named_tuple import NamedTuple
 
 __all__ = ["CURSOR", "DATABASE", "TABLE", "Refusal"]

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from procession.explaining.library_handles import is_handle
 from procession.pickling.importable import importable
 from procession.pickling.kinds import class_of
+from procession.pickling.library_handles import is_handle
 
 __all__ = ["Named", "attribute_of", "named_instead", "standard_stream", "stream_name"]
 

@@ -48,7 +48,7 @@ def _elsewhere(given: Any) -> Any:
         base = base.base
     if type(base) in _OWN:
         return None
-    from procession.buffers.file_arrays import reduce_mapped
+    from procession.pickling.file_arrays import reduce_mapped
 
     return reduce_mapped(given)
 

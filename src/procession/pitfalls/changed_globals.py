@@ -8,7 +8,7 @@ from opcode import opmap
 from types import CodeType, ModuleType
 from typing import Any, Final
 
-from procession.pitfalls.bytecode import (
+from procession.system.bytecode import (
     FARTHEST,
     Instruction,
     codes,

@@ -13,9 +13,9 @@ from types import CodeType
 from typing import Any
 
 from procession._warn import warn_user
-from procession.pitfalls.bytecode import FARTHEST, codes, instructions, line, makes_once, use
 from procession.pitfalls.changed_globals import changed_globals
 from procession.pitfalls.random_generators import own_generators
+from procession.system.bytecode import FARTHEST, codes, instructions, line, makes_once, use
 
 __all__ = ["pitfalls", "warn_about"]
 

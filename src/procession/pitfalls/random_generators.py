@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-from procession.pitfalls.bytecode import codes, instructions, line
+from procession.system.bytecode import codes, instructions, line
 
 __all__ = ["own_generators"]
 

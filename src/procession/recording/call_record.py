@@ -19,9 +19,9 @@ from procession.contract import Chunk, End, Item, Reply
 from procession.engine.planning.decoding import outcome_of, value_of
 from procession.engine.planning.plan import Settled, size_back
 from procession.engine.policy.blame import Rules
-from procession.engine.policy.traffic import Traffic
 from procession.explaining.short_repr import brief
 from procession.recording.tracks import FINEST, Track
+from procession.recording.traffic import Traffic
 from procession.system import after_fork as forked
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import perf_counter

@@ -17,8 +17,8 @@ from procession.worker.current import in_worker
 
 if TYPE_CHECKING:
     from procession.contract import Reply
-    from procession.engine.policy.traffic import Traffic
     from procession.recording.call_record import CallRecord
+    from procession.recording.traffic import Traffic
 
 __all__ = ["begin", "switch", "timing"]
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextvars import Context, ContextVar
 
-from procession.buffers.file_maps import lasting
+from procession.pickling.file_maps import lasting
 
 __all__ = ["CurrentTask", "current_task", "in_worker", "mark_worker_process", "refuse_nested"]
 

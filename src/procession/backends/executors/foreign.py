@@ -30,7 +30,7 @@ def refuse_inherited(executor: Executor) -> None:
 
 
 def _stayed_behind(executor: Executor) -> bool:
-    if any(each.__module__ == "procession.pool" for each in type(executor).__mro__):
+    if getattr(executor, "_starts_its_own", False):
         return False  # our own Pool starts new workers
     if _users.setdefault(executor, os.getpid()) != os.getpid():
         return True

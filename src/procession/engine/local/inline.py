@@ -10,7 +10,6 @@ from typing import Any
 
 from procession import logger as notices
 from procession.contract import Item, Reply
-from procession.engine.local.interrupts import strikes
 from procession.engine.local.local_slice import Running, Taking
 from procession.engine.map.map_run import MapRun
 from procession.engine.planning.crossing_checks import Budget, Checks, item_refusal, result_refusal
@@ -20,6 +19,7 @@ from procession.engine.planning.retry_delay import seconds_before
 from procession.engine.policy.placement import Placement
 from procession.system import after_fork as forked
 from procession.system.alarm import Alarm, after
+from procession.system.interrupts import strikes
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import perf_counter, time
 from procession.system.switch_interval import short_turns

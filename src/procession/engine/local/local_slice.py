@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from procession.engine.local.interrupts import strikes
 from procession.engine.map.source import Source
 from procession.system import after_fork as forked
+from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker import current as state
 

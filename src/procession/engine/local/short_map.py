@@ -16,7 +16,6 @@ from procession.backends.draining import check_open
 from procession.configuration import Options
 from procession.contract import Item
 from procession.engine.local.inline import HELP_AFTER, Inline
-from procession.engine.local.interrupts import strikes
 from procession.engine.local.local_slice import Running
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.results import collect
@@ -33,6 +32,7 @@ from procession.pickling.out_of_band import ATOMS
 from procession.recording.switch import switch
 from procession.system import after_fork as forked
 from procession.system.alarm import after
+from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker import current as state
 

@@ -15,11 +15,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from procession import inherited
 from procession import logger as notices
 from procession.backends.draining import quiet
 from procession.contract import ATOM_BYTES, Backend, Chunk, End, Item, Reply
-from procession.engine.local.interrupts import strikes
 from procession.engine.map.feeding import Feeder
 from procession.engine.map.in_flight import Flight
 from procession.engine.map.intake import Intake
@@ -30,8 +28,10 @@ from procession.engine.planning.decoding import asks_again
 from procession.engine.planning.plan import Plan, Settled, size_back, sizes
 from procession.engine.planning.retry_delay import rest
 from procession.engine.policy.blame import judge
-from procession.engine.policy.traffic import Traffic
+from procession.recording.traffic import Traffic
 from procession.system import after_fork as forked
+from procession.system import inherited
+from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, threading
 from procession.system.wakeup import Bells
 from procession.user_threads import teller

@@ -10,7 +10,6 @@ from procession.backends import registry
 from procession.backends.draining import check_open
 from procession.engine.calls import settled
 from procession.engine.local.inline import Inline
-from procession.engine.local.interrupts import strikes
 from procession.engine.local.short_map import Opening, opens_here
 from procession.engine.map.async_results import AsyncMapIterator, FutureCollector
 from procession.engine.map.map_run import MapRun
@@ -27,6 +26,7 @@ from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import Schedule
 from procession.futures import Future
 from procession.recording.switch import begin, switch
+from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker.runner import Style
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from procession.engine.local.interrupts import strikes
 from procession.pickling.builtin_data import UNCHECKED
+from procession.system.interrupts import strikes
 
 __all__ = ["Source"]
 

@@ -16,11 +16,11 @@ from itertools import chain
 from operator import countOf
 from typing import Any
 
-from procession.engine.local.interrupts import strikes
 from procession.engine.planning.in_process import raised_here
 from procession.pickling.builtin_data import UNCHECKED, builtin_bytes
 from procession.pickling.out_of_band import raw_beside
 from procession.pickling.pickler import Pickling, dumps
+from procession.system.interrupts import strikes
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import perf_counter
 

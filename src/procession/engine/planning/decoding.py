@@ -6,7 +6,6 @@ from typing import Any
 
 from procession import logger as notices
 from procession.contract import Item, Reply
-from procession.engine.local.interrupts import strikes
 from procession.engine.planning.hints import hint_for
 from procession.engine.planning.plan import Settled
 from procession.engine.policy.blame import Rules, may_retry
@@ -15,6 +14,7 @@ from procession.exceptions.transport import add_item_note, add_note, load_except
 from procession.outcome import Outcome
 from procession.pickling.kinds import is_a
 from procession.pickling.pickler import loads
+from procession.system.interrupts import strikes
 
 __all__ = ["asks_again", "error_of", "outcome_of", "value_of"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from procession._warn import warn_user
 from procession.engine.planning.job import Call, pace_of
-from procession.pitfalls.bytecode import codes, instructions
+from procession.system.bytecode import codes, instructions
 
 __all__ = ["hashes_otherwise"]
 

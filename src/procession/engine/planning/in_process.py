@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from procession.contract import Item, Reply
 from procession.decoration import kind
-from procession.engine.local.interrupts import strikes
 from procession.engine.planning.common_arguments import way
 from procession.engine.planning.strict_crossing import across, crossing
+from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker import current as state
 from procession.worker.fresh_arguments import Common

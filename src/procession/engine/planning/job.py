@@ -13,7 +13,6 @@ from typing import Any
 from procession.buffers.sender import AVAILABLE
 from procession.configuration import Options
 from procession.contract import Item, Job, Reply
-from procession.engine.local.interrupts import strikes
 from procession.engine.planning.common_arguments import vary, way
 from procession.engine.planning.in_process import header_here, reply_here
 from procession.engine.policy.blame import Rules
@@ -32,6 +31,7 @@ from procession.pickling.out_of_band import (
 )
 from procession.pickling.pickler import dumps
 from procession.recording.switch import switch, timing
+from procession.system.interrupts import strikes
 from procession.system.named_tuple import NamedTuple
 from procession.worker.fresh_arguments import Way
 from procession.worker.runner import Header, Settings, Style, pack_header

@@ -1,4 +1,4 @@
-"""Arrays and tensors on memory that is a file's: see `procession.buffers.file_maps`."""
+"""Arrays and tensors on memory that is a file's: see `procession.pickling.file_maps`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 from operator import methodcaller
 from typing import Any
 
-from procession.buffers.file_maps import Where, descriptor, opened, place_of, region_at, region_of
 from procession.buffers.receiver import is_private
+from procession.pickling.file_maps import Where, descriptor, opened, place_of, region_at, region_of
 from procession.pickling.kinds import class_of
 
 __all__ = ["reduce_mapped", "reduce_subclass", "reduce_tensor"]

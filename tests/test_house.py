@@ -1,0 +1,151 @@
+"""The rules of the house: which room may import which, read from the sources.
+
+Every import counts: at the top of a module, inside a function, for types only, and module names in
+strings. `EXCEPTIONS` names what does not hold yet; it may only become shorter.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import procession
+
+ROOT = Path(procession.__file__).parent
+EXCEPTIONS = Path(__file__).with_name("house_exceptions.txt")
+
+FLOORS = [
+    "_error_root",
+    "_worker_died",
+    "errors",
+    "system",
+    "absent",
+    "_warn",
+    "contract",
+    "user_threads",
+    "decoration",
+    "configuration",
+    "buffers",
+    "pickling",
+    "explaining",
+    "logger",
+    "functions",
+    "exceptions",
+    "outcome",
+    "waiting",
+    "futures",
+    "worker",
+    "recording",
+    "forwarding",
+    "tasks",
+    "process",
+    "backends",
+    "shared",
+    "engine",
+    "pitfalls",
+    "appearance",
+    "function",
+    "typing",
+    "decorators",
+    "pool",
+    "profiling",
+    "testing",
+    "pytest_isolation",
+    "pytest_plugin",
+    "procession",
+]
+"""The rooms, from the ground up: each imports only rooms that stand before it."""
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _owner(name: str) -> str | None:
+    """The module that a dotted name is, or is defined in; `None` for the package itself."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name if name not in ("", "procession") else None
+
+
+def _named(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (each.name for each in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield from (f"{node.module}.{each.name}" for each in node.names)
+    elif (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"procession(\.\w+)+", node.value)
+    ):
+        yield node.value
+
+
+def _imports() -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        tree = ast.parse(path.read_text())
+        named = {_owner(each) for node in ast.walk(tree) for each in _named(node)}
+        graph[name] = {each for each in named if each is not None and each != name}
+    return graph
+
+
+IMPORTS = _imports()
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def _in_circles(graph: dict[str, set[str]]) -> set[str]:
+    """The modules from which a chain of imports leads back to themselves."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        todo = [start]
+        while todo:
+            for each in graph[todo.pop()] - seen:
+                seen.add(each)
+                todo.append(each)
+        return seen
+
+    return {each for each in graph if each in reachable(each)}
+
+
+def found() -> list[str]:
+    """What breaks a rule of the house, a line each."""
+    floor = {room: number for number, room in enumerate(FLOORS)}
+    upward = {
+        f"{a} -> {b}" for a in IMPORTS for b in IMPORTS[a] if floor[_room(a)] < floor[_room(b)]
+    }
+    return sorted(
+        {f"upward: {each}" for each in upward}
+        | {f"circle: {each}" for each in _in_circles(IMPORTS)}
+    )
+
+
+def test_every_room_has_a_floor() -> None:
+    """`FLOORS` names the rooms that there are, and no other."""
+    assert {_room(each) for each in MODULES} == set(FLOORS)
+
+
+def test_imports_lead_down() -> None:
+    """No room imports one above it, and no module itself by a detour, but for the exceptions."""
+    assert found() == EXCEPTIONS.read_text().splitlines()
+
+
+def test_no_two_files_of_one_name() -> None:
+    """A file's name says what it is wherever it is met."""
+    names = Counter(path.stem for path in MODULES.values() if path.stem != "__init__")
+    assert [name for name, count in names.items() if count > 1] == []
