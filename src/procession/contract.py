@@ -12,7 +12,18 @@ from typing import Any, Literal, Protocol
 
 from procession.system.named_tuple import NamedTuple
 
-__all__ = ["ATOM_BYTES", "Backend", "Chunk", "End", "Item", "Job", "Listener", "Reply"]
+__all__ = [
+    "ATOM_BYTES",
+    "Backend",
+    "Chunk",
+    "End",
+    "Item",
+    "Job",
+    "Listener",
+    "Reply",
+    "Settled",
+    "size_back",
+]
 
 ATOM_BYTES = 8
 """What a number or `None` counts for, which crosses as itself: about what a message holds of it."""
@@ -160,6 +171,32 @@ class Reply(NamedTuple):
     raw: bool = False
     extras: Any = None
     timing: tuple[float, float, int, str] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that came home with it, and are held until it is decoded."""
+        if self.raw:
+            return 0
+        size = len(self.payload)
+        return size + sum(map(len, self.buffers)) if self.buffers else size
+
+
+def size_back(item: Item, reply: Reply) -> int:
+    """Bytes that came home for an item. None did where none were sent."""
+    return (ATOM_BYTES if item.size else 0) if reply.raw else reply.size
+
+
+class Settled(NamedTuple):
+    """One item that is over: its reply, or the caller's own error."""
+
+    item: Item
+    reply: Reply | None
+    error: BaseException | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds until it is decoded."""
+        return 0 if self.reply is None else self.reply.size
 
 
 class End(NamedTuple):

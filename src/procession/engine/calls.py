@@ -8,13 +8,12 @@ from typing import Any, NoReturn
 
 from procession import logger as notices
 from procession.backends.draining import check_open
-from procession.contract import Item, Reply
+from procession.contract import Item, Reply, Settled
 from procession.engine.planning.decoding import value_of
 from procession.engine.planning.in_process import header_here, initialized, reply_here
 from procession.engine.planning.job import Call, make_job, packer, rules_of, single_job
 from procession.engine.planning.numbering import number_of
 from procession.engine.planning.pending import Place, admit
-from procession.engine.planning.plan import Settled
 from procession.engine.planning.retry_delay import seconds_before
 from procession.engine.planning.routing import Where, route
 from procession.engine.policy.blame import Rules, may_retry, unable

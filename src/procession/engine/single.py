@@ -8,11 +8,10 @@ from functools import partial
 from typing import Any
 
 from procession import logger as notices
-from procession.contract import Backend, Chunk, End, Item, Job, Reply
+from procession.contract import Backend, Chunk, End, Item, Job, Reply, Settled
 from procession.engine.planning.deadline import Deadline
 from procession.engine.planning.decoding import asks_again, value_of
 from procession.engine.planning.pending import admit, leave
-from procession.engine.planning.plan import Settled
 from procession.engine.planning.retry_delay import rest
 from procession.engine.policy.blame import Rules, judge, unable
 from procession.forwarding.replaying import Telling

@@ -6,10 +6,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from procession.contract import Chunk, End, Item, Reply
+from procession.contract import Chunk, End, Item, Reply, Settled
 from procession.engine.planning.decoding import value_of
 from procession.engine.planning.pending import Place, leave
-from procession.engine.planning.plan import Settled
 from procession.engine.policy.blame import Rules, judge
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from procession.contract import Chunk, End, Item, Reply
+from procession.contract import Chunk, End, Item, Reply, Settled, size_back
 from procession.engine.planning.decoding import outcome_of, value_of
-from procession.engine.planning.plan import Settled, size_back
 from procession.engine.policy.blame import Rules
 from procession.explaining.short_repr import brief
 from procession.recording.tracks import FINEST, Track

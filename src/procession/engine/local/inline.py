@@ -9,12 +9,11 @@ from types import MethodType
 from typing import Any
 
 from procession import logger as notices
-from procession.contract import Item, Reply
+from procession.contract import Item, Reply, Settled
 from procession.engine.local.local_slice import Running, Taking
 from procession.engine.map.map_run import MapRun
 from procession.engine.planning.crossing_checks import Budget, Checks, item_refusal, result_refusal
 from procession.engine.planning.in_process import raised_here
-from procession.engine.planning.plan import Settled
 from procession.engine.planning.retry_delay import seconds_before
 from procession.engine.policy.placement import Placement
 from procession.system import after_fork as forked

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from procession import logger as notices
 from procession.backends.draining import quiet
-from procession.contract import ATOM_BYTES, Backend, Chunk, End, Item, Reply
+from procession.contract import ATOM_BYTES, Backend, Chunk, End, Item, Reply, Settled, size_back
 from procession.engine.map.feeding import Feeder
 from procession.engine.map.in_flight import Flight
 from procession.engine.map.intake import Intake
@@ -25,7 +25,7 @@ from procession.engine.map.reorder_buffer import Ready
 from procession.engine.map.source import Source
 from procession.engine.planning.deadline import Deadline
 from procession.engine.planning.decoding import asks_again
-from procession.engine.planning.plan import Plan, Settled, size_back, sizes
+from procession.engine.planning.plan import Plan
 from procession.engine.planning.retry_delay import rest
 from procession.engine.policy.blame import judge
 from procession.recording.traffic import Traffic
@@ -152,7 +152,7 @@ class MapRun:
             if self.failure is not None:
                 raise self.failure
             settled = self._ready.drain()
-            self._bytes -= sizes(settled)
+            self._bytes -= _sizes(settled)
         if self.untold:
             self.tell()
         if settled:
@@ -662,7 +662,7 @@ class MapRun:
         if not settled and not self.untold:
             return
         with self.lock:
-            self._bytes += sizes(settled)
+            self._bytes += _sizes(settled)
             self._ready.add(settled)
             if self.untold or self._ready.has(self.intake.delivered):
                 self._bells.ring()
@@ -675,6 +675,10 @@ class MapRun:
             self._bells.ring()
         if self._notify is not None:
             self._notify()
+
+
+def _sizes(settled: Iterable[Settled]) -> int:
+    return sum([reply.size for _, reply, _ in settled if reply is not None and not reply.raw])
 
 
 def _quiet(caller: int) -> bool:

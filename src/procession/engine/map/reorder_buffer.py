@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from procession.engine.planning.plan import Settled
+from procession.contract import Settled
 
 __all__ = ["Ready"]
 

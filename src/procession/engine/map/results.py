@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
+from procession.contract import Settled
 from procession.engine.local.inline import Inline, Slice
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.engine.planning.decoding import outcome_of, value_of
-from procession.engine.planning.plan import Settled
 from procession.system.interrupts import strikes
 from procession.user_threads import teller
 

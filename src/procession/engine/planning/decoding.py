@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from procession import logger as notices
-from procession.contract import Item, Reply
+from procession.contract import Item, Reply, Settled
 from procession.engine.planning.hints import hint_for
-from procession.engine.planning.plan import Settled
 from procession.engine.policy.blame import Rules, may_retry
 from procession.errors import NotPicklable
 from procession.exceptions.transport import add_item_note, add_note, load_exception
