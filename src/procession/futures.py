@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 from procession.system.inherited import outstanding
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import time
-from procession.system.wakeup import Bell, Condition
+from procession.system.wakeup import Condition, Wakeup
 from procession.user_threads import Once, in_main, teller
 from procession.waiting import completed, until
 
@@ -60,11 +60,11 @@ class _Waiter:
     """Who waits in `Future.result`, as `concurrent.futures` knows those who wait."""
 
     def __init__(self) -> None:
-        self.bell = Bell()
+        self.wakeup = Wakeup()
 
     def add_result(self, _: object) -> None:
         """The future is settled."""
-        self.bell.ring()
+        self.wakeup.wake()
 
     add_exception = add_cancelled = add_result
 
@@ -155,7 +155,7 @@ class Future(cf.Future[T]):
                     waiters: list[Any] = self._waiters
                     for waiter in waiters:
                         if isinstance(waiter, _Waiter):
-                            waiter.bell.ring()
+                            waiter.wakeup.wake()
             return cancelled
         return work.cancel() and self.settle_cancelled()
 
@@ -238,7 +238,7 @@ class Future(cf.Future[T]):
         while not self._enlist(waiter):
             if self._state in _SETTLED:
                 return
-        if waiter.bell.wait(None if end is None else end - time.monotonic()):
+        if waiter.wakeup.wait(None if end is None else end - time.monotonic()):
             return
         try:
             self._waiters.remove(waiter)
@@ -254,7 +254,7 @@ class Future(cf.Future[T]):
             return False
         try:
             if self._state in _SETTLED:
-                waiter.bell.ring()
+                waiter.wakeup.wake()
             else:
                 self._waiters.append(waiter)
         finally:

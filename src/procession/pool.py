@@ -22,7 +22,7 @@ from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
 from procession.process.pool.at_exit import has_ended
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import time
 from procession.user_threads import teller
 from procession.worker.loading import loading, refuse
@@ -117,7 +117,7 @@ class Pool(Executor):
         self._former: list[Backend] = []
         self._backend = registry.open_backend(choice)
         registry.hold(self, self._backend)
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._open = True
         self._broken = ""
         self._calls: weakref.WeakSet[SingleCall] = weakref.WeakSet()

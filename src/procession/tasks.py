@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Generic, TypeVar
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import threading
 from procession.user_threads import Once
 from procession.worker.current import CurrentTask, current_task, in_worker
@@ -18,7 +18,7 @@ __all__ = ["CurrentTask", "PerWorker", "current_task", "per_worker"]
 
 T = TypeVar("T")
 
-_lock = forked.rlock()
+_lock = after_fork.rlock()
 _values: dict[Any, tuple[int, Once[Any]]] = {}
 _ordinals: dict[Any, Any] = {}
 _thread_values = threading.local()

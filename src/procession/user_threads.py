@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.inherited import outstanding
 from procession.system.pristine import monotonic, start_new_thread, threading, time
-from procession.system.wakeup import Bell
+from procession.system.wakeup import Wakeup
 
 __all__ = ["Once", "Teller", "in_main", "report", "teller"]
 
@@ -50,10 +50,10 @@ class _Thread:
         over: Whether it is to end as soon as there is nothing to do.
     """
 
-    __slots__ = ("bell", "ident", "left", "over", "since", "thread", "watching")
+    __slots__ = ("ident", "left", "over", "since", "thread", "wakeup", "watching")
 
     def __init__(self) -> None:
-        self.bell = Bell()
+        self.wakeup = Wakeup()
         self.ident = 0
         self.since: float | None = None
         self.watching = False
@@ -93,7 +93,7 @@ class Teller:
         first = self._first
         if first is None:
             return self.ready()
-        first.bell.ring()
+        first.wakeup.wake()
         if first.since is not None:
             self._watch()
         return True
@@ -118,14 +118,14 @@ class Teller:
         second = self._second
         if second is not None:
             if not second.watching:
-                second.bell.ring()
+                second.wakeup.wake()
             return
         try:
             self._may_watch.pop()
         except IndexError:
             return
         me = self._second = _Thread()
-        me.bell.ring()
+        me.wakeup.wake()
         if not self._begin(me):
             self._second = None
             self._may_watch.append(True)
@@ -189,7 +189,7 @@ class Teller:
                 call = self._calls.popleft()
             except IndexError:
                 me.since = None
-                if not me.bell.wait(_IDLE) and not outstanding:
+                if not me.wakeup.wait(_IDLE) and not outstanding:
                     return
                 if me.over and not self._calls:
                     return
@@ -202,7 +202,7 @@ class Teller:
 
     def _follow(self, me: _Thread) -> bool:
         """Be the second thread: wait. Whether to lead now, since the first thread is stuck."""
-        while me.bell.wait(_IDLE) or outstanding:
+        while me.wakeup.wait(_IDLE) or outstanding:
             me.watching = True
             while self._calls:
                 first = self._first
@@ -213,7 +213,7 @@ class Teller:
                     self._may_watch.append(True)
                     me.watching = False
                     return True
-                me.bell.wait(STUCK - late)
+                me.wakeup.wait(STUCK - late)
             me.watching = False
             if me.over:
                 return False
@@ -253,7 +253,7 @@ class Teller:
         idle = [each for each in tuple(self._threads) if each.since is None]
         for each in idle:
             each.over = True
-            each.bell.ring()
+            each.wakeup.wake()
         for each in idle:
             thread = each.thread
             if thread is not None and thread.is_alive() and each.ident != threading.get_ident():
@@ -296,7 +296,7 @@ class Once(Generic[T]):
         self._makes = [make]
         self._made: list[T] = []
         self._maker = 0
-        self._waiting: list[Bell] = []
+        self._waiting: list[Wakeup] = []
 
     def __call__(self) -> T:
         """The value."""
@@ -315,7 +315,7 @@ class Once(Generic[T]):
             finally:
                 self._maker = 0
                 while self._waiting:
-                    self._waiting.pop().ring()
+                    self._waiting.pop().wake()
         return self._made[0]
 
     @property
@@ -334,10 +334,10 @@ class Once(Generic[T]):
                 "This value is being made by code that asks for it itself, in the same thread. "
                 "Let its __setstate__, factory or log handler do without it."
             )
-        bell = Bell()
-        self._waiting.append(bell)
+        wakeup = Wakeup()
+        self._waiting.append(wakeup)
         if not (self._made or self._makes):
-            bell.wait()
+            wakeup.wait()
 
 
 teller: Any = Teller()
@@ -348,6 +348,6 @@ def _renew() -> None:
     teller.__init__()
 
 
-forked.renew_in_child(_renew)
+after_fork.renew_in_child(_renew)
 # Before any pool registers its own end, so that it comes after that.
 atexit.register(lambda: teller.finish())

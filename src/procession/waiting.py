@@ -1,7 +1,7 @@
 """Waiting for several futures such that Ctrl-C, at whatever instant, comes out as itself.
 
 `concurrent.futures` waits by `threading.Event`, Python code that an interrupt can leave half done:
-a lock is then released twice, or never. Here the waiting is a `Bell`'s.
+a lock is then released twice, or never. Here the waiting is a `Wakeup`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from procession.system.pristine import time
-from procession.system.wakeup import Bell
+from procession.system.wakeup import Wakeup
 from procession.user_threads import teller
 
 __all__ = ["completed", "until"]
@@ -26,12 +26,12 @@ class _Arrivals:
 
     def __init__(self) -> None:
         self.done: deque[Any] = deque()
-        self.bell = Bell()
+        self.wakeup = Wakeup()
 
     def add_result(self, future: Any) -> None:
         """A future is settled."""
         self.done.append(future)
-        self.bell.ring()
+        self.wakeup.wake()
 
     add_exception = add_cancelled = add_result
 
@@ -73,8 +73,8 @@ def completed(futures: Iterable[cf.Future[Any]], timeout: float | None) -> Itera
                 yield arrivals.done.popleft()  # kept by nobody here once it was given
             if not left:
                 return
-            rung = arrivals.bell.wait(None if end is None else end - time.monotonic())
-            if not rung and not arrivals.done:
+            woken = arrivals.wakeup.wait(None if end is None else end - time.monotonic())
+            if not woken and not arrivals.done:
                 raise TimeoutError(f"{len(left)} (of {total}) futures unfinished")
     except GeneratorExit:
         # Perhaps the collector has found it, amid anything: no lock is to be taken here.
@@ -107,7 +107,7 @@ def until(futures: Iterable[cf.Future[Any]], timeout: float | None, return_when:
                 return done
             if return_when == cf.FIRST_EXCEPTION and any(map(_failed, done)):
                 return done
-            if not arrivals.bell.wait(None if end is None else end - time.monotonic()):
+            if not arrivals.wakeup.wait(None if end is None else end - time.monotonic()):
                 done.update(arrivals.done)
                 return done
     finally:

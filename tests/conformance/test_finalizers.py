@@ -19,8 +19,7 @@ from procession import Pool, TimedOut, isolated, parallel
 from procession.backends import registry
 from procession.process.forkserver import client as server
 from procession.process.io.reactor import LATE, reactor
-from procession.system import alarm, collecting, lifeline
-from procession.system import owned_descriptors as forks
+from procession.system import alarm, collecting, lifeline, owned_descriptors
 from procession.user_threads import teller
 from tests.conformance.strange import PATIENCE, double
 from tests.support.waiting import wait_until
@@ -127,7 +126,7 @@ def _locks() -> dict[str, Any]:
     found: dict[str, Any] = {
         "the reactor's": reactor._lock,
         "the registry's": registry._lock,
-        "fork": forks.forking,
+        "fork": owned_descriptors.forking,
         "the lifeline's": lifeline._pipe.lock,
         "the alarm's": alarm._clock._lock,
     }

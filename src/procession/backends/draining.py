@@ -16,7 +16,7 @@ from typing import Any
 from procession.errors import OptionError, PoolClosed
 from procession.system.inherited import outstanding
 from procession.system.pristine import start_new_thread, threading, time
-from procession.system.wakeup import Bell
+from procession.system.wakeup import Wakeup
 from procession.worker.current import in_worker
 
 __all__ = ["Draining", "aside", "check_open", "hand_over", "quiet", "seconds_of"]
@@ -120,7 +120,7 @@ class Draining:
 
 def aside(work: Callable[[], None], draining: Draining) -> None:
     """Do it in a thread of its own and wait for that; raises what it raises."""
-    bell = Bell()
+    wakeup = Wakeup()
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -130,13 +130,13 @@ def aside(work: Callable[[], None], draining: Draining) -> None:
             raised.append(error)
         finally:
             draining.alive = time.monotonic()
-            bell.ring()
+            wakeup.wake()
 
     try:
         start_new_thread(run, ())
     except RuntimeError:  # the interpreter is ending
         run()
-    while not bell.wait(0.1):
+    while not wakeup.wait(0.1):
         if time.monotonic() - draining.alive > _STUCK:
             return
     if raised:

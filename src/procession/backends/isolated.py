@@ -20,10 +20,9 @@ from procession.process.io import messages
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Ticket
 from procession.process.start.worker_spec import WorkerSpec
-from procession.system import after_fork as forked
-from procession.system import inherited
+from procession.system import after_fork, inherited
 from procession.system.pristine import time
-from procession.system.wakeup import Bells
+from procession.system.wakeup import Wakeups
 from procession.user_threads import teller
 
 __all__ = ["AHEAD", "SPARE", "IsolatedBackend", "IsolatedStream", "isolated_spec"]
@@ -89,7 +88,7 @@ class IsolatedStream:
         self._ticket = pool.start(chunk, ahead=max(1, ahead))
         self._finalizer = weakref.finalize(self, _forget, self._ticket)
         self._finalizer.atexit = False
-        forked.renewed(self)
+        after_fork.register(self)
 
     def take(self, timeout: float | None = None) -> Reply | End:
         """The next value, waiting for it; the `End` once there are no more, again and again.
@@ -104,11 +103,11 @@ class IsolatedStream:
                 found = self._next()
                 if found is not None:
                     break
-                bell = flow.bells.add()
+                wakeup = flow.wakeups.add()
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("no value came in time")
-            bell.wait(left)
+            wakeup.wait(left)
         self._credit()
         return found
 
@@ -169,8 +168,8 @@ class _Flow:
 
     def __init__(self, ahead: int) -> None:
         self.ahead = ahead
-        self.changed = forked.lock()
-        self.bells = Bells()
+        self.changed = after_fork.lock()
+        self.wakeups = Wakeups()
         self.replies: deque[Reply] = deque()
         self.end: End | None = None
         self.taken = 0
@@ -182,7 +181,7 @@ class _Flow:
     def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
         with self.changed:
             self.replies.extend(replies)
-            self.bells.ring()
+            self.wakeups.wake()
             call = self.subscriber
         if call is not None:
             teller.tell(call)
@@ -190,7 +189,7 @@ class _Flow:
     def ended(self, chunk: Chunk, end: End) -> None:
         with self.changed:
             self.end = end
-            self.bells.ring()
+            self.wakeups.wake()
             call = self.subscriber
         if call is not None:
             teller.tell(call)

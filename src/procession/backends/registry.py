@@ -18,8 +18,7 @@ from procession.errors import BackendUnavailable
 from procession.functions import reloads
 from procession.pickling.packed_initializer import Packed, pack_initializer
 from procession.process.pool.at_exit import has_ended
-from procession.system import after_fork as forked
-from procession.system import collecting
+from procession.system import after_fork, collecting
 from procession.system.identity import Identity, identity, who
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import natural, queues_are_natural, threading, time
@@ -77,7 +76,7 @@ guess: below it, that takes some 20 µs."""
 _LARGE_KEPT = 16
 """Of how many the key is kept. A guess: a program has one."""
 
-_lock = forked.rlock()
+_lock = after_fork.rlock()
 _large: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
 _dropped: deque[Backend] = deque()
 """Pools of `Pool` objects that nobody holds any more, until they are closed."""
@@ -109,7 +108,7 @@ def _after_fork() -> None:
     _dropped.clear()
 
 
-forked.renew_in_child(_after_fork)
+after_fork.renew_in_child(_after_fork)
 
 
 def age() -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from procession.contract import Chunk, End, Reply
 from procession.errors import PoolClosed
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import threading
 
 __all__ = ["ThreadBackend"]
@@ -36,7 +36,7 @@ class ThreadBackend:
         self._closed = False
         self._flight: set[Chunk] = set()
         self.renew()
-        forked.renewed(self)
+        after_fork.register(self)
 
     def renew(self) -> None:
         """Start with no threads: at first, and in a forked child, where the parent's are not."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import time
 from procession.user_threads import teller
 
@@ -85,4 +85,4 @@ class Housekeeper:
 housekeeper = Housekeeper()
 """This process's."""
 
-forked.renew_in_child(housekeeper.renew)
+after_fork.renew_in_child(housekeeper.renew)

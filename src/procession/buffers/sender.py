@@ -17,7 +17,7 @@ from typing import Any
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.buffers.memfd import AVAILABLE, Segment
 from procession.buffers.segment_ticket import DROPPED, FIRST, STATE, TRANSIT, Ticket, most_maps
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.lent_descriptors import has_proc, offer
 from procession.system.pristine import time
 
@@ -63,7 +63,7 @@ class Segments:
 
     def __init__(self) -> None:
         self.idle_bytes = IDLE_BYTES
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._all: set[Segment] = set()
         self._free: list[Segment] = []
         self._lent: deque[Segment] = deque()
@@ -241,4 +241,4 @@ segments = Segments()
 
 housekeeper.register(segments.trim, segments.clear)
 
-forked.renew_in_child(segments.renew)
+after_fork.renew_in_child(segments.renew)

@@ -19,7 +19,7 @@ from procession.configuration.compatibility import BACKENDS, conflicts
 from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
 from procession.configuration.validation import validate
 from procession.errors import OptionError
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.cpus import usable_cpus
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import time
@@ -36,7 +36,7 @@ class _Layer(NamedTuple):
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _configured: Mapping[str, Any] = _NOTHING
-_configured_lock = forked.lock()
+_configured_lock = after_fork.lock()
 _scoped: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
     "procession.options", default=_NOTHING
 )

@@ -16,7 +16,7 @@ import os
 import sys
 from typing import Any
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.named_tuple import NamedTuple
 
 __all__ = ["Version", "generation", "latest", "load", "note", "stale", "version"]
@@ -58,7 +58,7 @@ _PATCHER = "IPython.extensions.autoreload"
 
 _FAMILY = os.urandom(8).hex()
 
-_lock = forked.rlock()
+_lock = after_fork.rlock()
 _specs: dict[str, Any] = {}
 _sources: dict[str, _Source] = {}
 _reloaded: dict[str, int] = {}

@@ -22,7 +22,7 @@ from cloudpickle import cloudpickle
 
 from procession.pickling.importable import importable
 from procession.pickling.shared_globals import set_class
-from procession.system import after_fork as forked
+from procession.system import after_fork
 
 __all__ = ["reduce_dynamic_class"]
 
@@ -32,7 +32,7 @@ _FAMILY = uuid4().hex
 _owners: WeakKeyDictionary[type, _Owner] = WeakKeyDictionary()
 """Classes that were defined in another process, and in which."""
 
-_quiet = forked.rlock()
+_quiet = after_fork.rlock()
 
 _MADE_ANEW = ("__dict__", "__weakref__", "__annotate_func__", "_abc_impl")
 """What is in a class's dictionary and made with each class."""

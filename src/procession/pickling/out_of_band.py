@@ -12,7 +12,7 @@ from typing import Any
 
 from procession.buffers.sender import AVAILABLE, Placed, segments
 from procession.pickling.pickler import LARGE, Pickling, dumps
-from procession.system import after_fork as forked
+from procession.system import after_fork
 
 __all__ = ["ATOMS", "Broadcast", "dump_beside", "is_atom", "raw_beside", "stand_ins"]
 
@@ -130,7 +130,7 @@ class Broadcast(list[Any]):
 
     def __init__(self, buffers: list[PickleBuffer]) -> None:
         super().__init__(buffers)
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._sendable: Any = None
 
     def sendable(self) -> Any:

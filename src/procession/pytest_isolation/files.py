@@ -20,7 +20,7 @@ class Shared:
     """Files and pipes for one test's process; both sides see the same open file.
 
     Attributes:
-        fds: The process's descriptors by name, with ``bell`` and ``commands``.
+        fds: The process's descriptors by name, with ``wakeup`` and ``commands``.
     """
 
     def __init__(self) -> None:
@@ -35,10 +35,10 @@ class Shared:
         self.fds = {name: self._file() for name in _NAMES}
         if _are_one(1, 2):  # so that what is printed to both stays in its order
             self.fds["raw_err"] = self.fds["raw_out"]
-        self.bell, self.fds["bell"] = self._pipe()
+        self.wakeup, self.fds["wakeup"] = self._pipe()
         self.fds["commands"], self.commands = self._pipe()
-        os.set_blocking(self.bell, False)
-        os.set_blocking(self.fds["bell"], False)
+        os.set_blocking(self.wakeup, False)
+        os.set_blocking(self.fds["wakeup"], False)
 
     def _file(self) -> int:
         with tempfile.TemporaryFile(buffering=0, prefix="procession-") as file:
@@ -56,13 +56,13 @@ class Shared:
     def let_go(self) -> None:
         """Close what only the other side needs.
 
-        Not its end of the bell: as long as one is open here, the bell never reads as ended.
+        Not its end of the wakeup: as long as one is open here, the wakeup never reads as ended.
         """
         self._close(self.fds["commands"])
 
     def keep_own(self) -> None:
         """In a fork, close what only pytest needs."""
-        for fd in (self.bell, self.commands):
+        for fd in (self.wakeup, self.commands):
             self._close(fd)
 
     def end_commands(self) -> None:

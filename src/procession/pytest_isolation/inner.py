@@ -49,7 +49,9 @@ class Inner:
     def __init__(self, config: pytest.Config, payload: dict[str, Any]) -> None:
         self._config = config
         streams = tuple(payload[name] for name in STREAMS)
-        self._writer = Writer(payload["records"], payload["bell"], payload["records_path"], streams)
+        self._writer = Writer(
+            payload["records"], payload["wakeup"], payload["records_path"], streams
+        )
         self._payload = payload
         self._collect_errors: list[str] = []
         self._running: str | None = None

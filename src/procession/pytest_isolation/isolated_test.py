@@ -178,11 +178,11 @@ class TestProcess:
 
     def _wait(self) -> None:
         poll = select.poll()
-        poll.register(self.files.bell, select.POLLIN)
+        poll.register(self.files.wakeup, select.POLLIN)
         if self._pidfd is not None:
             poll.register(self._pidfd, select.POLLIN)
         for fd, _ in poll.poll(_LOOK * 1000):
-            if fd == self.files.bell:
+            if fd == self.files.wakeup:
                 os.read(fd, 4096)
 
     def _has_ended(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a test's process tells: records in a file without a name, and a bell that says "look".
+"""What a test's process tells: records in a file without a name, and a wakeup that says "look".
 
 A file rather than a pipe, so that a test that dies has still said all it said, and a grandchild
 that inherits everything can hold nobody. A record that was cut short by a kill is not read.
@@ -24,14 +24,14 @@ class Writer:
 
     Args:
         fd: The file of records, open for writing at its end.
-        bell: Write end of a non-blocking pipe.
+        wakeup: Write end of a non-blocking pipe.
         path: How the records' file is called from here, should a test close `fd`.
         streams: Files whose sizes every record tells, so that what was printed keeps its place.
     """
 
-    def __init__(self, fd: int, bell: int, path: str, streams: tuple[int, ...]) -> None:
+    def __init__(self, fd: int, wakeup: int, path: str, streams: tuple[int, ...]) -> None:
         self._fd = fd
-        self._bell = bell
+        self._wakeup = wakeup
         self._path = path
         self._streams = streams
         self._identity = self._identify(fd)
@@ -62,7 +62,7 @@ class Writer:
         if kind in _UNHURRIED:
             return
         try:
-            self._write(self._bell, b"\0")
+            self._write(self._wakeup, b"\0")
         except OSError:
             pass  # Full, or closed by the test: the reader looks every now and then.
 

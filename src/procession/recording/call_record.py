@@ -21,7 +21,7 @@ from procession.engine.policy.blame import Rules
 from procession.explaining.short_repr import brief
 from procession.recording.tracks import FINEST, Track
 from procession.recording.traffic import Traffic
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import perf_counter
 from procession.user_threads import Once, teller
@@ -94,7 +94,7 @@ class CallRecord:
         self._slowest: list[tuple[float, int, Once[Slow]]] = []
         self._undescribed: deque[Once[Slow]] = deque()
         self._sent: dict[Chunk, float] = {}
-        self._lock = forked.rlock()
+        self._lock = after_fork.rlock()
 
     # -- told by the engine --------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from procession.recording.call_record import CallRecord
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import perf_counter, time
 
 __all__ = ["Recorded"]
@@ -19,7 +19,7 @@ class Recorded:
     """
 
     def __init__(self) -> None:
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._calls: list[CallRecord] = []
         self._starts: dict[int, tuple[float, float]] = {}
         self.began = perf_counter()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from threading import current_thread
 from typing import TYPE_CHECKING, Any, Protocol
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import perf_counter
 from procession.worker.current import in_worker
 
@@ -48,7 +48,7 @@ class Switch:
 
     def __init__(self) -> None:
         self.open: tuple[Observer, ...] = ()
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
 
     def add(self, profile: Observer) -> None:
         """Have a profile told of every call from now on."""
@@ -71,7 +71,7 @@ class Switch:
 
 
 switch = Switch()
-forked.renew_in_child(switch.forked)
+after_fork.renew_in_child(switch.forked)
 
 
 def begin(

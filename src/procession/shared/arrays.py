@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.pickling.dispatch_tables import wrap_reducer
 from procession.shared.memory import handles
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import time
 
@@ -46,7 +46,7 @@ _memories: weakref.WeakKeyDictionary[mmap.mmap, _Memory] = weakref.WeakKeyDictio
 _attached: weakref.WeakValueDictionary[tuple[int, int], mmap.mmap] = weakref.WeakValueDictionary()
 _recent: dict[mmap.mmap, float] = {}
 _prepared = False
-_preparing = forked.lock()
+_preparing = after_fork.lock()
 
 
 @overload

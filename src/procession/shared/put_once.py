@@ -28,7 +28,7 @@ from procession.pickling.dispatch_tables import wrap_reducer
 from procession.pickling.kept_references import note_sent, snapshots
 from procession.pickling.out_of_band import raw_beside, stand_ins
 from procession.pickling.pickler import dumps, loads
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import threading, time
 
 __all__ = ["put"]
@@ -88,7 +88,7 @@ class _Held:
         self.since = time.monotonic()
 
 
-_lock = forked.rlock()
+_lock = after_fork.rlock()
 _serials = count()
 _puts: dict[int, _Put] = {}
 _held: dict[_Key, _Held] = {}
@@ -287,4 +287,4 @@ def _renew() -> None:
 
 housekeeper.register(_trim, _trim)
 housekeeper.register(_sweep, _sweep)  # looks first when all is given back
-forked.renew_in_child(_renew)
+after_fork.renew_in_child(_renew)

@@ -3,7 +3,7 @@
 In a child made by `os.fork()` only the thread that forked goes on. A lock that another thread held
 stays held there for ever, and what another thread was to deliver never comes. So every lock that
 may be held when somebody forks is made by `lock` or `rlock`, and whatever keeps more than a lock is
-told (`renew_in_child`, `renewed`).
+told (`renew_in_child`, `register`).
 
 A finalizer of the user's may run amid any code, also where a lock of ours is held, and call us. So
 locks are reentrant, and whoever waits for long gives up those that it holds meanwhile (`aside`).
@@ -19,7 +19,7 @@ from weakref import ref
 
 from procession.system.pristine import threading
 
-__all__ = ["aside", "living", "lock", "renew_in_child", "renewed", "rlock"]
+__all__ = ["aside", "lock", "register", "registered", "renew_in_child", "rlock"]
 
 
 in_child = False
@@ -64,13 +64,13 @@ def renew_in_child(renewal: Callable[[], Any]) -> None:
     _renewals.append(renewal)
 
 
-def renewed(what: Renewable) -> None:
+def register(what: Renewable) -> None:
     """Call its `renew` in each forked child, after all else, as long as somebody holds it."""
     _keep(_renewables, what)
 
 
-def living() -> list[Any]:
-    """What was `renewed` and still lives."""
+def registered() -> list[Any]:
+    """What was registered and still lives."""
     return _living(_renewables)
 
 

@@ -10,9 +10,9 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import monotonic, start_new_thread, threading
-from procession.system.wakeup import Bell, Bells
+from procession.system.wakeup import Wakeup, Wakeups
 
 __all__ = ["Alarm", "after", "stop"]
 
@@ -39,11 +39,11 @@ class _Clock:
     """The helper thread and its heap; one per process, made anew after a fork."""
 
     def __init__(self) -> None:
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._heap: list[tuple[float, int, Alarm]] = []
         self._order = count()
-        self._changed = Bell()
-        self._gone = Bells()
+        self._changed = Wakeup()
+        self._gone = Wakeups()
         self._sleeps_until = 0.0
         self._begun = False
         self._stopping = False
@@ -55,7 +55,7 @@ class _Clock:
             heapq.heappush(self._heap, (alarm.when, next(self._order), alarm))
             if self._begun:
                 if alarm.when < self._sleeps_until:
-                    self._changed.ring()
+                    self._changed.wake()
                 return
             self._begun = True
             try:
@@ -74,7 +74,7 @@ class _Clock:
             if not self._begun or threading.get_ident() == self._ident:
                 return
             self._stopping = True
-            self._changed.ring()
+            self._changed.wake()
             gone = self._gone.add()
         gone.wait(1.0)
         thread = self._thread
@@ -117,7 +117,7 @@ class _Clock:
 
     def _end(self) -> None:
         self._begun = self._stopping = False
-        self._gone.ring()
+        self._gone.wake()
 
 
 _clock = _Clock()
@@ -128,7 +128,7 @@ def _renew() -> None:
     _clock = _Clock()
 
 
-forked.renew_in_child(_renew)
+after_fork.renew_in_child(_renew)
 
 
 def after(seconds: float, action: Callable[[], None]) -> Alarm:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import threading
 
 __all__ = ["here", "watch"]
@@ -43,4 +43,4 @@ def _renew() -> None:
         _thread = 0
 
 
-forked.renew_in_child(_renew)
+after_fork.renew_in_child(_renew)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 
 __all__ = ["outstanding", "refusal"]
 
@@ -54,4 +54,4 @@ def _settle(future: Any) -> None:
             waiter.add_exception(future)
 
 
-forked.renew_in_child(_settle_all)
+after_fork.renew_in_child(_settle_all)

@@ -20,7 +20,7 @@ import struct
 import sys
 from typing import Any
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import socket, threading, time
 
 __all__ = ["Closed", "has_proc", "offer", "open_lent"]
@@ -89,7 +89,7 @@ class _Desk:
     """Hands out descriptors of this process."""
 
     def __init__(self) -> None:
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._listener: Any = None
         self._file: Any = None
 
@@ -173,7 +173,7 @@ def _peer(sock: Any) -> tuple[int, int, int]:
 
 
 _desk = _Desk()
-forked.renew_in_child(_desk.renew)
+after_fork.renew_in_child(_desk.renew)
 
 
 # -- the other side ------------------------------------------------------------------------------

@@ -19,8 +19,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from procession.system import after_fork as forked
-from procession.system import owned_descriptors as forks
+from procession.system import after_fork, owned_descriptors
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import select, threading, time
 
@@ -54,17 +53,17 @@ class _Pipe:
     """This process's lifeline, open as long as something counts on it."""
 
     def __init__(self) -> None:
-        self.lock = forked.lock()
+        self.lock = after_fork.lock()
         self.users = 0
         self.ends: tuple[int, int] | None = None
         self.file: Any = None
 
     def acquire(self) -> None:
-        with forks.forking, self.lock:
+        with owned_descriptors.forking, self.lock:
             if self.ends is None:
                 self.ends = os.pipe()
-                forks.own(*self.ends)
-                self.file = forks.file_of(self.ends[1])
+                owned_descriptors.own(*self.ends)
+                self.file = owned_descriptors.file_of(self.ends[1])
             self.users += 1
 
     def release(self) -> None:
@@ -73,12 +72,12 @@ class _Pipe:
             if self.users > 0 or self.ends is None:
                 return
             ends, self.ends = self.ends, None
-        forks.close(*ends)
+        owned_descriptors.close(*ends)
 
     def broken(self) -> bool:
         """Whether somebody else has closed it; it is opened anew then."""
         ends = self.ends
-        if ends is None or forks.file_of(ends[1]) == self.file:
+        if ends is None or owned_descriptors.file_of(ends[1]) == self.file:
             return False
         with self.lock:
             self.ends = None
@@ -95,7 +94,7 @@ def _renew() -> None:
     _armed.clear()
 
 
-forked.renew_in_child(_renew)
+after_fork.renew_in_child(_renew)
 
 
 def acquire() -> None:

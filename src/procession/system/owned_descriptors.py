@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import threading, time
 
 __all__ = ["close", "disown", "file_of", "forking", "keeping", "own"]
@@ -37,7 +37,7 @@ _owned: dict[int, Any] = {}
 """Descriptors, each with what tells its file: the program may close it and use its number."""
 _kept = threading.local()
 
-forking = forked.lock()
+forking = after_fork.lock()
 """Held while this process forks. Hold it from opening a descriptor until it is owned."""
 
 
@@ -150,4 +150,4 @@ def _start_afresh() -> None:
 # At once, as the imports that a fork must wait for may be the first ones.
 os.register_at_fork(before=_await_imports, after_in_parent=forking.release)
 # Before the renewals of whoever owns descriptors: what those open may get the numbers closed here.
-forked.renew_in_child(_start_afresh)
+after_fork.renew_in_child(_start_afresh)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 
 __all__ = ["short_turns"]
 
@@ -23,10 +23,10 @@ class _ShortTurns:
     """A context in which `sys.getswitchinterval` is short, for any number of threads at once."""
 
     def __init__(self) -> None:
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._inside = 0
         self._before = 0.0
-        forked.renewed(self)
+        after_fork.register(self)
 
     def renew(self) -> None:
         """In a forked child: nobody is inside."""

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import threading
 
-__all__ = ["LASTS", "Bell", "Bells", "Condition", "giving_way"]
+__all__ = ["LASTS", "Condition", "Wakeup", "Wakeups", "giving_way"]
 
 LASTS = 0.02
 """Seconds after which a wait lasts. A guess: long beside most waits, so that these pay nothing."""
@@ -28,8 +28,8 @@ giving_way: list[Callable[[], None]] = []
 """Called in each thread whose wait lasts."""
 
 
-class Bell:
-    """Wakes one thread. Who waits after it has rung is woken at once; that uses the ring up."""
+class Wakeup:
+    """Wakes one thread. A wait that begins after the wake ends at once; that uses the wake up."""
 
     __slots__ = ("_lock",)
 
@@ -37,54 +37,54 @@ class Bell:
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    def ring(self) -> None:
-        """Wake who waits, or whoever will; ringing twice is ringing once."""
+    def wake(self) -> None:
+        """Wake the thread that waits, or the next one that will. Twice counts once."""
         try:
             self._lock.release()
         except RuntimeError:
-            pass  # it has rung
+            pass  # it was woken already
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Sleep until it rings. Whether it did within `timeout` seconds."""
+        """Sleep until it is woken. Whether it was within `timeout` seconds."""
         if timeout is not None and timeout <= LASTS:
             return self._lock.acquire(timeout=max(0.0, timeout))
         if self._lock.acquire(timeout=LASTS):
             return True
         for give_way in giving_way:
             give_way()
-        with forked.aside():
+        with after_fork.aside():
             return self._lock.acquire(timeout=-1 if timeout is None else timeout - LASTS)
 
 
-class Bells:
+class Wakeups:
     """Those who wait for the same change. Guarded by the lock that guards what changes:
 
     with lock:
         if it is as I want it:
             return
-        bell = bells.add()
-    bell.wait()                  # and look again
+        wakeup = wakeups.add()
+    wakeup.wait()                  # and look again
     """
 
-    __slots__ = ("_bells",)
+    __slots__ = ("_wakeups",)
 
     def __init__(self) -> None:
-        self._bells: list[Bell] = []
+        self._wakeups: list[Wakeup] = []
 
     def __bool__(self) -> bool:
         """Whether somebody waits. Under the lock."""
-        return bool(self._bells)
+        return bool(self._wakeups)
 
-    def add(self) -> Bell:
-        """A bell that rings at the next change. Under the lock."""
-        bell = Bell()
-        self._bells.append(bell)
-        return bell
+    def add(self) -> Wakeup:
+        """A wakeup for the next change. Under the lock."""
+        wakeup = Wakeup()
+        self._wakeups.append(wakeup)
+        return wakeup
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Something has changed. Under the lock."""
-        while self._bells:
-            self._bells.pop().ring()
+        while self._wakeups:
+            self._wakeups.pop().wake()
 
 
 class Condition(_shared.Condition):

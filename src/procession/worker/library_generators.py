@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from procession.system import import_hooks as awaiting
+from procession.system.import_hooks import forget, when_loaded
 
 __all__ = ["begin", "end", "reseed"]
 
@@ -62,7 +62,7 @@ _OWN = {name: partial(_entropy, name) for name in _SEED}
 def reseed() -> None:
     """In a worker: give each a stream of its own, now or once it is imported."""
     for name, call in _OWN.items():
-        awaiting.when_loaded(name, call)
+        when_loaded(name, call)
 
 
 def begin(number: int) -> list[tuple[str, Any]]:
@@ -76,7 +76,7 @@ def begin(number: int) -> list[tuple[str, Any]]:
     for name, call in _AS_ITEM.items():
         module = _loaded(name)
         if module is None:
-            awaiting.when_loaded(name, call)
+            when_loaded(name, call)
         else:
             kept.append((name, module.get_rng_state() if name == "torch" else None))
             call()
@@ -92,7 +92,7 @@ def end(kept: list[tuple[str, Any]]) -> None:
     before = dict(kept)
     for name, call in _AS_ITEM.items():
         if name not in before and not _numbers:
-            awaiting.forget(name, call)
+            forget(name, call)
         if before.get(name) is None:
             _entropy(name)
         else:

@@ -13,7 +13,7 @@ from procession.errors import TaskExited
 from procession.forwarding.adopt_settings import initialized
 from procession.forwarding.interpreter_settings import read
 from procession.pickling.packed_initializer import Packed, open_initializer
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.user_threads import Once
 from procession.worker.current import base_context
 from procession.worker.loading import allowed, watching
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _here: list[tuple[Any, tuple[Any, ...], Once[BaseException | None]]] = []
-_lock = forked.rlock()
+_lock = after_fork.rlock()
 
 
 def run_initializer(packed: Packed) -> None:
@@ -120,4 +120,4 @@ def forget_initializers() -> None:
     _here.clear()
 
 
-forked.renew_in_child(forget_initializers)
+after_fork.renew_in_child(forget_initializers)

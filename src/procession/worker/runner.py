@@ -20,7 +20,7 @@ from procession.errors import TaskExited
 from procession.forwarding.caller_side import Outgoing
 from procession.pickling.out_of_band import ATOMS, dump_beside, is_atom
 from procession.pickling.pickler import Pickling, dumps, loads
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import perf_counter
 from procession.worker import current as state
@@ -182,7 +182,7 @@ class Runner:
             self._adopted = _adopted(inherits=True)
         self._name = ""
         self._copied = False
-        forked.renewed(self)
+        after_fork.register(self)
 
     def renew(self) -> None:
         """In a process that an item has forked: it is no worker, and never answers."""

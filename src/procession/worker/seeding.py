@@ -13,8 +13,8 @@ import sys
 from types import TracebackType
 from typing import Any, Final
 
-from procession.system import after_fork as forked
-from procession.system import import_hooks as awaiting
+from procession.system import after_fork
+from procession.system.import_hooks import forget, when_loaded
 from procession.worker import library_generators as generators
 
 __all__ = ["item_seed", "preserve", "reseed_after_fork", "seeded"]
@@ -105,7 +105,7 @@ class preserve:
             _one_at_a_time.release()
 
 
-_one_at_a_time = forked.rlock()
+_one_at_a_time = after_fork.rlock()
 
 
 def reseed_after_fork() -> None:
@@ -175,13 +175,13 @@ class _Hook:
         """An item runs that is to draw from these words."""
         self.words = words
         if _MTRAND not in sys.modules:
-            awaiting.when_loaded(_MTRAND, self._seed)
+            when_loaded(_MTRAND, self._seed)
 
     def end(self, outer: list[int] | None) -> None:
         """The item is over."""
         self.words = outer
         if outer is None:
-            awaiting.forget(_MTRAND, self._seed)
+            forget(_MTRAND, self._seed)
 
     def _seed(self) -> None:
         if self.words is not None:

@@ -27,8 +27,7 @@ from procession.pickling.out_of_band import Broadcast
 from procession.process.io.messages import arrived
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit as cleanup
-from procession.system import after_fork as forked
-from procession.system import lifeline
+from procession.system import after_fork, lifeline
 
 __all__ = ["ExecutorBackend"]
 
@@ -43,7 +42,7 @@ def _new_token() -> None:
     _process = uuid.uuid4().hex
 
 
-forked.renew_in_child(_new_token)
+after_fork.renew_in_child(_new_token)
 
 
 class ExecutorBackend:
@@ -72,7 +71,7 @@ class ExecutorBackend:
         self._owned = owned
         self._local = local
         housekeeper.later = reactor.call_later
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._executor: Executor | None = None
         self._processes: Any = None
         self._closed = False

@@ -12,7 +12,7 @@ from procession.buffers.sender import segments
 from procession.contract import End, Job, Reply
 from procession.pickling.kinds import is_a
 from procession.pickling.packed_initializer import Packed
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.named_tuple import NamedTuple
 from procession.worker import current as state
 from procession.worker import library_generators as generators
@@ -72,7 +72,7 @@ _runner: Runner | None = None
 _runner_of = 0
 _setup_error: BaseException | None = None
 _guard: Any = None
-_guarding = forked.lock()
+_guarding = after_fork.lock()
 _packed: Packed = b""
 """The user's initializer and its arguments."""
 _initializer: Packed = b""

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from weakref import WeakKeyDictionary
 
 from procession.errors import PoolClosed
-from procession.system import after_fork as forked
+from procession.system import after_fork
 
 __all__ = ["refuse_inherited"]
 
@@ -34,7 +34,7 @@ def _stayed_behind(executor: Executor) -> bool:
         return False  # our own Pool starts new workers
     if _users.setdefault(executor, os.getpid()) != os.getpid():
         return True
-    if not forked.in_child or getattr(executor, "_shutdown", False):
+    if not after_fork.in_child or getattr(executor, "_shutdown", False):
         return False
     # Somebody else may have used it; this is how the standard library's and loky's look then.
     threads = [*getattr(executor, "_threads", ())]

@@ -16,7 +16,7 @@ from procession.engine.planning.crossing_checks import Budget, Checks, item_refu
 from procession.engine.planning.in_process import raised_here
 from procession.engine.planning.retry_delay import seconds_before
 from procession.engine.policy.placement import Placement
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.alarm import Alarm, after
 from procession.system.interrupts import strikes
 from procession.system.named_tuple import NamedTuple
@@ -198,7 +198,7 @@ class Inline:
         self.begin()
         self._running = running
         self._run.intake.take_here(len(running.values))
-        forked.renewed(self._run)
+        after_fork.register(self._run)
 
     # -- slices ------------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class Inline:
                 return passed
             taken = passed
         if self._alarm is None and not self._serial:
-            forked.renewed(self._run)  # which has another thread from now on
+            after_fork.register(self._run)  # which has another thread from now on
             self._alarm = after(HELP_AFTER, self.help)
         if taken is None:
             running: Running = Taking(source, self._size, self._check_one)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from procession.engine.map.source import Source
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker import current as state
 
 __all__ = ["Running", "Taking"]
 
-_cutting = forked.lock()
+_cutting = after_fork.lock()
 """One for all of them: it is held for microseconds, and making one takes as long."""
 
 

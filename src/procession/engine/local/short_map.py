@@ -30,7 +30,7 @@ from procession.functions.packed_function import dump_watched
 from procession.pickling.builtin_data import UNCHECKED
 from procession.pickling.out_of_band import ATOMS
 from procession.recording.switch import switch
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.alarm import after
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
@@ -43,7 +43,7 @@ _MOST = 64
 
 _KNOWN = frozenset({list, tuple, range})
 
-_adopting = forked.lock()
+_adopting = after_fork.lock()
 """One for all maps: it is held while a slow one is made, which takes less than a millisecond."""
 
 

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from procession.system.pristine import threading
-from procession.system.wakeup import Bell
+from procession.system.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from procession.engine.map.map_run import MapRun
@@ -20,7 +20,7 @@ class Feeder:
 
     def __init__(self, run: MapRun) -> None:
         self._run = run
-        self._room = Bell()
+        self._room = Wakeup()
         context = copy_context()
         self._thread = threading.Thread(
             target=context.run, args=(self._loop,), name="procession-feeder", daemon=True
@@ -32,7 +32,7 @@ class Feeder:
 
     def poke(self) -> None:
         """There may be room again, or the map is over."""
-        self._room.ring()
+        self._room.wake()
 
     def _loop(self) -> None:
         run, intake = self._run, self._run.intake

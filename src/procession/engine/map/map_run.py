@@ -29,11 +29,10 @@ from procession.engine.planning.plan import Plan
 from procession.engine.planning.retry_delay import rest
 from procession.engine.policy.blame import judge
 from procession.recording.traffic import Traffic
-from procession.system import after_fork as forked
-from procession.system import inherited
+from procession.system import after_fork, inherited
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, threading
-from procession.system.wakeup import Bells
+from procession.system.wakeup import Wakeups
 from procession.user_threads import teller
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class MapRun:
         self.plan = plan
         self.thread = threading.get_ident()
         self.consumed = notify is None
-        self.lock = forked.lock()
+        self.lock = after_fork.lock()
         self.intake = Intake(source, plan.window, self.lock)
         self.closed = False
         self.here = False
@@ -99,7 +98,7 @@ class MapRun:
         self.abandoned = True
         self.attended = False
         self.untold: deque[Any] = deque()
-        self._bells = Bells()
+        self._wakeups = Wakeups()
         self._notify = notify
         self._to_pump = False
         self._pump_told = False
@@ -202,9 +201,9 @@ class MapRun:
             news = self._ready.has(self.intake.delivered) or self.untold or self._to_pump
             wants = self._feeds and self._wants()
             done = self.over or here or self.failure or news or wants
-            bell = None if done else self._bells.add()
-        if bell is not None:
-            bell.wait(timeout)
+            wakeup = None if done else self._wakeups.add()
+        if wakeup is not None:
+            wakeup.wait(timeout)
         if self._to_pump:
             self.pump()
 
@@ -232,7 +231,7 @@ class MapRun:
             self.closed = True
             self.intake.stop()
             self._flight.drop_again()
-            self._bells.ring()
+            self._wakeups.wake()
         if self._deadline is not None:
             self._deadline.disarm()
         if self.untold:
@@ -284,7 +283,7 @@ class MapRun:
 
     def go(self) -> None:
         """Give items to the pool from now on."""
-        forked.renewed(self)
+        after_fork.register(self)
         if self._aside and not self.closed:
             self.here = False  # one of the two takes input; only the feeder may have to wait
             if self._feeder is None:
@@ -356,8 +355,8 @@ class MapRun:
             with self.lock:
                 if self._ready.has(self.intake.delivered) or self.closed or self.failure:
                     return
-                bell = self._bells.add()
-            bell.wait(left)
+                wakeup = self._wakeups.add()
+            wakeup.wait(left)
             if self._to_pump:
                 self.pump()
 
@@ -443,7 +442,7 @@ class MapRun:
             attended = self.attended and not self.here
             if attended:
                 self._to_pump = True
-                self._bells.ring()
+                self._wakeups.wake()
         if not attended:
             self._pump_aside()
 
@@ -495,7 +494,7 @@ class MapRun:
         if placement is not None and known and placement.here(intake.remaining):
             if not self.here:
                 self.here = True
-                self._bells.ring()
+                self._wakeups.wake()
             if not intake.packed:
                 return [], []
         room = intake.room() if intake.source.inert and not intake.pending else None
@@ -665,14 +664,14 @@ class MapRun:
             self._bytes += _sizes(settled)
             self._ready.add(settled)
             if self.untold or self._ready.has(self.intake.delivered):
-                self._bells.ring()
+                self._wakeups.wake()
         if self._notify is not None:
             self._notify()
 
     def wake(self) -> None:
         """Have the consumer look again."""
         with self.lock:
-            self._bells.ring()
+            self._wakeups.wake()
         if self._notify is not None:
             self._notify()
 
@@ -683,7 +682,7 @@ def _sizes(settled: Iterable[Settled]) -> int:
 
 def _quiet(caller: int) -> bool:
     """Whether no map goes on by itself, while the thread `caller` does nothing."""
-    runs = (each for each in forked.living() if isinstance(each, MapRun))
+    runs = (each for each in after_fork.registered() if isinstance(each, MapRun))
     return all(run.over or (run.consumed and run.thread == caller) for run in runs)
 
 

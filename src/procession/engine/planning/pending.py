@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from procession.contract import Backend
 from procession.errors import Overloaded
-from procession.system import after_fork as forked
+from procession.system import after_fork
 
 __all__ = ["Place", "admit", "leave"]
 
@@ -14,7 +14,7 @@ _calls: WeakKeyDictionary[Backend, WeakSet[object]] = WeakKeyDictionary()
 """The calls of each pool that have a ``max_pending`` and are not over, as long as anybody has them
 (a stream may be forgotten)."""
 
-_lock = forked.lock()
+_lock = after_fork.lock()
 
 
 class Place:
@@ -26,7 +26,7 @@ def _forget() -> None:
     _calls.clear()
 
 
-forked.renew_in_child(_forget)
+after_fork.renew_in_child(_forget)
 
 
 def admit(call: object, backend: Backend, name: str, limit: int) -> None:

@@ -26,8 +26,7 @@ from weakref import WeakSet
 
 from procession.process.io.handover import send
 from procession.process.start.hash_seed import execute, more_flags, sent_path
-from procession.system import after_fork as forked
-from procession.system import owned_descriptors as forks
+from procession.system import after_fork, owned_descriptors
 from procession.system.identity import credentials
 from procession.system.pristine import socket, time
 
@@ -46,9 +45,9 @@ _MOST = 4
 _PATIENCE = 2.0
 """Seconds a server gets to end when asked, until it is killed. It needs a millisecond."""
 
-_lock = forked.lock()
+_lock = after_fork.lock()
 _servers: OrderedDict[tuple[Any, ...], Server] = OrderedDict()
-forked.renew_in_child(_servers.clear)
+after_fork.renew_in_child(_servers.clear)
 
 
 def current() -> Server:
@@ -104,13 +103,13 @@ class Server:
     """One fork server."""
 
     def __init__(self) -> None:
-        self.using = forked.lock()
+        self.using = after_fork.lock()
         self.started: WeakSet[Any] = WeakSet()  # its processes, as they are known here
         self.popen: Any = None  # the class that starts processes through this server
         self.stopped = False
         self.pid: int | None = None
         self._requests: int | None = None
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
 
     def ensure_running(self) -> None:
         """Start the server, or start it again if it has died."""
@@ -122,21 +121,21 @@ class Server:
             if self.pid is not None and _lives(self.pid):
                 return self._requests
             self._forget()
-        with forks.forking:
+        with owned_descriptors.forking:
             ours, theirs = socket.socketpair()
             requests = ours.detach()
-            forks.own(requests)
+            owned_descriptors.own(requests)
         with theirs:
             try:
                 path = marshal.dumps(sent_path())
                 self.pid = _execute(theirs.fileno(), len(path))
             except BaseException:
-                forks.close(requests)
+                owned_descriptors.close(requests)
                 raise
         try:  # after ours of its end is closed: it may have died
             _write(requests, path)
         except BaseException:
-            forks.close(requests)
+            owned_descriptors.close(requests)
             raise
         self._requests = requests
         return requests
@@ -156,7 +155,7 @@ class Server:
         """
         opened: list[int] = []
         try:
-            with forks.forking:
+            with owned_descriptors.forking:
                 opened += os.pipe()
                 opened += os.pipe()
             status_r, status_w, data_r, data_w = opened
@@ -208,7 +207,7 @@ class Server:
     def _forget(self) -> None:
         requests, self._requests, self.pid = self._requests, None, None
         if requests is not None:
-            forks.close(requests)
+            owned_descriptors.close(requests)
 
 
 def _await_end(pid: int, patience: float) -> None:

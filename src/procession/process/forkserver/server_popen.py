@@ -10,7 +10,7 @@ from multiprocessing.reduction import dump
 from typing import TYPE_CHECKING, Any
 
 from procession.process.io.handover import Inherited, read_number
-from procession.system import owned_descriptors as forks
+from procession.system import owned_descriptors
 from procession.system.pristine import select
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class ServerPopen(popen_fork.Popen):
             except BaseException:
                 os.close(self.sentinel)
                 raise
-            forks.own(alive, self.sentinel)
-            self.finalizer = util.Finalize(self, forks.close, (alive, self.sentinel))
+            owned_descriptors.own(alive, self.sentinel)
+            self.finalizer = util.Finalize(self, owned_descriptors.close, (alive, self.sentinel))
             pipe.write(packed.getbuffer())
         pid = read_number(self.sentinel)
         if pid < 0:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from procession.process.io.handover import MOST, ROOM, numbers_in
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import socket
 
 __all__ = ["SEGMENT", "Message", "Receiver", "Sender", "frame", "parse", "send_all"]
@@ -222,7 +222,7 @@ class Sender:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._waiting: deque[memoryview] = deque()
         self._sending = False  # by this thread, if it is seen: then a finalizer has struck it
 

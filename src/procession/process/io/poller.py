@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Protocol
 
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import select
 
 __all__ = ["READ", "WRITE", "Poller", "make_poller"]
@@ -48,12 +48,12 @@ def make_poller() -> Poller:
 
 class _Epoll:
     def __init__(self) -> None:
-        from procession.system import owned_descriptors as forks
+        from procession.system import owned_descriptors
 
-        with forks.forking:
+        with owned_descriptors.forking:
             self._epoll = select.epoll()
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            forks.own(self._wake)  # the epoll object closes its descriptor itself
+            owned_descriptors.own(self._wake)  # the epoll object closes its descriptor itself
         self._epoll.register(self._wake, select.EPOLLIN)
         self._masks = (
             0,
@@ -89,24 +89,24 @@ class _Epoll:
         os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
-        from procession.system import owned_descriptors as forks
+        from procession.system import owned_descriptors
 
         self._epoll.close()
-        forks.close(self._wake)
+        owned_descriptors.close(self._wake)
 
 
 class _Portable:
     """For systems without epoll. Each change wakes the waiting thread, which looks anew."""
 
     def __init__(self) -> None:
-        from procession.system import owned_descriptors as forks
+        from procession.system import owned_descriptors
 
-        with forks.forking:
+        with owned_descriptors.forking:
             self._reader, self._writer = os.pipe()
-            forks.own(self._reader, self._writer)
+            owned_descriptors.own(self._reader, self._writer)
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._armed: dict[int, int] = {}
 
     def add(self, descriptor: int) -> None:
@@ -154,6 +154,6 @@ class _Portable:
             pass  # it is awake already
 
     def close(self) -> None:
-        from procession.system import owned_descriptors as forks
+        from procession.system import owned_descriptors
 
-        forks.close(self._reader, self._writer)
+        owned_descriptors.close(self._reader, self._writer)

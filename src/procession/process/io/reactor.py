@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from procession.process.io.poller import READ, WRITE, Poller, make_poller
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import start_new_thread, threading, time
 from procession.system.wakeup import giving_way
 from procession.user_threads import report, teller
@@ -74,7 +74,7 @@ class Reactor:
     """Watches descriptors and times; calls back in its own thread, holding no lock."""
 
     def __init__(self) -> None:
-        self._lock = forked.lock()
+        self._lock = after_fork.lock()
         self._poller: Poller | None = None
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
@@ -387,7 +387,7 @@ class _Deputy:
             turn, left = reactor.turns, reactor.left()
             if left <= 0:
                 reactor.relieve()
-            # Not by a bell, whose waits that last do more than is to be done here.
+            # Not by a wakeup, whose waits that last do more than is to be done here.
             self._wake.acquire(timeout=_LOOK)
             if turn == reactor.turns and (left := reactor.left()) > _LOOK:
                 self._asleep = True  # until then, or until there is work, which is looked for again
@@ -419,4 +419,4 @@ def _renew() -> None:
     reactor.__init__()  # type: ignore[misc]
 
 
-forked.renew_in_child(_renew)
+after_fork.renew_in_child(_renew)

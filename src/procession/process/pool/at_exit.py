@@ -10,8 +10,7 @@ from weakref import WeakValueDictionary
 
 from procession.buffers.sender import segments
 from procession.process.io.reactor import reactor
-from procession.system import after_fork as forked
-from procession.system import lifeline
+from procession.system import after_fork, lifeline
 from procession.system.pristine import time
 from procession.user_threads import teller
 
@@ -64,7 +63,7 @@ def register(pool: Ends) -> None:
         importlib.import_module("multiprocessing.util")  # its exit handler is to run after ours
 
         atexit.register(at_exit)
-        forked.renew_in_child(_renew)
+        after_fork.renew_in_child(_renew)
     _pools[id(pool)] = pool
     reactor.serve(_afresh)
 

@@ -10,8 +10,7 @@ from procession.process.pool.exit_report import watch_oom
 from procession.process.pool.worker import Worker
 from procession.process.start import starting
 from procession.process.start.worker_spec import WorkerSpec
-from procession.system import lifeline
-from procession.system import owned_descriptors as forks
+from procession.system import lifeline, owned_descriptors
 from procession.system.pristine import socket
 
 __all__ = ["launch_worker"]
@@ -35,21 +34,23 @@ def launch_worker(spec: WorkerSpec, initializer: Packed, *, rehearse: bool = Fal
     opened: list[int] = []
     lifeline.acquire()
     try:
-        with forks.forking:
+        with owned_descriptors.forking:
             ours, theirs = socket.socketpair()
             opened += [ours.detach(), theirs.detach()]
             opened += [BlackBox.create()]
             opened += [lifeline.inheritable()]
-            forks.own(*opened)
+            owned_descriptors.own(*opened)
         handed = starting.Descriptors(opened[1:])
         popen = starting.launch(
             spec.context, child.main, (handed, plan), spec.name, keep=opened[1:]
         )
         box = BlackBox(opened[2])
     except BaseException:
-        forks.close(*opened)
+        owned_descriptors.close(*opened)
         lifeline.release()
         raise
-    forks.close(*opened[1:])
-    forks.disown(opened[0])  # from here on its socket object closes it, in a forked child too
+    owned_descriptors.close(*opened[1:])
+    owned_descriptors.disown(
+        opened[0]
+    )  # from here on its socket object closes it, in a forked child too
     return Worker(method, popen, socket.socket(fileno=opened[0]), box)

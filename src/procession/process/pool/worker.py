@@ -17,8 +17,7 @@ from procession.process.io.channel import Message, Receiver, Sender, frame
 from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.reactor import READ, WRITE, reactor
 from procession.process.io.spin_wait import Haste
-from procession.system import lifeline
-from procession.system import owned_descriptors as forks
+from procession.system import lifeline, owned_descriptors
 from procession.system.alive import is_ending, runs
 from procession.system.pristine import select, socket, threading, time
 
@@ -123,9 +122,9 @@ class Worker:
         if not hasattr(os, "pidfd_open"):
             return None
         try:
-            with forks.forking:
+            with owned_descriptors.forking:
                 descriptor = os.pidfd_open(self.pid)
-                forks.own(descriptor)
+                owned_descriptors.own(descriptor)
             return descriptor
         except OSError:
             return None  # reaped by the user's code already, or an old kernel
@@ -360,7 +359,7 @@ class Worker:
     def close(self) -> None:
         """Give everything back. The process must be reaped."""
         if self._pidfd is not None:
-            forks.close(self._pidfd)
+            owned_descriptors.close(self._pidfd)
             self._pidfd = None
         if self._popen.returncode is None:
             self._popen.returncode = 255

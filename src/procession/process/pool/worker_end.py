@@ -156,4 +156,4 @@ def _bury(pool: WorkerPool, worker: Worker) -> None:
             pool.timer = None
             if pool.starts is not None:
                 pool.starts.cancel()
-        pool.gone.ring()
+        pool.gone.wake()

@@ -27,10 +27,9 @@ from procession.process.pool.worker import Worker
 from procession.process.pool.worker_end import condemn, deserted
 from procession.process.pool.worker_starts import Hiring
 from procession.process.start.worker_spec import WorkerSpec
-from procession.system import after_fork as forked
-from procession.system import lifeline
+from procession.system import after_fork, lifeline
 from procession.system.pristine import time
-from procession.system.wakeup import Bells
+from procession.system.wakeup import Wakeups
 
 __all__ = ["WorkerPool"]
 
@@ -81,8 +80,8 @@ class WorkerPool:
         """Start with nothing: at first, and in a forked child, whose workers these are not."""
         for worker in getattr(self, "workers", ()):
             worker.abandon()
-        self.lock = forked.lock()
-        self.gone = Bells()
+        self.lock = after_fork.lock()
+        self.gone = Wakeups()
         self.workers: set[Worker] = set()
         self.queue: deque[Ticket] = deque()
         self.idle: list[Worker] = []
@@ -166,7 +165,7 @@ class WorkerPool:
         with self.lock:
             if ticket in self.queue:
                 self.queue.remove(ticket)
-            self.gone.ring()
+            self.gone.wake()
         ticket.chunk.listener.ended(ticket.chunk, End("cancelled"))
 
     def hand_over(self, thread: int) -> None:
@@ -247,8 +246,8 @@ class WorkerPool:
             with self.lock:
                 if not (self.workers or self.queue or self.hiring.count):
                     return
-                bell = self.gone.add()
-            bell.wait()
+                wakeup = self.gone.add()
+            wakeup.wait()
 
     # -- who gets what (under the lock) --------------------------------------------------------
 

@@ -144,7 +144,7 @@ class Hiring:
                 if not self._orders or (pool.closed and not pool.queue):
                     self._orders = 0
                     self._held = None
-                    pool.gone.ring()
+                    pool.gone.wake()
                     break
                 self._orders -= 1
                 self._begun += 1
@@ -168,7 +168,7 @@ class Hiring:
                     if isinstance(error, (OSError, EOFError)) and self._failures < _TRIES:
                         self._orders += 1  # the fork server may have died amid the request
                         error = None
-                pool.gone.ring()
+                pool.gone.wake()
             if error is not None:
                 explain(error, starting=True)
                 pool.refuse(error)

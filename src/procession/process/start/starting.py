@@ -22,7 +22,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from procession.errors import OptionError
-from procession.system import owned_descriptors as forks
+from procession.system import owned_descriptors
 from procession.system.executable import is_python, must_execute
 from procession.system.pristine import fork
 
@@ -136,7 +136,7 @@ def launch(
     process._config["daemon"] = False  # not inherited: our worker may have children of its own
     process._config["authkey"] = authkey()
     if method == "fork":
-        with forks.keeping(keep):
+        with owned_descriptors.keeping(keep):
             return _quietly(partial(launcher(method), process))
     if method != "loky":
         from multiprocessing import resource_tracker
@@ -312,10 +312,10 @@ def _fork_popen() -> Any:
 
         class Popen(popen_fork.Popen):
             def _launch(self, process_obj: BaseProcess) -> None:
-                with forks.forking:
+                with owned_descriptors.forking:
                     parent_r, child_w = os.pipe()
                     child_r, parent_w = os.pipe()
-                    forks.own(parent_r, parent_w)
+                    owned_descriptors.own(parent_r, parent_w)
                 # We have a thread of our own, and the user asked for fork all the same.
                 warnings.filterwarnings(
                     "ignore",
@@ -330,7 +330,7 @@ def _fork_popen() -> Any:
                 os.close(child_r)
                 self.pid = pid
                 self.sentinel = parent_r
-                self.finalizer = util.Finalize(self, forks.close, (parent_r, parent_w))
+                self.finalizer = util.Finalize(self, owned_descriptors.close, (parent_r, parent_w))
 
         _fork_class = Popen
     return _fork_class

@@ -15,12 +15,12 @@ from typing import Any
 from procession.errors import ProcessionError
 from procession.pickling.pickler import dumps, loads
 from procession.shared.memory import handles
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import select
 
 __all__ = ["Connection", "Pipe"]
 
-_lock = forked.rlock()
+_lock = after_fork.rlock()
 _connections: weakref.WeakValueDictionary[tuple[int, int], Connection]
 _connections = weakref.WeakValueDictionary()
 

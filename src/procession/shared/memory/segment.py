@@ -37,7 +37,7 @@ from procession.shared.memory.layout import (
     SEMAPHORES,
     WORD,
 )
-from procession.system import after_fork as forked
+from procession.system import after_fork
 from procession.system.pristine import threading, time
 
 __all__ = ["Flag", "Segment", "Shared", "attach"]
@@ -47,7 +47,7 @@ _FLOCK = struct.Struct("hhqqi4x" if sys.platform == "linux" else "qqihh")
 _OWNER_BITS = 16
 
 _S = TypeVar("_S", bound="Shared")
-_registry_lock = forked.rlock()
+_registry_lock = after_fork.rlock()
 _segments: weakref.WeakValueDictionary[tuple[int, int], Segment] = weakref.WeakValueDictionary()
 _leaving = False
 
@@ -306,5 +306,5 @@ def _leave_all() -> None:
         segment.leave()
 
 
-forked.renew_in_child(_after_fork)
+after_fork.renew_in_child(_after_fork)
 atexit.register(_leave_all)

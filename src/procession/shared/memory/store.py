@@ -12,14 +12,14 @@ import weakref
 from typing import Any
 
 from procession.shared.memory import handles
-from procession.system import after_fork as forked
+from procession.system import after_fork
 
 __all__ = ["SMALLEST", "Store"]
 
 SMALLEST = 1 << 16
 """Bytes at first. Pages that were never written take no memory."""
 
-_lock = forked.rlock()
+_lock = after_fork.rlock()
 _stores: weakref.WeakValueDictionary[tuple[int, int], Store] = weakref.WeakValueDictionary()
 
 

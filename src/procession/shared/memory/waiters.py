@@ -17,7 +17,7 @@ __all__ = ["CALLED", "REFUSED", "SIZE", "Waiters"]
 
 _CELLS = 1024
 _CELL_WORDS = 8
-_TICKET, _OWNER, _ROOM, _BELL = 0, 1, 2, 4
+_TICKET, _OWNER, _ROOM, _WAKEUP = 0, 1, 2, 4
 _NEXT_TICKET, _HIGHEST = WAITERS, WAITERS + 1
 _WAITING = WAITERS + 2
 """Words, one per room: how many wait there, or more if some were killed."""
@@ -40,7 +40,7 @@ class Waiters:
         self._segment = segment
         self._words = segment.words
         self._ring = segment.words[KIND] == SEMAPHORES
-        self._bells: dict[int, semaphores.Semaphore] = {}
+        self._wakeups: dict[int, semaphores.Semaphore] = {}
 
     def enlist(self, room: int) -> int:
         """A cell for this thread, to `sleep` in.
@@ -53,7 +53,7 @@ class Waiters:
         ticket = words[_NEXT_TICKET] + 1
         words[_NEXT_TICKET] = ticket
         if self._ring:
-            semaphores.clear(self._segment.map, (cell + _BELL) * WORD, 0)
+            semaphores.clear(self._segment.map, (cell + _WAKEUP) * WORD, 0)
         words[cell + _OWNER] = me
         words[cell + _ROOM] = room
         words[_WAITING + room] += 1
@@ -65,7 +65,7 @@ class Waiters:
         if self._words[cell + _TICKET] <= _FREE or seconds <= 0:
             return
         if self._ring:
-            self._bell(cell).acquire(True, seconds)
+            self._wakeup(cell).acquire(True, seconds)
             return
         for pause in pauses(seconds):
             if self._words[cell + _TICKET] <= _FREE:
@@ -96,7 +96,7 @@ class Waiters:
                 continue
             self._settle(cell, verdict)
             if self._ring:
-                self._bell(cell).release()
+                self._wakeup(cell).release()
             called += 1
         return called
 
@@ -150,9 +150,9 @@ class Waiters:
                 return cell
         raise ProcessionError(f"{_CELLS} threads wait for this shared object; that is the most.")
 
-    def _bell(self, cell: int) -> semaphores.Semaphore:
-        bell = self._bells.get(cell)
-        if bell is None:
-            bell = semaphores.open_at(self._segment.map, (cell + _BELL) * WORD)
-            self._bells[cell] = bell
-        return bell
+    def _wakeup(self, cell: int) -> semaphores.Semaphore:
+        wakeup = self._wakeups.get(cell)
+        if wakeup is None:
+            wakeup = semaphores.open_at(self._segment.map, (cell + _WAKEUP) * WORD)
+            self._wakeups[cell] = wakeup
+        return wakeup
