@@ -1,1 +1,1 @@
-"""Large data beside the pickle: its sender and its receiver."""
+"""Large data out of band: its sender and its receiver."""

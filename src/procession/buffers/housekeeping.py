@@ -40,7 +40,7 @@ class Housekeeper:
 
         Args:
             trim: Gives back what is old; says whether anything is still kept.
-            clear: Gives back everything that nobody uses.
+            clear: Gives back all that is not in use.
         """
         self._tasks.append((trim, clear))
 
@@ -70,7 +70,7 @@ class Housekeeper:
             self.arm()
 
     def clear(self) -> None:
-        """Give back everything that nobody uses."""
+        """Give back all that is not in use."""
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()

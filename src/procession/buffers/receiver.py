@@ -1,7 +1,7 @@
 """The receiver's side of segments: from a ticket to buffers.
 
-A segment that belongs to one task alone is mapped shared, and the map is kept for the next time,
-since touching fresh pages costs more than copying them. A loan of it lasts as long as any array,
+A segment that belongs to one task alone is mapped shared. The map is kept for the next time, since
+touching fresh pages costs more than copying them. A loan of it lasts as long as any array,
 slice or view of it does: an owner object stands between the map and all of them, and the lock goes
 when the owner goes. One that others read too is mapped privately, anew each time; the lock then
 goes with the map.
@@ -17,7 +17,7 @@ from collections import OrderedDict
 from typing import Any
 
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
-from procession.buffers.segment_ticket import (
+from procession.buffers.buffer_segment import (
     GENERATION,
     TAKEN,
     TRANSIT,
@@ -36,7 +36,7 @@ _KEPT = 64
 
 
 class _Map:
-    """A shared map of somebody's segment."""
+    """A shared map of a sender's segment."""
 
     __slots__ = ("fd", "forked", "key", "map", "owner_type", "since")
 

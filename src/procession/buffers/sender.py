@@ -15,8 +15,7 @@ from pickle import PickleBuffer
 from typing import Any
 
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
-from procession.buffers.memfd import AVAILABLE, Segment
-from procession.buffers.segment_ticket import DROPPED, FIRST, STATE, TRANSIT, Ticket, most_maps
+from procession.buffers.buffer_segment import AVAILABLE, DROPPED, FIRST, Segment, Ticket, most_maps
 from procession.system import after_fork
 from procession.system.lent_descriptors import has_proc, offer
 from procession.system.pristine import time
@@ -24,7 +23,7 @@ from procession.system.pristine import time
 __all__ = ["AVAILABLE", "Placed", "Segments", "segments"]
 
 IDLE_BYTES = 512 * 1024 * 1024
-"""Most memory kept for the next use. A guess: some large arrays, little beside 8 GB."""
+"""Most memory kept for the next use. A guess: some large arrays, little of 8 GB."""
 
 _PROBES = 16
 """Most segments that one call asks whether they are free again (some 2 µs each)."""
@@ -44,7 +43,7 @@ class Placed(tuple[Any, ...]):
     size: int
 
     def drop(self) -> None:
-        """Tell whoever keeps what it was sent that this need not be kept any more."""
+        """Tell those who keep what they were sent that this need not be kept any more."""
         if self._segment.pid == os.getpid():
             os.pwrite(self._segment.fd, b"\1", DROPPED)
 
@@ -122,7 +121,7 @@ class Segments:
     def _dropped_one(self, segment: Segment) -> None:
         if housekeeper.watches:
             self._dropped.append(segment)
-        else:  # nobody would look after it
+        else:  # nothing would look after it
             self._all.discard(segment)
             segment.let_go()
 
@@ -156,28 +155,25 @@ class Segments:
             self._lent.append(self._dropped.popleft())
         for _ in range(min(probes, len(self._lent))):
             segment = self._lent.popleft()
-            if segment.reclaim():
-                segment.since = now
-                self._free.append(segment)
-            else:
-                self._lent.append(segment)
+            (self._free if segment.reclaim(now) else self._lent).append(segment)
         idle = sum(segment.committed for segment in self._free)
         while self._free and (idle > self.idle_bytes or now - self._free[0].since > IDLE_SECONDS):
-            segment = self._free.pop(0)
-            idle -= segment.committed
-            self._all.discard(segment)
-            segment.free()
+            idle -= self._give_back_first()
+
+    def _give_back_first(self) -> int:
+        segment = self._free.pop(0)
+        self._all.discard(segment)
+        segment.free()
+        return segment.committed
 
     def _let_one_go(self) -> bool:
-        """There are too many: give up one that is free, or leave one to whoever has it."""
+        """There are too many: give up one that is free, or leave one to its receiver."""
         if self._free:
-            segment = self._free.pop(0)
-            self._all.discard(segment)
-            segment.free()
+            self._give_back_first()
             return True
         for _ in range(min(_PROBES, len(self._lent))):
             segment = self._lent.popleft()
-            if not os.pread(segment.fd, STATE.size, 0)[TRANSIT]:  # it has arrived
+            if not segment.in_transit():
                 self._all.discard(segment)
                 segment.let_go()
                 return True
@@ -197,7 +193,7 @@ class Segments:
         return bool(self._all)
 
     def clear(self) -> None:
-        """Give back all that nobody uses, and keep nothing else."""
+        """Give back all that is not in use, and keep nothing else."""
         with self._lock:
             self._collect(len(self._lent) + len(self._dropped))
             for segment in self._free:

@@ -1,8 +1,8 @@
 """Bytes that go to many workers: small ones travel in each message, large ones lie in one place.
 
 On Linux the place is memory without a name, which any process of the same user can open
-(`procession.system.lent_descriptors`): it is gone with its last holder, whoever dies and how.
-Elsewhere it is a temporary file, removed when the parcel is dropped.
+(`procession.system.lent_descriptors`): it is gone with its last holder, however that one ends.
+Elsewhere it is a temporary file, removed when the `BroadcastBytes` are dropped.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from procession.system.lent_descriptors import offer, open_lent
 from procession.system.nameless_files import nameless
 
-__all__ = ["Parcel", "unpack"]
+__all__ = ["BroadcastBytes", "read_broadcast"]
 
 IN_MESSAGE = 64 * 1024
 """Bytes up to which a copy in each message is cheaper than opening a file: a guess from the cost
 of the two system calls (10 µs) against a pipe's 1 to 2 GB/s."""
 
 
-class Parcel:
+class BroadcastBytes:
     """Bytes that can be sent many times.
 
     Args:
@@ -34,16 +34,17 @@ class Parcel:
         self._lent = False
         if len(content) <= IN_MESSAGE:
             return
+        path = ""
         if sys.platform == "linux":
             handle = nameless("procession")
             self._lent = True
             self._ticket = os.getpid(), handle, os.fstat(handle).st_ino
-            weakref.finalize(self, _close, handle, os.getpid()).atexit = False
         else:
             import tempfile
 
-            handle, self._ticket = tempfile.mkstemp(prefix="procession-")
-            weakref.finalize(self, _remove, handle, self._ticket, os.getpid())
+            handle, path = tempfile.mkstemp(prefix="procession-")
+            self._ticket = path
+        weakref.finalize(self, _close, handle, path, os.getpid()).atexit = not self._lent
         try:
             view = memoryview(content)
             while view:
@@ -59,22 +60,18 @@ class Parcel:
         return self._ticket
 
 
-def _close(handle: int, pid: int) -> None:
+def _close(handle: int, path: str, pid: int) -> None:
     if pid == os.getpid():
         os.close(handle)
+        if path:
+            os.unlink(path)
 
 
-def _remove(handle: int, path: str, pid: int) -> None:
-    if pid == os.getpid():
-        os.close(handle)
-        os.unlink(path)
-
-
-def unpack(ticket: Any) -> bytes:
+def read_broadcast(ticket: Any) -> bytes:
     """The bytes that a ticket stands for, in a worker.
 
     Raises:
-        OSError: The parcel was dropped meanwhile, or its owner has died.
+        OSError: The bytes were dropped meanwhile, or their owner has died.
     """
     if isinstance(ticket, bytes):
         return ticket

@@ -1,0 +1,200 @@
+"""One piece of memory without a name, and what its sender and its receiver know of it.
+
+A *segment* is a memfd that the sender keeps and fills, again and again. A *ticket* says where it is
+and which bytes hold which buffer. Each process that uses a segment holds a shared `flock` on it,
+through an open file of its own. The sender fills it anew only when it has the lock exclusively. So
+the kernel keeps the books: a receiver that dies lets go, a child that it forked holds on, and no
+message has to say so.
+
+The first bytes of a segment are its *state*. They say which filling this is (the generation),
+whether it is still on its way, and whether a receiver has it for good. A ticket whose generation
+has passed opens nothing.
+
+Pages are allocated by writing, which fails with an error where touching a map would be SIGBUS. The
+memory is mapped only when it is filled for the second time. Filling it then costs a memcpy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+import sys
+from collections.abc import Iterable
+
+from procession.errors import ProcessionError
+from procession.system.named_tuple import NamedTuple
+from procession.system.nameless_files import nameless
+
+__all__ = [
+    "AVAILABLE",
+    "DROPPED",
+    "FIRST",
+    "GENERATION",
+    "STATE",
+    "TAKEN",
+    "TRANSIT",
+    "Gone",
+    "Segment",
+    "Ticket",
+    "most_maps",
+    "shared_map",
+]
+
+AVAILABLE = sys.platform == "linux" and hasattr(os, "memfd_create")
+"""Whether this system has memory without names that another process can open."""
+
+STATE = struct.Struct("<QBBB")
+GENERATION = struct.Struct("<Q")
+TRANSIT = 8
+"""Byte: 1 until the receiver has it. Only where the sender does not keep it until then."""
+TAKEN = 9
+"""Byte: 1 once a receiver was given the memory itself, to write to as it likes."""
+DROPPED = 10
+"""Byte: 1 once the sender has dropped what it sent; a receiver that keeps it may drop it too."""
+FIRST = 64
+"""Where the first buffer begins; all are aligned to as much (a cache line, and AVX-512)."""
+
+_F_ADD_SEALS, _F_SEAL_SHRINK = 1033, 2
+
+
+class Gone(ProcessionError):
+    """Raised when a segment cannot be opened."""
+
+
+class Ticket(NamedTuple):
+    """Where a segment is, and what is in it. Sent as a plain tuple.
+
+    Attributes:
+        pid: The sender, under whose entry in /proc it can be opened.
+        fd: Its descriptor there.
+        inode: The file's inode, as descriptors are used again.
+        size: The file's size in bytes.
+        generation: Which filling this is.
+        private: Whether the receiver's writes must not reach the segment, because others are to
+            read the same bytes: all workers, or another attempt.
+        spans: ``(offset, bytes)`` of each buffer.
+    """
+
+    pid: int
+    fd: int
+    inode: int
+    size: int
+    generation: int
+    private: bool
+    spans: tuple[tuple[int, int], ...]
+
+
+def most_maps() -> int:
+    """How many segments one side may have open: a quarter of the descriptors it may open.
+
+    Below Python 3.13 a map holds a second descriptor.
+    """
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        soft = 1 << 16
+    return max(2, min(soft, 1 << 16) // 8)
+
+
+def shared_map(fd: int, size: int) -> mmap.mmap:
+    """Map a whole file, to read and to write."""
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(fd, size, trackfd=False)
+    return mmap.mmap(fd, size)
+
+
+class Segment:
+    """One memfd of this process: filled, asked whether it is still in use, and given back."""
+
+    __slots__ = ("capacity", "committed", "fd", "inode", "map", "pid", "since")
+
+    def __init__(self, capacity: int) -> None:
+        self.fd = nameless("procession-segment", sealable=True)
+        try:
+            os.ftruncate(self.fd, capacity)
+            # Cut off under a live map, its pages would be SIGBUS.
+            fcntl.fcntl(self.fd, _F_ADD_SEALS, _F_SEAL_SHRINK)
+            self.inode = os.fstat(self.fd).st_ino
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.pid = os.getpid()
+        self.capacity = capacity
+        self.committed = 0
+        self.map: mmap.mmap | None = None
+        self.since = 0.0
+
+    def fill(
+        self, generation: int, transit: bool, parts: Iterable[tuple[int, memoryview]], end: int
+    ) -> None:
+        """Copy buffers to their offsets.
+
+        Raises:
+            OSError: There is no memory left.
+        """
+        if end > self.committed:
+            for offset, source in parts:
+                _write(self.fd, source, offset)
+            self.committed = end
+        else:
+            with memoryview(self._mapped()) as target:
+                for offset, source in parts:
+                    _copy(target[offset : offset + source.nbytes], source)
+        os.pwrite(self.fd, STATE.pack(generation, transit, 0, 0), 0)
+
+    def _mapped(self) -> mmap.mmap:
+        if self.map is None:
+            self.map = shared_map(self.fd, self.capacity)
+        return self.map
+
+    def reclaim(self, now: float) -> bool:
+        """Whether it is free again, from now on. If so, no ticket opens it any more."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        try:
+            if self.in_transit():
+                return False
+            os.pwrite(self.fd, bytes(STATE.size), 0)
+        finally:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+        self.since = now
+        return True
+
+    def in_transit(self) -> bool:
+        """Whether it has been sent, and not opened yet."""
+        return bool(os.pread(self.fd, STATE.size, 0)[TRANSIT])
+
+    def free(self) -> None:
+        """Give the memory back, even if it is mapped somewhere; only after `reclaim`."""
+        try:
+            self._mapped().madvise(mmap.MADV_REMOVE)
+        except (OSError, ValueError):
+            pass  # it goes with the last map then
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Keep it no longer; the memory lasts as long as some process maps it."""
+        self.map = None
+        os.close(self.fd)
+
+
+def _write(fd: int, source: memoryview, offset: int) -> None:
+    at = 0
+    while at < source.nbytes:
+        at += os.pwrite(fd, source[at:], offset + at)
+
+
+def _copy(target: memoryview, source: memoryview) -> None:
+    """Copy; with numpy's help other threads run meanwhile."""
+    numpy = sys.modules.get("numpy")
+    copyto = getattr(numpy, "copyto", None)
+    if copyto is None or numpy is None:
+        target[:] = source
+    else:
+        byte = numpy.uint8
+        copyto(numpy.frombuffer(target, byte), numpy.frombuffer(source, byte))
