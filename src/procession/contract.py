@@ -100,7 +100,7 @@ class Item:
         blob: The value, pickled, or itself where it is an atom
             (`procession.pickling.out_of_band.is_atom`); empty on backends that share this process.
         buffers: Large buffers that belong to the blob: the ticket of a segment (see
-            `procession.buffers.segment_ticket`), or empty.
+            `procession.buffers.buffer_segment`), or empty.
         size: Bytes of blob and buffers, as far as they are counted (`ATOM_BYTES`).
         attempt: 1 for the first run.
         seconds: Spent running in attempts that failed.

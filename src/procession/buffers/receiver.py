@@ -16,7 +16,6 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
-from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.buffers.buffer_segment import (
     GENERATION,
     TAKEN,
@@ -26,6 +25,7 @@ from procession.buffers.buffer_segment import (
     most_maps,
     shared_map,
 )
+from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.system.lent_descriptors import Closed, open_lent
 from procession.system.pristine import time
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pickle import PickleBuffer
 from typing import Any
 
-from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.buffers.buffer_segment import AVAILABLE, DROPPED, FIRST, Segment, Ticket, most_maps
+from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.system import after_fork
 from procession.system.lent_descriptors import has_proc, offer
 from procession.system.pristine import time

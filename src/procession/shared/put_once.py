@@ -20,9 +20,9 @@ from itertools import count
 from pickle import PickleBuffer
 from typing import Any, TypeVar
 
+from procession.buffers.broadcast import BroadcastBytes, read_broadcast
+from procession.buffers.buffer_segment import DROPPED
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
-from procession.buffers.parcel import Parcel, unpack
-from procession.buffers.segment_ticket import DROPPED
 from procession.buffers.sender import AVAILABLE, Placed, segments
 from procession.pickling.dispatch_tables import wrap_reducer
 from procession.pickling.kept_references import note_sent, snapshots
@@ -56,13 +56,13 @@ class _Put:
         self.key = (os.getpid(), _mark(), next(_serials))
         self.object: Any = None
         self.reference: Any = None
-        self.lies: Placed | Parcel = _lay_down(obj)
+        self.lies: Placed | BroadcastBytes = _lay_down(obj)
         snapshots.add(self.key)
 
     def __reduce__(self) -> tuple[Any, ...]:
         note_sent(self)
         lies = self.lies
-        return _fetch, (self.key, lies.ticket if isinstance(lies, Parcel) else tuple(lies))
+        return _fetch, (self.key, lies.ticket if isinstance(lies, BroadcastBytes) else tuple(lies))
 
     def target(self) -> Any:
         """The object, or `None` if it is gone."""
@@ -166,7 +166,7 @@ def _class_of(obj: object) -> type:
     return type(obj)
 
 
-def _lay_down(obj: Any) -> Placed | Parcel:
+def _lay_down(obj: Any) -> Placed | BroadcastBytes:
     buffers: list[Any] = []
     before, _laying.now = _laying.now, True
     try:
@@ -176,7 +176,7 @@ def _lay_down(obj: Any) -> Placed | Parcel:
             placed = segments.place([first, *buffers], private=True)
             if placed is not None:
                 return placed
-        return Parcel(dumps(obj))
+        return BroadcastBytes(dumps(obj))
     except MemoryError:
         raise
     except Exception as error:
@@ -258,8 +258,8 @@ def _fetch(key: _Key, lies: Any) -> Any:
 
 
 def _load(lies: Any) -> _Held:
-    if isinstance(lies, (str, bytes)) or len(lies) == 3:  # a parcel's; a segment's has more
-        return _Held(loads(unpack(lies)), None)
+    if isinstance(lies, (str, bytes)) or len(lies) == 3:  # broadcast bytes; a segment's has more
+        return _Held(loads(read_broadcast(lies)), None)
     from procession.buffers.receiver import open_ticket
 
     blob, *buffers = open_ticket(lies)

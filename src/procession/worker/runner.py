@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from procession.buffers.buffer_segment import Gone
 from procession.buffers.housekeeping import housekeeper
-from procession.buffers.segment_ticket import Gone
 from procession.contract import Reply
 from procession.errors import TaskExited
 from procession.forwarding.caller_side import Outgoing

@@ -17,9 +17,9 @@ from weakref import WeakKeyDictionary
 from procession.backends.executors.executor_end import Ending, exit_code, listed
 from procession.backends.executors.far_side import Shipment, run_chunk
 from procession.backends.executors.foreign import refuse_inherited
+from procession.buffers.broadcast import BroadcastBytes
+from procession.buffers.buffer_segment import Ticket
 from procession.buffers.housekeeping import housekeeper
-from procession.buffers.parcel import Parcel
-from procession.buffers.segment_ticket import Ticket
 from procession.contract import Chunk, End, Job, Reply
 from procession.errors import PoolClosed
 from procession.pickling.kinds import is_a
@@ -83,7 +83,7 @@ class ExecutorBackend:
         self._retiring = False
         self._endings: list[Ending] = []
         self._aparts: list[ExecutorBackend] = []
-        self._parcels: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
+        self._headers: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
         if owned:
             cleanup.register(self)
 
@@ -165,10 +165,10 @@ class ExecutorBackend:
     def _header(self, job: Job) -> Any:
         if not self._local:
             return job.header
-        parcel = self._parcels.get(job)
-        if parcel is None:
-            parcel = self._parcels[job] = Parcel(job.header)
-        return parcel.ticket
+        header = self._headers.get(job)
+        if header is None:
+            header = self._headers[job] = BroadcastBytes(job.header)
+        return header.ticket
 
     def _current(self, chunk: Chunk) -> Executor:
         """The executor, which from here on is not to be ended as one that nobody wants."""

@@ -49,7 +49,7 @@ class Shipment(NamedTuple):
 
     Attributes:
         key: The job, unique over all processes that may send to the same worker.
-        header: The job's header, or where to read it if it is large (see `buffers.parcel`).
+        header: The job's header, or where to read it if it is large (see `buffers.broadcast`).
         buffers: The header's large buffers: a ticket, or the bytes themselves.
         items: ``(index, attempt, blob, ticket)`` each; a single one if the job has limits.
         timeout: The job's limit for one item, in seconds.
@@ -173,7 +173,7 @@ def _plain(buffers: Any) -> Sequence[Any]:
 def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
     """Run a chunk of one item in a process that can be ended."""
     global _guard
-    from procession.buffers.parcel import unpack
+    from procession.buffers.broadcast import read_broadcast
 
     with _guarding:
         if _guard is None:
@@ -184,7 +184,7 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
         job = Job(
             hash((process, number)),
             "",
-            lambda: unpack(shipment.header),
+            lambda: read_broadcast(shipment.header),
             shipment.buffers,
             timeout=shipment.timeout,
             memory_limit=shipment.memory_limit,
@@ -209,12 +209,12 @@ def _run(shipment: Shipment) -> list[Reply]:
         if _setup_error is not None:
             _runner.refuse(key, _setup_error)
         else:
-            from procession.buffers.parcel import unpack
+            from procession.buffers.broadcast import read_broadcast
 
             if buffers and _heavy is not None:
                 _runner.forget(_heavy)  # it comes again with its next chunk, if there is one
             _heavy = key if buffers else _heavy
-            _runner.learn(key, unpack(header), buffers)
+            _runner.learn(key, read_broadcast(header), buffers)
     replies: list[Reply] = []
     _runner.run(key, items, replies.append, _nobody_watches)
     return replies
