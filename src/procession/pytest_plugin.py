@@ -15,22 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from procession.pytest_isolation import unpatched as unpatched  # before any test patches it
+from procession.pytest_isolation.unpatched import IN_CHILD  # loaded before any test patches it
 
 if TYPE_CHECKING:
     from procession.pytest_isolation.marker import Isolation
     from procession.pytest_isolation.protocol import Outer
-
-IMPORT_PATH: Final = list(sys.path)
-"""Where modules were looked for when pytest started; conftest files and test folders add to it."""
 
 _MARKER: Final = pytest.StashKey[str]()
 _ISOLATION: Final[pytest.StashKey[Isolation]] = pytest.StashKey()
 _TIMER: Final = pytest.StashKey[float]()
 _OUTER: Final[pytest.StashKey[Outer]] = pytest.StashKey()
 _SETTINGS: Final = pytest.StashKey[ExitStack]()
-IN_CHILD: Final = pytest.StashKey[bool]()
-"""Set in the configuration of a pytest that runs isolated tests for another one."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -296,8 +296,8 @@ def _nameless(function: FunctionType, refusal: Refusal) -> NotPicklable:
 def reduce_decorated(decorated: Any, named: Naming = "importable") -> Any:
     """What a decorated object's ``__reduce_ex__`` returns.
 
-    Its name, if that leads to it; a ``with_options`` copy as (origin, changes); else the function,
-    the decorator's name and the options.
+    Its name, if that leads to it; a ``with_options`` copy as (origin, changes); else the class of
+    decorated functions, with the function, the decorator's name and the options.
 
     Args:
         decorated: The decorated object.
@@ -315,16 +315,9 @@ def reduce_decorated(decorated: Any, named: Naming = "importable") -> Any:
         for name, value in decorated._self_decorator.items()
         if name not in ("backend", "context") or isinstance(value, str)
     }
-    return rebuild_decorated, (decorated._self_style, options, decorated.__wrapped__)
+    return type(decorated), (decorated.__wrapped__, decorated._self_style, options)
 
 
 def rebuild_copy(origin: Any, changes: dict[str, Any]) -> Any:
     """A ``with_options`` copy, made again."""
     return origin.with_options(**changes)
-
-
-def rebuild_decorated(style: str, options: dict[str, Any], function: Any) -> Any:
-    """A decorated function, decorated again."""
-    from procession.function import Function
-
-    return Function(function, style, options)

@@ -23,8 +23,7 @@ from procession.pytest_isolation.quiet import (
 )
 from procession.pytest_isolation.replay import add_failed_subtests
 from procession.pytest_isolation.report_file import Writer
-from procession.pytest_isolation.unpatched import json, os, signal
-from procession.pytest_plugin import IN_CHILD
+from procession.pytest_isolation.unpatched import IN_CHILD, json, os, signal
 from procession.system.pristine import time
 
 __all__ = ["STACK_SIGNAL", "Inner", "adopt", "run_forked"]

@@ -24,7 +24,14 @@ from procession.pytest_isolation.kill import (
 from procession.pytest_isolation.marker import Isolation
 from procession.pytest_isolation.passed_output import Forwarder
 from procession.pytest_isolation.report_file import Reader
-from procession.pytest_isolation.unpatched import json, os, pickle, signal, subprocess
+from procession.pytest_isolation.unpatched import (
+    IMPORT_PATH,
+    json,
+    os,
+    pickle,
+    signal,
+    subprocess,
+)
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import select, time
 
@@ -263,8 +270,6 @@ class TestProcess:
 
 
 def _payload(config: pytest.Config, files: Shared, collect: str, number: int) -> dict[str, Any]:
-    from procession import pytest_plugin
-
     how = measuring(config)
     args = [*map(str, config.invocation_params.args), *how.options]
     factory: Any = getattr(config, "_tmp_path_factory", None)
@@ -273,7 +278,7 @@ def _payload(config: pytest.Config, files: Shared, collect: str, number: int) ->
         **files.fds,
         "records_path": f"/proc/{os.getpid()}/fd/{files.fds['records']}",
         "lifeline": lifeline(),
-        "path": pytest_plugin.IMPORT_PATH,
+        "path": IMPORT_PATH,
         "argv": list(sys.argv),
         "args": args,
         "collect": [collect],

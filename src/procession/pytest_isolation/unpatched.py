@@ -1,14 +1,18 @@
-"""What the plugin takes from the standard library, as it was before any test could patch it.
+"""What the plugin takes from the interpreter, as it was before any test could change it.
 
-A test's mocks (``time.monotonic`` frozen by a module's fixture, ``subprocess.Popen`` replaced) are
-in force in pytest's own process as well, and are not meant for the plugin. It is loaded before the
-first test and keeps the functions that it needs. Its clocks come from `procession.system.pristine`.
+A test's mocks (a module's fixture that freezes ``time.monotonic``, or replaces
+``subprocess.Popen``) hold in pytest's own process as well, and are not meant for the plugin. It is
+loaded before the first test and keeps the functions that it needs. Its clocks come from
+`procession.system.pristine`.
 """
 
 from __future__ import annotations
 
+import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
 
 if TYPE_CHECKING:
     import fcntl as fcntl
@@ -26,7 +30,23 @@ else:
     fcntl, json, os = map(_kept, ("fcntl", "json", "os"))
     pickle, signal, tempfile = map(_kept, ("pickle", "signal", "tempfile"))
 
-__all__ = ["fcntl", "json", "os", "pickle", "signal", "subprocess", "tempfile"]
+__all__ = [
+    "IMPORT_PATH",
+    "IN_CHILD",
+    "fcntl",
+    "json",
+    "os",
+    "pickle",
+    "signal",
+    "subprocess",
+    "tempfile",
+]
+
+IMPORT_PATH: Final = list(sys.path)
+"""Where modules were looked for when pytest started; conftest files and test folders add to it."""
+
+IN_CHILD: Final = pytest.StashKey[bool]()
+"""Set in the configuration of a pytest that runs isolated tests for another one."""
 
 
 @cache
