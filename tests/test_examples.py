@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support import ROOT
 
 PROMISES = {
     "codebase_metrics.py": ["The ten most complex functions:", "times as fast"],

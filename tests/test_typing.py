@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support import ROOT
+
 TYPING = ROOT / "tests" / "typing"
 IGNORE = re.compile(r" +# type: ignore\[[^]]*\]")
 

@@ -11,14 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 
 from procession.backends import registry
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
 
 

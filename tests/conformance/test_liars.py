@@ -11,7 +11,7 @@ import pytest
 from procession import NotPicklable, isolated
 from tests.conformance import functions as f
 from tests.conformance.places import Place, at
-from tests.wire import hostile as h
+from tests.support import hostile as h
 
 
 def paths_of(outcomes: Iterator[Any]) -> list[str | None]:
@@ -35,7 +35,7 @@ def test_an_item_that_cannot_be_rebuilt_is_found(processes: Place) -> None:
     outcomes = list(pair.outcomes(items, 2))
     assert paths_of(iter(outcomes)) == [None, "first[1]", "first['k']"]
     error: Any = outcomes[2].error
-    assert error.culprit == "tests.wire.hostile.MadeByFunction"
+    assert error.culprit == "tests.support.hostile.MadeByFunction"
     with pytest.raises(NotPicklable) as caught:
         pair.map([1, 2], second=[good, bad])
     assert (caught.value.where, caught.value.path) == ("argument", "second[1]")

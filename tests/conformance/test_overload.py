@@ -13,6 +13,7 @@ import pytest
 
 import procession
 from procession import Overloaded, Pool, ProcessionError, background, isolated, parallel
+from tests.support import ROOT
 from tests.support.waiting import wait_until
 
 
@@ -145,5 +146,5 @@ def test_version() -> None:
     """`procession.__version__` is what the package is built as."""
     import tomllib
 
-    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    text = (ROOT / "pyproject.toml").read_text()
     assert procession.__version__ == tomllib.loads(text)["project"]["version"]

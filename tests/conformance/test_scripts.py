@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.places import PROCESSES, WORKERS, Place
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 PROGRAM = """
 from dataclasses import dataclass

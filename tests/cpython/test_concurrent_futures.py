@@ -11,14 +11,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cpython.runner import MIXINS, MODULES
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 PRIVATE = "looks at private attributes of ProcessPoolExecutor, which our pool has not"
 ALONE = "a broken task breaks only its own future here; the standard pool breaks as a whole"

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs"
+from tests.support import ROOT
+
+DOCS = ROOT / "docs"
 
 
 def test_the_program_in_the_documentation(tmp_path: Path) -> None:

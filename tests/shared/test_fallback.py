@@ -12,8 +12,7 @@ import pytest
 
 from procession import ProcessionError, shared
 from procession.shared.memory.layout import KIND, POLLED
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 EVERYTHING = """
     import multiprocessing, os, sys, threading, time, warnings

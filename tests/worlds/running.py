@@ -9,9 +9,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["ROOT", "run"]
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
+__all__ = ["run"]
 
 
 def run(

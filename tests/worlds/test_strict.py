@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.worlds.running import ROOT, run
+from tests.support import ROOT
+from tests.worlds.running import run
 
 SMOKE = """
 import sys, traceback

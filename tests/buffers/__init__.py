@@ -1,0 +1,1 @@
+"""Large data beside the pickle."""

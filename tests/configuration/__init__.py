@@ -1,0 +1,1 @@
+"""Options: their names, values and sources."""

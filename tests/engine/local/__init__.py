@@ -1,0 +1,1 @@
+"""Items that run in the caller's process."""

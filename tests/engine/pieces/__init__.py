@@ -1,0 +1,1 @@
+"""Data that is cut and joined again."""

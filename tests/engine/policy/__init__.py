@@ -1,0 +1,1 @@
+"""Pure rules: chunk sizes, placement, blame."""

@@ -1,0 +1,1 @@
+"""Warnings about functions, when they are decorated."""

@@ -1,0 +1,1 @@
+"""Procession's own workers, seen from inside."""
