@@ -11,6 +11,7 @@ import os
 import time
 from typing import Any, Final
 
+from procession.system.identity import read_umask
 from procession.system.pristine import monotonic
 
 __all__ = ["changes", "enter", "folder", "follow", "set_umask", "umask"]
@@ -56,23 +57,12 @@ def umask() -> int | None:
     when, found = _mask_read
     now = monotonic()
     if now - when > _MASK_AGE:
-        found = _read_umask()
+        found = read_umask()
         _mask_read = now, found
         if not _first_mask:
             _first_mask.append(found)
         _mask_moved = _mask_moved or found != _first_mask[0]
     return found if _mask_moved else None
-
-
-def _read_umask() -> int | None:
-    try:
-        with open("/proc/self/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"Umask:"):
-                    return int(line.split()[1], 8)
-    except OSError:
-        pass
-    return None  # to ask in another way is to change it, which other threads would see
 
 
 def set_umask(mask: int | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from procession.system.named_tuple import NamedTuple
 
-__all__ = ["Identity", "adopt", "credentials", "identity", "who"]
+__all__ = ["Identity", "adopt", "credentials", "identity", "read_umask", "who"]
 
 _IGNORED = frozenset({"RLIMIT_OFILE"})  # another name of RLIMIT_NOFILE
 
@@ -49,6 +49,18 @@ def identity() -> Identity:
     """This process's."""
     pid = os.getpid()
     return Identity(credentials(), _limits(), _nice(pid), _cpus(pid))
+
+
+def read_umask() -> int | None:
+    """The umask; `None` where to ask is to change it, which other threads would see."""
+    try:
+        with open("/proc/self/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return None
 
 
 def adopt(given: Identity) -> None:

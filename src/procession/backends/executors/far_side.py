@@ -97,11 +97,11 @@ def set_up(setup: Setup) -> None:
         return
     state.mark_worker_process()
     if threading.current_thread() is threading.main_thread():
-        from procession.process.start import signals
+        from procession.process.far_side.worker_setup import unblock_signals, usual_signals
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's; it ends us
-        signals.usual()
-        signals.unblock()
+        usual_signals()
+        unblock_signals()
     if setup.lifeline is not None:
         from procession.system import lifeline
 

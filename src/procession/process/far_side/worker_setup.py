@@ -1,4 +1,9 @@
-"""Setting a new process up as a worker: everything but its work."""
+"""Setting a new process up as a worker: everything but its work.
+
+A signal mask and an ignored signal pass from process to process, through ``exec`` as well. A
+service blocks SIGCHLD, SIGTERM and others to take them by ``sigwait``, or ignores SIGCHLD so that
+children need no reaping. Its workers, and the fork server, must hear of theirs all the same.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from procession.process.io.flight_recorder import BlackBox
-from procession.process.start import signals
-from procession.system.identity import Identity, adopt, identity
+from procession.system.identity import Identity, adopt, identity, read_umask
 from procession.system.named_tuple import NamedTuple
 
 __all__ = [
@@ -26,6 +30,8 @@ __all__ = [
     "set_up",
     "surroundings",
     "take_over",
+    "unblock_signals",
+    "usual_signals",
 ]
 
 DUMP_SIGNAL: int = int(signal.SIGRTMAX) - 3 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR2)
@@ -34,6 +40,10 @@ DUMP_SIGNAL: int = int(signal.SIGRTMAX) - 3 if hasattr(signal, "SIGRTMAX") else 
 ITEMS_NEED = ("logging", "cloudpickle")
 """What most workers import for their first item, if they have not before: as their caller logs, and
 as functions of ``__main__`` go by value."""
+
+_IGNORED_BY_PYTHON = frozenset({signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)})
+_KEPT_SIGNALS = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTTOU, signal.SIGTTIN})
+"""SIGHUP is ignored under ``nohup``, whose meaning is just that it passes on."""
 
 
 class Surroundings(NamedTuple):
@@ -50,41 +60,26 @@ class Surroundings(NamedTuple):
 
 def surroundings() -> Surroundings:
     """The caller's."""
-    return Surroundings(_umask(), dict(os.environ), identity())
-
-
-def _umask() -> int:
-    try:
-        with open("/proc/self/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"Umask:"):
-                    return int(line.split()[1], 8)
-    except OSError:
-        pass
-    # Not safe with threads that make files at this instant; there is no other way here.
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
+    umask = read_umask()
+    if umask is None:
+        # Not safe with threads that make files at this instant; there is no other way here.
+        umask = os.umask(0o077)
+        os.umask(umask)
+    return Surroundings(umask, dict(os.environ), identity())
 
 
 def set_up(method: str, around: Surroundings | None) -> None:
     """Signals, stdin, session, and what the client's process has that ours has not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if method == "forkserver":
-        from procession.process.forkserver import (
-            server_loop as serving,  # which has forked us, so it is loaded
-        )
-
-        serving.give_back_alarm()
     if method == "fork":
         signal.set_wakeup_fd(-1)
         _become_main_thread()
-    signals.usual()
+    usual_signals()
     # A session of its own, not only a group: without a terminal, what asks for a password there is
     # told so (ENXIO), where in a background group it would be stopped for ever (SIGTTIN, SIGTTOU).
     os.setsid()
-    signals.unblock()
+    unblock_signals()
     _close_stdin()
     if around is not None:
         take_over(around)
@@ -94,6 +89,25 @@ def set_up(method: str, around: Surroundings | None) -> None:
                 file.write("1000")
         except OSError:
             pass
+
+
+def unblock_signals() -> None:
+    """Block nothing in this thread."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def usual_signals() -> None:
+    """Ignore what Python itself ignores, and nothing that only the caller did."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # no other may, and an executor of threads has its caller's signals
+    for number in signal.valid_signals():
+        if number in _KEPT_SIGNALS:
+            continue
+        if number in _IGNORED_BY_PYTHON:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.SIG_IGN)
+        elif signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _close_stdin() -> None:

@@ -13,10 +13,9 @@ from typing import Any, NoReturn
 
 from procession.process.far_side import worker_setup as environment
 from procession.process.io.handover import inherited, receive, write_number
-from procession.process.start import signals
 from procession.system.pristine import fork, select, socket
 
-__all__ = ["give_back_alarm", "serve"]
+__all__ = ["serve"]
 
 _PRELOAD = (
     "procession.process.far_side.worker_main",
@@ -39,8 +38,8 @@ def serve(requests: int) -> None:
     """What the server process runs, until nobody holds the other end of `requests`."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signals.usual()
-    signals.unblock()
+    environment.usual_signals()
+    environment.unblock_signals()
     _load(_PRELOAD)
     gc.enable()  # it takes 3 ms of loading, and finds nothing
     global _alarm
@@ -58,13 +57,8 @@ def _load(modules: Iterable[str]) -> None:
 
 def _import_more(*_: object) -> None:
     """Import the rest, between two requests or amid one; in the server only."""
-    give_back_alarm()
-    _load(environment.ITEMS_NEED)
-
-
-def give_back_alarm() -> None:
-    """Let SIGALRM mean what it meant: here when it has come, and in each forked worker."""
     signal.signal(signal.SIGALRM, _alarm)
+    _load(environment.ITEMS_NEED)
 
 
 def _nothing(*_: object) -> None:
@@ -136,6 +130,7 @@ class _Serving:
             atexit.register(util._exit_function)  # type: ignore[attr-defined]
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, self._child_handler)
+            signal.signal(signal.SIGALRM, _alarm)  # the server's timer is not inherited
             self._requests.close()
             for descriptor in (status, self._ended, self._wakeup, *self._running.values()):
                 os.close(descriptor)
