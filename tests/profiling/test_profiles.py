@@ -15,7 +15,7 @@ import pytest
 import procession
 from procession import Profile
 from procession.engine.planning.job import Call, make_job, single_job
-from procession.recording.switch import switch
+from procession.recording.observer import observers
 from tests.profiling import functions as f
 
 
@@ -166,7 +166,7 @@ def test_nothing_before_and_nothing_after() -> None:
     f.sent.map(range(3))
 
     assert recorded(p) == []
-    assert switch.open == ()
+    assert observers.active == ()
 
 
 def test_workers_time_items_only_when_asked() -> None:
@@ -205,12 +205,12 @@ def test_a_forked_child_records_nothing() -> None:
     """The profile that was open is its parent's."""
     program = (
         "import os, procession\n"
-        "from procession.recording.switch import switch\n"
+        "from procession.recording.observer import observers\n"
         "with procession.profile():\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"
-        "        os._exit(len(switch.open))\n"
-        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(switch.open))\n"
+        "        os._exit(len(observers.active))\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(observers.active))\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False

@@ -19,7 +19,7 @@ LOCKS = {
     "shared pipes": ("pipe._lock", "shared.Pipe()"),
     "put": ("put._lock", "shared.put(bytes(10**6))"),
     "profile": ("profile._lock", "profile.summary()"),
-    "profiles": ("switch._lock", "procession.profile().__enter__()"),
+    "profiles": ("observers._lock", "procession.profile().__enter__()"),
 }
 
 
@@ -32,7 +32,7 @@ def test_locks_held_by_another_thread(name: str) -> None:
     from procession import shared, tasks
     from procession.backends import registry
     from procession.configuration import precedence
-    from procession.recording.switch import switch
+    from procession.recording.observer import observers
     from procession.shared import put_once as put
     from procession.shared.containers import pipe
     from procession.shared.memory import segment

@@ -20,7 +20,7 @@ from procession.engine.policy.blame import Rules, may_retry, unable
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
-from procession.recording.switch import begin, switch
+from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
 from procession.system.pristine import time
 from procession.worker.runner import Header
@@ -60,12 +60,10 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
         return settled(Future(), partial(_refuse, error))
     if way is None:
         item, rules = Item(number_of(call), value), rules_of(call, single=True)
-        record = begin(call.name) if switch.open else None
+        observer = call_began(call.name, single=True)
         reply = _replied_here(header_here(initialized(plain), "call", (), {}), item, rules)
-        if record is not None:
-            from procession.recording.local_calls import called
-
-            called(record, value, reply.seconds, failed=not reply.ok)
+        observer.ran_here(0, [value], reply.seconds, not reply.ok)
+        observer.finished()
         over = Settled(item, reply)
         return settled(Future(), lambda: value_of(over, rules))
     single = SingleCall(way.backend, way.rules)
@@ -112,12 +110,8 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
     where = Where(call, blocking=False)
     if where.serial:
         values: Iterator[Any] = initialized(call).function(*call.prefix, *args, **kwargs)
-        record = begin(call.name) if switch.open else None
-        if record is None:
-            return values
-        from procession.recording.local_calls import yielded
-
-        return yielded(record, ((*call.prefix, *args), kwargs), values)
+        observer = call_began(call.name, single=True)
+        return observer.yielding(((*call.prefix, *args), kwargs), values)
     from procession.engine.streaming import Stream
 
     value = ((*call.prefix, *args), kwargs)
@@ -127,10 +121,10 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
     if call.options.max_pending is not None:
         place = Place()
         admit(place, backend, call.name, call.options.max_pending)
-    record = begin(call.name) if switch.open else None
+    observer = call_began(call.name, single=True)
     job = make_job(plain, "call")
     item = packer(plain, "call")(number_of(call), value)
     source = backend.stream(job, item)
     chunk = source._ticket.chunk
     chunk.home = backend
-    return Stream(source, chunk, rules_of(call, single=True), record, place)
+    return Stream(source, chunk, rules_of(call, single=True), observer, place)

@@ -10,7 +10,7 @@ from procession.decoration import kind
 from procession.engine import calls
 from procession.engine.planning.job import Call, rules_of
 from procession.engine.planning.retry_delay import seconds_before
-from procession.recording.switch import begin, switch
+from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
 
 __all__ = ["call"]
@@ -38,13 +38,9 @@ def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if calls.runs_here(call):
-        awaitable = _again(call, args, kwargs)
-        record = begin(call.name) if switch.open else None
-        if record is not None:
-            from procession.recording.local_calls import awaited
-
-            return await awaited(record, ((*call.prefix, *args), kwargs), awaitable)
-        return await awaitable
+        value = ((*call.prefix, *args), kwargs)
+        observer = call_began(call.name, single=True)
+        return await observer.awaiting(value, _again(call, args, kwargs))
     return await calls.submit(call, args, kwargs)
 
 

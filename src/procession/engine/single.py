@@ -17,10 +17,10 @@ from procession.engine.policy.blame import Rules, judge, unable
 from procession.forwarding.replaying import Telling
 from procession.futures import Future
 from procession.pickling.out_of_band import ATOMS
-from procession.recording.switch import begin, switch
+from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
 from procession.system.limits import explain
-from procession.system.pristine import perf_counter, threading
+from procession.system.pristine import threading
 from procession.user_threads import teller
 
 __all__ = ["SingleCall"]
@@ -48,9 +48,7 @@ class SingleCall:
         self._resting = False  # until its next attempt
         self._deadline: Deadline | None = None
         self._attends = 0
-        self._record = begin(rules.name) if switch.open else None
-        if self._record is not None:
-            self._record.single = True
+        self._observer = call_began(rules.name, single=True)
 
     def admit(self, limit: int | None) -> None:
         """Wait for a worker, unless as many calls do as may.
@@ -82,14 +80,12 @@ class SingleCall:
             PoolClosed: The pool was shut down.
         """
         self.future.stand_for(self)
-        if self._record is not None:
-            self._record.packed(perf_counter() - self._record.began)
+        self._observer.packed()
         self._start(self._backend, job, item)
 
     def refuse(self, error: Exception) -> None:
         """The call could not be sent."""
-        if self._record is not None:
-            self._record.packed(perf_counter() - self._record.began, refused=1)
+        self._observer.packed(refused=1)
         explain(error, starting=True)
         self._over(None, error)
 
@@ -99,8 +95,7 @@ class SingleCall:
         args, kwargs = item.value
         chunk.plain = not kwargs and _PLAIN.issuperset(map(type, args))
         self._chunk = chunk
-        if self._record is not None:
-            self._record.sent(chunk)
+        self._observer.sent(chunk)
         backend.start(chunk)
         if self._cancelled:  # by its deadline, before there was anything to end
             backend.cancel(chunk)
@@ -116,17 +111,15 @@ class SingleCall:
             self._answer(chunk, item, reply)
 
     def _answer(self, chunk: Chunk, item: Item, reply: Reply) -> None:
-        record = self._record
-        if reply.raw and reply.ok and reply.extras is None and record is None:
+        settled, rules = Settled(item, reply), self._rules
+        self._observer.replied(chunk, (settled,))
+        if reply.raw and reply.ok and reply.extras is None:
             self._over(reply.payload, None)
             return
-        decode: Callable[..., Any] = value_of
-        if record is not None:
-            decode = record.returned(chunk, item, reply, again=False)
-            record.finish()
+        decode = self._observer.decoding(value_of)
+        self._observer.finished()
         self._end()
         told = None if reply.extras is None else Telling(reply.extras)
-        settled, rules = Settled(item, reply), self._rules
         self.future.settle_later(
             lambda: _rebuilt(told, decode, settled, rules), failed=not reply.ok
         )
@@ -149,8 +142,7 @@ class SingleCall:
         verdicts = judge(chunk, [item], end, rules)
         notices.died(rules.name, rules.retries, verdicts, end, single=True)
         (_, error, apart), *_ = verdicts
-        if self._record is not None:
-            self._record.settled(int(error is not None), int(error is None), end)
+        self._observer.settled(int(error is not None), int(error is None), end)
         if error is not None:
             self._over(None, error)
         else:
@@ -171,8 +163,7 @@ class SingleCall:
             self._answer(chunk, item, reply)
         else:
             item.seconds += reply.seconds
-            if self._record is not None:
-                self._record.returned(chunk, item, reply, again=True)
+            self._observer.replied(chunk, (Settled(item, reply),), (item,))
             if reply.extras is not None:
                 teller.tell(Telling(reply.extras))
             self._again(chunk, item)
@@ -212,8 +203,7 @@ class SingleCall:
             return
         self._leave()
         self.future.settle_cancelled()
-        if self._record is not None:
-            self._record.finish()
+        self._observer.finished()
         self._close_apart()
 
     def _alone(self) -> Backend:
@@ -222,8 +212,7 @@ class SingleCall:
         return self._apart
 
     def _over(self, value: Any, error: BaseException | None) -> None:
-        if self._record is not None:
-            self._record.finish()
+        self._observer.finished()
         self._end()
         self.future.settle(value, error)
 

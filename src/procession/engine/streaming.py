@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from procession.contract import Chunk, End, Item, Reply, Settled
 from procession.engine.planning.decoding import value_of
 from procession.engine.planning.pending import Place, leave
 from procession.engine.policy.blame import Rules, judge
+from procession.recording.observer import UNOBSERVED, CallObserver
 
 if TYPE_CHECKING:
     from procession.backends.isolated import IsolatedStream
-    from procession.recording.call_record import CallRecord
 
 __all__ = ["Stream"]
 
@@ -30,13 +29,11 @@ class Stream(Iterator[Any]):
         source: IsolatedStream,
         chunk: Chunk,
         rules: Rules,
-        record: CallRecord | None = None,
+        observer: CallObserver = UNOBSERVED,
         place: Place | None = None,
     ) -> None:
-        self._record = record
-        if record is not None:
-            record.single = True
-            weakref.finalize(self, record.finish).atexit = False  # if it is forgotten half read
+        self._observer = observer
+        observer.ends_with(self)  # if it is forgotten half read
         self._source: IsolatedStream | None = source
         self._chunk = chunk
         self._item: Item = chunk.items[0]
@@ -63,17 +60,15 @@ class Stream(Iterator[Any]):
             from procession.forwarding.replaying import replay
 
             replay(reply.extras)
-        decode: Callable[..., Any] = value_of
-        if self._record is not None:
-            decode = self._record.returned(self._chunk, self._item, reply, again=False)
-        return decode(Settled(self._item, reply), self._rules)
+        settled = Settled(self._item, reply)
+        self._observer.replied(self._chunk, (settled,))
+        return self._observer.decoding(value_of)(settled, self._rules)
 
     def _check(self, end: End) -> None:
         """Raise what ended the process, unless the generator has ended by itself."""
         if end.kind == "done":
             return
-        if self._record is not None:
-            self._record.settled(1, 0, end)
+        self._observer.settled(1, 0, end)
         for verdict in judge(self._chunk, [self._item], end, self._rules):
             if verdict.error is not None:
                 raise verdict.error
@@ -83,8 +78,7 @@ class Stream(Iterator[Any]):
         if self._place is not None:
             leave(self._place, self._chunk.home)
         source, self._source = self._source, None
-        if self._record is not None:
-            self._record.finish()
+        self._observer.finished()
         if source is not None:
             source.close()
 

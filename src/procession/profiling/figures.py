@@ -16,7 +16,7 @@ from procession.system.cpus import usable_cpus
 from procession.system.pristine import perf_counter
 
 if TYPE_CHECKING:
-    from procession.recording.recorded import Recorded
+    from procession.recording.call_record import Recorded
 
 __all__ = ["Figures", "Stretch"]
 

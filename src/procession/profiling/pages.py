@@ -15,7 +15,7 @@ from procession.profiling.summary import heading, nothing, seconds, speedup, tab
 from procession.recording.tracks import coarser
 
 if TYPE_CHECKING:
-    from procession.recording.recorded import Recorded
+    from procession.recording.call_record import Recorded
 
 __all__ = ["page"]
 

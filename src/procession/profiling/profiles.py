@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from procession.recording.recorded import Recorded
-from procession.recording.switch import switch
+from procession.recording.call_record import Recorded
+from procession.recording.observer import observers
 from procession.system.pristine import perf_counter, time
 
 __all__ = ["Profile", "profile"]
@@ -33,11 +33,11 @@ class Profile(Recorded):
             )
         self._entered = True
         self.began, self.at = perf_counter(), time.time()
-        switch.add(self)
+        observers.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        switch.remove(self)
+        observers.remove(self)
         self.ended = perf_counter()
 
     def summary(self) -> str:

@@ -9,7 +9,7 @@ from procession.profiling.advice import bound, losses, remarks
 from procession.profiling.figures import Figures
 
 if TYPE_CHECKING:
-    from procession.recording.recorded import Recorded
+    from procession.recording.call_record import Recorded
 
 __all__ = ["heading", "size", "summary", "tables"]
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from procession.profiling.figures import Figures
 
 if TYPE_CHECKING:
-    from procession.recording.call_record import CallRecord
-    from procession.recording.recorded import Recorded
+    from procession.recording.call_record import CallRecord, Recorded
     from procession.recording.tracks import Block
 
 __all__ = ["trace"]

@@ -1,8 +1,9 @@
-"""What one call leaves behind while a profile is open: where its items ran, when, for how long.
+"""What a profile is told, and shown from: for each call where its items ran, when, for how long.
 
 Times are those of `time.perf_counter`. On Linux, macOS and Windows that is one clock for all
-processes of a machine, so a worker's times stand beside ours as they are. A backend whose workers
-are on other machines has to move the first entry of each `Reply.timing` by the clocks' difference.
+processes of a machine, so a worker's times can be compared with the caller's. A backend whose
+workers are on other machines moves the first entry of each `Reply.timing` by the clocks'
+difference.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from __future__ import annotations
 import heapq
 import os
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
-from procession.contract import Chunk, End, Item, Reply, Settled, size_back
-from procession.engine.planning.decoding import outcome_of, value_of
-from procession.engine.policy.blame import Rules
+from procession.contract import Chunk, End, Item, Settled, size_back
 from procession.explaining.short_repr import brief
+from procession.recording.observer import CallObserver
 from procession.recording.tracks import FINEST, Track
 from procession.recording.traffic import Traffic
 from procession.system import after_fork
 from procession.system.named_tuple import NamedTuple
-from procession.system.pristine import perf_counter
+from procession.system.pristine import perf_counter, time
 from procession.user_threads import Once, teller
 
-__all__ = ["SLOWEST", "CallRecord", "Place", "Slow"]
+__all__ = ["SLOWEST", "CallRecord", "Place", "Recorded", "Slow"]
 
 SLOWEST: Final = 10
 """The slowest items that are kept with their arguments."""
@@ -51,7 +52,7 @@ class Slow(NamedTuple):
     argument: str
 
 
-class CallRecord:
+class CallRecord(CallObserver):
     """One map, or one single call. Written by any thread, under its own lock.
 
     Attributes:
@@ -76,7 +77,7 @@ class CallRecord:
         starts: When workers that say nothing of it began and ended to start.
     """
 
-    def __init__(self, function: str, began: float) -> None:
+    def __init__(self, function: str, began: float, single: bool = False) -> None:
         self.function = function
         self.began = began
         self.ended: float | None = None
@@ -90,7 +91,7 @@ class CallRecord:
         self.first: float | None = None
         self.tracks: dict[Place, Track] = {}
         self.starts: dict[int, tuple[float, float]] = {}
-        self.single = False
+        self.single = single
         self._slowest: list[tuple[float, int, Once[Slow]]] = []
         self._undescribed: deque[Once[Slow]] = deque()
         self._sent: dict[Chunk, float] = {}
@@ -98,10 +99,10 @@ class CallRecord:
 
     # -- told by the engine --------------------------------------------------------------------
 
-    def packed(self, seconds: float, refused: int = 0) -> None:
+    def packed(self, since: float | None = None, refused: int = 0) -> None:
         """Items were pickled, or refused."""
         with self._lock:
-            self.packing += seconds
+            self.packing += perf_counter() - (self.began if since is None else since)
             self.items += refused
             self.errors += refused
 
@@ -114,19 +115,18 @@ class CallRecord:
             if not backend.warm:
                 self._sent[chunk] = perf_counter()
 
-    def replied(
-        self, chunk: Chunk, replies: Iterable[tuple[Item, Reply]], again: Sequence[Item] = ()
-    ) -> None:
+    def replied(self, chunk: Chunk, settled: Iterable[Settled], again: Sequence[Item] = ()) -> None:
         """Items of a chunk have run; those in `again` will run once more."""
-        retried = {item.index for item in again}
         with self._lock:
             sent = self._sent.pop(chunk, None)
-            for item, reply in replies:
-                over = reply.index not in retried
+            for item, reply, _ in settled:
+                assert reply is not None
+                over = item not in again
                 self.items += over
                 self.retries += not over
                 self.errors += over and not reply.ok
                 self.computing += reply.seconds
+                self.traffic.moved(1, item.size, size_back(item, reply), reply.seconds)
                 if reply.timing is None:
                     continue
                 begin, whole, pid, thread = reply.timing
@@ -139,16 +139,10 @@ class CallRecord:
         if self._undescribed:
             teller.tell(self._describe)  # in no thread that others wait for
 
-    def returned(self, chunk: Chunk, item: Item, reply: Reply, again: bool) -> Callable[..., Any]:
-        """A single call has run, and may run once more; gives what rebuilds its result."""
-        self.traffic.moved(1, item.size, size_back(item, reply), reply.seconds)
-        self.replied(chunk, [(item, reply)], [item] if again else [])
-        return self.decoding(value_of)
-
     def settled(self, errors: int, again: int, end: End) -> None:
         """A chunk ended early: some of its items failed so, others will run once more."""
         if end.kind == "cancelled":
-            return  # nobody wants them any more
+            return  # they are not wanted any more
         with self._lock:
             self.items += errors
             self.errors += errors
@@ -164,15 +158,7 @@ class CallRecord:
         failed: bool = False,
         each: list[float] | None = None,
     ) -> None:
-        """Consecutive items have just run in this very thread.
-
-        Args:
-            start: The first one's index.
-            values: What they were given.
-            whole: Seconds of all together.
-            failed: Whether the last one raised.
-            each: The seconds of each, if they are known; emptied for the next ones.
-        """
+        """Consecutive items have just run in this very thread."""
         count = len(values)
         if not count:
             return
@@ -199,7 +185,7 @@ class CallRecord:
                 self._consider(seconds, start + at_index, values[at_index])
         self._describe()
 
-    def finish(self) -> None:
+    def finished(self) -> None:
         """The call is over."""
         if self.ended is None:
             self.ended = perf_counter()
@@ -211,7 +197,11 @@ class CallRecord:
             with self._lock:
                 self.retries += times
 
-    # -- ways to time what nobody times otherwise --------------------------------------------------
+    def ends_with(self, holder: object) -> None:
+        """The call is over at the latest when this object is forgotten."""
+        weakref.finalize(holder, self.finished).atexit = False
+
+    # -- ways to time what is not timed otherwise --------------------------------------------------
 
     def timed(self, function: Callable[..., Any]) -> tuple[Callable[..., Any], list[float]]:
         """The function, and a list that is given the seconds of each of its calls."""
@@ -226,16 +216,15 @@ class CallRecord:
 
         return timed, seconds
 
-    def decoding(self, decode: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that rebuilds results here, with its time counted, and what it cannot."""
-        tells = decode is outcome_of
+    def decoding(self, decode: Callable[..., Any], *, outcomes: bool = False) -> Callable[..., Any]:
+        """The function that rebuilds a result, with its time counted, and what it cannot."""
 
-        def timed(settled: Settled, rules: Rules) -> Any:
+        def timed(settled: Settled, rules: Any) -> Any:
             begin = perf_counter()
             wrong = True
             try:
                 result = decode(settled, rules)
-                wrong = tells and result.error is not None
+                wrong = outcomes and result.error is not None
                 return result
             finally:
                 spent = perf_counter() - begin
@@ -244,6 +233,35 @@ class CallRecord:
                     self.errors += wrong and settled.reply is not None and settled.reply.ok
 
         return timed
+
+    def yielding(self, value: Any, values: Iterator[Any]) -> Iterator[Any]:
+        """The values of a generator that runs in this thread; each counts as an item."""
+        try:
+            while True:
+                begin = perf_counter()
+                try:
+                    each = next(values)
+                except StopIteration:
+                    return
+                except BaseException:
+                    self.ran_here(0, [value], perf_counter() - begin, failed=True)
+                    raise
+                self.ran_here(0, [value], perf_counter() - begin)
+                yield each
+        finally:
+            self.finished()
+
+    async def awaiting(self, value: Any, awaitable: Awaitable[Any]) -> Any:
+        """What a coroutine that runs in this thread comes to."""
+        begin = perf_counter()
+        failed = True
+        try:
+            result = await awaitable
+            failed = False
+            return result
+        finally:
+            self.ran_here(0, [value], perf_counter() - begin, failed)
+            self.finished()
 
     # -- what there is to see ----------------------------------------------------------------------
 
@@ -297,3 +315,51 @@ def _arguments(value: Any) -> str:
     return ", ".join(
         [*map(brief, args), *(f"{name}={brief(each)}" for name, each in kwargs.items())]
     )
+
+
+class Recorded:
+    """What was recorded while a profile was open: its calls, and the workers that started.
+
+    Attributes:
+        began: When it was opened, by `time.perf_counter`.
+        at: The same, by the wall's clock.
+        ended: When it was closed; `None` as long as it is open.
+    """
+
+    def __init__(self) -> None:
+        self._lock = after_fork.lock()
+        self._calls: list[CallRecord] = []
+        self._starts: dict[int, tuple[float, float]] = {}
+        self.began = perf_counter()
+        self.at = time.time()
+        self.ended: float | None = None
+
+    def new_call(self, function: str, began: float, single: bool) -> CallRecord:
+        """Make the record of a call."""
+        return CallRecord(function, began, single)
+
+    def add_call(self, call: CallRecord) -> None:
+        """A call has begun."""
+        with self._lock:
+            self._calls.append(call)
+
+    def add_start(self, pid: int, began: float, ended: float) -> None:
+        """A worker has started."""
+        with self._lock:
+            self._starts[pid] = (began, ended)
+
+    @property
+    def calls(self) -> list[CallRecord]:
+        """What was recorded of each call, in the order in which they began."""
+        with self._lock:
+            return list(self._calls)
+
+    @property
+    def starts(self) -> dict[int, tuple[float, float]]:
+        """When each worker that started meanwhile began and ended to do so, by process id."""
+        with self._lock:
+            found = dict(self._starts)
+        for call in self.calls:
+            for pid, start in call.starts.copy().items():
+                found.setdefault(pid, start)
+        return found

@@ -16,6 +16,7 @@ from procession.engine.planning.crossing_checks import Budget, Checks, item_refu
 from procession.engine.planning.in_process import raised_here
 from procession.engine.planning.retry_delay import seconds_before
 from procession.engine.policy.placement import Placement
+from procession.recording.observer import UNOBSERVED
 from procession.system import after_fork
 from procession.system.alarm import Alarm, after
 from procession.system.interrupts import strikes
@@ -106,9 +107,7 @@ class Inline:
         self._function: Callable[..., Any] = header.function
         for bound in header.prefix if header.common is None else ():
             self._function = MethodType(header.function, bound)
-        self._each_took: list[float] = []
-        if run.record is not None:
-            self._function, self._each_took = run.record.timed(self._function)
+        self._function, self._each_took = run.observer.timed(self._function)
         if header.common is not None:
             self._function = header.common.calling(self._function)
         self._alarm: Alarm | None = None
@@ -303,8 +302,7 @@ class Inline:
     ) -> Slice:
         """The first of these cannot cross."""
         self._run.intake.give_back(start + 1, values[1:])
-        if self._run.record is not None:
-            self._run.record.packed(perf_counter() - begin, refused=1)
+        self._run.observer.packed(begin, refused=1)
         return Slice(start, [], Settled(Item(start, values[0]), None, error))
 
     def _refused_results(
@@ -384,10 +382,10 @@ class Inline:
     def _done(self, running: Running) -> Slice:
         run, start, values, out = self._run, running.start, running.values, running.out
         ran, error, seconds = running.ran, running.error, running.seconds
-        if run.record is not None:
+        if run.observer is not UNOBSERVED:  # else the values need not be copied
             these = values[: ran + (error is not None)]
-            run.record.ran_here(start, these, seconds, error is not None, self._each_took)
-            run.record.retried_here(self._attempt - 1)
+            run.observer.ran_here(start, these, seconds, error is not None, self._each_took)
+            run.observer.retried_here(self._attempt - 1)
         failed: Settled | None = None
         refused: Mapping[int, BaseException] = {}
         if error is None or not self._whole:

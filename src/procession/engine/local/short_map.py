@@ -29,7 +29,7 @@ from procession.engine.policy.placement import Pace, Placement
 from procession.functions.packed_function import dump_watched
 from procession.pickling.builtin_data import UNCHECKED
 from procession.pickling.out_of_band import ATOMS
-from procession.recording.switch import switch
+from procession.recording.observer import observers
 from procession.system import after_fork
 from procession.system.alarm import after
 from procession.system.interrupts import strikes
@@ -57,7 +57,7 @@ def opens_here(call: Call, items: Any) -> Pace | None:
         return None
     check_open(call.name)
     count = len(items)
-    if not 0 < count <= _MOST or switch.open or crossing() or state.in_worker():
+    if not 0 < count <= _MOST or observers.active or crossing() or state.in_worker():
         return None
     pace = pace_of(call)
     if pace is None or pace.deadly or not _plain(call, pace):

@@ -60,9 +60,7 @@ class AsyncMapIterator:
                 if settled is not None:
                     if self._progress is not None:
                         self._progress.update(1)
-                    if run.record is not None:
-                        return run.record.decoding(value_of)(settled, run.plan.rules)
-                    return value_of(settled, run.plan.rules)
+                    return run.observer.decoding(value_of)(settled, run.plan.rules)
                 if run.over:
                     break
                 await self._event.wait()

@@ -13,7 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from procession import logger as notices
 from procession.backends.draining import quiet
@@ -28,15 +28,13 @@ from procession.engine.planning.decoding import asks_again
 from procession.engine.planning.plan import Plan
 from procession.engine.planning.retry_delay import rest
 from procession.engine.policy.blame import judge
+from procession.recording.observer import UNOBSERVED, CallObserver
 from procession.recording.traffic import Traffic
 from procession.system import after_fork, inherited
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, threading
 from procession.system.wakeup import Wakeups
 from procession.user_threads import teller
-
-if TYPE_CHECKING:
-    from procession.recording.call_record import CallRecord
 
 __all__ = ["MapRun"]
 
@@ -68,7 +66,7 @@ class MapRun:
         replies: How many items workers have answered.
         failure: What kept the map from being sent on; raised to the consumer.
         traffic: What was moved and computed so far.
-        record: Takes down what happens, if a profile was open when the map began.
+        observer: Is told what happens.
         attended: Whether the consumer is there, and sends what is to be sent next.
         untold: Log records and warnings that came home; the consumer handles them.
         abandoned: Whether the program's end makes the map pointless, since nobody reads it then.
@@ -80,6 +78,7 @@ class MapRun:
         source: Source,
         backend: Callable[[], Backend],
         notify: Callable[[], None] | None = None,
+        observer: CallObserver = UNOBSERVED,
         *,
         aside: bool = True,
     ) -> None:
@@ -94,7 +93,7 @@ class MapRun:
         self.replies = 0
         self.failure: BaseException | None = None
         self.traffic = Traffic()
-        self.record: CallRecord | None = None
+        self.observer = observer
         self.abandoned = True
         self.attended = False
         self.untold: deque[Any] = deque()
@@ -236,8 +235,7 @@ class MapRun:
             self._deadline.disarm()
         if self.untold:
             teller.tell(self.tell)
-        if self.record is not None:
-            self.record.finish()
+        self.observer.finished()
         if chunks and self._backend is not None:
             self._backend.abandon([chunk for chunk in chunks if chunk.home is self._backend])
         if self._apart is not None:
@@ -382,8 +380,7 @@ class MapRun:
             intake.hold(item)
             if placement is not None:
                 placement.packed(1, perf_counter() - taken, item.size)
-        if self.record is not None:
-            self.record.packed(perf_counter() - taken, len(refused))
+        self.observer.packed(taken, len(refused))
         self.settle(refused)
         # Idle workers get the item at once. While all are busy it waits, so that chunks grow:
         # whoever ends a chunk sends on what is pending by then.
@@ -528,8 +525,8 @@ class MapRun:
         size = sum([item.size for item in items])
         if values and self.plan.placement is not None:
             self.plan.placement.packed(len(values), perf_counter() - begin, size)
-        if values and self.record is not None:
-            self.record.packed(perf_counter() - begin, len(refused))
+        if values:
+            self.observer.packed(begin, len(refused))
         self.settle(refused)
         if not items:
             return
@@ -540,8 +537,7 @@ class MapRun:
             if self.closed:
                 return
             self._flight.add(chunk, size)
-        if self.record is not None:
-            self.record.sent(chunk)
+        self.observer.sent(chunk)
         try:
             backend.start(chunk)
         except Exception as error:
@@ -568,9 +564,7 @@ class MapRun:
                 doubtful.append((item, reply))
             else:
                 settled.append(Settled(item, reply))
-        if self.record is not None:
-            pairs = [(each.item, each.reply) for each in settled if each.reply is not None]
-            self.record.replied(chunk, pairs)
+        self.observer.replied(chunk, settled)
         with self.lock:
             self._measure(found)
         self.settle(settled)
@@ -581,8 +575,7 @@ class MapRun:
         """In a teller's thread: rebuild errors, to see which items are to be run again."""
         for item, reply in doubtful:
             again = asks_again(item, reply, self.plan.rules)
-            if self.record is not None:
-                self.record.replied(chunk, [(item, reply)], [item] if again else ())
+            self.observer.replied(chunk, (Settled(item, reply),), (item,) if again else ())
             if again:
                 item.seconds += reply.seconds
                 self._try_again(item)
@@ -650,8 +643,7 @@ class MapRun:
                     delayed.append(item)
                 elif beyond is None or item.index < beyond:
                     (self._flight.suspects if apart else self._flight.again).append(item)
-        if self.record is not None:
-            self.record.settled(len(settled), len(missing) - len(settled), end)
+        self.observer.settled(len(settled), len(missing) - len(settled), end)
         self.settle(settled)
         for item in delayed:
             self._try_again(item)

@@ -25,7 +25,7 @@ from procession.engine.planning.routing import Where
 from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import Schedule
 from procession.futures import Future
-from procession.recording.switch import begin, switch
+from procession.recording.observer import UNOBSERVED, call_began
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker.runner import Style
@@ -55,7 +55,7 @@ def _prepare(
     call, kwargs = _parted(call, kwargs)
     if recorded:  # else it was taken before, and began here
         check_open(call.name)
-    since = perf_counter() if recorded and switch.open else None
+    since = perf_counter()
     where = Where(call, blocking=blocking)
     from procession.engine.planning.strict_crossing import crossing
 
@@ -70,11 +70,11 @@ def _prepare(
         call = initialized(call)
     # A generator may wait for the results of what it gave before.
     aside = not blocking or (not whole and source.may_wait())
-    run = MapRun(plan, source, where.backend, notify, aside=aside)
+    observer = call_began(call.name, since) if recorded else UNOBSERVED
+    observer.packed()
+    run = MapRun(plan, source, where.backend, notify, observer, aside=aside)
     if call.options.deadline is not None:
         run.expire_after(call.options.deadline)
-    if since is not None:
-        run.record = begin(call.name, since, run.traffic, packed=True)
     if not serial and plan.placement is None:
         return run, None
     header = header_here(call, style, args, kwargs, plan.job.common)

@@ -25,9 +25,7 @@ class Collector:
     def __init__(self, run: MapRun) -> None:
         self._run = run
         self._rules = run.plan.rules
-        self._decode: Callable[..., Any] = value_of
-        if run.record is not None:
-            self._decode = run.record.decoding(value_of)
+        self._decode = run.observer.decoding(value_of)
         self._values: list[Any] = []
         self._error: BaseException | None = None
         self._error_at: int | None = None
@@ -205,8 +203,8 @@ class _Batches:
         self.run = run
         self._inline = inline
         self._progress = progress
-        self._decode = decode if run.record is None else run.record.decoding(decode)
         self._outcomes = decode is outcome_of
+        self._decode = run.observer.decoding(decode, outcomes=self._outcomes)
         self._failed: Settled | None = None
         self._began = False
 

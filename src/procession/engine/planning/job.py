@@ -30,7 +30,7 @@ from procession.pickling.out_of_band import (
     stand_ins,
 )
 from procession.pickling.pickler import dumps
-from procession.recording.switch import switch, timing
+from procession.recording.observer import observers, timing
 from procession.system.interrupts import strikes
 from procession.system.named_tuple import NamedTuple
 from procession.worker.fresh_arguments import Way
@@ -122,7 +122,7 @@ def make_job(
     """
     options = call.options
     context = copy_context()
-    timed = bool(switch.open)
+    timed = bool(observers.active)
     given = (*call.prefix, *args, *(kwargs or {}).values())
     if shares:
         job = _new_job(call)
@@ -213,7 +213,7 @@ def single_job(call: Call) -> Job:
         NotPicklable: The function cannot cross.
     """
     options, decorated = call.options, call.decorated
-    timed = bool(switch.open)
+    timed = bool(observers.active)
     interpreter = differing()
     kept: _Kept | None = None if decorated is None else decorated._self_kept
     if (

@@ -13,7 +13,7 @@ from procession.process.io.reactor import READ, reactor
 from procession.process.pool.start_limits import watch_starts
 from procession.process.pool.worker import Worker
 from procession.process.pool.worker_end import died
-from procession.recording.switch import switch
+from procession.recording.observer import observers
 from procession.system.memory import private_bytes
 from procession.system.pristine import time
 
@@ -116,8 +116,7 @@ def _strange(worker: Worker, chunk: int) -> None:
 
 def _ready(pool: WorkerPool, worker: Worker) -> None:
     notices.worker_started(worker.pid, worker.method)
-    if switch.open:
-        switch.started(worker.pid, worker.since)
+    observers.worker_started(worker.pid, worker.since)
     if worker.method == "fork":
         # What it shares with us until one of both writes to it is not its own.
         worker.base_memory = private_bytes(worker.pid)
