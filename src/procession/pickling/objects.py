@@ -1,0 +1,180 @@
+"""What can be asked of an object that may be anything: its type, what it holds, a short text."""
+
+from __future__ import annotations
+
+import pickle
+import reprlib
+from collections.abc import Callable, Sequence
+from operator import countOf
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+__all__ = [
+    "ATOMS",
+    "SCALARS",
+    "a_type",
+    "builtin_bytes",
+    "class_of",
+    "is_a",
+    "short_repr",
+    "type_name",
+]
+
+SCALARS = frozenset({int, float, bool, complex, type(None)})
+"""Types of values that hold nothing and are small."""
+
+ATOMS = SCALARS | {str, bytes}
+"""Types of values that hold no other object, so that there is nothing to check."""
+
+
+# -- types -------------------------------------------------------------------------------------
+
+
+def class_of(obj: object) -> type[Any]:
+    """The type itself, although a proxy's ``__class__`` may name another one."""
+    return type(obj)
+
+
+def is_a(obj: object, *kinds: type[Any]) -> bool:
+    """Whether `obj` is an instance of one of `kinds`.
+
+    For type checkers: `isinstance` would turn what may be anything into a ``list[Unknown]``.
+    """
+    return isinstance(obj, kinds)
+
+
+def type_name(cls: type) -> str:
+    """``module.Name`` of a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def a_type(cls: type) -> str:
+    """A class's name in a sentence: with its article, and its module if that says anything."""
+    name = type_name(cls).removeprefix("builtins.").removeprefix("__main__.")
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+# -- short texts -------------------------------------------------------------------------------
+
+_LONGEST = 80
+
+
+class _ShortRepr(reprlib.Repr):
+    """`reprlib`, with bytes cut before they are written out, and arrays told by their shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = self.maxlong = 50
+
+    def repr_bytes(self, x: bytes | bytearray, level: int) -> str:
+        """Show the beginning of long bytes."""
+        return repr(x) if len(x) <= 24 else f"{x[:16]!r}... ({len(x)} bytes)"
+
+    repr_bytearray = repr_bytes
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Show arrays and data frames by their shape, and others as `reprlib` does."""
+        shape = getattr(x, "shape", None)
+        if type(shape) is tuple:
+            return f"<{type(x).__name__} of shape {shape}>"
+        return super().repr_instance(x, level)
+
+
+_shown = _ShortRepr()
+
+
+def short_repr(obj: Any) -> str:
+    """One line of at most 80 characters that shows `obj`; never raises, as its ``repr`` may."""
+    try:
+        text = " ".join(_shown.repr(obj).split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        text = f"<{type_name(class_of(obj))}, whose repr raised {type(error).__name__}>"
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+# -- nothing but builtin data? -----------------------------------------------------------------
+
+_PAYLOAD = 2 * 64 * 1024 + 4096
+"""Larger pieces are one large payload, which the pickler passes on as it is."""
+
+_MOST = 1 << 19
+"""Bytes without payloads that are looked at. Values that refer to each other again and again are
+gone through again each time, which may never end."""
+
+_NUMBER = 16
+"""Bytes per value that are added to this: no float takes more, and no integer of 64 bits."""
+
+_FEW = 64
+"""So many values, and texts, have their types looked at: a pickler is sooner on its way then."""
+
+
+class _Other(Exception):
+    """There is something else."""
+
+
+class _Glance(pickle.Pickler):
+    """A pickler that keeps nothing, and stops at all that is no builtin data.
+
+    The C pickler goes through a list of numbers twice as fast as a scan of their types does. It
+    sees what is inside of containers, too.
+    """
+
+    def __init__(self) -> None:
+        sink: Any = SimpleNamespace(write=self._written)
+        super().__init__(sink, 5)
+        self.fast = True  # without a memo, which takes most of the time; deep cycles are an error
+        self.bytes = 0
+        self._small = 0
+        self._most = _MOST
+
+    def _written(self, piece: bytes) -> None:
+        size = len(piece)
+        self.bytes += size
+        if size < _PAYLOAD:
+            self._small += size
+            if self._small > self._most:
+                raise _Other
+
+    def reducer_override(self, obj: object) -> NoReturn:
+        """Called for all but builtin data."""
+        raise _Other
+
+    def begin(self, count: int) -> None:
+        """Count from 0 again, for so many values."""
+        self.bytes = self._small = 0
+        self._most = _MOST + _NUMBER * count
+
+
+_idle: list[_Glance] = []
+_type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each value
+
+
+def builtin_bytes(values: Sequence[Any]) -> int | None:
+    """How many bytes a pickle of the values has; 0 if they need none, as they hold nothing.
+
+    `None` if something in them is no builtin data, or there is too much to tell quickly.
+
+    Raises:
+        Exception: Anything else that stops a pickler, such as depth.
+    """
+    kind = _type(values[0])
+    texts = kind is str or kind is bytes
+    if texts and countOf(map(type, values), kind) == len(values):
+        return 0
+    if (texts or len(values) <= _FEW) and ATOMS.issuperset(map(type, values)):
+        return 0
+    try:
+        glance = _idle.pop()
+    except IndexError:
+        glance = _Glance()
+    glance.begin(len(values))
+    try:
+        glance.dump(values)
+    except _Other:
+        return None  # and drop the pickler, which may be anywhere
+    found = glance.bytes
+    _idle.append(glance)
+    return found
