@@ -146,14 +146,14 @@ def arrays_out(maps: dict[str, Map], options: argparse.Namespace) -> None:
 
 def small_arrays(maps: dict[str, Map], options: argparse.Namespace) -> None:
     """Many arrays that are far too small to go beside the pickle."""
-    from procession.pickling.out_of_band import dump_beside
+    from procession.pickling.out_of_band import dumps_out_of_band
     from procession.pickling.pickler import dumps
 
     arrays = [np.full(125, float(index)) for index in range(100_000)]
     tries: dict[str, Callable[..., object]] = {
         "pickle.dumps": lambda: [pickle.dumps(each, 5) for each in arrays],
         "ours, all in the pickle": lambda: [dumps(each) for each in arrays],
-        "ours, looking for large": lambda: [dump_beside(each, "strict") for each in arrays],
+        "ours, looking for large": lambda: [dumps_out_of_band(each, "strict") for each in arrays],
     }
     rows = interleaved(tries, options.rounds, clock=time.process_time)
     show("100,000 arrays of 1 kB, pickled one by one (CPU time)", rows)

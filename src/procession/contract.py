@@ -44,7 +44,7 @@ class Job:
         timeout: Seconds one item may run, or `None`.
         memory_limit: Bytes of private memory one item may take, or `None`.
         call: Runs one item in this process, for backends that share it (thread, serial).
-        keeps: What the header refers to by its address (`procession.pickling.kept_references`).
+        keeps: What the header refers to by its address (`procession.pickling.out_of_band`).
         common: The pickled arguments that go to every item, and their large buffers, if an item
             could change them: what runs in this process loads them, too.
     """
@@ -97,8 +97,8 @@ class Item:
     Attributes:
         index: Its place in the input, from 0.
         value: The caller's own object, for messages and outcomes.
-        blob: The value, pickled, or itself where it is an atom
-            (`procession.pickling.out_of_band.is_atom`); empty on backends that share this process.
+        blob: The value, pickled, or itself where it `fits_message` (see
+            `procession.pickling.out_of_band`); empty on backends that share this process.
         buffers: Large buffers that belong to the blob: the ticket of a segment (see
             `procession.buffers.buffer_segment`), or empty.
         size: Bytes of blob and buffers, as far as they are counted (`ATOM_BYTES`).
@@ -106,7 +106,7 @@ class Item:
         seconds: Spent running in attempts that failed.
         starts: How often its worker died before it had started.
         failed: Why it is run again, or `None`.
-        keeps: What the blob refers to by its address (`procession.pickling.kept_references`); not
+        keeps: What the blob refers to by its address (`procession.pickling.out_of_band`); not
             set at all where there is nothing.
     """
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from procession.contract import End, Item
-from procession.explaining.short_repr import brief
+from procession.pickling.objects import short_repr
 from procession.user_threads import teller
 
 __all__ = ["died", "retried", "worker_ended", "worker_started"]
@@ -74,7 +74,7 @@ def _log_item(
     where = f"{name}()" if single else f"{name}(), item {item.index}"
     cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     what = f"tried again, attempt {attempt} of {retries + 1}" if again else "given up"
-    _log(_WARNING, "%s (%s): %s; %s", where, brief(item.value), cause, what)
+    _log(_WARNING, "%s (%s): %s; %s", where, short_repr(item.value), cause, what)
 
 
 def _tell(level: int, text: str, *args: Any) -> None:

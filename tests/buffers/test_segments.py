@@ -24,7 +24,7 @@ from procession.buffers import receiver as arrivals
 from procession.buffers.buffer_segment import Gone
 from procession.buffers.housekeeping import housekeeper
 from procession.buffers.sender import AVAILABLE, Segments, segments
-from procession.pickling.out_of_band import dump_beside
+from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import LARGE, loads
 from tests.buffers.segment_helpers import end_child, step
 from tests.support.waiting import wait_until
@@ -52,7 +52,7 @@ def _fresh() -> Iterator[None]:
 
 def crossed(value: Any, **how: Any) -> Any:
     """The value as a receiver gets it."""
-    blob, ticket = dump_beside(value, "strict", **how)
+    blob, ticket = dumps_out_of_band(value, "strict", **how)
     assert ticket, "it did not go beside"
     return loads(blob, tuple(ticket))
 
@@ -106,7 +106,7 @@ def test_round_trip(value: Any, private: bool) -> None:
 def test_zero_dimensions_and_small_ones_stay_in_the_pickle() -> None:
     """Buffers below the threshold are cheaper in the message."""
     for value in (np.float64(3), np.array(3.0), np.arange(10), b"small", np.zeros((0, 5))):
-        blob, ticket = dump_beside(value, "strict")
+        blob, ticket = dumps_out_of_band(value, "strict")
         assert ticket == ()
         assert np.array_equal(loads(blob), value)
 
@@ -121,7 +121,7 @@ def test_read_only_stays_read_only() -> None:
 def test_later_mutation_is_not_seen() -> None:
     """The copy is made when the value is pickled."""
     given = np.zeros(N)
-    blob, ticket = dump_beside(given, "strict")
+    blob, ticket = dumps_out_of_band(given, "strict")
     given[:] = 1
     assert (loads(blob, tuple(ticket)) == 0).all()
 
@@ -177,7 +177,7 @@ def test_in_transit_memory_is_kept_until_it_has_arrived() -> None:
 
 def test_taken_memory_is_not_given_out_twice() -> None:
     """Its first reader may have changed it: another attempt gets an error rather than that."""
-    blob, ticket = dump_beside(np.zeros(N), "strict")
+    blob, ticket = dumps_out_of_band(np.zeros(N), "strict")
     loads(blob, tuple(ticket))
     with pytest.raises(Gone, match="retries=1"):
         loads(blob, tuple(ticket))
@@ -185,7 +185,7 @@ def test_taken_memory_is_not_given_out_twice() -> None:
 
 def test_private_memory_can_be_read_again() -> None:
     """What several attempts are to read is not changed by the first one."""
-    blob, ticket = dump_beside(np.zeros(N), "strict", private=True)
+    blob, ticket = dumps_out_of_band(np.zeros(N), "strict", private=True)
     first = loads(blob, tuple(ticket))
     first[:] = 1
     assert (loads(blob, tuple(ticket)) == 0).all()
@@ -200,7 +200,7 @@ def test_too_few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         kept = []
         for index in range(200):
-            blob, ticket = dump_beside(np.full(N, index), "strict")
+            blob, ticket = dumps_out_of_band(np.full(N, index), "strict")
             kept.append(loads(blob, tuple(ticket)))
         assert [int(each[7]) for each in kept] == list(range(200))
     finally:
@@ -215,7 +215,7 @@ def test_without_memory_it_stays_in_the_pickle(monkeypatch: pytest.MonkeyPatch) 
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGE // 2, hard))
     try:
-        blob, ticket = dump_beside(np.arange(N), "strict")
+        blob, ticket = dumps_out_of_band(np.arange(N), "strict")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, previous)

@@ -14,9 +14,8 @@ import pytest
 
 import procession
 from procession import Future, NotPicklable, isolated, parallel, shared
-from procession.pickling.kept_references import snapshots
-from procession.pickling.kinds import is_a
-from procession.pickling.out_of_band import raw_beside
+from procession.pickling.objects import is_a
+from procession.pickling.out_of_band import bytes_out_of_band, put_keys
 from procession.pickling.pickler import dumps, loads
 from procession.shared import put_once as broadcast
 from tests.support.waiting import wait_for_file
@@ -109,11 +108,11 @@ def test_freed_when_dropped() -> None:
     """Weakly referenced objects at once, others with the next look."""
     model, values = shared.put(Model()), shared.put([1, 2, 3])
     keys = {broadcast._puts[id(each)].key for each in (model, values)}
-    assert keys <= snapshots
+    assert keys <= put_keys
     del model, values
     gc.collect()
     broadcast._sweep()
-    assert keys.isdisjoint(snapshots)
+    assert keys.isdisjoint(put_keys)
 
 
 def test_a_new_object_at_the_same_place_is_not_mistaken() -> None:
@@ -217,7 +216,7 @@ def test_a_snapshot_that_nobody_needs_is_given_back() -> None:
         keys.append(broadcast._puts[id(model)].key)
         assert work.map([0], "object", model) == [value]
     gc.collect()
-    assert [key for key in keys if key in snapshots] == keys[-1:]
+    assert [key for key in keys if key in put_keys] == keys[-1:]
 
 
 def test_within_another_it_is_as_it_is_now() -> None:
@@ -227,7 +226,7 @@ def test_within_another_it_is_as_it_is_now() -> None:
     inner[0] = 5
     outer[1].weights[0] = 6
     shared.put(outer)
-    there = loads(dumps(raw_beside(outer)))
+    there = loads(dumps(bytes_out_of_band(outer)))
     assert there[0] == [5]
     assert there[1].weights[0] == 6
 

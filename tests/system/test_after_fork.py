@@ -36,13 +36,13 @@ def test_locks_held_by_another_thread(name: str) -> None:
     from procession.shared import put_once as put
     from procession.shared.containers import pipe
     from procession.shared.memory import segment
-    from procession.pickling.out_of_band import Broadcast
+    from procession.pickling.out_of_band import BroadcastBuffers
     from procession.buffers.sender import segments
     from procession.worker import seeding
     from procession.worker import run_initializer as initializing
     from procession.backends.executors import far_side as remote
     from tests.chaos.jobs import square
-    broadcast, profile = Broadcast([]), procession.profile()
+    broadcast, profile = BroadcastBuffers([]), procession.profile()
 
     def mapped():
         assert square.with_options(inline=False, workers=1).map(range(3)) == [0, 1, 4]

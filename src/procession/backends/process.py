@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from procession.buffers.housekeeping import housekeeper
 from procession.contract import Chunk, Job
-from procession.pickling.out_of_band import Broadcast
+from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.reactor import reactor
 from procession.process.pool.worker_pool import IDLE, WorkerPool
 from procession.process.start.starting import method_of
@@ -87,7 +87,7 @@ class ProcessBackend:
     def pack(job: Job) -> None:
         """Pickle what goes to all items now, in this thread: that runs code of the user's."""
         _ = job.header
-        if isinstance(job.buffers, Broadcast):
+        if isinstance(job.buffers, BroadcastBuffers):
             job.buffers.sendable()  # copied, which takes its time
 
     def cancel(self, chunk: Chunk) -> bool:

@@ -16,7 +16,7 @@ from procession.engine.planning.retry_delay import rest
 from procession.engine.policy.blame import Rules, judge, unable
 from procession.forwarding.replaying import Telling
 from procession.futures import Future
-from procession.pickling.out_of_band import ATOMS
+from procession.pickling.objects import ATOMS
 from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
 from procession.system.limits import explain
@@ -26,7 +26,6 @@ from procession.user_threads import teller
 __all__ = ["SingleCall"]
 
 
-_PLAIN = frozenset({*ATOMS, str, bytes})
 """Types of arguments that have no finalizer of the user's."""
 
 
@@ -93,7 +92,7 @@ class SingleCall:
         chunk = Chunk(job, [item], self, not self._watched)
         chunk.home = backend
         args, kwargs = item.value
-        chunk.plain = not kwargs and _PLAIN.issuperset(map(type, args))
+        chunk.plain = not kwargs and ATOMS.issuperset(map(type, args))
         self._chunk = chunk
         self._observer.sent(chunk)
         backend.start(chunk)

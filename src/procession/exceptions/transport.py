@@ -14,9 +14,8 @@ from typing import Any
 
 from procession.errors import NotPicklable
 from procession.exceptions.tracebacks import Frame, pack_traceback, unpack_traceback
-from procession.explaining.short_repr import brief, type_name
 from procession.pickling.bare_exceptions import apart, has_own_reduce, make_bare, put_back
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import a_type, class_of, is_a, short_repr, type_name
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.pickling.refusals import Refused
 from procession.system.named_tuple import NamedTuple
@@ -146,20 +145,15 @@ def _pack_all(values: Any, prefix: str, pickling: Pickling, remarks: list[str]) 
             loads(dumps(value, pickling))
         except Exception as error:
             where = f".{key}" if named else f".{prefix}[{key}]"
-            what = f"error{where}, {_a(class_of(value))}, cannot be sent between processes"
+            what = f"error{where}, {a_type(class_of(value))}, cannot be sent between processes"
             why = f" ({error})" if str(error) and not isinstance(error, Refused) else ""
             if named and key != "args":
                 del kept[key]
                 remarks.append(f"{what}{why}: it is missing from this copy.")
             else:
-                kept[key] = brief(value) if key != "args" else tuple(map(brief, value))
+                kept[key] = short_repr(value) if key != "args" else tuple(map(short_repr, value))
                 remarks.append(f"{what}{why}: this copy has its repr instead.")
     return dumps(kept, pickling)
-
-
-def _a(cls: type) -> str:
-    name = type_name(cls).removeprefix("builtins.")
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def _stand_in(exc: BaseException, problem: Exception) -> NotPicklable:
@@ -217,7 +211,7 @@ def _rebuild(core: bytes, kind: str, children: list[BaseException]) -> BaseExcep
     if kind in ("own", "stand-in"):
         whole = loads(core)
         if not isinstance(whole, BaseException):
-            raise TypeError(f"it was rebuilt as {_a(class_of(whole))}")
+            raise TypeError(f"it was rebuilt as {a_type(class_of(whole))}")
         return whole
     head, packed, attributes = pickle.loads(core)
     cls, args, state = loads(head), loads(packed), loads(attributes)
@@ -271,14 +265,16 @@ def add_item_note(exc: BaseException, function: str, index: int | None, item: An
         args, kwargs = item
         add_note(exc, f"{_written(function, args, kwargs)} was running")
     else:
-        add_note(exc, f"{function}() was running item {index}: {brief(item)}")
+        add_note(exc, f"{function}() was running item {index}: {short_repr(item)}")
 
 
 def _written(function: str, args: Any, kwargs: Any) -> str:
     """A call as it is written in Python, cut to a line."""
     most = 4
-    shown = [brief(arg) for arg in args[:most]]
-    shown += [f"{name}={brief(value)}" for name, value in [*kwargs.items()][: most - len(shown)]]
+    shown = [short_repr(arg) for arg in args[:most]]
+    shown += [
+        f"{name}={short_repr(value)}" for name, value in [*kwargs.items()][: most - len(shown)]
+    ]
     if len(args) + len(kwargs) > len(shown):
         shown.append("...")
     inside = ", ".join(shown)

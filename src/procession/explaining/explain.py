@@ -14,8 +14,7 @@ from typing import Any
 from procession.errors import NotPicklable, Where
 from procession.explaining.paths import path_of
 from procession.explaining.search import Finding, Node, Search
-from procession.explaining.short_repr import type_name
-from procession.pickling.kinds import class_of
+from procession.pickling.objects import class_of, type_name
 from procession.pickling.pickler import Pickling
 from procession.pickling.refusals import Refusal
 

@@ -14,9 +14,8 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-from procession.explaining.short_repr import type_name
 from procession.pickling.code_rules import dispatched, used_globals
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import class_of, is_a, type_name
 
 __all__ = ["Edge", "Malformed", "parts", "parts_of_class", "parts_of_function"]
 

@@ -12,7 +12,7 @@ from keyword import iskeyword
 from typing import Any
 
 from procession.explaining.search import Node
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import class_of, is_a
 
 __all__ = ["path_of"]
 

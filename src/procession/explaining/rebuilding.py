@@ -12,8 +12,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from procession.explaining.short_repr import type_name
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import class_of, is_a, type_name
 
 __all__ = ["StandIn", "rebuild"]
 

@@ -16,12 +16,11 @@ from procession.explaining import parts as edges
 from procession.pickling.by_value import VALUE
 from procession.pickling.code_rules import Code
 from procession.pickling.importable import find, importable
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import ATOMS, a_type, class_of, is_a
 from procession.pickling.refusals import Refusal, Refused, refusal_of
 
 __all__ = ["Finding", "Node", "Search"]
 
-_ATOMS = frozenset({int, float, complex, str, bytes, bytearray, bool, type(None)})
 _MOST = 1_000_000
 """Objects looked at before the search gives up and counts no further. About a gigabyte of notes
 and some seconds; a guess, not measured."""
@@ -101,7 +100,7 @@ class Search:
         for node in queue:
             yield node
             for kind, key, part in self._parts(node):
-                if type(part) not in _ATOMS and id(part) not in self._seen:
+                if type(part) not in ATOMS and id(part) not in self._seen:
                     self._seen.add(id(part))
                     queue.append(Node(part, node, kind, key))
             if len(queue) > _MOST or node.depth > _DEEPEST:
@@ -181,9 +180,9 @@ def _malformed(obj: Any, error: Exception) -> Refusal:
     owner, method = _reducer(class_of(obj))
     if owner is object:
         name = class_of(obj).__qualname__
-        return Refusal(_a(class_of(obj)), f"{name}.{method} {error}.", _REMAKE)
+        return Refusal(a_type(class_of(obj)), f"{name}.{method} {error}.", _REMAKE)
     return Refusal(
-        f"{_a(owner)} whose {method} cannot be used",
+        f"{a_type(owner)} whose {method} cannot be used",
         f"{owner.__qualname__}.{method} {error}.",
         f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
     )
@@ -196,12 +195,12 @@ def _raised(obj: Any, error: BaseException) -> Refusal:
         name = type(obj).__qualname__
         in_python = "__dict__" in dir(class_of(obj))
         return Refusal(
-            _a(class_of(obj)),
+            a_type(class_of(obj)),
             f"{name} objects cannot be pickled: {text.rstrip('.')}.",
             _REMAKE + (f" Or give {name} a __reduce__." if in_python else ""),
         )
     return Refusal(
-        f"{_a(class_of(obj))} whose {method} raised {type(error).__name__}",
+        f"{a_type(class_of(obj))} whose {method} raised {type(error).__name__}",
         f"{owner.__qualname__}.{method} raised {type(error).__name__}: {error}.".replace("..", "."),
         f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
     )
@@ -214,10 +213,3 @@ def _reducer(cls: type) -> tuple[type, str]:
             if method in base.__dict__:
                 return (base, method) if base is not object else (object, "__reduce_ex__")
     return object, "__reduce_ex__"
-
-
-def _a(cls: type) -> str:
-    name = f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.").removeprefix(
-        "__main__."
-    )
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -14,8 +14,7 @@ from procession.errors import NotPicklable, Where
 from procession.explaining.frameworks import DJANGO_ERRORS, DJANGO_MEND
 from procession.explaining.paths import path_of
 from procession.explaining.search import Search
-from procession.explaining.short_repr import type_name
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import class_of, is_a, type_name
 
 __all__ = ["explain_unloadable", "locate"]
 

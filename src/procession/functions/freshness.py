@@ -15,7 +15,7 @@ from typing import Any
 
 from procession.functions.reloads import generation, latest
 from procession.pickling.importable import importable, resolves
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import class_of, is_a
 from procession.pickling.references import Reference, is_decorated, mangled, reference_to
 from procession.pickling.singletons import Named
 from procession.system.folders import working_folder

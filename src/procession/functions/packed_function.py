@@ -24,7 +24,7 @@ from procession.functions.reloads import Version, load, stale, version
 from procession.pickling.active_pickler import Naming
 from procession.pickling.digests import digest
 from procession.pickling.importable import refresh
-from procession.pickling.kinds import is_a
+from procession.pickling.objects import is_a
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.pickling.references import (
     Reference,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from procession.pickling.kinds import is_a
+from procession.pickling.objects import is_a
 
 __all__ = ["apart", "has_own_reduce", "make_bare", "put_back", "reduce_exception"]
 

@@ -20,7 +20,7 @@ from procession.pickling.classes import reduce_dynamic_class
 from procession.pickling.code_rules import Code, dispatched
 from procession.pickling.dispatch_tables import Table, refuse
 from procession.pickling.importable import find, importable, resolves
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import class_of, is_a
 from procession.pickling.references import resolve
 from procession.pickling.settings import Pickling, keep_small
 from procession.pickling.shared_globals import set_function

@@ -13,7 +13,7 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from procession.pickling.importable import importable, resolves
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import class_of, is_a
 from procession.pickling.references import Reference, reference_to, why_not_by_value
 from procession.pickling.refusals import Refusal, Refused
 from procession.pickling.singletons import stream_name

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from procession.pickling.importable import MAIN
-from procession.pickling.kinds import class_of
+from procession.pickling.objects import class_of
 from procession.pickling.refusals import Refusal, Refused
 
 __all__ = ["named_variable", "reduce_variable"]

@@ -6,7 +6,7 @@ from binascii import crc32
 from types import CodeType, FunctionType
 from typing import Any
 
-from procession.pickling.kinds import is_a
+from procession.pickling.objects import is_a
 
 __all__ = ["digest", "same_function"]
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from procession.pickling.bare_exceptions import has_own_reduce, reduce_exception
 from procession.pickling.importable import MAIN, find, importable
-from procession.pickling.kinds import class_of
+from procession.pickling.objects import class_of
 from procession.pickling.refusals import Refusal, Refused, refusal_of
 
 __all__ = ["PLAIN", "ByValue", "Table", "refuse", "special_reducers", "wrap_reducer"]

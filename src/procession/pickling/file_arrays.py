@@ -10,7 +10,7 @@ from typing import Any
 
 from procession.buffers.receiver import is_private
 from procession.pickling.file_maps import Where, descriptor, opened, place_of, region_at, region_of
-from procession.pickling.kinds import class_of
+from procession.pickling.objects import class_of
 
 __all__ = ["reduce_mapped", "reduce_subclass", "reduce_tensor"]
 

@@ -1,38 +1,57 @@
-"""Pickles a value and puts its large buffers beside the pickle, into a segment.
+"""What goes out of band: large buffers in a segment, and what a pickle refers to by an address.
 
 `bytes` and `bytearray` hand out no buffers by themselves. Where one of them is the value itself, or
-an argument of the call, it goes beside the pickle too.
+an argument of the call, it leaves the pickle too.
+
+What is sent as an address (memory, pipes, what was put) must be kept by its sender until it has
+been opened. So it notes itself while it is pickled, for `with_senders` in the same thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pickle import PickleBuffer
-from typing import Any
+from typing import Any, TypeVar
 
 from procession.buffers.sender import AVAILABLE, Placed, segments
+from procession.pickling.objects import SCALARS
 from procession.pickling.pickler import LARGE, Pickling, dumps
 from procession.system import after_fork
+from procession.system.lent_descriptors import offer
+from procession.system.pristine import threading
 
-__all__ = ["ATOMS", "Broadcast", "dump_beside", "is_atom", "raw_beside", "stand_ins"]
+__all__ = [
+    "BroadcastBuffers",
+    "bytes_out_of_band",
+    "dumps_out_of_band",
+    "fits_message",
+    "note_sent",
+    "put_keys",
+    "replacements",
+    "with_senders",
+]
 
-stand_ins: dict[int, Any] = {}
-"""What goes into a pickle instead of an object, by the object's id: for objects of builtin types,
-which the C pickler asks nobody about. They are found where they are arguments."""
+T = TypeVar("T")
+
+replacements: dict[int, Any] = {}
+"""What goes into a pickle instead of an object, by the object's id. It is for objects of builtin
+types, which the C pickler does not ask about. They are found where they are arguments."""
+
+put_keys: set[Any] = set()
+"""Keys of what was put (`procession.shared.put`). The same object may be put again, and what was
+sent before must still find what it referred to; other senders live as long as their object."""
 
 _MOST_ARGUMENTS = 64
 """Tuples and dicts of more elements are data rather than arguments, and not searched. A guess."""
 
-
-ATOMS = frozenset({int, float, bool, complex, type(None)})
-"""Types of values that nothing ever stands for, and that pickle as they are."""
-
 _LARGE_INT = 1 << 256
 
-_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
+_type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each value
 
 _LOOKED_AT = frozenset({tuple, dict, bytes, bytearray})
 """What is itself exchanged, or holds what may be."""
+
+_thread = threading.local()
 
 
 class _Raw:
@@ -47,7 +66,7 @@ class _Raw:
         return type(self.value), (PickleBuffer(self.value),)
 
 
-def dump_beside(
+def dumps_out_of_band(
     value: Any, pickling: Pickling, *, private: bool = False, transit: bool = False
 ) -> tuple[bytes, tuple[Any, ...]]:
     """Pickle a value; what is large goes into a segment, if there is one.
@@ -64,10 +83,10 @@ def dump_beside(
     Raises:
         Exception: As in `pickling.dumps`.
     """
-    if not AVAILABLE or type(value) in ATOMS:
+    if not AVAILABLE or type(value) in SCALARS:
         return dumps(value, pickling), ()
     buffers: list[Any] = []
-    blob = dumps(raw_beside(value), pickling, buffers)
+    blob = dumps(bytes_out_of_band(value), pickling, buffers)
     if not buffers:
         return blob, ()
     placed = segments.place(buffers, private=private, transit=transit)
@@ -76,17 +95,17 @@ def dump_beside(
     return blob, placed
 
 
-def is_atom(value: Any) -> bool:
+def fits_message(value: Any) -> bool:
     """Whether a message can hold the value itself: pickling it, and back, takes twice as long.
 
-    A large integer is not such an atom: what waits to be sent is bounded by its pickle's bytes.
+    A large integer does not: what waits to be sent is bounded by its pickle's bytes.
     """
     kind = _type(value)
-    return kind in ATOMS and (kind is not int or -_LARGE_INT < value < _LARGE_INT)
+    return kind in SCALARS and (kind is not int or -_LARGE_INT < value < _LARGE_INT)
 
 
-def raw_beside(value: Any, others: dict[int, Any] = stand_ins) -> Any:
-    """The value, with each large `bytes` and `bytearray` that is an argument to go beside.
+def bytes_out_of_band(value: Any, others: dict[int, Any] = replacements) -> Any:
+    """The value; each large `bytes` and `bytearray` that is an argument will leave the pickle.
 
     Args:
         value: Anything.
@@ -102,7 +121,7 @@ def raw_beside(value: Any, others: dict[int, Any] = stand_ins) -> Any:
 def _find(values: Iterable[Any], depth: int, found: dict[int, Any], others: dict[int, Any]) -> None:
     for value in values:
         kind = _type(value)
-        if kind in ATOMS:
+        if kind in SCALARS:
             continue
         if others and id(value) in others:
             found[id(value)] = others[id(value)]
@@ -125,7 +144,7 @@ def _exchange(value: Any, depth: int, found: dict[int, Any]) -> Any:
     return {key: _exchange(each, depth - 1, found) for key, each in value.items()}
 
 
-class Broadcast(list[Any]):
+class BroadcastBuffers(list[Any]):
     """Buffers that go to every worker of a job: written once, when the first one is sent to."""
 
     def __init__(self, buffers: list[PickleBuffer]) -> None:
@@ -147,3 +166,27 @@ class Broadcast(list[Any]):
 
     def __bool__(self) -> bool:
         return True
+
+
+# -- addresses ---------------------------------------------------------------------------------
+
+
+def note_sent(sender: object) -> None:
+    """Called by what is pickled as an address."""
+    offer()
+    collected: list[object] | None = getattr(_thread, "collected", None)
+    if collected is not None:
+        collected.append(sender)
+
+
+def with_senders(work: Callable[[], T]) -> tuple[T, list[object]]:
+    """What `work` returns, and what was pickled as an address meanwhile, to be kept."""
+    before = getattr(_thread, "collected", None)
+    sent: list[object] = []
+    _thread.collected = sent
+    try:
+        return work(), sent
+    finally:
+        _thread.collected = before
+        if before is not None:
+            before += sent

@@ -16,6 +16,7 @@ from typing import Any
 
 from procession.pickling.dispatch_tables import PLAIN, ByValue
 from procession.pickling.importable import unimportable_marks
+from procession.pickling.objects import ATOMS
 from procession.pickling.settings import LARGE, Pickling, keep_small
 
 __all__ = ["LARGE", "Pickling", "dumps", "loads"]
@@ -23,7 +24,6 @@ __all__ = ["LARGE", "Pickling", "dumps", "loads"]
 _FRAME = 2 * 64 * 1024 + 4096
 """The C pickler closes a frame at 64 KiB. What it writes beyond this size is one large payload."""
 
-_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
 _plain = pickle.dumps
 
 
@@ -60,7 +60,7 @@ def dumps(obj: Any, pickling: Pickling = "strict", buffers: list[Any] | None = N
     Raises:
         Exception: Whatever stops it. `procession.explaining.explain` finds out where it sits.
     """
-    if type(obj) in _ATOMS:
+    if type(obj) in ATOMS:
         return _plain(obj, 5)
     try:
         if len(copyreg.dispatch_table) != PLAIN.registered:

@@ -13,7 +13,7 @@ from typing import Any
 from procession.pickling.active_pickler import Naming
 from procession.pickling.digests import same_function
 from procession.pickling.importable import find, importable
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import class_of, is_a
 from procession.pickling.refusals import Refusal
 
 __all__ = [

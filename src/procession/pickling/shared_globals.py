@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from cloudpickle import cloudpickle
 
-from procession.pickling.kinds import class_of
+from procession.pickling.objects import class_of
 
 __all__ = ["Arrivals", "arriving", "set_class", "set_function"]
 

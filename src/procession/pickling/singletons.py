@@ -15,8 +15,8 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from procession.pickling.importable import importable
-from procession.pickling.kinds import class_of
 from procession.pickling.library_handles import is_handle
+from procession.pickling.objects import class_of
 
 __all__ = ["Named", "attribute_of", "named_instead", "standard_stream", "stream_name"]
 

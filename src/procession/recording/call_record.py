@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from procession.contract import Chunk, End, Item, Settled, size_back
-from procession.explaining.short_repr import brief
+from procession.pickling.objects import short_repr
 from procession.recording.observer import CallObserver
 from procession.recording.tracks import FINEST, Track
 from procession.recording.traffic import Traffic
@@ -273,7 +273,7 @@ class CallRecord(CallObserver):
         return [slow() for *_, slow in found]
 
     def _slow(self, seconds: float, index: int, value: Any) -> Slow:
-        text = _arguments(value) if self.single else brief(value)
+        text = _arguments(value) if self.single else short_repr(value)
         return Slow(seconds, self.function, None if self.single else index, text)
 
     def _describe(self) -> None:
@@ -313,7 +313,7 @@ def _arguments(value: Any) -> str:
     """What a single call was given, as it is written."""
     args, kwargs = value
     return ", ".join(
-        [*map(brief, args), *(f"{name}={brief(each)}" for name, each in kwargs.items())]
+        [*map(short_repr, args), *(f"{name}={short_repr(each)}" for name, each in kwargs.items())]
     )
 
 

@@ -5,7 +5,7 @@ the pickler meets it then, it writes down where the segment is; a process that r
 object the first time and keeps it. Large buffers inside are mapped, not copied.
 
 An object that is put again has a second snapshot. What was sent before holds on to the first one
-(see `procession.pickling.kept_references`) until it has arrived.
+(see `procession.pickling.out_of_band`) until it has arrived.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from procession.buffers.buffer_segment import DROPPED
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.buffers.sender import AVAILABLE, Placed, segments
 from procession.pickling.dispatch_tables import wrap_reducer
-from procession.pickling.kept_references import note_sent, snapshots
-from procession.pickling.out_of_band import raw_beside, stand_ins
+from procession.pickling.out_of_band import bytes_out_of_band, note_sent, put_keys, replacements
 from procession.pickling.pickler import dumps, loads
 from procession.system import after_fork
 from procession.system.pristine import threading, time
@@ -57,7 +56,7 @@ class _Put:
         self.object: Any = None
         self.reference: Any = None
         self.lies: Placed | BroadcastBytes = _lay_down(obj)
-        snapshots.add(self.key)
+        put_keys.add(self.key)
 
     def __reduce__(self) -> tuple[Any, ...]:
         note_sent(self)
@@ -68,10 +67,10 @@ class _Put:
         """The object, or `None` if it is gone."""
         return self.object if self.reference is None else self.reference()
 
-    def __del__(self, snapshots: set[Any] = snapshots) -> None:
+    def __del__(self, put_keys: set[Any] = put_keys) -> None:
         # Neither the object nor anything that was sent needs it. Runs amid anything: takes no lock,
         # and no global, which may be gone at the end of the program.
-        snapshots.discard(self.key)
+        put_keys.discard(self.key)
         drop = getattr(getattr(self, "lies", None), "drop", None)
         if drop is not None:
             drop()  # tells whoever keeps it; the memory goes with `lies`
@@ -154,7 +153,7 @@ def _register(obj: Any, entry: _Put) -> None:
         entry.object = obj  # until `_sweep` finds that nobody else has it
     _puts[key] = entry
     if type(obj) in _BUILTIN:
-        stand_ins[key] = entry
+        replacements[key] = entry
     elif type(obj) not in _wrapped:
         cls = _class_of(obj)
         _wrapped.add(cls)
@@ -170,7 +169,7 @@ def _lay_down(obj: Any) -> Placed | BroadcastBytes:
     buffers: list[Any] = []
     before, _laying.now = _laying.now, True
     try:
-        blob = dumps(raw_beside(obj, {}), "strict", buffers)
+        blob = dumps(bytes_out_of_band(obj, {}), "strict", buffers)
         if AVAILABLE:
             first = PickleBuffer(blob.ljust(_PAGE, b"\0"))
             placed = segments.place([first, *buffers], private=True)
@@ -210,7 +209,7 @@ def _dropped(key: int, reference: Any) -> None:
 
 
 def _forget(key: int) -> None:
-    stand_ins.pop(key, None)
+    replacements.pop(key, None)
     _puts.pop(key, None)
 
 
@@ -280,8 +279,8 @@ def _renew() -> None:
     """In a forked child: what was put is the parent's."""
     _marks.clear()
     _puts.clear()
-    stand_ins.clear()
-    snapshots.clear()
+    replacements.clear()
+    put_keys.clear()
     _held.clear()
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from procession.pickling.kinds import is_a
-from procession.pickling.out_of_band import Broadcast
+from procession.pickling.objects import is_a
+from procession.pickling.out_of_band import BroadcastBuffers
 from procession.pickling.pickler import dumps, loads
 from procession.system.pristine import threading
 
@@ -127,7 +127,7 @@ class Common:
 
     def _load(self) -> Given:
         buffers = self._buffers
-        if isinstance(buffers, Broadcast):
+        if isinstance(buffers, BroadcastBuffers):
             buffers = buffers.sendable()
         if not is_a(buffers, tuple):
             buffers = [bytearray(buffer) for buffer in buffers]

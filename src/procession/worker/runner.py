@@ -18,7 +18,8 @@ from procession.buffers.housekeeping import housekeeper
 from procession.contract import Reply
 from procession.errors import TaskExited
 from procession.forwarding.caller_side import Outgoing
-from procession.pickling.out_of_band import ATOMS, dump_beside, is_atom
+from procession.pickling.objects import SCALARS
+from procession.pickling.out_of_band import dumps_out_of_band, fits_message
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.system import after_fork
 from procession.system.named_tuple import NamedTuple
@@ -261,7 +262,7 @@ class Runner:
     ) -> Reply:
         settings = job.settings
         try:
-            value = blob if type(blob) in ATOMS else loads(blob, buffers)
+            value = blob if type(blob) in SCALARS else loads(blob, buffers)
         except Gone as error:
             return _failed(index, error, settings)
         except _EXITS as error:
@@ -290,12 +291,12 @@ class Runner:
 
             payload = append_globals(failed.payload, job.header.function, outcome)
             return failed._replace(payload=payload)
-        if is_atom(outcome):
+        if fits_message(outcome):
             return Reply(index, True, outcome, (), seconds, True, extras)
         found: Sequence[Any] = ()
         try:
             if self._out_of_band:
-                payload, found = dump_beside(outcome, settings.pickling, transit=True)
+                payload, found = dumps_out_of_band(outcome, settings.pickling, transit=True)
             else:
                 payload = dumps(outcome, settings.pickling)
         except _EXITS as error:

@@ -22,8 +22,8 @@ from procession.buffers.buffer_segment import Ticket
 from procession.buffers.housekeeping import housekeeper
 from procession.contract import Chunk, End, Job, Reply
 from procession.errors import PoolClosed
-from procession.pickling.kinds import is_a
-from procession.pickling.out_of_band import Broadcast
+from procession.pickling.objects import is_a
+from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.messages import arrived
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit as cleanup
@@ -368,7 +368,7 @@ class ExecutorBackend:
 
 def _to_all(buffers: Any) -> Any:
     """What is sent of a job's large buffers: their ticket, or the bytes themselves."""
-    if not isinstance(buffers, Broadcast):
+    if not isinstance(buffers, BroadcastBuffers):
         return ()
     sent = buffers.sendable()
     return tuple(sent) if is_a(sent, tuple) else sent

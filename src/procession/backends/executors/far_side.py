@@ -10,7 +10,7 @@ from typing import Any
 
 from procession.buffers.sender import segments
 from procession.contract import End, Job, Reply
-from procession.pickling.kinds import is_a
+from procession.pickling.objects import is_a
 from procession.pickling.packed_initializer import Packed
 from procession.system import after_fork
 from procession.system.named_tuple import NamedTuple

@@ -27,8 +27,7 @@ from procession.engine.planning.job import Call, pace_of, packer, rules_of
 from procession.engine.planning.strict_crossing import crossing
 from procession.engine.policy.placement import Pace, Placement
 from procession.functions.packed_function import dump_watched
-from procession.pickling.builtin_data import UNCHECKED
-from procession.pickling.out_of_band import ATOMS
+from procession.pickling.objects import ATOMS, SCALARS
 from procession.recording.observer import observers
 from procession.system import after_fork
 from procession.system.alarm import after
@@ -124,7 +123,7 @@ class Opening:
         """
         call, values = self._call, self._running.values
         dump_watched(call.function, call.decorated, call.options.pickling)
-        if ATOMS.issuperset(map(type, values)):
+        if SCALARS.issuperset(map(type, values)):
             return True
         begin = perf_counter()
         pack = packer(call, "value")
@@ -163,7 +162,7 @@ class Opening:
         if running.error is not None:
             error, running.error = running.error, None  # whose traceback keeps us
             raise self._failed(running.ran, raised_here(error, self._call.name))
-        if not UNCHECKED.issuperset(map(type, running.out)):
+        if not ATOMS.issuperset(map(type, running.out)):
             self._check_results(running)
         if not self._pace.tiny(ran):
             self._lost(ran, running.seconds)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from procession.pickling.builtin_data import UNCHECKED
+from procession.pickling.objects import ATOMS
 from procession.system.interrupts import strikes
 
 __all__ = ["Source"]
@@ -149,7 +149,7 @@ class Source:
                 self.ended = True
                 return
             keep(value)
-            if check is not None and type(value) not in UNCHECKED:
+            if check is not None and type(value) not in ATOMS:
                 check(start + len(values) - 1, value)
             yield value
 

@@ -18,7 +18,7 @@ from types import (
 )
 from typing import Any
 
-from procession.pickling.kinds import is_a
+from procession.pickling.objects import is_a
 
 __all__ = ["may_wait"]
 

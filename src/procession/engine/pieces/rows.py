@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from procession.engine.pieces import frames
 from procession.engine.pieces.frames import library
-from procession.pickling.kinds import class_of, is_a
+from procession.pickling.objects import class_of, is_a
 from procession.system.named_tuple import NamedTuple
 
 __all__ = ["LIBRARIES", "Rows", "misfit", "rows_of"]

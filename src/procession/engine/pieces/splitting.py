@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from procession.engine.pieces.rows import LIBRARIES, Rows, misfit, rows_of
-from procession.pickling.kinds import class_of
+from procession.pickling.objects import class_of
 
 __all__ = ["combine", "split"]
 

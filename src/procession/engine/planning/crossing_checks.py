@@ -17,8 +17,8 @@ from operator import countOf
 from typing import Any
 
 from procession.engine.planning.in_process import raised_here
-from procession.pickling.builtin_data import UNCHECKED, builtin_bytes
-from procession.pickling.out_of_band import raw_beside
+from procession.pickling.objects import ATOMS, builtin_bytes
+from procession.pickling.out_of_band import bytes_out_of_band
 from procession.pickling.pickler import Pickling, dumps
 from procession.system.interrupts import strikes
 from procession.system.named_tuple import NamedTuple
@@ -104,7 +104,7 @@ class Checks:
         if known is not None and 0 <= known[0] - start < len(values):
             return Refused(known[0] - start, known[1])
         at, size, count = 0, 1 if self._closely else _FIRST, len(values)
-        if count == 1 and type(values[0]) in UNCHECKED:
+        if count == 1 and type(values[0]) in ATOMS:
             return None
         while at < count:
             size = min(size, self._allowed(coming))
@@ -142,7 +142,7 @@ class Checks:
         Raises:
             BaseException: It is refused.
         """
-        if type(value) in UNCHECKED:
+        if type(value) in ATOMS:
             return
         refused = self.first(index, [value], 1)
         if refused is not None:
@@ -182,7 +182,7 @@ class Checks:
             if strikes(error):
                 raise
         for at, value in enumerate(piece):
-            refused = None if type(value) in UNCHECKED else self._refusal(start + at, value)
+            refused = None if type(value) in ATOMS else self._refusal(start + at, value)
             if refused is not None:
                 return Refused(at, refused)
         return None
@@ -199,7 +199,7 @@ class Checks:
         kind = _type(rest[0])
         if not self._star and countOf(map(type, rest), kind) == len(rest):
             rest = rest[:1]  # they are all alike: half the time of a set of their types
-        new = self._types(rest) - self._seen - UNCHECKED
+        new = self._types(rest) - self._seen - ATOMS
         for at, value in enumerate(rest, since) if new else ():
             kinds = self._types((value,)) & new
             if kinds:
@@ -223,7 +223,7 @@ def result_refusal(name: str, pickling: Pickling) -> Refusal:
 
     def refusal(index: int, result: Any) -> BaseException | None:
         try:
-            dumps(raw_beside(result), pickling, [])
+            dumps(bytes_out_of_band(result), pickling, [])
         except BaseException as error:
             if strikes(error):
                 raise

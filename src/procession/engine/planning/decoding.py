@@ -11,7 +11,7 @@ from procession.engine.policy.blame import Rules, may_retry
 from procession.errors import NotPicklable
 from procession.exceptions.transport import add_item_note, add_note, load_exception
 from procession.outcome import Outcome
-from procession.pickling.kinds import is_a
+from procession.pickling.objects import is_a
 from procession.pickling.pickler import loads
 from procession.system.interrupts import strikes
 

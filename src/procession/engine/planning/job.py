@@ -20,14 +20,15 @@ from procession.engine.policy.placement import Pace
 from procession.forwarding.caller_side import Outgoing, outgoing, unchanged
 from procession.forwarding.interpreter_settings import differing, separate
 from procession.functions.freshness import Watch
-from procession.pickling.kept_references import noted, snapshots
+from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import (
-    ATOMS,
-    Broadcast,
-    dump_beside,
-    is_atom,
-    raw_beside,
-    stand_ins,
+    BroadcastBuffers,
+    bytes_out_of_band,
+    dumps_out_of_band,
+    fits_message,
+    put_keys,
+    replacements,
+    with_senders,
 )
 from procession.pickling.pickler import dumps
 from procession.recording.observer import observers, timing
@@ -146,7 +147,7 @@ def make_job(
         beside = buffers if out_of_band and AVAILABLE else None
         return function, _dump_shared(call, style, args, kwargs or {}, beside)
 
-    (function, shared), keeps = noted(dump)
+    (function, shared), keeps = with_senders(dump)
     common: Way = way(given, shared) if vary(given) else "once"
 
     def pack() -> bytes:
@@ -165,7 +166,9 @@ def make_job(
         )
         return pack_header(function, shared, settings)
 
-    job = _new_job(call, lambda: context.run(pack), Broadcast(buffers) if buffers else (), keeps)
+    job = _new_job(
+        call, lambda: context.run(pack), BroadcastBuffers(buffers) if buffers else (), keeps
+    )
     if common != "once":
         job.common = shared, job.buffers
     if args or kwargs or call.prefix:
@@ -188,7 +191,7 @@ def _copied(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
         if strikes(error):
             raise
         return None
-    return blob, Broadcast(buffers) if buffers else ()
+    return blob, BroadcastBuffers(buffers) if buffers else ()
 
 
 class _Kept(NamedTuple):
@@ -228,7 +231,7 @@ def single_job(call: Call) -> Job:
         return kept.job
     from procession.functions.packed_function import dump_watched
 
-    (function, watch), keeps = noted(
+    (function, watch), keeps = with_senders(
         lambda: dump_watched(call.function, decorated, options.pickling)
     )
     out = outgoing(options.pickling) if options.forward_logs else None
@@ -288,8 +291,8 @@ def _dump_shared(
         return _NOTHING_SHARED
     try:
         shared = (call.prefix, args, kwargs)
-        beside = buffers is not None or bool(stand_ins)
-        return dumps(raw_beside(shared) if beside else shared, pickling, buffers)
+        beside = buffers is not None or bool(replacements)
+        return dumps(bytes_out_of_band(shared) if beside else shared, pickling, buffers)
     except (Exception, SystemExit) as error:
         if strikes(error):
             raise
@@ -333,22 +336,22 @@ def packer(
     def dump(value: Any) -> tuple[bytes, Sequence[Any]]:
         """With what was put in it."""
         if out_of_band:
-            return dump_beside(value, pickling, private=private)
-        return dumps(raw_beside(value) if stand_ins else value, pickling), ()
+            return dumps_out_of_band(value, pickling, private=private)
+        return dumps(bytes_out_of_band(value) if replacements else value, pickling), ()
 
     def pack(index: int, value: Any) -> Item:
-        if style != "call" and is_atom(value):
+        if style != "call" and fits_message(value):
             return Item(index, value, value)
         buffers: Sequence[Any] = ()
         keeps: Sequence[object] = ()
         try:
             # Numbers alone need none of what follows, which takes longer than their call.
-            if style == "call" and not value[1] and ATOMS.issuperset(map(type, value[0])):
+            if style == "call" and not value[1] and SCALARS.issuperset(map(type, value[0])):
                 blob = pickle.dumps(value, 5)
-            elif snapshots:
-                (blob, buffers), keeps = noted(partial(dump, value))
+            elif put_keys:
+                (blob, buffers), keeps = with_senders(partial(dump, value))
             elif out_of_band:
-                blob, buffers = dump_beside(value, pickling, private=private)
+                blob, buffers = dumps_out_of_band(value, pickling, private=private)
             else:
                 blob = dumps(value, pickling)
         except (Exception, SystemExit) as error:  # of the value's own code

@@ -84,11 +84,11 @@ class Producer:
             state.end()
 
     def _send(self, value: Any, pickling: Any) -> None:
-        from procession.pickling.out_of_band import dump_beside
+        from procession.pickling.out_of_band import dumps_out_of_band
 
         came = perf_counter() if self._timed else 0.0
         try:
-            payload, found = dump_beside(value, pickling, transit=True)
+            payload, found = dumps_out_of_band(value, pickling, transit=True)
         except Exception as error:
             from procession.worker.refusing import refused_result
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from procession.buffers.buffer_segment import Gone, Ticket
 from procession.contract import Item, Job, Reply
-from procession.pickling.kinds import is_a
-from procession.pickling.out_of_band import Broadcast
+from procession.pickling.objects import is_a
+from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.channel import SEGMENT, Frame, Passed, frame
 from procession.system.named_tuple import NamedTuple
 
@@ -68,7 +68,7 @@ def _pack(blob: Any, buffers: Any, segments: list[Any]) -> tuple[Any, Any]:
     if len(blob) >= SEGMENT:
         segments.append(blob)
         blob = _ALONG
-    if isinstance(buffers, Broadcast):
+    if isinstance(buffers, BroadcastBuffers):
         buffers = buffers.sendable()
     if is_a(buffers, tuple):
         return blob, tuple(buffers)

@@ -21,7 +21,8 @@ from typing import Any
 from weakref import ref
 
 from procession.errors import ProcessionError
-from procession.pickling.kept_references import note_sent, noted
+from procession.pickling.objects import ATOMS
+from procession.pickling.out_of_band import note_sent, with_senders
 from procession.pickling.pickler import dumps
 from procession.system.lent_descriptors import open_lent
 from procession.system.limits import explained
@@ -43,8 +44,6 @@ __all__ = [
 
 NAMELESS = sys.platform == "linux" and hasattr(os, "memfd_create")
 """Whether files without a name can be opened again by other processes."""
-
-_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
 
 
 class Closing(ref[Any]):
@@ -182,9 +181,9 @@ def _open_named(where: Address, flags: int) -> int:
 
 def dumps_and_sent(value: object) -> tuple[bytes, list[object]]:
     """Pickle `value`; returns also what was pickled as an address, to be kept open."""
-    if type(value) in _ATOMS:
+    if type(value) in ATOMS:
         return dumps(value), []
-    return noted(lambda: dumps(value))
+    return with_senders(lambda: dumps(value))
 
 
 def _is(found: os.stat_result, where: Address) -> bool:
