@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import sys
 import types
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ import wrapt
 from procession.appearance import Annotations, Appearance, name_of, shown
 from procession.configuration import Options, resolve, validate
 from procession.decoration import check_order, unwrapped
-from procession.engine.planning.job import Call
+from procession.engine.call import Call, History
 from procession.futures import Future
 from procession.outcome import Outcome
 from procession.pickling.active_pickler import looks_at_functions, naming
@@ -287,10 +286,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
         self._self_changes = changes
         self._self_origin = origin
         self._self_known: tuple[Any, Call] | None = None  # the last call, and what it was made of
-        self._self_kept = None  # by engine.job
-        self._self_pace = None  # by engine.job
-        self._self_route = None  # by engine.routing
-        self._self_numbers = itertools.count()  # by engine.numbering
+        self._self_history = History()
         self._self_in_order = False
 
     def _call(self) -> Call:
@@ -309,13 +305,15 @@ class Function(_Verbs, wrapt.FunctionWrapper):
 
     def _call_of(self, function: Callable[..., Any], prefix: tuple[Any, ...]) -> Call:
         """The call of the raw function with an instance or class before its other arguments."""
+        origin = self if self._self_origin is None else self._self_origin
         return Call(
             function,
-            self if self._self_origin is None else self._self_origin,
+            origin,
             getattr(function, "__name__", None) or name_of(function),
             prefix,
             resolve(self._self_changes, self._self_decorator),
             self._self_style == "isolated",
+            origin._self_history,
         )
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:

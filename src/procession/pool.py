@@ -16,7 +16,8 @@ from procession.backends import registry
 from procession.configuration import Options, OptionValues, resolve, validate
 from procession.contract import Backend, Chunk, End
 from procession.decoration import is_decorated
-from procession.engine.planning.job import Call, make_job, packer, rules_of
+from procession.engine.call import Call
+from procession.engine.planning.job import make_job, packer
 from procession.engine.policy.blame import Rules
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
@@ -139,7 +140,7 @@ class Pool(Executor):
         self._check_open()
         self._follow()
         call = self._call(fn)
-        single = _PoolCall(self, rules_of(call, single=True))
+        single = _PoolCall(self, call.rules(single=True))
         with self._lock:
             self._check_open()
             self._calls.add(single)
@@ -195,15 +196,12 @@ class Pool(Executor):
         )
 
     def _call(self, fn: Any) -> Call:
-        decorated = None
+        call = Call(fn, None, "", (), self._options)
         if is_decorated(fn):
-            call: Call = fn._call()
-            if not call.prefix:
-                decorated, fn = call.decorated, call.function
-            else:
-                fn = fn.local
-        name = getattr(fn, "__name__", None) or type(fn).__name__
-        return Call(fn, decorated, name, (), self._options)
+            own: Call = fn._call()
+            call = call._replace(function=fn.local) if own.prefix else own
+        name = getattr(call.function, "__name__", None) or type(call.function).__name__
+        return call._replace(name=name, options=self._options, isolated=False)
 
     def map(  # pyright: ignore[reportIncompatibleMethodOverride] (fn by position, as documented)
         self,

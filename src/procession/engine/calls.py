@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 from procession import logger as notices
 from procession.backends.draining import check_open
 from procession.contract import Item, Reply, Settled
+from procession.engine.call import Call
 from procession.engine.planning.decoding import value_of
 from procession.engine.planning.in_process import header_here, initialized, reply_here
-from procession.engine.planning.job import Call, make_job, packer, rules_of, single_job
-from procession.engine.planning.numbering import number_of
+from procession.engine.planning.job import make_job, packer, single_job
 from procession.engine.planning.pending import Place, admit
 from procession.engine.planning.retry_delay import seconds_before
 from procession.engine.planning.routing import Where, route
@@ -59,7 +59,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     except PoolClosed as error:  # while `shutdown` drains
         return settled(Future(), partial(_refuse, error))
     if way is None:
-        item, rules = Item(number_of(call), value), rules_of(call, single=True)
+        item, rules = Item(call.number(), value), call.rules(single=True)
         observer = call_began(call.name, single=True)
         reply = _replied_here(header_here(initialized(plain), "call", (), {}), item, rules)
         observer.ran_here(0, [value], reply.seconds, not reply.ok)
@@ -67,7 +67,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
         over = Settled(item, reply)
         return settled(Future(), lambda: value_of(over, rules))
     single = SingleCall(way.backend, way.rules)
-    number = number_of(call)  # also of a call that is refused
+    number = call.number()  # also of a call that is refused
     try:
         single.admit(plain.options.max_pending)
         single.expire_after(plain.options.deadline)
@@ -123,8 +123,8 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
         admit(place, backend, call.name, call.options.max_pending)
     observer = call_began(call.name, single=True)
     job = make_job(plain, "call")
-    item = packer(plain, "call")(number_of(call), value)
+    item = packer(plain, "call")(call.number(), value)
     source = backend.stream(job, item)
     chunk = source._ticket.chunk
     chunk.home = backend
-    return Stream(source, chunk, rules_of(call, single=True), observer, place)
+    return Stream(source, chunk, call.rules(single=True), observer, place)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from procession.engine.call import Call
 from procession.engine.map import map_verbs as verbs
 from procession.engine.pieces.splitting import combine, split
-from procession.engine.planning.job import Call
 
 __all__ = ["call"]
 

@@ -8,7 +8,7 @@ from procession import logger as notices
 from procession.contract import Item
 from procession.decoration import kind
 from procession.engine import calls
-from procession.engine.planning.job import Call, rules_of
+from procession.engine.call import Call
 from procession.engine.planning.retry_delay import seconds_before
 from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
@@ -56,6 +56,6 @@ async def _again(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             if item.attempt > options.retries:
                 raise
             item.attempt += 1
-            rules = rules_of(call, single=True)
+            rules = call.rules(single=True)
             notices.retried(call.name, options.retries, item, error, single=True)
             await asyncio.sleep(seconds_before(rules, item.attempt))

@@ -140,12 +140,12 @@ class SingleCall:
         rules = self._rules
         verdicts = judge(chunk, [item], end, rules)
         notices.died(rules.name, rules.retries, verdicts, end, single=True)
-        (_, error, apart), *_ = verdicts
+        (_, error, apart, counted), *_ = verdicts
         self._observer.settled(int(error is not None), int(error is None), end)
         if error is not None:
             self._over(None, error)
         else:
-            self._again(chunk, item, apart=apart)
+            self._again(chunk, item, apart=apart, counted=counted)
 
     def _decide(self, chunk: Chunk, reply: Reply) -> None:
         """In a teller's thread: rebuild the error, to see whether the call is to be run again."""
@@ -167,8 +167,10 @@ class SingleCall:
                 teller.tell(Telling(reply.extras))
             self._again(chunk, item)
 
-    def _again(self, chunk: Chunk, item: Item, *, apart: bool = False) -> None:
-        if self._rules.delay and not apart:
+    def _again(
+        self, chunk: Chunk, item: Item, *, apart: bool = False, counted: bool = True
+    ) -> None:
+        if self._rules.delay and counted:
             self._resting = True
             most = math.inf if self._deadline is None else self._deadline.left
             go = partial(self._rested, chunk, item)

@@ -7,7 +7,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from procession.engine.planning.job import Call
+    from procession.engine.call import Call
 
 __all__ = ["check_call", "first_argument", "wrong_keyword"]
 

@@ -13,6 +13,7 @@ import pytest
 import procession
 from procession import WorkerDied, parallel
 from procession.engine.map.map_run import MapRun
+from procession.engine.policy.placement import Pace
 from tests.support.waiting import wait_for_file
 
 FEW = 30
@@ -185,7 +186,7 @@ def test_what_has_killed_a_worker_never_runs_here_again(
     kill: Callable[[], None], backend: Literal["process", "loky"]
 ) -> None:
     """After an item killed a worker, the function's items are given no process but a worker's."""
-    deadly._self_pace = None  # type: ignore[attr-defined]
+    deadly._self_history.pace = Pace()  # type: ignore[attr-defined]
     procession.shutdown()
     assert set(deadly.map([0, 1])) == {os.getpid()}
     with procession.options(backend=backend):

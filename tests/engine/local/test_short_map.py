@@ -135,7 +135,7 @@ def test_what_stands_behind_an_item_that_waits_is_run_elsewhere(
 def test_tiny_the_last_time_is_no_promise(slow: int, tmp_path: Path, opened: list[Opening]) -> None:
     """With a pool up, a map of what was tiny begins here, and what then hangs keeps nobody."""
     where.submit(0).result()
-    pace = waits._self_pace = Pace()  # type: ignore[attr-defined]
+    pace = waits._self_history.pace = Pace()  # type: ignore[attr-defined]
     pace.item = 1e-9
     assert [x for x, _ in waits.map([(x, slow, tmp_path) for x in SIX])] == list(SIX)
     assert len(opened) == 1
@@ -200,7 +200,7 @@ def test_options_that_say_more_are_heard(options: dict[str, object], opened: lis
 
 def test_with_a_pool_up_the_first_item_is_sent(opened: list[Opening]) -> None:
     """A function of which nothing is known begins in the pool, if there is one."""
-    where._self_pace = None  # type: ignore[attr-defined]
+    where._self_history.pace = Pace()  # type: ignore[attr-defined]
     where.submit(0).result()
     assert where.map([0])[0][2] != os.getpid()
     assert not opened

@@ -15,6 +15,7 @@ from procession.backends import registry
 from procession.backends.draining import check_open
 from procession.configuration import Options
 from procession.contract import Item
+from procession.engine.call import Call
 from procession.engine.local.inline import HELP_AFTER, Inline
 from procession.engine.local.local_slice import Running
 from procession.engine.map.map_run import MapRun
@@ -23,7 +24,7 @@ from procession.engine.planning.crossing_checks import Budget, Checks, item_refu
 from procession.engine.planning.decoding import noted
 from procession.engine.planning.hash_functions import hashes_otherwise
 from procession.engine.planning.in_process import raised_here
-from procession.engine.planning.job import Call, pace_of, packer, rules_of
+from procession.engine.planning.job import packer
 from procession.engine.planning.strict_crossing import crossing
 from procession.engine.policy.placement import Pace, Placement
 from procession.functions.packed_function import dump_watched
@@ -58,7 +59,7 @@ def opens_here(call: Call, items: Any) -> Pace | None:
     count = len(items)
     if not 0 < count <= _MOST or observers.active or crossing() or state.in_worker():
         return None
-    pace = pace_of(call)
+    pace = call.pace
     if pace is None or pace.deadly or not _plain(call, pace):
         return None
     return pace if registry.none_open() or pace.tiny(count) else None
@@ -199,7 +200,7 @@ class Opening:
 
     def _failed(self, index: int, error: BaseException) -> BaseException:
         item = Item(index, self._running.values[index])
-        return noted(error, item, rules_of(self._call), here=True)
+        return noted(error, item, self._call.rules(), here=True)
 
     def _loop(self, running: Running) -> None:
         function = self._call.function

@@ -630,16 +630,15 @@ class MapRun:
             return
         settled: list[Settled] = []
         rules = self.plan.rules
-        before = [item.attempt for item in missing]
         verdicts = judge(chunk, missing, end, rules)
         notices.died(rules.name, rules.retries, verdicts, end, single=False)
         delayed: list[Item] = []
         with self.lock:
             beyond = self._stop_at
-            for (item, error, apart), attempt in zip(verdicts, before, strict=True):
+            for item, error, apart, counted in verdicts:
                 if error is not None:
                     settled.append(Settled(item, None, error))
-                elif rules.delay and item.attempt > attempt:
+                elif rules.delay and counted:
                     delayed.append(item)
                 elif beyond is None or item.index < beyond:
                     (self._flight.suspects if apart else self._flight.again).append(item)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from procession.backends import registry
 from procession.backends.draining import check_open
+from procession.engine.call import Call
 from procession.engine.calls import settled
 from procession.engine.local.inline import Inline
 from procession.engine.local.short_map import Opening, opens_here
@@ -19,7 +20,7 @@ from procession.engine.map.source import Source
 from procession.engine.planning.common_arguments import parted
 from procession.engine.planning.decoding import outcome_of, value_of
 from procession.engine.planning.in_process import header_here, initialized
-from procession.engine.planning.job import Call, make_job, pace_of, packer, rules_of
+from procession.engine.planning.job import make_job, packer
 from procession.engine.planning.plan import Plan
 from procession.engine.planning.routing import Where
 from procession.engine.policy.placement import Placement
@@ -113,11 +114,11 @@ def _plan(
     workers = 1 if serial else options.workers
     placement = None
     if where.inline and not serial:
-        placement = Placement(workers, pace_of(call), loaded=registry.is_loaded(options.backend))
+        placement = Placement(workers, call.pace, loaded=registry.is_loaded(options.backend))
     window = options.window or _WINDOW_PER_WORKER * workers
     chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
     schedule = Schedule(chunk=chunk, window=window)
-    return Plan(job, rules_of(call), pack, schedule, placement, window, ordered)
+    return Plan(job, call.rules(), pack, schedule, placement, window, ordered)
 
 
 def _parted(call: Call, kwargs: dict[str, Any]) -> tuple[Call, dict[str, Any]]:

@@ -10,7 +10,7 @@ from types import CodeType
 from typing import Any
 
 from procession._warn import warn_user
-from procession.engine.planning.job import Call, pace_of
+from procession.engine.call import Call
 from procession.system.bytecode import codes, instructions
 
 __all__ = ["hashes_otherwise"]
@@ -21,7 +21,7 @@ def hashes_otherwise(call: Call) -> bool:
 
     The first time this is so, a `ParallelWarning` says what it means.
     """
-    pace = pace_of(call)
+    pace = call.pace
     if pace is None:
         return _hashes(call.function) and not _agrees()
     if pace.hashes is None:

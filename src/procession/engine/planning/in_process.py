@@ -18,7 +18,7 @@ from procession.worker.fresh_arguments import Common
 from procession.worker.runner import Header, Settings, Style, call_with, exited
 
 if TYPE_CHECKING:
-    from procession.engine.planning.job import Call
+    from procession.engine.call import Call
 
 __all__ = ["header_here", "initialized", "raised_here", "reply_here"]
 

@@ -13,10 +13,9 @@ from typing import Any
 from procession.buffers.sender import AVAILABLE
 from procession.configuration import Options
 from procession.contract import Item, Job, Reply
+from procession.engine.call import Call
 from procession.engine.planning.common_arguments import vary, way
 from procession.engine.planning.in_process import header_here, reply_here
-from procession.engine.policy.blame import Rules
-from procession.engine.policy.placement import Pace
 from procession.forwarding.caller_side import Outgoing, outgoing, unchanged
 from procession.forwarding.interpreter_settings import differing, separate
 from procession.functions.freshness import Watch
@@ -35,66 +34,13 @@ from procession.recording.observer import observers, timing
 from procession.system.interrupts import strikes
 from procession.system.named_tuple import NamedTuple
 from procession.worker.fresh_arguments import Way
-from procession.worker.runner import Header, Settings, Style, pack_header
+from procession.worker.runner import Header, Style, pack_header
 
-__all__ = [
-    "Call",
-    "make_job",
-    "pace_of",
-    "packer",
-    "rules_of",
-    "single_job",
-]
+__all__ = ["make_job", "packer", "single_job"]
 
 _keys = itertools.count(1)
 _NOTHING_SHARED = dumps(((), (), {}))
 _NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
-
-
-class Call(NamedTuple):
-    """What is called, and how.
-
-    Attributes:
-        function: The undecorated function.
-        decorated: The decorated object it belongs to, or `None`.
-        name: For messages and notes.
-        prefix: The instance or class of a method.
-        options: The options in force.
-        isolated: Whether each call has a process of its own.
-    """
-
-    function: Callable[..., Any]
-    decorated: Any
-    name: str
-    prefix: tuple[Any, ...]
-    options: Options
-    isolated: bool = False
-
-
-def pace_of(call: Call) -> Pace | None:
-    """What is known of the times of the function's items, and of their deaths."""
-    if call.decorated is None:
-        return None
-    pace: Pace | None = call.decorated._self_pace
-    if pace is None:
-        pace = call.decorated._self_pace = Pace()
-    return pace
-
-
-def rules_of(call: Call, *, single: bool = False) -> Rules:
-    """The options that decide about retries."""
-    options = call.options
-    code = getattr(call.function, "__code__", None)
-    names = code.co_varnames[len(call.prefix) : code.co_argcount] if code is not None else ()
-    return Rules(
-        call.name,
-        options.retries,
-        options.retry_on,
-        single,
-        tuple(names),
-        pace_of(call),
-        options.retry_delay,
-    )
 
 
 def make_job(
@@ -152,17 +98,8 @@ def make_job(
 
     def pack() -> bytes:
         out = outgoing(options.pickling) if options.forward_logs else None
-        settings = Settings(
-            call.name,
-            style,
-            options.pickling,
-            options.seed,
-            options.nested,
-            out,
-            exits,
-            timed,
-            interpreter,
-            common,
+        settings = call.settings(
+            style, out, exits=exits, timed=timed, interpreter=interpreter, common=common
         )
         return pack_header(function, shared, settings)
 
@@ -215,10 +152,10 @@ def single_job(call: Call) -> Job:
     Raises:
         NotPicklable: The function cannot cross.
     """
-    options, decorated = call.options, call.decorated
+    options = call.options
     timed = bool(observers.active)
     interpreter = differing()
-    kept: _Kept | None = None if decorated is None else decorated._self_kept
+    kept: _Kept | None = None if call.history is None else call.history.job
     if (
         kept is not None
         and kept.raw is call.function
@@ -232,7 +169,7 @@ def single_job(call: Call) -> Job:
     from procession.functions.packed_function import dump_watched
 
     (function, watch), keeps = with_senders(
-        lambda: dump_watched(call.function, decorated, options.pickling)
+        lambda: dump_watched(call.function, call.decorated, options.pickling)
     )
     out = outgoing(options.pickling) if options.forward_logs else None
     if (
@@ -245,19 +182,10 @@ def single_job(call: Call) -> Job:
         and kept.options == options
     ):
         return kept.job
-    settings = Settings(
-        call.name,
-        "call",
-        options.pickling,
-        options.seed,
-        options.nested,
-        out,
-        timed=timed,
-        interpreter=interpreter,
-    )
+    settings = call.settings("call", out, timed=timed, interpreter=interpreter)
     job = _new_job(call, lambda: pack_header(function, _NOTHING_SHARED, settings), keeps=keeps)
-    if decorated is not None and watch is not None:
-        decorated._self_kept = _Kept(call.function, options, watch, interpreter, out, timed, job)
+    if call.history is not None and watch is not None:
+        call.history.job = _Kept(call.function, options, watch, interpreter, out, timed, job)
     return job
 
 

@@ -9,8 +9,9 @@ from procession.backends import registry
 from procession.backends.draining import check_open
 from procession.configuration import Options
 from procession.contract import Backend, Item
+from procession.engine.call import Call
 from procession.engine.planning.hash_functions import hashes_otherwise
-from procession.engine.planning.job import Call, pace_of, packer, rules_of
+from procession.engine.planning.job import packer
 from procession.engine.policy.blame import Rules
 from procession.system.named_tuple import NamedTuple
 from procession.worker.current import in_worker, refuse_nested
@@ -34,7 +35,7 @@ class Where:
         self.shares = options.backend == "thread" and not call.isolated
         self.inline = blocking and not call.isolated and options.may_inline and not nested
         if self.inline and options.inline == "auto":
-            pace = pace_of(call)
+            pace = call.pace
             self.inline = pace is None or not pace.deadly
             if self.inline and not (self.serial or self.shares):
                 self.inline = not hashes_otherwise(call)
@@ -62,7 +63,7 @@ class Route(NamedTuple):
 
 def route(call: Call) -> Route | None:
     """The way of a single call to its pool; `None` if it runs here."""
-    kept: Route | None = getattr(call.decorated, "_self_route", None)
+    kept: Route | None = None if call.history is None else call.history.route
     if (
         kept is not None
         and kept.options is call.options
@@ -76,8 +77,8 @@ def route(call: Call) -> Route | None:
     if where.serial:
         return None
     pack = packer(call, "call", shares=where.shares, out_of_band=where.out_of_band)
-    rules = rules_of(call, single=True)
+    rules = call.rules(single=True)
     found = Route(call.options, age, where, where.backend(), rules, pack)
-    if call.decorated is not None and not in_worker():
-        call.decorated._self_route = found
+    if call.history is not None and not in_worker():
+        call.history.route = found
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ class Verdict(NamedTuple):
     error: BaseException | None = None
     apart: bool = False
     """Whether its next run must be alone in an executor, to find the one that breaks it."""
+    counted: bool = False
+    """Whether its next run is one of its `retries`, before which `retry_delay` passes."""
 
 
 class Rules(NamedTuple):
@@ -45,10 +48,39 @@ class Rules(NamedTuple):
     delay: float | Callable[[int], float] = 0.0
     """Seconds before another attempt, or what gives them for its number."""
 
+    def seconds_before(self, attempt: int) -> float:
+        """How long to wait before this attempt; 2 is the first retry.
 
-def may_retry(item: Item, error: BaseException, rules: Rules) -> bool:
-    """Whether an item that raised `error` is to be tried again; counts the attempt if so."""
-    if item.attempt > rules.retries or not isinstance(error, rules.retry_on):
+        Raises:
+            BaseException: What the user's function raises.
+            ValueError: It gave no number of seconds.
+        """
+        delay = self.delay
+        if not callable(delay):
+            return delay
+        seconds = delay(attempt)
+        try:
+            if not isinstance(seconds, bool) and 0 <= float(seconds) < math.inf:
+                return float(seconds)
+        except (TypeError, ValueError):
+            pass
+        name = getattr(delay, "__name__", None) or type(delay).__name__
+        raise ValueError(
+            f"retry_delay={name} gave {seconds!r} for attempt {attempt}, and must give a number of "
+            "seconds of at least 0, such as 0.5."
+        )
+
+
+def may_retry(item: Item, error: BaseException, rules: Rules, *, any_error: bool = False) -> bool:
+    """Whether an item that failed with `error` is to be tried again; counts the attempt if so.
+
+    Args:
+        item: The item.
+        error: What it raised, or what became of its worker.
+        rules: Say how often, and after which errors.
+        any_error: Whether `retry_on` does not matter: the death of a worker is no error of its own.
+    """
+    if item.attempt > rules.retries or not (any_error or isinstance(error, rules.retry_on)):
         return False
     item.attempt += 1
     item.failed = error
@@ -93,13 +125,8 @@ def judge(chunk: Chunk, missing: Sequence[Item], end: End, rules: Rules) -> list
         if end.kind == "died" and rules.pace is not None:
             rules.pace.deadly = True
         error = _error(chunk, item, end, rules)
-        again = item.attempt <= rules.retries and (
-            end.kind != "memory" or isinstance(error, rules.retry_on)
-        )
-        if again:
-            item.attempt += 1
-            item.failed = error
-        verdicts.append(Verdict(item, None if again else error))
+        again = may_retry(item, error, rules, any_error=end.kind != "memory")
+        verdicts.append(Verdict(item, None if again else error, counted=again))
     return verdicts
 
 
