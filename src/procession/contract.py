@@ -157,7 +157,7 @@ class Reply(NamedTuple):
         seconds: How long the function ran.
         raw: Whether `payload` is the object itself.
         extras: Log records and warnings to repeat here, or `None`; see
-        `procession.forwarding.caller_side`.
+            `procession.forwarding.records`.
         timing: When a worker began with the item, the seconds that it took with pickling and
             unpickling, the worker's process id, and its thread's name where threads are the
             workers; `None` unless a profile is open.

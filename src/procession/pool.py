@@ -26,7 +26,7 @@ from procession.process.pool.at_exit import has_ended
 from procession.system import after_fork
 from procession.system.pristine import time
 from procession.user_threads import teller
-from procession.worker.loading import loading, refuse
+from procession.worker.current import is_loading, refuse_while_loading
 
 __all__ = ["Pool"]
 
@@ -146,8 +146,8 @@ class Pool(Executor):
             self._calls.add(single)
         # Without the lock: to pickle runs code of the user's, which may call us.
         try:
-            if loading():
-                raise refuse(f"Pool.submit({call.name}) was called")
+            if is_loading():
+                raise refuse_while_loading(f"Pool.submit({call.name}) was called")
             single.admit(self._options.max_pending)
             single.expire_after(self._options.deadline)
             job = make_job(

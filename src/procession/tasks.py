@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from procession.system import after_fork
 from procession.system.pristine import threading
 from procession.user_threads import Once
-from procession.worker.current import CurrentTask, current_task, in_worker
+from procession.worker.current import CurrentTask, current_task, in_worker, in_worker_process
 
 __all__ = ["CurrentTask", "PerWorker", "current_task", "per_worker"]
 
@@ -61,7 +61,7 @@ class PerWorker(Generic[T]):
         Raises:
             BaseException: What the factory raises; it is called again the next time.
         """
-        if in_worker() and current_task() is not None and not _worker_process():
+        if in_worker() and current_task() is not None and not in_worker_process():
             return self._thread_value()
         with _lock:
             pid, once = _values.get(self._identity, (0, None))
@@ -155,12 +155,6 @@ def _identify(factory: Any) -> Any:
 
 def _restore(factory: Callable[[], T], identity: Any) -> PerWorker[T]:
     return PerWorker(factory, identity)
-
-
-def _worker_process() -> bool:
-    from procession.worker import current as state
-
-    return state._worker_pid == os.getpid()
 
 
 def _close_at_exit() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from procession.forwarding import caller_side as relay
+from procession.forwarding import outgoing
 from procession.functions import packed_function as functions
 from procession.functions.freshness import watch
 from procession.functions.packed_function import dump_watched
@@ -192,14 +192,14 @@ def test_level_that_is_set_while_levels_are_read(monkeypatch: pytest.MonkeyPatch
         def level(self, value: int) -> None:
             pass
 
-    monkeypatch.setattr(relay, "_levels", (None, ({}, 0)))
+    monkeypatch.setattr(outgoing, "_levels", (None, ({}, 0)))
     loggers = logging.root.manager.loggerDict
     slow = Slowly("slow")
     monkeypatch.setitem(loggers, "slow", slow)
     later = logging.getLogger("coinciding")  # after it, or before: it was read as it was
     try:
-        meanwhile(relay._logger_levels, gate, lambda: later.setLevel(33))
-        found = relay._logger_levels()
+        meanwhile(outgoing._logger_levels, gate, lambda: later.setLevel(33))
+        found = outgoing._logger_levels()
         assert found is not None
         assert found[0]["coinciding"] == 33
     finally:

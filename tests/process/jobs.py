@@ -19,7 +19,7 @@ from procession.contract import Chunk, End, Item, Job, Reply
 from procession.exceptions.transport import load_exception
 from procession.functions.packed_function import dump_function
 from procession.pickling.pickler import dumps, loads
-from procession.worker.runner import Settings, pack_header
+from procession.worker.job_header import Settings, pack_header
 
 DEADLINE = 30.0
 

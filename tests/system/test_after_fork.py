@@ -14,7 +14,7 @@ LOCKS = {
     "broadcast": ("broadcast._lock", "broadcast.sendable()"),
     "segments": ("segments._lock", "segments.clear()"),
     "pools": ("registry._lock", "mapped()"),
-    "initializers": ("initializing._lock", "initializing.run_initializer_here(int, ())"),
+    "initializers": ("preparing._lock", "preparing.run_initializer_here(int, ())"),
     "shared objects": ("segment._registry_lock", "shared.Lock()"),
     "shared pipes": ("pipe._lock", "shared.Pipe()"),
     "put": ("put._lock", "shared.put(bytes(10**6))"),
@@ -39,7 +39,7 @@ def test_locks_held_by_another_thread(name: str) -> None:
     from procession.pickling.out_of_band import BroadcastBuffers
     from procession.buffers.sender import segments
     from procession.worker import seeding
-    from procession.worker import run_initializer as initializing
+    from procession.worker import preparing
     from procession.backends.executors import far_side as remote
     from tests.chaos.jobs import square
     broadcast, profile = BroadcastBuffers([]), procession.profile()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 import pytest
 
-from procession.worker.seeding import item_seed, preserve, reseed_after_fork, seeded
+from procession.worker.seeding import item_seed, preserve, reseed, seeded
 
 GENERATORS: Any = numpy.random
 """Stubs of some releases leave out the functions that exchange the global generator."""
@@ -180,7 +180,7 @@ def test_importing_numpy_in_an_item_changes_nothing() -> None:
 
 
 def _forked(pipe: Connection) -> None:
-    reseed_after_fork()
+    reseed(forked=True)
     pipe.send((random.random(), float(numpy.random.random())))
 
 

@@ -24,8 +24,8 @@ from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import natural, queues_are_natural, threading, time
 from procession.system.subinterpreters import must_be_main_interpreter
 from procession.user_threads import teller
-from procession.worker.loading import loading, refuse
-from procession.worker.thread_cap import Cap, default_applies, default_cap
+from procession.worker.current import is_loading, refuse_while_loading
+from procession.worker.preparing import Cap, default_applies, default_cap
 
 __all__ = [
     "Choice",
@@ -252,8 +252,8 @@ def backend_for(choice: Choice) -> Backend:
         NestedParallelism: A worker loads something, and makes a call that starts processes.
         NotPicklable: The initializer or its arguments cannot cross.
     """
-    if loading():
-        raise refuse("A call that needs workers was made")
+    if is_loading():
+        raise refuse_while_loading("A call that needs workers was made")
     executor = choice.options.backend
     _follow()
     with _lock:
@@ -359,7 +359,7 @@ def _process(choice: Choice) -> Backend:
     from procession.process.start.starting import prepare
 
     options = choice.options
-    if not loading():
+    if not is_loading():
         prepare(options.context)  # first of all: it boots while the rest is loaded here
     from procession.backends.process import ProcessBackend, WorkerSpec
 
@@ -467,7 +467,7 @@ def _end(wait: bool, *, late: bool) -> None:
         stuck = late and pool.at_work and not pool.kills
         pool.close(wait=wait and not stuck, kill=True)
     precedence.forget()
-    initializing = sys.modules.get("procession.worker.run_initializer")
+    initializing = sys.modules.get("procession.worker.preparing")
     if initializing is not None:
         initializing.forget_initializers()
     if wait:

@@ -51,7 +51,7 @@ class ThreadBackend:
         # Raised here, an error would break the executor; kept, it is the answer to each item.
         self._mine.error = None
         if self._initializer is not None:
-            from procession.worker.run_initializer import initialize
+            from procession.worker.preparing import initialize
 
             self._mine.error = initialize(self._initializer, self._initargs)
 

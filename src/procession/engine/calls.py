@@ -23,7 +23,7 @@ from procession.futures import Future
 from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
 from procession.system.pristine import time
-from procession.worker.runner import Header
+from procession.worker.job_header import Header
 
 __all__ = ["runs_here", "settled", "stream", "submit"]
 

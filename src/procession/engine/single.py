@@ -14,7 +14,7 @@ from procession.engine.planning.decoding import asks_again, value_of
 from procession.engine.planning.pending import admit, leave
 from procession.engine.planning.retry_delay import rest
 from procession.engine.policy.blame import Rules, judge, unable
-from procession.forwarding.replaying import Telling
+from procession.forwarding.records import Replay
 from procession.futures import Future
 from procession.pickling.objects import ATOMS
 from procession.recording.observer import call_began
@@ -118,7 +118,7 @@ class SingleCall:
         decode = self._observer.decoding(value_of)
         self._observer.finished()
         self._end()
-        told = None if reply.extras is None else Telling(reply.extras)
+        told = None if reply.extras is None else Replay(reply.extras)
         self.future.settle_later(
             lambda: _rebuilt(told, decode, settled, rules), failed=not reply.ok
         )
@@ -164,7 +164,7 @@ class SingleCall:
             item.seconds += reply.seconds
             self._observer.replied(chunk, (Settled(item, reply),), (item,))
             if reply.extras is not None:
-                teller.tell(Telling(reply.extras))
+                teller.tell(Replay(reply.extras))
             self._again(chunk, item)
 
     def _again(
@@ -299,7 +299,7 @@ class SingleCall:
 
 
 def _rebuilt(
-    told: Telling | None, decode: Callable[..., Any], settled: Settled, rules: Rules
+    told: Replay | None, decode: Callable[..., Any], settled: Settled, rules: Rules
 ) -> tuple[Any, BaseException | None]:
     """What a call gave, after the log records and warnings that came with it were handled."""
     if told is not None:

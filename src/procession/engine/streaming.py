@@ -57,9 +57,9 @@ class Stream(Iterator[Any]):
 
     def _value(self, reply: Reply) -> Any:
         if reply.extras is not None:
-            from procession.forwarding.replaying import replay
+            from procession.forwarding.records import Replay
 
-            replay(reply.extras)
+            Replay(reply.extras)()
         settled = Settled(self._item, reply)
         self._observer.replied(self._chunk, (settled,))
         return self._observer.decoding(value_of)(settled, self._rules)

@@ -1,9 +1,12 @@
-"""Settings of the interpreter that change what a function gives, read where a call is made.
+"""Settings that follow: what differs from Python's defaults in the caller is adopted by workers.
 
-The decimal context, numpy's error state, the recursion limit and so on: a worker starts with
-Python's defaults, so what differs from them is sent along with the job (`adopting` takes it over
-there). Reading takes about a microsecond, and nothing is imported for it: a module that is not
-loaded has its defaults.
+Here are the decimal context, numpy's error state and print options; what belongs to the process is
+in `process_settings`. They are read where a call is made, which takes about a microsecond, and
+nothing is imported for it: a module that is not loaded has its defaults.
+
+What belongs to a thread's context (decimal, numpy) is set in the context of each item, and ends
+with it. What belongs to the process is set when a job brings another value than the one before. For
+a job that brings none it is put back.
 """
 
 from __future__ import annotations
@@ -13,33 +16,19 @@ import sys
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
-from procession.forwarding.places import changes, folder, umask
+from procession.forwarding.process_settings import SETTINGS, glance
+from procession.system.import_hooks import forget, when_loaded
 
-__all__ = [
-    "DEFAULTS",
-    "PRINT_OPTIONS",
-    "decimal_context",
-    "differing",
-    "holds_settings",
-    "read",
-    "separate",
-]
+__all__ = ["AdoptedSettings", "differing", "holds_settings", "keep_changes", "read", "separate"]
 
-DEFAULTS: Final[dict[str, Any]] = {
-    "recursion_limit": 1000,
-    "int_digits": 4300,
-    "socket_timeout": None,
-    "csv_field": 131072,
-    "locale": None,
-    "folder": None,
-    "umask": None,
-    "environment": {},
-    "decimal": None,
-    "numpy": None,
+_OF_CONTEXTS: Final = ("decimal", "numpy")
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    **{name: setting.default for name, setting in SETTINGS.items()},
+    **dict.fromkeys(_OF_CONTEXTS),
 }
-"""What each setting is where nobody has set it; `None` also stands for a module's own default."""
 
-PRINT_OPTIONS: Final[dict[str, Any]] = {
+_PRINT_OPTIONS: Final[dict[str, Any]] = {
     "precision": 8,
     "threshold": 1000,
     "edgeitems": 3,
@@ -61,8 +50,8 @@ _DECIMAL: Final = (
 )
 
 _last: tuple[Any, bytes] = (None, b"")
-_decimal_variable: ContextVar[Any] | None = None
-_no_context = object()
+
+# -- the caller's half -----------------------------------------------------------------------
 
 
 def differing() -> bytes:
@@ -73,22 +62,14 @@ def differing() -> bytes:
     global _last
     modules = sys.modules
     seen = (
-        sys.getrecursionlimit(),
-        sys.get_int_max_str_digits(),
-        _call(modules, "_socket", "getdefaulttimeout"),
-        _call(modules, "_csv", "field_size_limit"),
-        _locale_seen() if "locale" in modules else None,
-        folder(),
-        umask(),
-        changes(),
+        glance(),
         _decimal_seen() if "decimal" in modules else None,
         _numpy_seen(modules["numpy"]) if "numpy" in modules else None,
     )
     known, blob = _last
     if known == seen:
         return blob
-    values = read()
-    found = {name: value for name, value in values.items() if value != DEFAULTS[name]}
+    found = {name: value for name, value in read().items() if value != _DEFAULTS[name]}
     new = pickle.dumps(found, 5) if found else b""
     blob = blob if blob == new else new
     _last = seen, blob
@@ -97,51 +78,105 @@ def differing() -> bytes:
 
 def read() -> dict[str, Any]:
     """All settings as they are in this thread, in the form in which they are sent."""
-    modules = sys.modules
-    numpy = modules.get("numpy")
+    numpy = sys.modules.get("numpy")
     return {
-        "recursion_limit": sys.getrecursionlimit(),
-        "int_digits": sys.get_int_max_str_digits(),
-        "socket_timeout": _call(modules, "_socket", "getdefaulttimeout"),
-        "csv_field": _call(modules, "_csv", "field_size_limit") or DEFAULTS["csv_field"],
-        "locale": _locale() if "locale" in modules else None,
-        "folder": folder(),
-        "umask": umask(),
-        "environment": changes(),
-        "decimal": _decimal() if "decimal" in modules else None,
+        **{name: setting.read() for name, setting in SETTINGS.items()},
+        "decimal": _decimal() if "decimal" in sys.modules else None,
         "numpy": None if numpy is None else _numpy(numpy),
     }
 
 
-def _call(modules: dict[str, Any], module: str, function: str) -> Any:
-    found = modules.get(module)
-    return None if found is None else getattr(found, function)()
+# -- the worker's half -----------------------------------------------------------------------
+
+_initialized: set[str] = set()
+"""Settings that this worker's initializer has set: it is written for workers, so it wins."""
 
 
-# -- locale ----------------------------------------------------------------------------------
+def keep_changes(before: dict[str, Any]) -> None:
+    """Keep what an initializer has set from here on.
+
+    Args:
+        before: What `read` gave before it ran.
+    """
+    _initialized.update(name for name, value in read().items() if value != before[name])
 
 
-def _locale_seen() -> str:
-    import _locale as c
+class AdoptedSettings:
+    """What a worker has taken over.
 
-    return c.setlocale(c.LC_ALL)
+    Args:
+        inherits: Whether it was forked from the caller, whose settings of that moment it has.
+        apart: Whether this process is the worker's own.
+    """
 
+    def __init__(self, *, inherits: bool = False, apart: bool = True) -> None:
+        self._blob: bytes | None = None if inherits else b""
+        self._base: dict[str, Any] = dict(_DEFAULTS) if inherits else {}
+        self._apart = apart
+        self._values: dict[str, Any] = {}
+        self._numpy: tuple[Any, Any, dict[str, Any]] | None = None
+        self._dirty = False  # whether a numpy that knows no contexts has settings of ours
 
-def _locale() -> str | None:
-    """The locale, if the program has set more of it than Python itself does at its start."""
-    import _locale as c
+    def adopt(self, blob: bytes) -> None:
+        """In the context of an item that is about to run: set what its job brought."""
+        if blob != self._blob:
+            self._blob = blob
+            self._change(pickle.loads(blob) if blob else {})
+        if self._values:
+            self._enter()
+        elif self._dirty:
+            self._dirty = False
+            _set_numpy((_ERRORS, None, {}))
 
-    names = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
-    categories = [getattr(c, name) for name in names if hasattr(c, name)]
-    if all(c.setlocale(each) in ("C", "POSIX") for each in categories):
-        return None
-    return c.setlocale(c.LC_ALL)
+    def _change(self, values: dict[str, Any]) -> None:
+        self._values = {
+            name: values[name] for name in _OF_CONTEXTS if name in values.keys() - _initialized
+        }
+        packed = self._values.get("numpy")
+        self._numpy = None
+        if packed is not None:
+            from procession.pickling.pickler import loads
+
+            self._numpy = loads(packed)
+        else:
+            forget("numpy", self._set_numpy)
+        if self._apart:
+            self._change_process(values)
+
+    def _change_process(self, values: dict[str, Any]) -> None:
+        for name, setting in SETTINGS.items():
+            if name in _initialized:
+                continue
+            now = setting.read()
+            if name in values:
+                self._base.setdefault(name, now)
+                setting.adopt(values[name])
+            elif name in self._base and self._base[name] != now:
+                setting.adopt(self._base[name])
+
+    def _enter(self) -> None:
+        if "decimal" in self._values:
+            _set_decimal(self._values["decimal"])
+        if self._numpy is not None:
+            when_loaded("numpy", self._set_numpy)
+        elif self._dirty:
+            self._dirty = False
+            _set_numpy((_ERRORS, None, {}))
+
+    def _set_numpy(self) -> None:
+        if self._numpy is not None:
+            self._dirty = sys.modules["numpy"].__version__.startswith("1.")
+            _set_numpy(self._numpy)
 
 
 # -- decimal ---------------------------------------------------------------------------------
 
 
-def decimal_context() -> Any:
+_decimal_variable: ContextVar[Any] | None = None
+_no_context = object()
+
+
+def _decimal_context() -> Any:
     """This thread's decimal context; where it has none yet, what it would be made from.
 
     `decimal.getcontext` would make one, and so a context variable that has to be looked at with
@@ -164,7 +199,7 @@ def separate() -> None:
     """
     decimal = sys.modules.get("decimal")
     if decimal is not None:
-        mine = decimal_context().copy()
+        mine = _decimal_context().copy()
         mine.clear_flags()
         decimal.setcontext(mine)
 
@@ -176,7 +211,7 @@ def _find_variable(decimal: Any) -> ContextVar[Any] | None:
 
 def _decimal_seen() -> Any:
     try:
-        fields = decimal_context().__reduce__()[1]
+        fields = _decimal_context().__reduce__()[1]
     except AttributeError:  # another thread is importing it
         return None
     return (*fields[:6], tuple(fields[7])) if len(fields) == 8 else None
@@ -188,6 +223,15 @@ def _decimal() -> Any:
         return None
     found = *seen[:6], frozenset(signal.__name__ for signal in seen[6])
     return None if found == _DECIMAL else found
+
+
+def _set_decimal(fields: tuple[Any, ...]) -> None:
+    import decimal
+
+    prec, rounding, least, most, capitals, clamp, traps = fields
+    signals = [getattr(decimal, name) for name in traps]
+    context = decimal.Context(prec, rounding, least, most, capitals, clamp, [], signals)
+    decimal.setcontext(context)
 
 
 # -- numpy -----------------------------------------------------------------------------------
@@ -224,10 +268,10 @@ def _numpy(numpy: Any) -> Any:
         options = numpy.get_printoptions()
     except AttributeError:  # another thread is importing it
         return None
-    options = {name: options[name] for name in PRINT_OPTIONS if name in options}
+    options = {name: options[name] for name in _PRINT_OPTIONS if name in options}
     if options.get("legacy") == sys.maxsize:  # the default's internal form
         options["legacy"] = False
-    printed = {name: each for name, each in options.items() if each != PRINT_OPTIONS[name]}
+    printed = {name: each for name, each in options.items() if each != _PRINT_OPTIONS[name]}
     changed = {name: each for name, each in errors.items() if each != _ERRORS.get(name)}
     if not (printed or changed or call is not None):
         return None
@@ -246,3 +290,13 @@ def _packed(settings: tuple[Any, Any, dict[str, Any]]) -> bytes:
         except Exception:
             continue
     return dumps((errors, None, plain), "by-value")
+
+
+def _set_numpy(settings: tuple[Any, Any, dict[str, Any]]) -> None:
+    import numpy
+
+    errors, call, printed = settings
+    if numpy.geterrcall() is not call:
+        numpy.seterrcall(call)
+    numpy.seterr(**errors)
+    numpy.set_printoptions(**{**_PRINT_OPTIONS, **printed})

@@ -1,14 +1,40 @@
-"""Where this code runs: inside a worker or not, and on which item."""
+"""Where this code runs: in a worker or not, for which item, or before the first one.
+
+A module that makes a call in its own body makes it again in each worker that imports it. If that
+call started a process, that process would import the module too, and so on without end. So a worker
+that loads modules and arguments for an item, and has not begun to run it, starts no process:
+decorated calls run in the worker itself, and a `Pool` refuses. The same holds for good for threads
+that were started meanwhile.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
+from types import FrameType
+from typing import Any, NoReturn
+from weakref import WeakSet
 
+from procession.errors import NestedParallelism, TaskExited
 from procession.pickling.file_maps import lasting
 
-__all__ = ["CurrentTask", "current_task", "in_worker", "mark_worker_process", "refuse_nested"]
+__all__ = [
+    "CurrentTask",
+    "current_task",
+    "end_copy",
+    "in_worker",
+    "in_worker_process",
+    "is_loading",
+    "mark_worker_process",
+    "refuse_nested",
+    "refuse_while_loading",
+    "while_initializing",
+    "while_loading",
+]
 
 
 class CurrentTask:
@@ -44,7 +70,7 @@ class CurrentTask:
 
 base_context = Context()
 """What every item of this worker starts from: what its initializer has set, and nothing that a
-forked worker inherited from whatever its parent was doing."""
+forked worker has inherited from its parent."""
 
 _current: ContextVar[CurrentTask | Callable[[], CurrentTask] | None] = ContextVar(
     "procession_current_task", default=None
@@ -52,7 +78,16 @@ _current: ContextVar[CurrentTask | Callable[[], CurrentTask] | None] = ContextVa
 _worker_pid: int | None = None
 _latest: CurrentTask | None = None
 _at_work = False
-"""Whether this worker runs an item that it was sent (see `procession.worker.loading`)."""
+"""Whether this worker runs an item that it was sent."""
+
+_early: WeakSet[threading.Thread] = WeakSet()
+"""Threads that were started by what was loaded."""
+
+_before: list[set[threading.Thread]] = []
+"""While something is being loaded: the threads that were there before."""
+
+_initializers = 0
+"""How many initializers run."""
 
 
 def mark_worker_process() -> None:
@@ -62,10 +97,14 @@ def mark_worker_process() -> None:
     lasting[0] = False
 
 
+def in_worker_process() -> bool:
+    """Whether this process is a worker, and no copy of one that an item has forked."""
+    return _worker_pid is not None and _worker_pid == os.getpid()
+
+
 def in_worker() -> bool:
-    """Whether this code runs on behalf of an item, in a worker or in the caller's own thread."""
-    here = _worker_pid is not None and _worker_pid == os.getpid()
-    return here or _current.get() is not None
+    """Whether this code runs for an item, in a worker or in the caller's own thread."""
+    return in_worker_process() or _current.get() is not None
 
 
 def current_task() -> CurrentTask | None:
@@ -94,8 +133,6 @@ def refuse_nested(function: str, own: str) -> None:
     task = current_task()
     outer = "serial" if task is None else task._nested
     if "error" in (outer, own):
-        from procession.errors import NestedParallelism
-
         whose = "it" if own == "error" else "the running function"
         raise NestedParallelism(
             f"{function}() was called in parallel inside a worker, and {whose} was decorated "
@@ -131,3 +168,107 @@ def end() -> None:
 # ``try``, and leave in ``finally``. These two are C code, which no signal handler divides.
 entered = _current.get
 leave = _current.set
+
+
+# -- before the first item -------------------------------------------------------------------
+
+
+def is_loading() -> bool:
+    """Whether the calling thread runs in a worker for no item."""
+    if not in_worker_process():
+        return False
+    thread = threading.current_thread()
+    if thread is threading.main_thread():
+        return not (_at_work or _initializers)
+    return thread in _early or (bool(_before) and thread not in _before[-1])
+
+
+@contextmanager
+def while_loading() -> Generator[None, None, None]:
+    """Something is being loaded: notice the threads that it starts."""
+    _before.append(set(threading.enumerate()))
+    try:
+        yield
+    finally:
+        before = _before.pop()
+        if threading.active_count() != len(before):
+            _early.update(set(threading.enumerate()) - before)
+
+
+@contextmanager
+def while_initializing() -> Generator[None, None, None]:
+    """The user's initializer runs, which may do what an item may do."""
+    global _initializers
+    _initializers += 1
+    try:
+        yield
+    finally:
+        _initializers -= 1
+
+
+def refuse_while_loading(what: str) -> NestedParallelism:
+    """The error for what cannot be done while a worker loads."""
+    module = _module_being_imported()
+    where = f"while a worker imports module {module!r}" if module else "while a worker loads"
+    return NestedParallelism(
+        f"{what} {where}: each worker would start more of them, without end. Move the call into a "
+        "function, so that the import does not make it."
+    )
+
+
+def _module_being_imported() -> str | None:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            name: Any = frame.f_globals.get("__name__")
+            return str(name)
+        frame = frame.f_back
+    return None
+
+
+# -- copies of a worker ----------------------------------------------------------------------
+
+
+def end_copy(name: str, error: BaseException | None = None) -> NoReturn:
+    """End this process, which the user's code has forked from a worker, and returned in.
+
+    Were it to go on, it would answer for the worker, and run its next items a second time. So it
+    ends as a program of its own would: with the code of its SystemExit, or with a traceback.
+
+    Args:
+        name: What has forked it.
+        error: What it has raised, if it has.
+    """
+    code = 0 if error is None else 1
+    try:
+        code = _exit_code(name, error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        pass  # it ends all the same
+    finally:
+        os._exit(code)
+
+
+def _exit_code(name: str, error: BaseException | None) -> int:
+    """The exit code of a copy, after its last words were written."""
+    if isinstance(error, TaskExited):
+        error = error.__cause__
+    if error is None:
+        sys.stderr.write(
+            f"procession: process {os.getpid()}, which {name} forked in a worker, came back from "
+            "it and was ended: only the worker itself answers. End such a process with "
+            "os._exit(), or use multiprocessing.Process.\n"
+        )
+        return 0
+    if not isinstance(error, SystemExit):
+        import traceback
+
+        traceback.print_exception(error)
+        return 1
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    sys.stderr.write(f"{error.code}\n")
+    return 1

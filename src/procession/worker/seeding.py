@@ -4,20 +4,23 @@
 back after it, so an item draws the same numbers in any chunk, worker or backend, and leaves no
 trace. Generators that user code makes itself (``numpy.random.default_rng``, ``random.Random``) are
 not touched.
+
+Torch and OpenCV start with one and the same seed in every process, and a forked numpy goes on with
+its parent's. So a worker gives each of them a stream of its own (`reseed`).
 """
 
 from __future__ import annotations
 
-import random
+import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
-from procession.system import after_fork
-from procession.system.import_hooks import forget, when_loaded
-from procession.worker import library_generators as generators
+from procession.system import after_fork, import_hooks
 
-__all__ = ["item_seed", "preserve", "reseed_after_fork", "seeded"]
+__all__ = ["item_seed", "preserve", "reseed", "seeded"]
 
 _MTRAND: Final = "numpy.random.mtrand"
 """The module that holds numpy's global generator."""
@@ -53,6 +56,8 @@ class seeded:
         self._number = item_seed(seed, index)
 
     def __enter__(self) -> None:
+        import random  # most workers seed nothing, and need not load it
+
         self._random = random.getstate()
         self._outer = _hook.words
         random.seed(self._number & (1 << 128) - 1)
@@ -60,7 +65,7 @@ class seeded:
         _hook.begin(words)
         module = _mtrand()
         self._numpy = None if module is None else _Exchange(module, words)
-        self._others = generators.begin(self._number)
+        self._others = _libraries.begin(self._number)
 
     def __exit__(
         self,
@@ -68,13 +73,15 @@ class seeded:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        generators.end(self._others)
+        import random
+
+        _libraries.end(self._others)
         _hook.end(self._outer)
         random.setstate(self._random)
         if self._numpy is not None:
             self._numpy.undo()
         elif (module := _mtrand()) is not None:
-            module.seed(None)  # The item imported it, so nobody drew from it before.
+            module.seed(None)  # the item imported it, so nothing was drawn from it before
 
 
 class preserve:
@@ -108,21 +115,23 @@ class preserve:
 _one_at_a_time = after_fork.rlock()
 
 
-def reseed_after_fork() -> None:
-    """Give a forked worker streams of its own, from the system's entropy.
+def reseed(*, forked: bool) -> None:
+    """Give a worker streams of its own, from the system's entropy.
 
-    Python reseeds `random` in a forked child by itself; numpy does not (numpy issue 9650), so that
+    Python reseeds `random` in a forked child by itself. Numpy does not (numpy issue 9650), so that
     all workers would draw the same numbers.
+
+    Args:
+        forked: Whether the worker has its parent's state.
     """
-    random.seed()
-    generators.reseed()
-    module = _mtrand()
+    _libraries.reseed()
+    module = _mtrand() if forked else None
     if module is None:
         return
     generator = module.get_bit_generator()
     if type(generator).__name__ == "MT19937":
         module.seed(None)
-    else:  # Numpy reseeds its default kind only; another kind is replaced.
+    else:  # numpy reseeds its default kind only; another kind is replaced
         module.set_bit_generator(type(generator)())
 
 
@@ -175,13 +184,13 @@ class _Hook:
         """An item runs that is to draw from these words."""
         self.words = words
         if _MTRAND not in sys.modules:
-            when_loaded(_MTRAND, self._seed)
+            import_hooks.when_loaded(_MTRAND, self._seed)
 
     def end(self, outer: list[int] | None) -> None:
         """The item is over."""
         self.words = outer
         if outer is None:
-            forget(_MTRAND, self._seed)
+            import_hooks.forget(_MTRAND, self._seed)
 
     def _seed(self) -> None:
         if self.words is not None:
@@ -189,3 +198,90 @@ class _Hook:
 
 
 _hook = _Hook()
+
+
+# -- torch and OpenCV ------------------------------------------------------------------------
+
+
+class _Libraries:
+    """Their global generators, where they are loaded, or once they are."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []  # what the running items are seeded with, innermost last
+        self._as_item = {name: partial(self._seed_as_item, name) for name in _SEED}
+
+    def reseed(self) -> None:
+        """In a worker: give each a stream of its own, now or once it is imported."""
+        for name, call in _RESEED.items():
+            import_hooks.when_loaded(name, call)
+
+    def begin(self, number: int) -> list[tuple[str, Any]]:
+        """Seed them for an item. Returns what was there before, for `end`.
+
+        Args:
+            number: The item's number (`item_seed`).
+        """
+        self._numbers.append(number)
+        kept: list[tuple[str, Any]] = []
+        for name, call in self._as_item.items():
+            module = _loaded(name)
+            if module is None:
+                import_hooks.when_loaded(name, call)
+            else:
+                kept.append((name, module.get_rng_state() if name == "torch" else None))
+                call()
+        return kept
+
+    def end(self, kept: list[tuple[str, Any]]) -> None:
+        """The item is over: put back what was there; what it has imported gets a stream of its own.
+
+        OpenCV cannot tell its state, so that goes on with a stream of its own, too.
+        """
+        self._numbers.pop()
+        before = dict(kept)
+        for name, call in self._as_item.items():
+            if name not in before and not self._numbers:
+                import_hooks.forget(name, call)
+            if before.get(name) is None:
+                _seed_at_random(name)
+            else:
+                sys.modules[name].set_rng_state(before[name])
+
+    def _seed_as_item(self, name: str) -> None:
+        module = _loaded(name)
+        if self._numbers and module is not None:
+            _SEED[name](module, _derived(self._numbers[-1], name))
+
+
+def _derived(number: int, name: str) -> int:
+    """31 bits (more OpenCV does not take) that share nothing with what others are seeded with."""
+    from hashlib import blake2b
+
+    digest = blake2b(f"{name}:{number}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _seed_torch(torch: Any, number: int) -> None:
+    torch.default_generator.manual_seed(number)
+
+
+def _seed_opencv(cv2: Any, number: int) -> None:
+    cv2.setRNGSeed(number)
+
+
+def _loaded(name: str) -> Any:
+    module = sys.modules.get(name)
+    return module if hasattr(module, _READY[name]) else None  # else it is still being imported
+
+
+def _seed_at_random(name: str) -> None:
+    module = _loaded(name)
+    if module is not None:
+        _SEED[name](module, int.from_bytes(os.urandom(4), "little") >> 1)
+
+
+_SEED: dict[str, Callable[[Any, int], None]] = {"torch": _seed_torch, "cv2": _seed_opencv}
+_READY = {"torch": "default_generator", "cv2": "setRNGSeed"}
+_RESEED = {name: partial(_seed_at_random, name) for name in _SEED}
+
+_libraries = _Libraries()

@@ -20,7 +20,7 @@ from procession.errors import OptionError
 from procession.process.forkserver import client as server
 from procession.process.io.handover import read_number
 from procession.process.start.starting import METHODS
-from procession.worker.thread_cap import Cap
+from procession.worker.preparing import Cap
 from tests.process.jobs import (
     alarm,
     begin,
@@ -270,7 +270,7 @@ REFUSED = """
 import errno, os, socket
 from procession.process.io import handover as passing
 from procession.process.forkserver import server_loop as serving
-from procession.worker.thread_cap import Cap
+from procession.worker.preparing import Cap
 def refuse():
     raise OSError(errno.EAGAIN, "no more processes")
 serving.fork = refuse

@@ -13,7 +13,7 @@ from typing import Any
 from procession.contract import Chunk, End, Item, Job, Reply
 from procession.pickling.packed_initializer import Packed
 from procession.system.pristine import threading
-from procession.worker.thread_cap import Cap
+from procession.worker.preparing import Cap
 
 __all__ = ["Guard"]
 
@@ -23,7 +23,7 @@ class Guard:
 
     def __init__(self, packed: Packed, threads: Cap | None) -> None:
         from procession.backends.process import ProcessBackend, WorkerSpec
-        from procession.worker.run_initializer import run_unpacked
+        from procession.worker.preparing import run_unpacked
 
         # Opened there, as what it takes to unpickle its arguments is limited too.
         initializer, initargs = (run_unpacked, (packed,)) if packed else (None, ())

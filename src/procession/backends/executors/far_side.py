@@ -14,12 +14,9 @@ from procession.pickling.objects import is_a
 from procession.pickling.packed_initializer import Packed
 from procession.system import after_fork
 from procession.system.named_tuple import NamedTuple
-from procession.worker import current as state
-from procession.worker import library_generators as generators
-from procession.worker.forked_copies import leave
-from procession.worker.output import flush_output
-from procession.worker.runner import Runner
-from procession.worker.thread_cap import Cap
+from procession.worker.current import end_copy, mark_worker_process
+from procession.worker.preparing import Cap, prepare, run_initializer
+from procession.worker.runner import Runner, flush_output
 
 __all__ = ["Setup", "Shipment", "run_chunk", "set_up"]
 
@@ -95,7 +92,7 @@ def set_up(setup: Setup) -> None:
     global _forked, _initializer, _packed, _threads
     if os.getpid() == setup.parent:
         return
-    state.mark_worker_process()
+    mark_worker_process()
     if threading.current_thread() is threading.main_thread():
         from procession.process.far_side.worker_setup import unblock_signals, usual_signals
 
@@ -112,15 +109,7 @@ def set_up(setup: Setup) -> None:
         take_over(setup.around)
     _threads = setup.threads
     _forked = setup.forked
-    if setup.threads is not None:
-        from procession.worker.thread_cap import cap_threads
-
-        cap_threads(setup.threads, numpy_is_loaded=setup.forked)
-    generators.reseed()
-    if setup.forked:
-        from procession.worker.seeding import reseed_after_fork
-
-        reseed_after_fork()
+    prepare(setup.threads, forked=setup.forked)
     _packed = _initializer = setup.initializer
 
 
@@ -133,18 +122,16 @@ def _initialize() -> None:
     global _initializer, _setup_error
     packed, _initializer = _initializer, b""
     if packed:
-        from procession.worker.run_initializer import run_initializer
-
         me = os.getpid()
         try:
             run_initializer(packed)
         except BaseException as error:
             if os.getpid() != me:
-                leave("the initializer", error)
+                end_copy("the initializer", error)
             error.add_note("raised by the initializer of this worker")
             _setup_error = error
         if os.getpid() != me:
-            leave("the initializer")
+            end_copy("the initializer")
 
 
 def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
@@ -199,7 +186,7 @@ def _run(shipment: Shipment) -> list[Reply]:
         # An executor of threads runs us in the caller's own process, whose logging is not ours.
         apart = os.getpid() != shipment.sender
         if apart:
-            state.mark_worker_process()
+            mark_worker_process()
         _runner = Runner(out_of_band=shipment.beside, adopts=apart, inherits=_forked)
         _runner_of = os.getpid()  # after it: another thread would take the parent's for its own
         segments.idle_bytes = min(segments.idle_bytes, _IDLE_BYTES)

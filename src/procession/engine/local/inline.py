@@ -25,7 +25,7 @@ from procession.system.pristine import perf_counter, time
 from procession.system.switch_interval import short_turns
 from procession.user_threads import teller
 from procession.worker import current as state
-from procession.worker.runner import Header, call_with
+from procession.worker.job_header import Header, call_with
 
 __all__ = ["HELP_AFTER", "Inline", "Slice"]
 

@@ -175,14 +175,14 @@ class MapRun:
 
     def tell(self) -> None:
         """Handle the log records and warnings that came home; they run the user's handlers."""
-        from procession.forwarding.replaying import replay
+        from procession.forwarding.records import Replay
 
         while self.untold:
             try:
                 extras = self.untold.popleft()
             except IndexError:
                 return
-            replay(extras)
+            Replay(extras)()
 
     @property
     def over(self) -> bool:

@@ -29,7 +29,7 @@ from procession.futures import Future
 from procession.recording.observer import UNOBSERVED, call_began
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
-from procession.worker.runner import Style
+from procession.worker.job_header import Style
 
 __all__ = ["amap", "imap", "map_async", "map_list"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from procession.pickling.pickler import LARGE
 
 if TYPE_CHECKING:
-    from procession.worker.fresh_arguments import Way
+    from procession.worker.job_header import Loading
 
 __all__ = ["parted", "vary", "way"]
 
@@ -85,7 +85,7 @@ def parted(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return function, (), {}
 
 
-def way(values: Iterable[Any], blob: bytes) -> Way:
+def way(values: Iterable[Any], blob: bytes) -> Loading:
     """How what can change, and is pickled in `blob`, is to be loaded.
 
     Arrays do not count: they are loaded as fast as memory is copied.

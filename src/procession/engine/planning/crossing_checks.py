@@ -231,7 +231,7 @@ def result_refusal(name: str, pickling: Pickling) -> Refusal:
                 return error
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 return raised_here(error, name)
-            from procession.worker.refusing import refused_result
+            from procession.worker.failures import refused_result
 
             return refused_result(error, result, name, pickling)
         return None

@@ -23,10 +23,10 @@ def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
     if reply.raw:
         error: BaseException = reply.payload
     else:
-        from procession.worker.named_globals import difference
+        from procession.worker.failures import globals_note
 
         error = load_exception(reply.payload)
-        note = difference(reply.payload)
+        note = globals_note(reply.payload)
         if note:
             error.add_note(note)
     if isinstance(error, NotPicklable) and error.where == "argument" and not reply.raw:

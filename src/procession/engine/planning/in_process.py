@@ -14,8 +14,8 @@ from procession.engine.planning.strict_crossing import across, crossing
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker import current as state
-from procession.worker.fresh_arguments import Common
-from procession.worker.runner import Header, Settings, Style, call_with, exited
+from procession.worker.failures import exited
+from procession.worker.job_header import CommonArguments, Header, Settings, Style, call_with
 
 if TYPE_CHECKING:
     from procession.engine.call import Call
@@ -47,7 +47,7 @@ def header_here(
     copies = None
     if common is not None:
         loaded = way((*call.prefix, *args, *kwargs.values()), common[0])
-        copies = Common(*common, settings._replace(common=loaded), call.function)
+        copies = CommonArguments(*common, settings._replace(common=loaded), call.function)
     return Header(function, call.prefix, args, kwargs, settings, common=copies)
 
 
@@ -59,7 +59,7 @@ def initialized(call: Call) -> Call:
     options = call.options
     if options.initializer is None:
         return call
-    from procession.worker.run_initializer import run_initializer_here
+    from procession.worker.preparing import run_initializer_here
 
     error = run_initializer_here(options.initializer, options.initargs)
     return call if error is None else call._replace(function=partial(_raise, error))

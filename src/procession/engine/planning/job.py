@@ -16,8 +16,8 @@ from procession.contract import Item, Job, Reply
 from procession.engine.call import Call
 from procession.engine.planning.common_arguments import vary, way
 from procession.engine.planning.in_process import header_here, reply_here
-from procession.forwarding.caller_side import Outgoing, outgoing, unchanged
 from procession.forwarding.interpreter_settings import differing, separate
+from procession.forwarding.outgoing import Outgoing, outgoing, unchanged
 from procession.functions.freshness import Watch
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import (
@@ -33,8 +33,7 @@ from procession.pickling.pickler import dumps
 from procession.recording.observer import observers, timing
 from procession.system.interrupts import strikes
 from procession.system.named_tuple import NamedTuple
-from procession.worker.fresh_arguments import Way
-from procession.worker.runner import Header, Style, pack_header
+from procession.worker.job_header import Header, Loading, Style, pack_header
 
 __all__ = ["make_job", "packer", "single_job"]
 
@@ -94,7 +93,7 @@ def make_job(
         return function, _dump_shared(call, style, args, kwargs or {}, beside)
 
     (function, shared), keeps = with_senders(dump)
-    common: Way = way(given, shared) if vary(given) else "once"
+    common: Loading = way(given, shared) if vary(given) else "once"
 
     def pack() -> bytes:
         out = outgoing(options.pickling) if options.forward_logs else None

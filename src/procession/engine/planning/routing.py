@@ -14,8 +14,7 @@ from procession.engine.planning.hash_functions import hashes_otherwise
 from procession.engine.planning.job import packer
 from procession.engine.policy.blame import Rules
 from procession.system.named_tuple import NamedTuple
-from procession.worker.current import in_worker, refuse_nested
-from procession.worker.loading import loading
+from procession.worker.current import in_worker, is_loading, refuse_nested
 
 __all__ = ["Route", "Where", "route"]
 
@@ -25,7 +24,7 @@ class Where:
 
     def __init__(self, call: Call, *, blocking: bool) -> None:
         options = call.options
-        early = in_worker() and loading()
+        early = in_worker() and is_loading()
         nested = early or (in_worker() and not call.isolated)
         if nested:
             refuse_nested(call.name, options.nested)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procession.pickling.pickler import dumps, loads
-from procession.worker.runner import Header, call_with
+from procession.worker.job_header import Header, arguments_of, call_with
 
 __all__ = ["across", "crossing", "set_crossing"]
 
@@ -55,7 +55,6 @@ def across(header: Header, index: int, value: Any) -> Any:
 
 def _refused(error: Exception, header: Header, value: Any) -> BaseException:
     from procession.explaining.explain import explain_call
-    from procession.worker.refusing import arguments_of
 
     args, kwargs = arguments_of(header, value)
     return explain_call(

@@ -12,8 +12,8 @@ from procession.contract import Reply
 from procession.process.io import messages
 from procession.process.io.channel import send_all
 from procession.system.pristine import perf_counter
-from procession.worker.forked_copies import leave
-from procession.worker.output import flush_output
+from procession.worker import current
+from procession.worker.runner import flush_output
 
 __all__ = ["Producer"]
 
@@ -51,9 +51,8 @@ class Producer:
         self._post(messages.DONE, ())
 
     def _run(self) -> None:
-        from procession.worker import current as state
-        from procession.worker.loading import watching
-        from procession.worker.runner import call_with, exited, open_header
+        from procession.worker.failures import exited
+        from procession.worker.job_header import call_with, open_header
 
         index, attempt, blob, buffers = self._task.items[0]
         self._home._box.begin(index)
@@ -62,12 +61,12 @@ class Producer:
             from procession.pickling.pickler import loads
 
             assert self._task.header is not None
-            with watching():
+            with current.while_loading():
                 header = open_header(*self._task.header)
             self._name, pickling = header.settings.name, header.settings.pickling
             value = loads(blob, buffers)
             worker, rule = str(os.getpid()), header.settings.nested
-            state.begin(state.CurrentTask(index, attempt, worker, self._name, rule))
+            current.begin(current.CurrentTask(index, attempt, worker, self._name, rule))
             self._home._runner.adopt(header.settings)
             self._recorder = _recorder(header.settings.out)
             self._timed = header.settings.timed
@@ -81,7 +80,7 @@ class Producer:
         except BaseException as error:
             self._fail(error, pickling)
         finally:
-            state.end()
+            current.end()
 
     def _send(self, value: Any, pickling: Any) -> None:
         from procession.pickling.out_of_band import dumps_out_of_band
@@ -90,7 +89,7 @@ class Producer:
         try:
             payload, found = dumps_out_of_band(value, pickling, transit=True)
         except Exception as error:
-            from procession.worker.refusing import refused_result
+            from procession.worker.failures import refused_result
 
             raise refused_result(error, value, self._name, pickling) from None
         self._ship(
@@ -108,7 +107,7 @@ class Producer:
 
     def _fail(self, error: BaseException, pickling: Any) -> None:
         if os.getpid() != self._pid:
-            leave(f"{self._name}()", error)
+            current.end_copy(f"{self._name}()", error)
         from procession.exceptions.transport import dump_exception
 
         payload = dump_exception(error, pickling)
@@ -123,7 +122,7 @@ class Producer:
 
     def _post(self, kind: int, replies: Sequence[Reply]) -> None:
         if os.getpid() != self._pid:  # the generator has forked it
-            leave(f"{self._name}()")
+            current.end_copy(f"{self._name}()")
         flush_output()
         home = self._home
         send_all(home._sock, messages.pack_replies(kind, replies, home._box.chunk))
@@ -145,7 +144,7 @@ def _seeded(seed: int | None, index: int) -> AbstractContextManager[None]:
 def _recorder(out: Any) -> Any:
     if out is None:
         return None
-    from procession.forwarding.worker_side import Recorder
+    from procession.forwarding.records import Recorder
 
     recorder = Recorder()
     recorder.adopt(out)

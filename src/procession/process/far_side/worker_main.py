@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,9 +17,9 @@ from procession.process.start.starting import Descriptors
 from procession.system import lifeline
 from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import socket, threading, time
-from procession.worker.forked_copies import leave
-from procession.worker.output import flush_output
-from procession.worker.thread_cap import Cap
+from procession.worker.current import end_copy, mark_worker_process, while_loading
+from procession.worker.preparing import Cap, prepare, run_initializer
+from procession.worker.runner import Runner, flush_output
 
 __all__ = ["Plan", "main"]
 
@@ -68,8 +67,6 @@ def main(descriptors: Descriptors, plan: Plan) -> None:
 
 class _Worker:
     def __init__(self, sock: socket.socket, box: BlackBox, method: str) -> None:
-        from procession.worker.runner import Runner
-
         self._sock = sock
         self._box = box
         self._receiver = Receiver(sock)
@@ -80,15 +77,13 @@ class _Worker:
 
     def prepare(self, plan: Plan) -> bool:
         """Do all that comes before the first item. Whether the worker is ready."""
-        from procession.worker.current import mark_worker_process
-
         mark_worker_process()
         me = os.getpid()
         try:
             _prepare(plan)
         except BaseException as error:
             if os.getpid() != me:
-                leave("the set-up of a worker", error)
+                end_copy("the set-up of a worker", error)
             from procession.exceptions.transport import dump_exception
 
             error.add_note("raised while a worker was set up, before its first item")
@@ -96,7 +91,7 @@ class _Worker:
             send_all(self._sock, frame((messages.FAILED, dump_exception(error, "by-value"))))
             return False
         if os.getpid() != me:
-            leave("the set-up of a worker")
+            end_copy("the set-up of a worker")
         if plan.rehearse:
             self._rehearse()
         try:
@@ -113,7 +108,7 @@ class _Worker:
         environment.load(environment.ITEMS_NEED)
         from procession.functions.packed_function import dump_function
         from procession.pickling.pickler import dumps
-        from procession.worker.runner import Settings, pack_header
+        from procession.worker.job_header import Settings, pack_header
 
         function = dump_function(abs, None, "strict")
         header = pack_header(function, dumps(((), (), {})), Settings("abs", "value", "strict"))
@@ -197,24 +192,10 @@ class _Worker:
 
 
 def _prepare(plan: Plan) -> None:
-    if plan.threads is not None:
-        from procession.worker.thread_cap import cap_threads
-
-        cap_threads(plan.threads, numpy_is_loaded=plan.method == "fork")
-    from procession.worker import library_generators as generators
-
-    generators.reseed()
-    if plan.method == "fork" and "numpy" in sys.modules:  # Python sees to its own generator
-        from procession.worker.seeding import reseed_after_fork
-
-        reseed_after_fork()
-    from procession.worker.loading import watching
-
-    with watching():
+    prepare(plan.threads, forked=plan.method == "fork")
+    with while_loading():
         environment.load(plan.preload)
     if plan.initializer:
-        from procession.worker.run_initializer import run_initializer
-
         run_initializer(plan.initializer)
 
 

@@ -20,8 +20,8 @@ __all__ = ["serve"]
 _PRELOAD = (
     "procession.process.far_side.worker_main",
     "procession.worker.runner",
-    "procession.forwarding.worker_side",
-    "procession.worker.thread_cap",
+    "procession.forwarding.records",
+    "procession.worker.preparing",
     "procession.pickling.pickler",
     "procession.functions.packed_function",
     "procession.exceptions.transport",

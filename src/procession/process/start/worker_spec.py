@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procession.system.named_tuple import NamedTuple
-from procession.worker.thread_cap import Cap
+from procession.worker.preparing import Cap
 
 __all__ = ["WorkerSpec"]
 

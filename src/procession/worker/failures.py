@@ -1,8 +1,9 @@
-"""Globals that the code of a failed item names, as they are in the worker and in the caller.
+"""What a worker answers for an item that has failed.
 
 A global of a module that the program has set at run time is not set in a worker, which imports the
-module anew. The error that comes of it (``'NoneType' object …``) says nothing of that, so a note
-does.
+module anew. The error that comes of it (``'NoneType' object …``) says nothing of that. So what the
+globals look like that the item's code names is sent with the error, and compared in the caller's
+process: a note tells the difference.
 """
 
 from __future__ import annotations
@@ -14,7 +15,119 @@ from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, TracebackType
 from typing import Any, Final
 
-__all__ = ["append_globals", "difference"]
+from procession.buffers.buffer_segment import Gone
+from procession.contract import Reply
+from procession.errors import NotPicklable, TaskExited
+from procession.pickling.pickler import Pickling
+from procession.worker.job_header import Header, Settings, arguments_of
+
+__all__ = [
+    "argument_error",
+    "exited",
+    "failed",
+    "globals_note",
+    "item_error",
+    "job_failed",
+    "raised",
+    "refused_result",
+    "result_error",
+]
+
+_EXITS: Final = (SystemExit, KeyboardInterrupt)
+
+
+def exited(error: BaseException, function: str, where: str = "in a worker") -> TaskExited:
+    """What becomes of SystemExit and KeyboardInterrupt that an item raised."""
+    what = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else "KeyboardInterrupt"
+    who = function if " " in function else f"{function}()"
+    wrapped = TaskExited(
+        f"{who} raised {what} {where}. An item cannot end the caller's program: return "
+        "a value that says so, or raise an exception of your own.",
+        code=error.code if isinstance(error, SystemExit) else None,
+    )
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def item_error(error: BaseException, settings: Settings) -> BaseException:
+    """What goes home of an error that an item, or what pickles for it, has raised."""
+    ends = isinstance(error, _EXITS) and not settings.exits
+    return exited(error, settings.name) if ends else error
+
+
+def argument_error(error: BaseException, header: Header, blob: bytes) -> BaseException:
+    """Why an item's arguments could not be rebuilt here."""
+    if isinstance(error, (Gone, MemoryError, *_EXITS)):
+        return item_error(error, header.settings)
+    from procession.explaining.explain import parameters
+    from procession.explaining.unloadable import explain_unloadable
+
+    return explain_unloadable(
+        error,
+        where="argument",
+        function=header.settings.name,
+        root="argument",
+        blob=blob,
+        roots=lambda value: parameters(header.function, *arguments_of(header, value)),
+    )
+
+
+def result_error(error: BaseException, result: Any, settings: Settings) -> BaseException:
+    """Why a result could not be pickled."""
+    if isinstance(error, (MemoryError, *_EXITS)):
+        return item_error(error, settings)
+    return refused_result(error, result, settings.name, settings.pickling)
+
+
+def refused_result(
+    error: BaseException, result: Any, function: str, pickling: Pickling
+) -> NotPicklable:
+    """The refusal of a result that cannot be pickled."""
+    from procession.explaining.explain import explain
+
+    return explain(
+        error, result, where="result", function=function, root="result", pickling=pickling
+    )
+
+
+def failed(
+    index: int,
+    error: BaseException,
+    settings: Settings,
+    seconds: float = 0.0,
+    extras: bytes | None = None,
+) -> Reply:
+    """The reply for an item that came to nothing."""
+    from procession.exceptions.transport import dump_exception
+
+    payload = dump_exception(error, settings.pickling)
+    return Reply(index, False, payload, (), seconds, False, extras)
+
+
+def raised(
+    index: int, error: BaseException, header: Header, seconds: float, extras: bytes | None
+) -> Reply:
+    """The reply for an item whose function has raised an error."""
+    reply = failed(index, error, header.settings, seconds, extras)
+    if type(error) is TaskExited:
+        return reply
+    return reply._replace(payload=_append_globals(reply.payload, header.function, error))
+
+
+def job_failed(index: int, error: BaseException) -> Reply:
+    """The reply for each item of a job that could not be opened."""
+    from procession.exceptions.transport import dump_exception
+
+    if isinstance(error, _EXITS):
+        error = exited(error, "the import of the function's module")
+    error.add_note(
+        "This happened in a worker, while it loaded the function or the arguments that go to "
+        "every item."
+    )
+    return Reply(index, False, dump_exception(error, "by-value"))
+
+
+# -- globals that the code of a failed item names --------------------------------------------
 
 _MOST: Final = 40
 """Globals told of one error. A guess, more than functions name."""
@@ -27,10 +140,10 @@ Seen = list[tuple[str, str, str, str]]
 """Module of the code, as what the code names it, module that it is in, and how it looked."""
 
 
-def append_globals(payload: bytes, function: Any, error: BaseException) -> bytes:
+def _append_globals(payload: bytes, function: Any, error: BaseException) -> bytes:
     """Append to a pickled error what the globals look like that its code names.
 
-    Whoever loads the error alone does not see it.
+    To load the error alone, one need not know of it.
     """
     try:
         seen = _seen(function, error)
@@ -39,7 +152,7 @@ def append_globals(payload: bytes, function: Any, error: BaseException) -> bytes
     return payload + pickle.dumps(seen, 5) if seen else payload
 
 
-def difference(payload: Any) -> str:
+def globals_note(payload: Any) -> str:
     """A note on the globals that look otherwise in this process; empty if there are none."""
     stream = io.BytesIO(payload)
     pickle.load(stream)
