@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from procession.pool import Pool as Pool
     from procession.profiling.profiles import Profile as Profile
     from procession.profiling.profiles import profile as profile
-    from procession.system.cpus import usable_cpus as usable_cpus
+    from procession.system.resources import usable_cpus as usable_cpus
     from procession.tasks import current_task as current_task
     from procession.tasks import per_worker as per_worker
 
@@ -92,7 +92,7 @@ __all__ = [
 
 _HOMES = {
     "procession.configuration": ("Options", "configure", "options"),
-    "procession.system.cpus": ("usable_cpus",),
+    "procession.system.resources": ("usable_cpus",),
     "procession.decorators": (
         "background",
         "isolated",

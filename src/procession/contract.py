@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = [
     "ATOM_BYTES",

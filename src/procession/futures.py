@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from procession.system.inherited import outstanding
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
+from procession.system.after_fork import outstanding
 from procession.system.pristine import time
 from procession.system.wakeup import Condition, Wakeup
 from procession.user_threads import Once, in_main, teller

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from procession.system import after_fork
-from procession.system.inherited import outstanding
+from procession.system.after_fork import outstanding
 from procession.system.pristine import monotonic, start_new_thread, threading, time
 from procession.system.wakeup import Wakeup
 

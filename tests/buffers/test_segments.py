@@ -23,9 +23,10 @@ from procession import WorkerDied, parallel, shutdown
 from procession.buffers import receiver as arrivals
 from procession.buffers.buffer_segment import Gone
 from procession.buffers.housekeeping import housekeeper
-from procession.buffers.sender import AVAILABLE, Segments, segments
+from procession.buffers.sender import Segments, segments
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import LARGE, loads
+from procession.system.descriptors import NAMELESS
 from tests.buffers.segment_helpers import end_child, step
 from tests.support.waiting import wait_until
 
@@ -35,7 +36,7 @@ def _buffer(array: Any) -> pickle.PickleBuffer:
     return pickle.PickleBuffer(array)
 
 
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="needs memfd")
+pytestmark = pytest.mark.skipif(not NAMELESS, reason="needs memfd")
 
 N = LARGE // 8
 

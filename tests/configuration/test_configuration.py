@@ -33,7 +33,7 @@ from procession.configuration.aliases import ALIASES
 from procession.configuration.from_environment import TEXT_FORMS
 from procession.configuration.parsers import OPTIONS
 from procession.errors import OptionError, ParallelWarning
-from procession.system.cpus import usable_cpus
+from procession.system.resources import usable_cpus
 from tests.support import ROOT
 
 TABLE = [

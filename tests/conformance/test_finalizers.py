@@ -19,7 +19,7 @@ from procession import Pool, TimedOut, isolated, parallel
 from procession.backends import registry
 from procession.process.forkserver import client as server
 from procession.process.io.reactor import LATE, reactor
-from procession.system import alarm, collecting, lifeline, owned_descriptors
+from procession.system import alarm, interrupts, lifeline, owned_descriptors
 from procession.user_threads import teller
 from tests.conformance.strange import PATIENCE, double
 from tests.support.waiting import wait_until
@@ -92,7 +92,7 @@ def _by_hand() -> Iterator[None]:
 def cycle(act: Callable[[], Any]) -> tuple[threading.Event, list[Any]]:
     """Leave something for the collector that acts when it goes."""
     wait_until(
-        lambda: not collecting._thread
+        lambda: not interrupts._collector
     )  # the last one has ended, or this one would not begin
     Cycle(act)
     return Cycle.made.pop()

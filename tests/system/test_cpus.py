@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from procession.system import cpus
-from procession.system.cpus import cpu_quota, usable_cpus
+from procession.system import resources
+from procession.system.resources import cpu_quota, usable_cpus
 
 V2 = "30 23 0:26 {root} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
 V1 = "31 23 0:27 {root} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
@@ -130,8 +130,8 @@ def test_quota(tmp_path: Path, files: dict[str, str], quota: float) -> None:
 def test_usable_cpus(monkeypatch: pytest.MonkeyPatch, quota: float, expected: int) -> None:
     """Affinity and quota both bind; a part of a CPU counts as one."""
     monkeypatch.delenv("PYTHON_CPU_COUNT", raising=False)
-    monkeypatch.setattr(cpus, "_affinity", lambda: 6)
-    monkeypatch.setattr(cpus, "_recent_quota", lambda: quota)
+    monkeypatch.setattr(resources, "_affinity", lambda: 6)
+    monkeypatch.setattr(resources, "_recent_quota", lambda: quota)
     assert usable_cpus() == expected
 
 
@@ -150,6 +150,6 @@ def test_affinity_binds(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("text", "overrides"), [("16", True), ("default", False), ("0", False)])
 def test_python_cpu_count(monkeypatch: pytest.MonkeyPatch, text: str, overrides: bool) -> None:
     """PYTHON_CPU_COUNT overrides everything, on every version; nonsense does not."""
-    monkeypatch.setattr(cpus, "_affinity", lambda: 2)
+    monkeypatch.setattr(resources, "_affinity", lambda: 2)
     monkeypatch.setenv("PYTHON_CPU_COUNT", text)
     assert (usable_cpus() == 16) is overrides

@@ -12,7 +12,7 @@ import pytest
 
 import procession
 from procession import parallel
-from procession.system.nameless_files import nameless
+from procession.system.descriptors import nameless
 
 
 @parallel(workers=1, inline=False, backend="process")

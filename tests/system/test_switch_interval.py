@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from procession.system.switch_interval import short_turns
+from procession.system.alarm import short_turns
 
 
 @pytest.fixture(autouse=True)

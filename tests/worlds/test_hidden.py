@@ -137,17 +137,17 @@ def test_other_users_are_not_answered(tmp_path: Path) -> None:
         UNDUMPABLE
         + """
 import os
-from procession.system.lent_descriptors import Closed, offer, open_lent
+from procession.system.descriptors import Closed, offer, reopen
 mine, other = os.pipe()
 offer()
 number, inode = mine, os.fstat(mine).st_ino
 child = os.fork()
 parent = os.getppid() if child == 0 else 0
 if child == 0:
-    os.close(open_lent(parent, number, inode, os.O_RDONLY))
+    os.close(reopen(parent, number, inode, os.O_RDONLY))
     for wrong in ((number, inode + 1), (999, inode)):
         try:
-            open_lent(parent, *wrong, os.O_RDONLY)
+            reopen(parent, *wrong, os.O_RDONLY)
         except (Closed, FileNotFoundError):
             pass
         else:
@@ -155,7 +155,7 @@ if child == 0:
     if os.geteuid() == 0:
         os.setuid(65534)
         try:
-            open_lent(parent, number, inode, os.O_RDONLY)
+            reopen(parent, number, inode, os.O_RDONLY)
         except PermissionError as error:
             os._exit(0 if "hand it out" in str(error) else 2)
         os._exit(3)

@@ -9,7 +9,7 @@ from tests.worlds.running import run
 PROGRAM = """
 import os, sys
 from procession import isolated, parallel, Pool
-from procession.system.cpus import usable_cpus
+from procession.system.resources import usable_cpus
 
 NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 

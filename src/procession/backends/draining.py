@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from procession.errors import OptionError, PoolClosed
-from procession.system.inherited import outstanding
+from procession.system.after_fork import outstanding
 from procession.system.pristine import start_new_thread, threading, time
 from procession.system.wakeup import Wakeup
 from procession.worker.current import in_worker

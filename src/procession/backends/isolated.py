@@ -20,7 +20,7 @@ from procession.process.io import messages
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Ticket
 from procession.process.start.worker_spec import WorkerSpec
-from procession.system import after_fork, inherited
+from procession.system import after_fork
 from procession.system.pristine import time
 from procession.system.wakeup import Wakeups
 from procession.user_threads import teller
@@ -142,7 +142,7 @@ class IsolatedStream:
         """In a forked child: the values go to the parent."""
         flow = self._flow
         if flow.end is None:
-            flow.end = End("refused", error=inherited.refusal(self._ticket.chunk.job.name))
+            flow.end = End("refused", error=after_fork.call_of_parent(self._ticket.chunk.job.name))
 
     def _next(self) -> Reply | End | None:
         flow = self._flow

@@ -19,7 +19,7 @@ from procession.process.io.reactor import reactor
 from procession.process.pool.worker_pool import IDLE, WorkerPool
 from procession.process.start.starting import method_of
 from procession.process.start.worker_spec import WorkerSpec
-from procession.system.memory import check_available
+from procession.system.resources import check_available
 
 __all__ = ["ProcessBackend", "WorkerSpec"]
 

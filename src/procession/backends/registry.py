@@ -18,11 +18,11 @@ from procession.errors import BackendUnavailable
 from procession.functions import reloads
 from procession.pickling.packed_initializer import Packed, pack_initializer
 from procession.process.pool.at_exit import has_ended
-from procession.system import after_fork, collecting
+from procession.system import NamedTuple, after_fork
 from procession.system.identity import Identity, identity, who
-from procession.system.named_tuple import NamedTuple
+from procession.system.interrupts import is_collecting, watch_collections
+from procession.system.limits import must_be_main_interpreter
 from procession.system.pristine import natural, queues_are_natural, threading, time
-from procession.system.subinterpreters import must_be_main_interpreter
 from procession.user_threads import teller
 from procession.worker.current import is_loading, refuse_while_loading
 from procession.worker.preparing import Cap, default_applies, default_cap
@@ -114,7 +114,7 @@ after_fork.renew_in_child(_after_fork)
 def age() -> int:
     """A number that changes whenever pools that were handed out are not to be used any more."""
     _follow_quickly()
-    return -_age - 1 if collecting.here() else _age
+    return -_age - 1 if is_collecting() else _age
 
 
 def era() -> int:
@@ -183,7 +183,7 @@ def _key(choice: Choice) -> Any:
     return (
         # What a finalizer waits for must not be held by the code that it struck: a worker that was
         # given a chunk which is not sent yet, the lock of a channel.
-        collecting.here(),
+        is_collecting(),
         choice.isolated,
         choice.module,
         options.backend,
@@ -266,7 +266,7 @@ def backend_for(choice: Choice) -> Backend:
     pool = _pools.get(key)
     if pool is not None:
         return pool
-    collecting.watch()
+    watch_collections()
     made = open_backend(choice)
     with _lock:
         pool = _pools.setdefault(key, made)

@@ -1,19 +1,17 @@
 """Bytes that go to many workers: small ones travel in each message, large ones lie in one place.
 
 On Linux the place is memory without a name, which any process of the same user can open
-(`procession.system.lent_descriptors`): it is gone with its last holder, however that one ends.
+(`procession.system.descriptors`): it is gone with its last holder, however that one ends.
 Elsewhere it is a temporary file, removed when the `BroadcastBytes` are dropped.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from typing import Any
 
-from procession.system.lent_descriptors import offer, open_lent
-from procession.system.nameless_files import nameless
+from procession.system.descriptors import NAMELESS, nameless, offer, reopen
 
 __all__ = ["BroadcastBytes", "read_broadcast"]
 
@@ -35,7 +33,7 @@ class BroadcastBytes:
         if len(content) <= IN_MESSAGE:
             return
         path = ""
-        if sys.platform == "linux":
+        if NAMELESS:
             handle = nameless("procession")
             self._lent = True
             self._ticket = os.getpid(), handle, os.fstat(handle).st_ino
@@ -79,7 +77,7 @@ def read_broadcast(ticket: Any) -> bytes:
         with open(ticket, "rb") as file:
             return file.read()
     pid, number, inode = ticket
-    handle = open_lent(pid, number, inode, os.O_RDONLY)
+    handle = reopen(pid, number, inode, os.O_RDONLY)
     try:
         # From there, as the place in the file may be its owner's, too.
         size, content = os.fstat(handle).st_size, b""

@@ -24,11 +24,10 @@ import sys
 from collections.abc import Iterable
 
 from procession.errors import ProcessionError
-from procession.system.named_tuple import NamedTuple
-from procession.system.nameless_files import nameless
+from procession.system import NamedTuple
+from procession.system.descriptors import nameless
 
 __all__ = [
-    "AVAILABLE",
     "DROPPED",
     "FIRST",
     "GENERATION",
@@ -41,9 +40,6 @@ __all__ = [
     "most_maps",
     "shared_map",
 ]
-
-AVAILABLE = sys.platform == "linux" and hasattr(os, "memfd_create")
-"""Whether this system has memory without names that another process can open."""
 
 STATE = struct.Struct("<QBBB")
 GENERATION = struct.Struct("<Q")
@@ -112,9 +108,8 @@ class Segment:
     __slots__ = ("capacity", "committed", "fd", "inode", "map", "pid", "since")
 
     def __init__(self, capacity: int) -> None:
-        self.fd = nameless("procession-segment", sealable=True)
+        self.fd = nameless("procession-segment", capacity, sealable=True)
         try:
-            os.ftruncate(self.fd, capacity)
             # Cut off under a live map, its pages would be SIGBUS.
             fcntl.fcntl(self.fd, _F_ADD_SEALS, _F_SEAL_SHRINK)
             self.inode = os.fstat(self.fd).st_ino

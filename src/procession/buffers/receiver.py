@@ -26,7 +26,7 @@ from procession.buffers.buffer_segment import (
     shared_map,
 )
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
-from procession.system.lent_descriptors import Closed, open_lent
+from procession.system.descriptors import Closed, reopen
 from procession.system.pristine import time
 
 __all__ = ["forget_idle", "is_private", "open_ticket"]
@@ -92,7 +92,7 @@ def open_ticket(fields: tuple[Any, ...], passed: int | None = None) -> list[memo
 
 def _open(ticket: Ticket) -> int:
     try:
-        return open_lent(ticket.pid, ticket.fd, ticket.inode, os.O_RDWR)
+        return reopen(ticket.pid, ticket.fd, ticket.inode, os.O_RDWR)
     except Closed:
         raise _passed(ticket) from None
 

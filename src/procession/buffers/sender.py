@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pickle import PickleBuffer
 from typing import Any
 
-from procession.buffers.buffer_segment import AVAILABLE, DROPPED, FIRST, Segment, Ticket, most_maps
+from procession.buffers.buffer_segment import DROPPED, FIRST, Segment, Ticket, most_maps
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.system import after_fork
-from procession.system.lent_descriptors import has_proc, offer
+from procession.system.descriptors import has_proc, offer
 from procession.system.pristine import time
 
-__all__ = ["AVAILABLE", "Placed", "Segments", "segments"]
+__all__ = ["Placed", "Segments", "segments"]
 
 IDLE_BYTES = 512 * 1024 * 1024
 """Most memory kept for the next use. A guess: some large arrays, little of 8 GB."""

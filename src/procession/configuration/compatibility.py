@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = [
     "BACKENDS",

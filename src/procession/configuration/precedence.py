@@ -19,10 +19,9 @@ from procession.configuration.compatibility import BACKENDS, conflicts
 from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
 from procession.configuration.validation import validate
 from procession.errors import OptionError
-from procession.system import after_fork
-from procession.system.cpus import usable_cpus
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple, after_fork
 from procession.system.pristine import time
+from procession.system.resources import usable_cpus
 
 __all__ = ["configure", "forget", "options", "resolve"]
 

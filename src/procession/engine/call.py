@@ -10,7 +10,7 @@ from procession.configuration import Options
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Pace
 from procession.forwarding.outgoing import Outgoing
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 from procession.system.pristine import threading
 from procession.worker import current as state
 from procession.worker.job_header import Settings, Style

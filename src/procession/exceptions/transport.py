@@ -18,7 +18,7 @@ from procession.pickling.bare_exceptions import apart, has_own_reduce, make_bare
 from procession.pickling.objects import a_type, class_of, is_a, short_repr, type_name
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.pickling.refusals import Refused
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = ["add_item_note", "add_note", "dump_exception", "load_exception"]
 

@@ -14,8 +14,8 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 from procession.forwarding.interpreter_settings import holds_settings
+from procession.system import NamedTuple
 from procession.system.import_hooks import when_loaded
-from procession.system.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     import logging

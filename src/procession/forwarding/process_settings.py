@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
+from procession.system import NamedTuple
 from procession.system.identity import read_umask
-from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import monotonic
 
 __all__ = ["SETTINGS", "Setting", "glance"]

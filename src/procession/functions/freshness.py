@@ -18,7 +18,7 @@ from procession.pickling.importable import importable, resolves
 from procession.pickling.objects import class_of, is_a
 from procession.pickling.references import Reference, is_decorated, mangled, reference_to
 from procession.pickling.singletons import Named
-from procession.system.folders import working_folder
+from procession.system.identity import working_folder
 
 __all__ = ["Watch", "watch"]
 

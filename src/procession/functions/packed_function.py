@@ -35,7 +35,7 @@ from procession.pickling.references import (
 )
 from procession.pickling.refusals import Refusal
 from procession.pickling.singletons import Named, named_instead
-from procession.system.folders import working_folder
+from procession.system.identity import working_folder
 
 __all__ = ["dump_function", "dump_watched", "load_function", "reduce_decorated"]
 

@@ -16,8 +16,7 @@ import os
 import sys
 from typing import Any
 
-from procession.system import after_fork
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple, after_fork
 
 __all__ = ["Version", "generation", "latest", "load", "note", "stale", "version"]
 

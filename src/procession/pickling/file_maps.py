@@ -16,8 +16,8 @@ from typing import Any
 
 from procession.errors import ProcessionError
 from procession.pickling.refusals import Refusal, Refused
-from procession.system.lent_descriptors import offer, open_lent
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
+from procession.system.descriptors import offer, reopen
 
 __all__ = [
     "Region",
@@ -183,7 +183,7 @@ def descriptor(where: Where, flags: int) -> int:
     """
     try:
         if not where.path:
-            opened = open_lent(where.pid, where.fd, where.inode, flags)
+            opened = reopen(where.pid, where.fd, where.inode, flags)
             _came[where.device, where.inode] = where
             return opened
         found = os.stat(where.path)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 from pickle import PickleBuffer
 from typing import Any, TypeVar
 
-from procession.buffers.sender import AVAILABLE, Placed, segments
+from procession.buffers.sender import Placed, segments
 from procession.pickling.objects import SCALARS
 from procession.pickling.pickler import LARGE, Pickling, dumps
 from procession.system import after_fork
-from procession.system.lent_descriptors import offer
+from procession.system.descriptors import NAMELESS, offer
 from procession.system.pristine import threading
 
 __all__ = [
@@ -83,7 +83,7 @@ def dumps_out_of_band(
     Raises:
         Exception: As in `pickling.dumps`.
     """
-    if not AVAILABLE or type(value) in SCALARS:
+    if not NAMELESS or type(value) in SCALARS:
         return dumps(value, pickling), ()
     buffers: list[Any] = []
     blob = dumps(bytes_out_of_band(value), pickling, buffers)
@@ -156,7 +156,7 @@ class BroadcastBuffers(list[Any]):
         """The ticket; where no memory is left, a list of the bytes themselves."""
         with self._lock:
             if self._sendable is None:
-                placed: Placed | None = segments.place(self, private=True) if AVAILABLE else None
+                placed: Placed | None = segments.place(self, private=True) if NAMELESS else None
                 if placed is None:
                     self._sendable = [bytearray(buffer.raw()) for buffer in self]
                 else:

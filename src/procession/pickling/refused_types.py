@@ -7,7 +7,7 @@ either.
 from __future__ import annotations
 
 from procession.pickling.library_handles import CONNECTED, OPEN
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = ["CURSOR", "DATABASE", "TABLE", "Refusal"]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from procession.recording.call_record import SLOWEST, CallRecord, Slow
-from procession.system.cpus import usable_cpus
 from procession.system.pristine import perf_counter
+from procession.system.resources import usable_cpus
 
 if TYPE_CHECKING:
     from procession.recording.call_record import Recorded

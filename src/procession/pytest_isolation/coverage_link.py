@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = ["Measuring", "measuring"]
 

@@ -18,7 +18,6 @@ from procession.pytest_isolation.kill import (
     descendants,
     end_group,
     end_watched,
-    private_memory,
     watched,
 )
 from procession.pytest_isolation.marker import Isolation
@@ -32,8 +31,9 @@ from procession.pytest_isolation.unpatched import (
     signal,
     subprocess,
 )
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 from procession.system.pristine import select, time
+from procession.system.resources import private_bytes
 
 __all__ = ["End", "TestProcess"]
 
@@ -101,7 +101,7 @@ class TestProcess:
             self.files.let_go()
             self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
             # A fork has its parent's memory before it has taken any.
-            self._memory_at_start = private_memory(self.pid) if isolation.context == "fork" else 0
+            self._memory_at_start = private_bytes(self.pid) if isolation.context == "fork" else 0
         except BaseException:
             if hasattr(self, "pid"):
                 end_group(self.pid)
@@ -209,7 +209,7 @@ class TestProcess:
             if now - (self._began or self._started) > allowed:
                 return "timeout"
         if limit is not None:
-            self._peak = max(self._peak, private_memory(self.pid) - self._memory_at_start)
+            self._peak = max(self._peak, private_bytes(self.pid) - self._memory_at_start)
             if self._peak > limit:
                 return "memory"
         return None

@@ -1,26 +1,10 @@
-"""Processes from outside: how much memory one takes, whom it has started, and the end of all."""
+"""Processes from outside: which processes one has started, and the end of all."""
 
 from __future__ import annotations
 
 from procession.pytest_isolation.unpatched import os, signal
 
-__all__ = ["descendants", "end_group", "end_watched", "private_memory", "watched"]
-
-
-def private_memory(pid: int) -> int:
-    """Bytes that a process has for itself: anonymous, in memory or swapped out.
-
-    Not the files and shared memory that it maps. 0 if it is gone.
-    """
-    total = 0
-    try:
-        with open(f"/proc/{pid}/status", "rb") as status:
-            for line in status:
-                if line.startswith((b"RssAnon:", b"VmSwap:")):
-                    total += int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        return 0
-    return total
+__all__ = ["descendants", "end_group", "end_watched", "watched"]
 
 
 def descendants(pid: int) -> list[int]:

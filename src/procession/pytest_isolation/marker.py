@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import pytest
 
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = ["HELP", "Isolation", "isolation_of"]
 

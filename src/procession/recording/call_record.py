@@ -22,8 +22,7 @@ from procession.pickling.objects import short_repr
 from procession.recording.observer import CallObserver
 from procession.recording.tracks import FINEST, Track
 from procession.recording.traffic import Traffic
-from procession.system import after_fork
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter, time
 from procession.user_threads import Once, teller
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.pickling.dispatch_tables import wrap_reducer
 from procession.shared.memory import handles
-from procession.system import after_fork
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple, after_fork
 from procession.system.pristine import time
 
 if TYPE_CHECKING:

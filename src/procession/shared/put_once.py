@@ -23,11 +23,12 @@ from typing import Any, TypeVar
 from procession.buffers.broadcast import BroadcastBytes, read_broadcast
 from procession.buffers.buffer_segment import DROPPED
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
-from procession.buffers.sender import AVAILABLE, Placed, segments
+from procession.buffers.sender import Placed, segments
 from procession.pickling.dispatch_tables import wrap_reducer
 from procession.pickling.out_of_band import bytes_out_of_band, note_sent, put_keys, replacements
 from procession.pickling.pickler import dumps, loads
 from procession.system import after_fork
+from procession.system.descriptors import NAMELESS
 from procession.system.pristine import threading, time
 
 __all__ = ["put"]
@@ -170,7 +171,7 @@ def _lay_down(obj: Any) -> Placed | BroadcastBytes:
     before, _laying.now = _laying.now, True
     try:
         blob = dumps(bytes_out_of_band(obj, {}), "strict", buffers)
-        if AVAILABLE:
+        if NAMELESS:
             first = PickleBuffer(blob.ljust(_PAGE, b"\0"))
             placed = segments.place([first, *buffers], private=True)
             if placed is not None:

@@ -1,24 +1,32 @@
-"""One helper thread that calls functions at a given time, armed and disarmed in microseconds.
+"""A helper thread that calls functions at a given time, and short turns at the GIL for it.
 
-It is what lets a map run its first items in the caller's thread: should one of them never end,
-the helper starts the pool and feeds it all the same.
+An alarm is armed and disarmed in microseconds. It lets a map run its first items in the caller's
+thread: should one of them never end, the helper starts the pool and feeds it all the same.
+
+A thread that waits for the GIL gets it after 5 ms from one that computes. To start a worker takes
+some thirty system calls, with a wait after each. While a map runs in its caller's thread, a worker
+would be up after 150 ms in place of 60. So turns are short meanwhile (`short_turns`).
 """
 
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable
 from itertools import count
+from types import TracebackType
 
 from procession.system import after_fork
 from procession.system.pristine import monotonic, start_new_thread, threading
 from procession.system.wakeup import Wakeup, Wakeups
 
-__all__ = ["Alarm", "after", "stop"]
-
+__all__ = ["Alarm", "after", "short_turns", "stop"]
 
 _IDLE_SECONDS = 1.0
 """Seconds without an alarm after which the thread ends."""
+
+_SHORT = 0.5e-3
+"""Seconds of a short turn. Measured: 0.1 ms is not better, and 5 ms are 40 ms worse."""
 
 
 class Alarm:
@@ -141,3 +149,44 @@ def after(seconds: float, action: Callable[[], None]) -> Alarm:
 def stop() -> None:
     """End the helper thread; the next alarm starts it again."""
     _clock.stop()
+
+
+class _ShortTurns:
+    """A context in which `sys.getswitchinterval` is short, for any number of threads at once."""
+
+    def __init__(self) -> None:
+        self._lock = after_fork.lock()
+        self._inside = 0
+        self._before = 0.0
+        after_fork.register(self)
+
+    def renew(self) -> None:
+        """In a forked child: no thread is inside."""
+        if self._inside:
+            self._inside = 0
+            self._restore()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, _SHORT))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._restore()
+
+    def _restore(self) -> None:
+        if sys.getswitchinterval() <= _SHORT:  # else the user has set it meanwhile
+            sys.setswitchinterval(self._before)
+
+
+short_turns = _ShortTurns()

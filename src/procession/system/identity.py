@@ -1,4 +1,4 @@
-"""What the kernel allows this process: its user, its groups, its root, its limits, its processors.
+"""What the kernel allows this process: user, groups, root, limits, CPUs; and its folder.
 
 A program gives such things up (``os.setuid``, ``resource.setrlimit``, ``os.nice`` …), and workers
 that were started before have them still. So they are looked at when a call is made, and workers
@@ -11,9 +11,9 @@ import os
 import sys
 from typing import Any
 
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
-__all__ = ["Identity", "adopt", "credentials", "identity", "read_umask", "who"]
+__all__ = ["Identity", "adopt", "credentials", "identity", "read_umask", "who", "working_folder"]
 
 _IGNORED = frozenset({"RLIMIT_OFILE"})  # another name of RLIMIT_NOFILE
 
@@ -129,3 +129,11 @@ def _cpus(pid: int) -> frozenset[int]:
         return frozenset(os.sched_getaffinity(pid))
     except OSError:
         return frozenset()  # more processors than the C library's mask holds
+
+
+def working_folder() -> str:
+    """Where this process works; empty if that was removed, as nothing is found there any more."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""

@@ -1,21 +1,29 @@
-"""Exceptions that strike the code that runs here, and those that it raises itself.
+"""What strikes the code that runs: signal handlers, trace functions and the collector's finalizers.
 
-A signal handler of the caller's runs amid whatever its main thread does, and what it raises goes
-up through that. If an item runs there, the exception looks like the item's. It is the caller's:
-it must end what the caller does, as it would without us, and no item may keep it or run again. So
-is what a trace or profile function raises: a debugger that is told to quit.
+A signal handler of the caller's runs amid the work of its main thread, and what it raises goes
+up through that. If an item runs there, the exception looks like the item's. It is the caller's: it
+must end what the caller does, and no item may keep it or run again. The same holds for what a trace
+or profile function raises: a debugger that is told to quit.
+
+The collector strikes amid any code, and a ``__del__`` may do what it likes, make calls of
+Procession included. Such a call must not wait for what the code below it would do next, so it is to
+be known (`is_collecting`). Python says when a collection begins and ends. There is one at a time.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import opcode
 import signal
-import threading
+import threading as _shared
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-__all__ = ["strikes"]
+from procession.system import after_fork
+from procession.system.pristine import threading
+
+__all__ = ["is_collecting", "strikes", "watch_collections"]
 
 _RAISES = frozenset({opcode.opmap["RAISE_VARARGS"], opcode.opmap["RERAISE"]})
 
@@ -35,7 +43,7 @@ def strikes(error: BaseException) -> bool:
     exception of a deadline; and for what the caller's trace or profile function raises. False for
     what the code raises itself, ``KeyboardInterrupt`` included.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if _shared.current_thread() is not _shared.main_thread():
         return False  # handlers run in the main thread
     at = error.__traceback__
     last: TracebackType | None = None
@@ -87,3 +95,36 @@ def _raised(at: TracebackType | None) -> bool:
         return False
     code, index = at.tb_frame.f_code.co_code, at.tb_lasti
     return 0 <= index < len(code) and code[index] in _RAISES
+
+
+# -- the collector -------------------------------------------------------------------------------
+
+_get_ident = threading.get_ident
+_collector = 0
+"""Which thread collects; 0 if none does."""
+
+
+def watch_collections() -> None:
+    """Know of collections from now on."""
+    if _told not in gc.callbacks:
+        gc.callbacks.append(_told)
+
+
+def is_collecting() -> bool:
+    """Whether the calling thread collects, and so is in a finalizer."""
+    return _collector != 0 and _collector == _get_ident()
+
+
+def _told(phase: str, _: Any) -> None:
+    global _collector
+    _collector = _get_ident() if phase == "start" else 0
+
+
+def _renew() -> None:
+    """In a forked child: its thread goes on with what it was at, another's is not there."""
+    global _collector
+    if not is_collecting():
+        _collector = 0
+
+
+after_fork.renew_in_child(_renew)

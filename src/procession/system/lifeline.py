@@ -19,8 +19,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from procession.system import after_fork, owned_descriptors
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple, after_fork, owned_descriptors
+from procession.system.descriptors import file_of
 from procession.system.pristine import select, threading, time
 
 __all__ = [
@@ -30,9 +30,13 @@ __all__ = [
     "arm_descriptor",
     "broken",
     "inheritable",
+    "is_ending",
     "release",
+    "runs",
     "ticket",
 ]
+
+_EXITING = 0x4  # PF_EXITING in the kernel: set before the process's descriptors are closed
 
 
 class Ticket(NamedTuple):
@@ -63,7 +67,7 @@ class _Pipe:
             if self.ends is None:
                 self.ends = os.pipe()
                 owned_descriptors.own(*self.ends)
-                self.file = owned_descriptors.file_of(self.ends[1])
+                self.file = file_of(self.ends[1])
             self.users += 1
 
     def release(self) -> None:
@@ -75,9 +79,9 @@ class _Pipe:
         owned_descriptors.close(*ends)
 
     def broken(self) -> bool:
-        """Whether somebody else has closed it; it is opened anew then."""
+        """Whether the program has closed it; it is opened anew then."""
         ends = self.ends
-        if ends is None or owned_descriptors.file_of(ends[1]) == self.file:
+        if ends is None or file_of(ends[1]) == self.file:
             return False
         with self.lock:
             self.ends = None
@@ -103,7 +107,7 @@ def acquire() -> None:
 
 
 def broken() -> bool:
-    """Whether the program has closed our descriptors (`os.closerange`), these and so all others.
+    """Whether the program has closed the descriptors (`os.closerange`), these and so all others.
 
     True once; a microsecond.
     """
@@ -181,13 +185,7 @@ def _arm(end: int, *, group: bool) -> None:
 
 def _watch_parent(parent: int) -> None:
     def gone() -> None:
-        while True:
-            try:
-                os.kill(parent, 0)
-            except ProcessLookupError:
-                return
-            except PermissionError:
-                pass
+        while runs(parent):
             time.sleep(0.5)
 
     _start_watching(gone)
@@ -203,3 +201,27 @@ def _start_watching(wait: Callable[[], object]) -> None:
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process; one that is dead and was not waited for counts."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a process is dead or dying; also where the system does not tell (no ``/proc``).
+
+    Its channel is closed a moment before others can see that it is dead.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return bool(int(fields[6]) & _EXITING)
+    except (OSError, ValueError, IndexError):
+        return True

@@ -4,9 +4,9 @@ A signal handler may raise between any two bytecodes of the main thread. `thread
 `threading.Event` are Python code around a lock: an exception in there leaves the lock held for
 ever, or has it released twice. What is here leaves it all to the lock's own methods, which are C.
 
-Who waits may be a finalizer of the user's, which the collector runs in whatever thread it strikes.
-So a wait that lasts gives way: the thread's part is taken over by another, if others wait for it
-(`giving_way`), and its locks are given up meanwhile.
+A wait may be that of a finalizer of the user's, which the collector runs in any thread. So a wait
+that lasts gives way: others take over what its thread is for (`giving_way`), and its locks are
+given up meanwhile.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 from procession.system import after_fork
 from procession.system.pristine import threading
 
-__all__ = ["LASTS", "Condition", "Wakeup", "Wakeups", "giving_way"]
+__all__ = ["Condition", "Wakeup", "Wakeups", "giving_way"]
 
-LASTS = 0.02
-"""Seconds after which a wait lasts. A guess: long beside most waits, so that these pay nothing."""
+_LONG = 0.02
+"""Seconds after which a wait lasts. A guess: longer than most waits, so that these pay nothing."""
 
 giving_way: list[Callable[[], None]] = []
 """Called in each thread whose wait lasts."""
@@ -46,18 +46,18 @@ class Wakeup:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Sleep until it is woken. Whether it was within `timeout` seconds."""
-        if timeout is not None and timeout <= LASTS:
+        if timeout is not None and timeout <= _LONG:
             return self._lock.acquire(timeout=max(0.0, timeout))
-        if self._lock.acquire(timeout=LASTS):
+        if self._lock.acquire(timeout=_LONG):
             return True
         for give_way in giving_way:
             give_way()
-        with after_fork.aside():
-            return self._lock.acquire(timeout=-1 if timeout is None else timeout - LASTS)
+        with after_fork.locks_released():
+            return self._lock.acquire(timeout=-1 if timeout is None else timeout - _LONG)
 
 
 class Wakeups:
-    """Those who wait for the same change. Guarded by the lock that guards what changes:
+    """Threads that wait for the same change. Guarded by the lock that guards what changes:
 
     with lock:
         if it is as I want it:
@@ -72,7 +72,7 @@ class Wakeups:
         self._wakeups: list[Wakeup] = []
 
     def __bool__(self) -> bool:
-        """Whether somebody waits. Under the lock."""
+        """Whether any thread waits. Under the lock."""
         return bool(self._wakeups)
 
     def add(self) -> Wakeup:

@@ -19,7 +19,7 @@ from procession.forwarding.outgoing import Outgoing
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.pickling.pickler import Pickling, dumps, loads
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 from procession.system.pristine import threading
 
 __all__ = [

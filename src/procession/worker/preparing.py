@@ -15,8 +15,7 @@ from typing import Any
 
 from procession.errors import BackendUnavailable, TaskExited
 from procession.pickling.packed_initializer import Packed, open_initializer
-from procession.system import after_fork
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple, after_fork
 from procession.user_threads import Once
 from procession.worker import current
 from procession.worker.seeding import reseed

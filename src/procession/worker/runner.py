@@ -17,8 +17,7 @@ from procession.contract import Reply
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import dumps_out_of_band, fits_message
 from procession.pickling.pickler import dumps, loads
-from procession.system import after_fork
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
 from procession.worker import current, failures
 from procession.worker.job_header import Header, Settings, item_function, open_header

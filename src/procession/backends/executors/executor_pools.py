@@ -13,8 +13,8 @@ from procession.backends.executors.far_side import Setup, set_up
 from procession.configuration import Options
 from procession.errors import BackendUnavailable
 from procession.pickling.packed_initializer import Packed
-from procession.system.executable import is_python, must_execute
-from procession.system.lent_descriptors import has_proc
+from procession.system.descriptors import has_proc
+from procession.system.limits import is_python, must_execute
 
 __all__ = ["executor_backend"]
 

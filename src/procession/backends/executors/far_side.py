@@ -12,8 +12,7 @@ from procession.buffers.sender import segments
 from procession.contract import End, Job, Reply
 from procession.pickling.objects import is_a
 from procession.pickling.packed_initializer import Packed
-from procession.system import after_fork
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple, after_fork
 from procession.worker.current import end_copy, mark_worker_process
 from procession.worker.preparing import Cap, prepare, run_initializer
 from procession.worker.runner import Runner, flush_output

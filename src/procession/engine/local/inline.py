@@ -17,12 +17,10 @@ from procession.engine.planning.in_process import raised_here
 from procession.engine.planning.retry_delay import seconds_before
 from procession.engine.policy.placement import Placement
 from procession.recording.observer import UNOBSERVED
-from procession.system import after_fork
-from procession.system.alarm import Alarm, after
+from procession.system import NamedTuple, after_fork
+from procession.system.alarm import Alarm, after, short_turns
 from procession.system.interrupts import strikes
-from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import perf_counter, time
-from procession.system.switch_interval import short_turns
 from procession.user_threads import teller
 from procession.worker import current as state
 from procession.worker.job_header import Header, call_with

@@ -13,7 +13,7 @@ from typing import Any, Final
 from procession.engine.pieces import frames
 from procession.engine.pieces.frames import library
 from procession.pickling.objects import class_of, is_a
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = ["LIBRARIES", "Rows", "misfit", "rows_of"]
 

@@ -20,8 +20,8 @@ from procession.engine.planning.in_process import raised_here
 from procession.pickling.objects import ATOMS, builtin_bytes
 from procession.pickling.out_of_band import bytes_out_of_band
 from procession.pickling.pickler import Pickling, dumps
+from procession.system import NamedTuple
 from procession.system.interrupts import strikes
-from procession.system.named_tuple import NamedTuple
 from procession.system.pristine import perf_counter
 
 __all__ = ["Budget", "Checks", "Refused", "item_refusal", "result_refusal"]

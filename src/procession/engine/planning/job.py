@@ -10,7 +10,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from procession.buffers.sender import AVAILABLE
 from procession.configuration import Options
 from procession.contract import Item, Job, Reply
 from procession.engine.call import Call
@@ -31,8 +30,9 @@ from procession.pickling.out_of_band import (
 )
 from procession.pickling.pickler import dumps
 from procession.recording.observer import observers, timing
+from procession.system import NamedTuple
+from procession.system.descriptors import NAMELESS
 from procession.system.interrupts import strikes
-from procession.system.named_tuple import NamedTuple
 from procession.worker.job_header import Header, Loading, Style, pack_header
 
 __all__ = ["make_job", "packer", "single_job"]
@@ -89,7 +89,7 @@ def make_job(
 
     def dump() -> tuple[bytes, bytes]:
         function = dump_function(call.function, call.decorated, options.pickling)
-        beside = buffers if out_of_band and AVAILABLE else None
+        beside = buffers if out_of_band and NAMELESS else None
         return function, _dump_shared(call, style, args, kwargs or {}, beside)
 
     (function, shared), keeps = with_senders(dump)

@@ -9,7 +9,7 @@ from procession.contract import Item, Job
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import Schedule
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = ["Plan"]
 

@@ -13,7 +13,7 @@ from procession.engine.call import Call
 from procession.engine.planning.hash_functions import hashes_otherwise
 from procession.engine.planning.job import packer
 from procession.engine.policy.blame import Rules
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 from procession.worker.current import in_worker, is_loading, refuse_nested
 
 __all__ = ["Route", "Where", "route"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from procession.contract import Chunk, End, Item
 from procession.engine.policy.placement import Pace
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = ["Verdict", "judge", "may_retry", "unable"]
 

@@ -14,8 +14,7 @@ from procession.process.io.channel import Receiver, frame, parse, send_all
 from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.spin_wait import Haste
 from procession.process.start.starting import Descriptors
-from procession.system import lifeline
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple, lifeline
 from procession.system.pristine import socket, threading, time
 from procession.worker.current import end_copy, mark_worker_process, while_loading
 from procession.worker.preparing import Cap, prepare, run_initializer

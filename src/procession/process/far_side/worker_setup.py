@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from procession.process.io.flight_recorder import BlackBox
+from procession.system import NamedTuple
 from procession.system.identity import Identity, adopt, identity, read_umask
-from procession.system.named_tuple import NamedTuple
 
 __all__ = [
     "DUMP_SIGNAL",

@@ -11,8 +11,8 @@ import mmap
 import os
 import struct
 
-from procession.system.named_tuple import NamedTuple
-from procession.system.nameless_files import nameless
+from procession.system import NamedTuple
+from procession.system.descriptors import nameless
 from procession.system.pristine import time
 
 __all__ = ["BlackBox", "Running"]
@@ -61,15 +61,7 @@ class BlackBox:
     @staticmethod
     def create() -> int:
         """Make the memory: without a name, so nothing can be left behind."""
-        if hasattr(os, "memfd_create"):
-            descriptor = nameless("procession-worker")
-        else:
-            import tempfile
-
-            with tempfile.TemporaryFile() as file:
-                descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, _STACK_AT + _STACK)
-        return descriptor
+        return nameless("procession-worker", _STACK_AT + _STACK)
 
     def close(self) -> None:
         """Unmap the memory."""

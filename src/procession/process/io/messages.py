@@ -20,7 +20,7 @@ from procession.contract import Item, Job, Reply
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.channel import SEGMENT, Frame, Passed, frame
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = [
     "CREDIT",

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from procession.system.cpus import usable_cpus
 from procession.system.pristine import perf_counter, select
+from procession.system.resources import usable_cpus
 
 __all__ = ["Haste"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from procession.contract import End
 from procession.process.pool.worker import Worker
-from procession.system.memory import OOM_NOTE, OomWatch
 from procession.system.pristine import time
+from procession.system.resources import OOM_NOTE, OomWatch
 
 if TYPE_CHECKING:
     from procession.process.pool.assignment import Ticket

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from procession.process.io.flight_recorder import Running
 from procession.process.io.reactor import reactor
 from procession.process.pool.worker_end import condemn
-from procession.system.memory import private_bytes
 from procession.system.pristine import time
+from procession.system.resources import private_bytes
 
 if TYPE_CHECKING:
     from procession.process.pool.assignment import Ticket

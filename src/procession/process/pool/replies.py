@@ -14,8 +14,8 @@ from procession.process.pool.start_limits import watch_starts
 from procession.process.pool.worker import Worker
 from procession.process.pool.worker_end import died
 from procession.recording.observer import observers
-from procession.system.memory import private_bytes
 from procession.system.pristine import time
+from procession.system.resources import private_bytes
 
 if TYPE_CHECKING:
     from procession.process.pool.assignment import Ticket

@@ -18,7 +18,7 @@ from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.reactor import READ, WRITE, reactor
 from procession.process.io.spin_wait import Haste
 from procession.system import lifeline, owned_descriptors
-from procession.system.alive import is_ending, runs
+from procession.system.lifeline import is_ending, runs
 from procession.system.pristine import select, socket, threading, time
 
 if TYPE_CHECKING:

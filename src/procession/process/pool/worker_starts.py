@@ -12,9 +12,9 @@ from procession.process.pool.launching import launch_worker
 from procession.process.pool.replies import welcome
 from procession.process.pool.worker import Worker
 from procession.process.start.worker_spec import WorkerSpec
+from procession.system.alarm import short_turns
 from procession.system.limits import explain
 from procession.system.pristine import perf_counter, start_new_thread
-from procession.system.switch_interval import short_turns
 
 if TYPE_CHECKING:
     from procession.process.pool.worker_pool import WorkerPool

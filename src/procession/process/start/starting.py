@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from procession.errors import OptionError
 from procession.system import owned_descriptors
-from procession.system.executable import is_python, must_execute
+from procession.system.limits import is_python, must_execute
 from procession.system.pristine import fork
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ METHODS = ("fork", "spawn", "forkserver", "loky")
 def default_method() -> str:
     """The platform's safest fast start method: never fork, as this process may have threads.
 
-    But fork where no interpreter can be executed (see `procession.system.executable`).
+    But fork where no interpreter can be executed (see `procession.system.limits`).
     """
     if not is_python() and hasattr(os, "fork"):
         return "fork"

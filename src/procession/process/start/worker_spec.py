@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 from procession.worker.preparing import Cap
 
 __all__ = ["WorkerSpec"]

@@ -21,7 +21,7 @@ from procession.shared.memory.monitor import Deadline, Monitor
 from procession.shared.memory.segment import Segment, attach
 from procession.shared.memory.store import SMALLEST, Store
 from procession.shared.memory.words import State
-from procession.system.named_tuple import NamedTuple
+from procession.system import NamedTuple
 
 __all__ = ["Queue"]
 

@@ -1,7 +1,7 @@
 """Descriptors of nameless files that any process of the same user can open again.
 
 A shared object travels as an *address*: who has it open (pid), under which descriptor, and what
-file that is (device, inode). The receiver opens it there (`procession.system.lent_descriptors`) and
+file that is (device, inode). The receiver opens it there (`procession.system.descriptors`) and
 compares device and inode, so that a descriptor that was closed and used again is never taken for
 the object. Nothing has a name, so nothing is left behind however a process ends, and the kernel
 sees to it that only the same user can open it.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 from collections import deque
 from typing import Any
 from weakref import ref
@@ -24,10 +23,9 @@ from procession.errors import ProcessionError
 from procession.pickling.objects import ATOMS
 from procession.pickling.out_of_band import note_sent, with_senders
 from procession.pickling.pickler import dumps
-from procession.system.lent_descriptors import open_lent
+from procession.system import NamedTuple, descriptors
+from procession.system.descriptors import NAMELESS
 from procession.system.limits import explained
-from procession.system.named_tuple import NamedTuple
-from procession.system.nameless_files import nameless
 
 __all__ = [
     "NAMELESS",
@@ -41,9 +39,6 @@ __all__ = [
     "note_sent",
     "reopen",
 ]
-
-NAMELESS = sys.platform == "linux" and hasattr(os, "memfd_create")
-"""Whether files without a name can be opened again by other processes."""
 
 
 class Closing(ref[Any]):
@@ -112,11 +107,10 @@ def create(label: str, size: int) -> tuple[int, str]:
     close_struck()
     with explained():
         if NAMELESS:
-            fd, path = nameless(f"procession-{label}"), ""
-        else:
-            from procession.shared.memory import folder
+            return descriptors.nameless(f"procession-{label}", size), ""
+        from procession.shared.memory import folder
 
-            fd, path = folder.create(label)
+        fd, path = folder.create(label)
         try:
             os.ftruncate(fd, size)
         except OSError:
@@ -152,7 +146,7 @@ def reopen(where: Address, flags: int) -> int:
         if where.path:
             fd = _open_named(where, flags)
         else:
-            fd = open_lent(where.pid, where.fd, where.inode, flags)
+            fd = descriptors.reopen(where.pid, where.fd, where.inode, flags)
     except PermissionError as error:
         raise ProcessionError(
             f"A procession.shared object of process {where.pid} cannot be opened here: "

@@ -1,10 +1,10 @@
-"""Descriptors of this process that another one is to open: through ``/proc``, or from our hand.
+"""Open files of this process: made without a name, and opened again by other processes.
 
-What is sent beside its pickle is a descriptor's number, and whoever receives it opens
-``/proc/<pid>/fd/<n>``. That cannot be done where there is no ``/proc``, nor into a process that is
-not *dumpable*: after ``os.setuid``, or ``prctl(PR_SET_DUMPABLE, 0)``. Such a process hands out what
-it is asked for (SCM_RIGHTS), over a socket that is named after its pid and has no place in the file
-system. Only the same user and root are answered, and only for a number that is still the file's.
+What crosses is a descriptor's number. The receiver opens ``/proc/<pid>/fd/<n>`` (`reopen`). That
+cannot be done where there is no ``/proc``, nor into a process that is not *dumpable*: after
+``os.setuid``, or ``prctl(PR_SET_DUMPABLE, 0)``. Such a process hands out what it is asked for
+(SCM_RIGHTS), over a socket that is named after its pid and has no place in the file system. Only
+the same user and root are answered, and only for a number that is still the file's.
 
 What comes that way shares its open file with the sender. It is opened anew where there is a
 ``/proc``, as a process may always look into itself.
@@ -12,7 +12,6 @@ What comes that way shares its open file with the sender. It is opened anew wher
 
 from __future__ import annotations
 
-import array
 import errno
 import os
 import stat
@@ -20,22 +19,62 @@ import struct
 import sys
 from typing import Any
 
-from procession.system import after_fork
+from procession.system import after_fork, cpython
 from procession.system.pristine import socket, threading, time
 
-__all__ = ["Closed", "has_proc", "offer", "open_lent"]
+__all__ = ["NAMELESS", "Closed", "file_of", "has_proc", "nameless", "offer", "reopen"]
+
+NAMELESS = sys.platform == "linux" and hasattr(os, "memfd_create")
+"""Whether a file without a name can be opened again by another process."""
 
 _ASKED = struct.Struct("=qQ")
 _PEER = struct.Struct("3i")
-_HERE, _NOT_HERE = b"y", b"n"
+_FOUND, _CLOSED = b"y", b"n"
 _PATIENCE = 5.0
-"""Seconds that who is connected has to say what it wants. It says so at once."""
+"""Seconds that a process which is connected has to say what it wants. It says so at once."""
 
 _GET_DUMPABLE = 3
 
 
 class Closed(OSError):
     """Raised when a descriptor was closed, and perhaps used again for another file."""
+
+
+def nameless(label: str, size: int = 0, *, sealable: bool = False) -> int:
+    """Make a file without a name, in memory if the system can; returns its descriptor.
+
+    A process that may look into ``/proc/<pid>/fd`` can open it there. The file's mode lets only
+    this process's user do so.
+
+    Args:
+        label: What it is called in ``/proc``.
+        size: Its size in bytes.
+        sealable: Whether it can be sealed.
+    """
+    if not hasattr(os, "memfd_create"):
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    else:
+        flags = os.MFD_CLOEXEC | (os.MFD_ALLOW_SEALING if sealable else 0)
+        descriptor = os.memfd_create(label, flags)
+    try:
+        os.fchmod(descriptor, 0o600)
+        os.ftruncate(descriptor, size)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def file_of(descriptor: int) -> Any:
+    """What identifies the file that a descriptor stands for; `None` if it is closed."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mode
 
 
 # -- the owner's side ----------------------------------------------------------------------------
@@ -96,11 +135,11 @@ class _Desk:
     def open(self) -> None:
         with self._lock:
             if self._listener is not None:
-                if _file(self._listener.fileno()) == self._file:
+                if file_of(self._listener.fileno()) == self._file:
                     return
                 self._listener.detach()  # the program has closed it
                 self._listener = None
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+            listener = _socket()
             try:
                 listener.bind(_name(os.getpid()))
                 listener.listen(128)
@@ -110,30 +149,26 @@ class _Desk:
             except BaseException:
                 listener.close()
                 raise
-            self._listener, self._file = listener, _file(listener.fileno())
+            self._listener, self._file = listener, file_of(listener.fileno())
 
     def renew(self) -> None:
         """In a forked child: what is asked for there is the parent's."""
         if self._listener is not None:
-            if _file(self._listener.fileno()) == self._file:
+            if file_of(self._listener.fileno()) == self._file:
                 self._listener.close()
             else:
                 self._listener.detach()
             self._listener = None
 
 
-def _file(descriptor: int) -> Any:
-    try:
-        found = os.fstat(descriptor)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _socket() -> Any:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
 
 
 def _serve(listener: Any) -> None:
     while True:
         try:
-            accepted, _ = listener._accept()
+            accepted = cpython.accept(listener)
         except OSError as error:
             if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP):
                 return  # it was closed
@@ -147,25 +182,22 @@ def _serve(listener: Any) -> None:
 
 
 def _answer(sock: Any) -> None:
-    _, user, _ = _peer(sock)
-    if user not in (0, os.geteuid(), os.getuid()):
+    if _peer(sock)[1] not in (0, os.geteuid(), os.getuid()):
         return
     sock.settimeout(_PATIENCE)
     asked = sock.recv(_ASKED.size)
     if len(asked) != _ASKED.size:
         return
     number, inode = _ASKED.unpack(asked)
-    try:
-        here = os.fstat(number).st_ino == inode
-    except OSError:
-        here = False
-    if here:
-        socket.send_fds(sock, [_HERE], [number])
+    found = file_of(number)
+    if found is not None and found[1] == inode:
+        socket.send_fds(sock, [_FOUND], [number])
     else:
-        sock.send(_NOT_HERE)
+        sock.send(_CLOSED)
 
 
 def _peer(sock: Any) -> tuple[int, int, int]:
+    """Pid, user and group of the process at the other end."""
     pid, user, group = _PEER.unpack(
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     )
@@ -179,7 +211,7 @@ after_fork.renew_in_child(_desk.renew)
 # -- the other side ------------------------------------------------------------------------------
 
 
-def open_lent(pid: int, number: int, inode: int, flags: int) -> int:
+def reopen(pid: int, number: int, inode: int, flags: int) -> int:
     """Open what another process has open under a number.
 
     Raises:
@@ -209,6 +241,7 @@ def open_lent(pid: int, number: int, inode: int, flags: int) -> int:
 
 
 def _borrowed(pid: int, number: int, inode: int, flags: int, why: str) -> int:
+    """Ask for the descriptor, and open anew what comes if that can be done."""
     passed = _ask(pid, number, inode, why)
     try:
         return os.open(f"/proc/self/fd/{passed}", flags)
@@ -221,21 +254,24 @@ def _borrowed(pid: int, number: int, inode: int, flags: int, why: str) -> int:
 
 
 def _ask(pid: int, number: int, inode: int, why: str) -> int:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
+    import array
+
+    refused = PermissionError(errno.EACCES, f"{why}, and it does not hand it out")
+    with _socket() as sock:
         try:
             sock.connect(_name(pid))
             if _peer(sock)[0] != pid:
-                raise ConnectionRefusedError
+                raise refused
             sock.send(_ASKED.pack(number, inode), getattr(socket, "MSG_NOSIGNAL", 0))
             room = socket.CMSG_SPACE(array.array("i").itemsize)
-            answer, beside, _, _ = sock.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+            answer, rights, _, _ = sock.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
         except ConnectionError:
-            raise PermissionError(errno.EACCES, f"{why}, and it does not hand it out") from None
-    if answer == _NOT_HERE:
+            raise refused from None
+    if answer == _CLOSED:
         raise Closed(errno.ENOENT, "it was closed there")
     numbers = array.array("i")
-    for _, _, descriptors in beside:
+    for _, _, descriptors in rights:
         numbers.frombytes(descriptors[:4])
     if not numbers:
-        raise PermissionError(errno.EACCES, f"{why}, and it does not hand it out")
+        raise refused
     return numbers[0]
