@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from procession.system import NamedTuple
+from procession.system import NamedTuple, cpython
 
 __all__ = [
     "BACKENDS",
@@ -84,10 +84,7 @@ def backend_name(backend: object) -> str:
 
 def context_name(context: Any) -> str:
     """The start method a context stands for."""
-    if isinstance(context, str):
-        return context
-    # Asking the default context for its name would fix the default for the whole program.
-    return str(getattr(context, "_name", None) or context.get_start_method())
+    return context if isinstance(context, str) else cpython.method_of(context)
 
 
 def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:

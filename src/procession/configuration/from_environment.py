@@ -11,6 +11,7 @@ from procession.configuration.aliases import ALIASES
 from procession.configuration.parsers import OPTIONS
 from procession.configuration.validation import parse_option
 from procession.errors import OptionError
+from procession.system import cpython
 
 __all__ = ["PREFIX", "TEXT_FORMS", "overrides", "snapshot"]
 
@@ -82,21 +83,13 @@ _LIFTED: Final = frozenset(
 _NAMES: Final = tuple(PREFIX + option.upper() for option in TEXT_FORMS)
 
 
-def _fast_keys() -> tuple[Any, ...]:
-    encode: Any = getattr(os.environ, "encodekey", None)
-    return _NAMES if encode is None else tuple(map(encode, _NAMES))
-
-
-_KEYS: Final = _fast_keys()
+_KEYS: Final = _NAMES if cpython.environment is None else tuple(map(cpython.variable, _NAMES))
 
 
 def snapshot() -> tuple[Any, ...]:
     """What the variables hold now, raw; equal as long as nothing changed. Takes about 0.7 µs."""
-    # os.environ decodes on each access; its dictionary below does not.
-    try:
-        return tuple(map(os.environ._data.get, _KEYS))  # type: ignore[attr-defined]
-    except AttributeError:
-        return tuple(map(os.environ.get, _NAMES))
+    variables: Any = os.environ if cpython.environment is None else cpython.environment
+    return tuple(map(variables.get, _KEYS))
 
 
 def overrides() -> dict[str, Any]:

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 from procession.pickling.objects import class_of, is_a, type_name
+from procession.system import cpython
 
 __all__ = ["StandIn", "rebuild"]
 
-_InPython: Any = pickle._Unpickler
+_InPython: Any = cpython.python_unpickler()
 
 
 class StandIn:

@@ -14,7 +14,7 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 from procession.forwarding.interpreter_settings import holds_settings
-from procession.system import NamedTuple
+from procession.system import NamedTuple, cpython
 from procession.system.import_hooks import when_loaded
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class AdoptedReporting:
             # Most items log nothing, and loading `logging` takes a fresh worker 6 ms.
             when_loaded("logging", self._adopt_levels)
         warnings.filters[:] = self._filters(filters)  # type: ignore[index]
-        warnings._filters_mutated()  # type: ignore[attr-defined]
+        cpython.warning_filters_changed()
 
     def _adopt_levels(self) -> None:
         assert self._wanted is not None

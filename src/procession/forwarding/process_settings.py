@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
-from procession.system import NamedTuple
+from procession.system import NamedTuple, cpython
 from procession.system.identity import read_umask
 from procession.system.pristine import monotonic
 
@@ -180,7 +180,7 @@ _APART: Final = ("PROCESSION_", "PYTEST_CURRENT_TEST")
 _CAPS: Final = "_THREADS"  # a worker's caps on threads are its pool's, see `worker.preparing`
 
 _began: Final = dict(os.environ)
-_now: Any = getattr(os.environ, "_data", None)
+_now: Any = cpython.environment
 """What `os.environ` keeps its variables in: looking at that costs a tenth of the mapping."""
 
 _seen: Any = None if _now is None else dict(_now)

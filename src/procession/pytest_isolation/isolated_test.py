@@ -31,7 +31,7 @@ from procession.pytest_isolation.unpatched import (
     signal,
     subprocess,
 )
-from procession.system import NamedTuple
+from procession.system import NamedTuple, cpython
 from procession.system.pristine import select, time
 from procession.system.resources import private_bytes
 
@@ -117,7 +117,7 @@ class TestProcess:
         process = subprocess().Popen(
             [
                 sys.executable,
-                *subprocess()._args_from_interpreter_flags(),
+                *cpython.interpreter_arguments(),
                 "-u",
                 bootstrap.__file__,
                 str(fds["payload"]),

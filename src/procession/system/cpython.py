@@ -22,6 +22,7 @@ __all__ = [
     "at_threads_end",
     "become_main_thread",
     "bootstrap",
+    "can_fork_exec",
     "clear_exit_handlers",
     "context_of",
     "default_context_kept",
@@ -47,6 +48,7 @@ __all__ = [
     "run_spawned",
     "set_launcher",
     "set_process_key",
+    "variable",
     "warning_filters_changed",
 ]
 
@@ -271,6 +273,15 @@ def open_semaphore(address: int, kind: int, highest: int) -> Any:
 # -- executing -----------------------------------------------------------------------------------
 
 
+def can_fork_exec() -> bool:
+    """Whether `fork_exec` can be called on this system."""
+    try:
+        import _posixsubprocess  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def fork_exec(
     path: bytes,
     arguments: Sequence[bytes],
@@ -307,6 +318,12 @@ def fork_exec(
 environment: Mapping[Any, Any] | None = getattr(os.environ, "_data", None)
 """What `os.environ` keeps its variables in, encoded: looking at that costs a tenth of the mapping.
 `None` if it is not known."""
+
+
+def variable(name: str) -> Any:
+    """The name of a variable as `environment` has it."""
+    known: Any = os.environ
+    return known.encodekey(name)
 
 
 def accept(listener: Any) -> int:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from multiprocessing import active_children
 from typing import Any
 
-from procession.system import lifeline
+from procession.system import cpython, lifeline
 from procession.system.pristine import threading, time
 
 __all__ = ["Ending", "exit_code", "listed"]
@@ -76,7 +76,7 @@ class Ending:
         The standard library's manager thread would wait for the rest for ever: this process holds
         the writing end of the workers' queue as well, though it never writes.
         """
-        writer = getattr(getattr(executor, "_result_queue", None), "_writer", None)
+        writer = cpython.result_writer(executor)
         if self._name == "stdlib" and writer is not None:
             writer.close()
 

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from weakref import WeakKeyDictionary
 
 from procession.errors import PoolClosed
-from procession.system import after_fork
+from procession.system import after_fork, cpython
 
 __all__ = ["refuse_inherited"]
 
@@ -34,9 +34,8 @@ def _stayed_behind(executor: Executor) -> bool:
         return False  # our own Pool starts new workers
     if _users.setdefault(executor, os.getpid()) != os.getpid():
         return True
-    if not after_fork.in_child or getattr(executor, "_shutdown", False):
+    if not after_fork.in_child:
         return False
     # Somebody else may have used it; this is how the standard library's and loky's look then.
-    threads = [*getattr(executor, "_threads", ())]
-    threads += filter(None, [getattr(executor, "_executor_manager_thread", None)])
+    threads = cpython.executor_threads(executor)
     return bool(threads) and not any(thread.is_alive() for thread in threads)

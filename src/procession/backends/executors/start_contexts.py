@@ -6,6 +6,7 @@ import multiprocessing
 from typing import Any
 
 from procession.process.start.starting import authkey, launcher
+from procession.system import cpython
 
 __all__ = ["without_main"]
 
@@ -37,9 +38,9 @@ class _Context:
 
     def Process(self, *args: Any, **kwargs: Any) -> Any:
         process = self._real.Process(*args, **kwargs)
-        process._config["authkey"] = authkey()
+        cpython.set_process_key(process, authkey())
         # An instance attribute travels with the process object, so it must be importable.
-        process._Popen = _POPENS[self._real.get_start_method()]
+        cpython.set_launcher(process, _POPENS[self._real.get_start_method()])
         return process
 
 

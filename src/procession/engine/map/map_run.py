@@ -30,7 +30,7 @@ from procession.engine.planning.retry_delay import rest
 from procession.engine.policy.blame import judge
 from procession.recording.observer import UNOBSERVED, CallObserver
 from procession.recording.traffic import Traffic
-from procession.system import after_fork
+from procession.system import after_fork, cpython
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, threading
 from procession.system.wakeup import Wakeups
@@ -270,7 +270,7 @@ class MapRun:
 
         One that has run all its items in the consumer's thread so far goes on.
         """
-        self.intake.taking._at_fork_reinit()  # type: ignore[attr-defined]
+        cpython.renew_lock(self.intake.taking)
         alone = self._backend is None and self._feeder is None and not self._pumping
         if not (alone or self.closed or self.intake.over):
             self.failure = after_fork.call_of_parent(self.plan.rules.name)

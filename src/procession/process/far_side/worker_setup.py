@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from procession.process.io.flight_recorder import BlackBox
-from procession.system import NamedTuple
+from procession.system import NamedTuple, cpython
 from procession.system.identity import Identity, adopt, identity, read_umask
 
 __all__ = [
@@ -74,7 +74,7 @@ def set_up(method: str, around: Surroundings | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if method == "fork":
         signal.set_wakeup_fd(-1)
-        _become_main_thread()
+        cpython.become_main_thread()
     usual_signals()
     # A session of its own, not only a group: without a terminal, what asks for a password there is
     # told so (ENXIO), where in a background group it would be stopped for ever (SIGTTIN, SIGTTOU).
@@ -140,13 +140,6 @@ def load(modules: Iterable[str]) -> None:
             __import__(module)
         except Exception:
             continue  # the item that needs it raises it again, where it can be told
-
-
-def _become_main_thread() -> None:
-    """The thread that forked was a helper in the parent; here it is the main one."""
-    thread = threading.current_thread()
-    thread.name = "MainThread"
-    thread._daemonic = False  # type: ignore[attr-defined]
 
 
 class _Stderr(io.TextIOWrapper):

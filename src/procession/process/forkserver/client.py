@@ -20,13 +20,13 @@ import signal
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from multiprocessing import resource_tracker, spawn, util
+from multiprocessing import resource_tracker, spawn
 from typing import Any
 from weakref import WeakSet
 
 from procession.process.io.handover import send
 from procession.process.start.hash_seed import execute, more_flags, sent_path
-from procession.system import after_fork, owned_descriptors
+from procession.system import after_fork, cpython, owned_descriptors
 from procession.system.identity import credentials
 from procession.system.pristine import socket, time
 
@@ -249,7 +249,7 @@ def _execute(requests: int, size: int) -> int:
         f"serve({requests})"
     )
     executable: Any = spawn.get_executable()
-    flags: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
+    flags = cpython.interpreter_arguments()
     arguments: list[Any] = [executable, *flags, *more_flags(), "-c", command]
     return execute(executable, arguments, [requests])
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import signal
 import sys
 from collections.abc import Iterable
-from multiprocessing import resource_tracker, spawn, util
+from multiprocessing import util
 from typing import Any, NoReturn
 
 from procession.process.far_side import worker_setup as environment
 from procession.process.io.handover import inherited, receive, write_number
+from procession.system import cpython
 from procession.system.pristine import fork, select, socket
 
 __all__ = ["serve"]
@@ -126,8 +126,7 @@ class _Serving:
         """In the new process: run what it reads from `data`, as `multiprocessing` has it."""
         code = 1
         try:
-            atexit._clear()
-            atexit.register(util._exit_function)  # type: ignore[attr-defined]
+            cpython.clear_exit_handlers()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, self._child_handler)
             signal.signal(signal.SIGALRM, _alarm)  # the server's timer is not inherited
@@ -135,9 +134,8 @@ class _Serving:
             for descriptor in (status, self._ended, self._wakeup, *self._running.values()):
                 os.close(descriptor)
             tracker, *inherited[:] = handed
-            resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
-            main: Any = getattr(spawn, "_main")  # noqa: B009 - not typed
-            code = main(data, os.dup(data))
+            cpython.adopt_tracker(tracker)
+            code = cpython.run_spawned(data, os.dup(data))
         except (EOFError, ConnectionError):
             pass  # the client went amid the request: there is nobody to run for
         except Exception as error:
@@ -145,6 +143,6 @@ class _Serving:
             sys.stderr.flush()
         finally:
             try:
-                atexit._run_exitfuncs()
+                cpython.run_exit_handlers()
             finally:
                 os._exit(code)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from procession.buffers.sender import segments
 from procession.process.io.reactor import reactor
-from procession.system import after_fork, lifeline
+from procession.system import after_fork, cpython, lifeline
 from procession.system.pristine import time
 from procession.user_threads import teller
 
@@ -77,12 +77,11 @@ def before_executors(pool: Ends, kind: str) -> None:
     (`concurrent.futures` and loky do it): without it, a program's end waits for abandoned work.
     """
     _executors[id(pool)] = pool
-    add = getattr(threading, "_register_atexit", None)
-    if add is None or kind in _kinds:
+    if kind in _kinds:
         return
     _kinds.add(kind)
     try:
-        add(_finish_executors)
+        cpython.at_threads_end(_finish_executors)
     except RuntimeError:
         pass  # the main thread has ended already
 
@@ -110,9 +109,7 @@ class _Afresh:
         if not isinstance(error, OSError):
             return
         lifeline.broken()
-        tracker: Any = sys.modules.get("multiprocessing.resource_tracker")
-        if tracker is not None:
-            tracker._resource_tracker._fd = tracker._resource_tracker._pid = None
+        cpython.lose_tracker()
         server = sys.modules.get("procession.process.forkserver.client")
         if server is not None:
             server.stop_all()

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import process, util
 from typing import Any
 
+from procession.system import cpython
+
 __all__ = ["VARIABLE", "Util", "agrees", "execute", "hash_seed", "more_flags", "sent_path"]
 
 VARIABLE = "PYTHONHASHSEED"
@@ -75,8 +77,7 @@ _imported = os.environ.get(VARIABLE) if os.environ.get(VARIABLE, "").isdecimal()
 
 def more_flags() -> list[str]:
     """The ``-X`` options of this interpreter that `multiprocessing` does not pass on."""
-    passed: list[str] = getattr(util, "_args_from_interpreter_flags")()  # noqa: B009 - not typed
-    known = {each.partition("=")[0] for each in passed}
+    known = {each.partition("=")[0] for each in cpython.interpreter_arguments()}
     options: list[str] = []
     for name, value in sys._xoptions.items():
         if name not in known:
@@ -108,11 +109,7 @@ def execute(
     Raises:
         OSError: It cannot be executed.
     """
-    import subprocess
-
-    try:
-        import _posixsubprocess
-    except ImportError:
+    if not cpython.can_fork_exec():
         pid: int = util.spawnv_passfds(path, arguments, descriptors)
         return pid
     variables = {**(os.environ if environment is None else environment), VARIABLE: hash_seed()}
@@ -121,14 +118,8 @@ def execute(
     given = [os.fsencode(each) for each in arguments]
     says, end = os.pipe()
     kept = tuple(sorted({*map(int, descriptors), end}))
-    fork_exec: Any = _posixsubprocess.fork_exec
-    vfork = [getattr(subprocess, "_USE_VFORK", True)] if sys.version_info < (3, 14) else []
-    nothing = (-1,) * 6
     try:
-        found: int = fork_exec(
-            *(given, [encoded_path], True, kept, None, encoded, *nothing, says, end),
-            *(False, False, -1, None, None, None, -1, None, *vfork),
-        )
+        found = cpython.fork_exec(encoded_path, given, encoded, kept, (says, end))
         os.close(end)
         end = -1
         _raise(os.read(says, 4096), found, path)  # empty as soon as it is executed

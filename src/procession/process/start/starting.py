@@ -22,7 +22,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from procession.errors import OptionError
-from procession.system import owned_descriptors
+from procession.system import cpython, owned_descriptors
 from procession.system.limits import is_python, must_execute
 from procession.system.pristine import fork
 
@@ -133,8 +133,8 @@ def launch(
     """
     method = method_of(context)
     process = _process_class(context, method)(target=target, args=args, name=name)
-    process._config["daemon"] = False  # not inherited: our worker may have children of its own
-    process._config["authkey"] = authkey()
+    # Not a daemon, as this process may be one: a worker may have children of its own.
+    cpython.set_process_key(process, authkey(), daemon=False)
     if method == "fork":
         with owned_descriptors.keeping(keep):
             return _quietly(partial(launcher(method), process))
@@ -174,9 +174,7 @@ def _process_class(context: Any, method: str) -> Any:
     if method == "loky":
         return importlib.import_module("loky.backend.process").LokyProcess
     if context is None or isinstance(context, str):
-        contexts: Any = importlib.import_module("multiprocessing.context")
-        # Not `get_context`, which asks whether sockets pass descriptors: eventlet's do not.
-        context = contexts._concrete_contexts[method]
+        context = cpython.context_of(method)
     return context.get_context().Process
 
 
@@ -237,18 +235,13 @@ _STANDARD: Final = frozenset(
 
 def _added(name: str) -> dict[str, Any]:
     """What a child is told by who patched that: coverage measures it so."""
-    import multiprocessing.context as contexts
     from multiprocessing import spawn
 
     tell: Any = spawn.get_preparation_data
     if getattr(tell, "__globals__", None) is vars(spawn):
         return {}
-    default: Any = getattr(contexts, "_default_context")  # noqa: B009 - not typed
-    before = default._actual_context
-    try:
+    with cpython.default_context_kept():
         told: dict[str, Any] = tell(name)
-    finally:
-        default._actual_context = before  # the standard one fixes the program's start method
     return {key: value for key, value in told.items() if key not in _STANDARD}
 
 
@@ -280,21 +273,19 @@ class _Data:
         (And but for its call of `multiprocessing.get_start_method`, which would fix the default
         start method of the user's program.)
         """
-        from multiprocessing import process, util
+        from multiprocessing import process
 
         from procession.process.start.hash_seed import sent_path
 
         data: dict[str, Any] = {
             "name": name,
-            "log_to_stderr": util._log_to_stderr,  # type: ignore[attr-defined]
             "authkey": authkey(),
             "sys_path": sent_path(),
             "sys_argv": sys.argv,
             "orig_dir": process.ORIGINAL_DIR,  # type: ignore[attr-defined]
             "start_method": self._method,
+            **cpython.log_settings(),
         }
-        if util._logger is not None:  # type: ignore[attr-defined]
-            data["log_level"] = util._logger.getEffectiveLevel()  # type: ignore[attr-defined]
         try:
             data["dir"] = os.getcwd()
         except FileNotFoundError:
@@ -337,16 +328,12 @@ def _fork_popen() -> Any:
 
 
 def _run_forked(process: BaseProcess, parent_sentinel: int) -> None:
-    import atexit
-    from multiprocessing import util
-
-    code: Any = 1
+    code = 1
     try:
-        atexit._clear()  # the parent's
-        atexit.register(util._exit_function)  # type: ignore[attr-defined]
-        code = getattr(process, "_bootstrap")(parent_sentinel=parent_sentinel)  # noqa: B009
+        cpython.clear_exit_handlers()
+        code = cpython.bootstrap(process, parent_sentinel)
     finally:
         try:
-            atexit._run_exitfuncs()
+            cpython.run_exit_handlers()
         finally:
             os._exit(code)

@@ -12,9 +12,9 @@ import ctypes
 import functools
 import mmap
 import os
-import sys
-from importlib import import_module
 from typing import Any, Protocol, cast
+
+from procession.system import cpython
 
 __all__ = ["BYTES", "Semaphore", "clear", "open_at", "usable"]
 
@@ -47,7 +47,7 @@ def usable() -> bool:
     try:
         if not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
             return False
-        if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        if not cpython.has_gil():
             return False  # the mutex counts on threads that switch between calls only
         memory = mmap.mmap(-1, mmap.PAGESIZE)
         clear(memory, 64, 1)
@@ -78,5 +78,5 @@ def clear(memory: mmap.mmap, offset: int, value: int) -> None:
 
 def open_at(memory: mmap.mmap, offset: int, highest: int = _HIGHEST) -> Semaphore:
     """The semaphore at `offset` bytes. The caller keeps `memory` mapped while it uses it."""
-    rebuild: Any = import_module("_multiprocessing").SemLock._rebuild
-    return cast("Semaphore", rebuild(_address(memory, offset), _COUNTING, highest, None))
+    found = cpython.open_semaphore(_address(memory, offset), _COUNTING, highest)
+    return cast("Semaphore", found)

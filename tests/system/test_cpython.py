@@ -1,0 +1,534 @@
+"""What CPython's private names mean that Procession uses: a release that changes one fails here."""
+
+from __future__ import annotations
+
+import concurrent.futures as cf
+import logging
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from procession.system import cpython, pristine
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def in_child(run: Callable[[], object]) -> int:
+    """The exit code of a forked child that runs this: 0 if what it returns is true."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if run() else 2
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def in_thread(run: Callable[[], object]) -> threading.Thread:
+    """A thread that runs this."""
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def python(code: str, *arguments: str) -> str:
+    """What a program prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+# -- locks ---------------------------------------------------------------------------------------
+
+
+def test_the_owner_of_a_lock_is_known() -> None:
+    """A reentrant lock says whether the calling thread holds it."""
+    lock: Any = pristine.threading.RLock()
+    assert not cpython.is_owned(lock)
+    with lock, lock:
+        assert cpython.is_owned(lock)
+        seen: list[bool] = []
+        in_thread(lambda: seen.append(cpython.is_owned(lock))).join()
+        assert seen == [False]
+    assert not cpython.is_owned(lock)
+
+
+@needs_fork
+@pytest.mark.parametrize("make", ["Lock", "RLock", "Event"])
+def test_a_child_opens_a_lock_that_another_thread_held(make: str) -> None:
+    """Locks, reentrant ones and events of `threading` can be renewed."""
+    if make == "Event":
+        event = threading.Event()
+        held: Any = event._cond  # type: ignore[attr-defined]
+        renewed: Any = event
+    else:
+        held = renewed = getattr(pristine.threading, make)()
+    taken, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with held:
+            taken.set()
+            over.wait(30)
+
+    thread = in_thread(hold)
+    taken.wait(30)
+
+    def use() -> bool:
+        before = held.acquire(blocking=False)
+        cpython.renew_lock(renewed)
+        return not before and held.acquire(blocking=False)
+
+    try:
+        assert in_child(use) == 0
+    finally:
+        over.set()
+        thread.join()
+
+
+# -- imports -------------------------------------------------------------------------------------
+
+
+def test_locks_that_are_taken_at_a_fork() -> None:
+    """`logging` and the threads of executors have the locks that a fork takes."""
+    import concurrent.futures.thread  # noqa: F401
+
+    found = cpython.locked_at_fork()
+    assert set(found) == {"logging", "concurrent.futures.thread"}
+    assert found["logging"] is logging._lock  # type: ignore[attr-defined]
+    for lock in found.values():
+        assert lock.acquire(timeout=30)
+        lock.release()
+
+
+@needs_fork
+def test_imports_of_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that another thread imports is known, and a forked child can import it anew."""
+    (tmp_path / "slow_to_load.py").write_text(
+        "import builtins\nbuiltins._slow[0].set()\nbuiltins._slow[1].wait(30)\nDONE = 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    begun, over = threading.Event(), threading.Event()
+    monkeypatch.setattr("builtins._slow", (begun, over), raising=False)
+    thread = in_thread(lambda: import_module("slow_to_load"))
+    assert begun.wait(30)
+
+    def anew() -> bool:
+        over.set()
+        cpython.import_anew("slow_to_load")
+        return "slow_to_load" not in sys.modules and import_module("slow_to_load").DONE == 1
+
+    def go_on() -> bool:
+        cpython.go_on_importing("slow_to_load")
+        return isinstance(import_module("slow_to_load"), ModuleType)
+
+    try:
+        assert ("slow_to_load", True) in cpython.imports_elsewhere()
+        assert cpython.imports_elsewhere(["slow_to_load"]) == []
+        assert in_child(anew) == 0
+        assert in_child(go_on) == 0
+    finally:
+        over.set()
+        thread.join()
+        sys.modules.pop("slow_to_load", None)
+    assert cpython.imports_elsewhere() == []
+
+
+# -- threads and the program's end ---------------------------------------------------------------
+
+
+@needs_fork
+def test_a_forked_thread_becomes_the_main_one() -> None:
+    """It has the main one's name, is no daemon, and `threading` takes it for the main one."""
+
+    def main() -> bool:
+        cpython.become_main_thread()
+        me = threading.current_thread()
+        return me is threading.main_thread() and not me.daemon and me.name == "MainThread"
+
+    codes: list[int] = []
+    in_thread(lambda: codes.append(in_child(main))).join()
+    assert codes == [0]
+
+
+def test_the_order_at_the_end_of_a_program() -> None:
+    """What is registered last runs first, after the main thread and before `atexit`."""
+    assert python(
+        "import atexit\n"
+        "from procession.system.cpython import at_threads_end\n"
+        "atexit.register(print, 'atexit')\n"
+        "at_threads_end(lambda: print('first'))\n"
+        "at_threads_end(lambda: print('last'))\n"
+        "print('main')"
+    ).split() == ["main", "last", "first", "atexit"]
+
+
+def test_exit_handlers() -> None:
+    """Those of the parent are forgotten; those of `multiprocessing` and later ones run."""
+    printed = python(
+        "import atexit, os, sys\n"
+        "from multiprocessing import util\n"
+        "from procession.system import cpython\n"
+        "atexit.register(print, 'parent')\n"
+        "cpython.clear_exit_handlers()\n"
+        "util.Finalize(None, print, ('multiprocessing',), exitpriority=1)\n"
+        "atexit.register(print, 'own')\n"
+        "cpython.run_exit_handlers()\n"
+        "sys.stdout.flush()\n"
+        "os._exit(0)"
+    )
+    assert printed.split() == ["own", "multiprocessing"]
+
+
+# -- multiprocessing -----------------------------------------------------------------------------
+
+
+def test_the_resource_tracker() -> None:
+    """It is lost, adopted and renewed by its own attributes."""
+    assert (
+        python(
+            "import os\n"
+            "from multiprocessing import resource_tracker as tracker\n"
+            "from procession.system import cpython\n"
+            "first = tracker.getfd()\n"
+            "copy = os.dup(first)\n"
+            "cpython.adopt_tracker(copy)\n"
+            "assert tracker.getfd() == copy\n"
+            "cpython.renew_tracker()\n"
+            "assert tracker._resource_tracker._lock.acquire(blocking=False)\n"
+            "tracker._resource_tracker._lock.release()\n"
+            "pid = tracker._resource_tracker._pid\n"
+            "os.close(first), os.close(copy)\n"
+            "cpython.lose_tracker()\n"
+            "assert os.waitpid(pid, 0)[0] == pid\n"
+            "again = tracker.getfd()\n"
+            "assert os.fstat(again) and tracker._resource_tracker._pid != pid\n"
+            "print('done')"
+        )
+        == "done"
+    )
+
+
+def test_options_of_the_interpreter() -> None:
+    """They are given as another interpreter takes them."""
+    code = "from procession.system import cpython; print(cpython.interpreter_arguments())"
+    found = python(code, "-W", "error::BytesWarning", "-O", "-X", "dev")
+    assert "-O" in found
+    assert "-Werror::BytesWarning" in found
+    assert "-X" in found
+    assert "dev" in found
+
+
+def test_start_methods_do_not_become_the_default() -> None:
+    """Contexts are found and named, and the program's start method stays open."""
+    assert (
+        python(
+            "import multiprocessing as mp\n"
+            "from procession.system import cpython\n"
+            "for method in ('spawn', 'forkserver', 'fork'):\n"
+            "    assert cpython.context_of(method) is mp.get_context(method)\n"
+            "    assert cpython.method_of(mp.get_context(method)) == method\n"
+            "with cpython.default_context_kept():\n"
+            "    mp.get_start_method()\n"
+            "assert mp.get_start_method(allow_none=True) is None\n"
+            "cpython.method_of(mp)\n"
+            "print(mp.get_start_method(allow_none=True))"
+        )
+        != ""
+    )
+
+
+def test_the_logger_of_multiprocessing() -> None:
+    """A child is told whether it logs to stderr, and how much."""
+    assert (
+        python(
+            "import logging, multiprocessing\n"
+            "from procession.system import cpython\n"
+            "assert cpython.log_settings() == {'log_to_stderr': False}\n"
+            "multiprocessing.log_to_stderr(logging.INFO)\n"
+            "print(cpython.log_settings() == {'log_to_stderr': True, 'log_level': logging.INFO})"
+        )
+        == "True"
+    )
+
+
+def launch_nothing(process: Any) -> Any:
+    """Stands in for a launcher."""
+    raise RuntimeError(f"launched {process.name}")
+
+
+def test_what_a_process_is_started_with() -> None:
+    """Its key, its launcher, and whether it is a daemon, are set on the process."""
+    process: Any = multiprocessing.get_context("spawn").Process(name="one")
+    key = type(process.authkey)(b"another")
+    cpython.set_process_key(process, key, daemon=True)
+    assert process.authkey == key
+    assert process.daemon
+    cpython.set_launcher(process, launch_nothing)
+    with pytest.raises(RuntimeError, match="launched one"):
+        process.start()
+
+
+@needs_fork
+def test_a_process_runs_in_a_child_made_by_hand() -> None:
+    """`bootstrap` runs what a process is for, and gives its exit code."""
+    process = multiprocessing.get_context("fork").Process(target=sys.exit, args=(7,))
+    reader, writer = os.pipe()
+    try:
+        assert in_child(lambda: cpython.bootstrap(process, reader) == 7) == 0
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_what_a_spawned_process_reads() -> None:
+    """`run_spawned` loads two pickles, what it is told of its parent and what it is to run."""
+    context = multiprocessing.get_context("spawn")
+    process: Any = context.Process(target=print, args=("it ran",))
+    from multiprocessing import spawn
+    from multiprocessing.context import set_spawning_popen
+
+    set_spawning_popen(process)  # as its launcher does
+    try:
+        data = pickle.dumps({"name": "one"}) + pickle.dumps(process)
+    finally:
+        set_spawning_popen(None)
+    assert callable(spawn._main)
+    code = (
+        "import os\n"
+        "from procession.system import cpython\n"
+        "reader, writer = os.pipe()\n"
+        "end, _ = os.pipe()\n"
+        f"os.write(writer, {data!r})\n"
+        "os.close(writer)\n"
+        "print(cpython.run_spawned(reader, end))"
+    )
+    assert python(code).split("\n") == ["it ran", "0"]
+
+
+# -- executing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not cpython.can_fork_exec(), reason="no such call on this system")
+def test_fork_exec() -> None:
+    """The program has its arguments, its variables and its descriptors, and no others."""
+    reader, writer = os.pipe()
+    says, end = os.pipe()
+    code = f"import os; os.write({writer}, os.environb[b'WORD'])"
+    path = os.fsencode(sys.executable)
+    arguments = [path, b"-S", b"-c", code.encode()]
+    try:
+        kept = tuple(sorted((writer, end)))
+        pid = cpython.fork_exec(path, arguments, [b"WORD=said"], kept, (says, end))
+        os.close(end)
+        end = -1
+        assert os.read(says, 100) == b""
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert os.read(reader, 100) == b"said"
+    finally:
+        for descriptor in (reader, writer, says, end):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+@pytest.mark.skipif(not cpython.can_fork_exec(), reason="no such call on this system")
+def test_fork_exec_says_why_it_failed() -> None:
+    """Type, number in hexadecimal and message, with colons between."""
+    says, end = os.pipe()
+    pid = cpython.fork_exec(b"/nothing/there", [b"there"], [], (end,), (says, end))
+    os.close(end)
+    kind, number, _ = os.read(says, 1000).split(b":", 2)
+    os.close(says)
+    os.waitpid(pid, 0)
+    assert kind == b"OSError"
+    assert int(number, 16) == 2
+
+
+# -- others --------------------------------------------------------------------------------------
+
+
+def test_semaphores_at_an_address() -> None:
+    """Two objects on one ``sem_t`` are one semaphore."""
+    semaphores = import_module("procession.shared.memory.posix_semaphores")
+    if not semaphores.usable():
+        pytest.skip("not with this C library")
+    import mmap
+
+    with mmap.mmap(-1, mmap.PAGESIZE) as memory:
+        semaphores.clear(memory, 64, 1)
+        one, other = semaphores.open_at(memory, 64), semaphores.open_at(memory, 64)
+        assert one.acquire(False)
+        assert not other.acquire(False)
+        one.release()
+        assert other.acquire(False)
+        assert other._count() == 1
+        del one, other
+
+
+def test_the_variables_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `os.environ` keeps them in changes with it, and is that of its own keys."""
+    assert cpython.environment is not None
+    key = cpython.variable("PROCESSION_TESTS_WORD")
+    assert key not in cpython.environment
+    monkeypatch.setenv("PROCESSION_TESTS_WORD", "one")
+    assert os.fsdecode(cpython.environment[key]) == "one"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs abstract sockets")
+def test_accepting_a_connection() -> None:
+    """A bare socket gives the descriptor of a connection."""
+    socket = pristine.socket
+    name = b"\0procession-tests-%d" % os.getpid()
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client,
+    ):
+        listener.bind(name)
+        listener.listen(1)
+        client.connect(name)
+        with socket.socket(fileno=cpython.accept(listener)) as accepted:
+            client.send(b"word")
+            assert accepted.recv(10) == b"word"
+
+
+def test_the_lock_of_the_interpreter() -> None:
+    """There is one, unless Python was built without."""
+    import sysconfig
+
+    assert cpython.has_gil() or sysconfig.get_config_var("Py_GIL_DISABLED") == 1
+
+
+def test_filters_that_are_put_in_place_are_seen() -> None:
+    """After `warning_filters_changed` a warning that was shown once is looked at anew."""
+    code = (
+        "import warnings\n"
+        "from procession.system import cpython\n"
+        "warnings.simplefilter('default')\n"
+        "shown = []\n"
+        "warnings.showwarning = lambda *_: shown.append(1)\n"
+        "def warn(): warnings.warn('text')\n"
+        "warn(), warn()\n"
+        "assert shown == [1]\n"
+        "warnings.filters[:] = [('always', None, Warning, None, 0)]\n"
+        "cpython.warning_filters_changed()\n"
+        "warn(), warn()\n"
+        "print(len(shown))"
+    )
+    assert python(code) == "3"
+
+
+def test_the_unpickler_in_python_code() -> None:
+    """Its steps are methods in a table, by opcode, and it has a stack."""
+    unpickler: Any = cpython.python_unpickler()
+    assert pickle.REDUCE[0] in unpickler.dispatch
+
+    class Mine(unpickler):  # type: ignore[misc]
+        dispatch = dict(unpickler.dispatch)
+
+        def load_reduce(self) -> None:
+            arguments = self.stack.pop()
+            self.stack[-1] = ("instead", arguments)
+
+        dispatch[pickle.REDUCE[0]] = load_reduce
+
+    import io
+
+    assert Mine(io.BytesIO(pickle.dumps(range(3)))).load() == ("instead", (0, 3, 1))
+
+
+def test_threads_of_executors() -> None:
+    """Those of a thread pool, and the one that manages processes; none after the end."""
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(abs, 1).result()
+        assert [each.is_alive() for each in cpython.executor_threads(threads)] == [True]
+    assert cpython.executor_threads(threads) == []
+
+
+def test_an_executor_s_processes() -> None:
+    """The queue of results has a writing end in this process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        assert executor.submit(abs, -2).result(timeout=60) == 2
+        assert [each.is_alive() for each in cpython.executor_threads(executor)] == [True]
+        assert not cpython.result_writer(executor).closed
+    assert cpython.executor_threads(executor) == []
+
+
+def test_what_a_future_is_made_of() -> None:
+    """The attributes that `procession.futures` and `procession.waiting` share with its base."""
+    future: Any = Future()
+    assert future._state == "PENDING"
+    assert (future._result, future._exception) == (None, None)
+    assert (future._waiters, future._done_callbacks) == ([], [])
+
+    class Waiter:
+        told: Any = None
+
+        def add_result(self, future: Any) -> None:
+            self.told = future
+
+    waiter = Waiter()
+    with future._condition:
+        future._waiters.append(waiter)
+    future.set_result(3)
+    assert waiter.told is future
+    assert (future._state, future._result) == ("FINISHED", 3)
+    cancelled: Any = Future()
+    cancelled.cancel()
+    assert cancelled._state == "CANCELLED"
+    cancelled.set_running_or_notify_cancel()
+    assert cancelled._state == "CANCELLED_AND_NOTIFIED"
+    logger: Any = cf._base.LOGGER
+    assert logger.name == "concurrent.futures"
+
+
+def test_who_waits_for_standard_futures() -> None:
+    """A waiter of `concurrent.futures` has an event, and perhaps a lock: both can be renewed."""
+    future: Any = Future()
+    thread = in_thread(lambda: cf.wait([future], timeout=30))
+    while not future._waiters:
+        time.sleep(0.001)
+    [waiter] = future._waiters
+    assert isinstance(waiter.event, threading.Event)
+    assert hasattr(waiter.event, "_at_fork_reinit")
+    assert not hasattr(waiter, "lock") or hasattr(waiter.lock, "_at_fork_reinit")
+    future.set_result(None)
+    thread.join()
+
+
+def test_bare_copies_of_modules() -> None:
+    """Clocks, polling, sockets and threads are made anew: no patch of the shared ones is seen."""
+    assert pristine.time is not time
+    assert pristine.time.monotonic is not time.monotonic
+    assert abs(pristine.monotonic() - time.monotonic()) < 60
+    assert pristine.natural()
+    assert pristine.queues_are_natural()
+    lock = pristine.threading.Lock()
+    assert lock.acquire(timeout=0)
+    assert not lock.acquire(timeout=0)
+    local: Any = pristine.threading.local()
+    local.here = 1
+    seen: list[bool] = []
+    thread = pristine.threading.Thread(target=lambda: seen.append(hasattr(local, "here")), name="t")
+    thread.start()
+    thread.join()
+    assert seen == [False]
