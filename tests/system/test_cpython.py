@@ -207,9 +207,11 @@ def test_the_resource_tracker() -> None:
     """It is lost, adopted and renewed by its own attributes."""
     assert (
         python(
-            "import os\n"
-            "from multiprocessing import resource_tracker as tracker\n"
+            "import os, sys\n"
             "from procession.system import cpython\n"
+            "assert 'multiprocessing.resource_tracker' not in sys.modules\n"
+            "cpython.renew_tracker(), cpython.lose_tracker(), cpython.adopt_tracker(None)\n"
+            "from multiprocessing import resource_tracker as tracker\n"
             "first = tracker.getfd()\n"
             "copy = os.dup(first)\n"
             "cpython.adopt_tracker(copy)\n"

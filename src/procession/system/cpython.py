@@ -180,9 +180,12 @@ def lose_tracker() -> None:
         tracker._fd = tracker._pid = None
 
 
-def adopt_tracker(descriptor: int) -> None:
+def adopt_tracker(descriptor: int | None) -> None:
     """Use another process's resource tracker from now on."""
-    _tracker()._fd = descriptor
+    from multiprocessing import resource_tracker
+
+    tracker: Any = getattr(resource_tracker, "_resource_tracker")  # noqa: B009 - not typed
+    tracker._fd = descriptor
 
 
 def interpreter_arguments() -> list[str]:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
-from multiprocessing import util
+from multiprocessing import resource_tracker, spawn, util  # noqa: F401 - loaded before it forks
 from typing import Any, NoReturn
 
 from procession.process.far_side import worker_setup as environment
