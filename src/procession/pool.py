@@ -16,8 +16,9 @@ from procession.backends import registry
 from procession.configuration import Options, OptionValues, resolve, validate
 from procession.contract import Backend, Chunk, End
 from procession.decoration import is_decorated
+from procession.engine.arguments import packer
 from procession.engine.call import Call
-from procession.engine.planning.job import make_job, packer
+from procession.engine.job import make_job
 from procession.engine.policy.blame import Rules
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed

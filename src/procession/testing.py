@@ -118,7 +118,7 @@ def command_line(
 
 @contextmanager
 def _crossing() -> Generator[None, None, None]:
-    from procession.engine.planning.strict_crossing import set_crossing
+    from procession.engine.local.crossing import set_crossing
 
     before = set_crossing(True)
     try:

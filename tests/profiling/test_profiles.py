@@ -15,7 +15,7 @@ import pytest
 import procession
 from procession import Profile
 from procession.engine.call import Call
-from procession.engine.planning.job import make_job, single_job
+from procession.engine.job import make_job, single_job
 from procession.recording.observer import observers
 from tests.profiling import functions as f
 

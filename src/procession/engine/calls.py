@@ -6,26 +6,23 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
 
-from procession import logger as notices
 from procession.backends.draining import check_open
-from procession.contract import Item, Reply, Settled
+from procession.contract import Item, Settled
+from procession.decoration import kind
+from procession.engine.arguments import packer
 from procession.engine.call import Call
-from procession.engine.planning.decoding import value_of
-from procession.engine.planning.in_process import header_here, initialized, reply_here
-from procession.engine.planning.job import make_job, packer, single_job
-from procession.engine.planning.pending import Place, admit
-from procession.engine.planning.retry_delay import seconds_before
-from procession.engine.planning.routing import Where, route
-from procession.engine.policy.blame import Rules, may_retry, unable
+from procession.engine.decoding import again, pause_before, value_of
+from procession.engine.job import make_job, single_job
+from procession.engine.local.in_process import header_here, initialized, reply_here
+from procession.engine.local.where import Where, route
+from procession.engine.overload import Place, admit
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
 from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
-from procession.system.pristine import time
-from procession.worker.job_header import Header
 
-__all__ = ["runs_here", "settled", "stream", "submit"]
+__all__ = ["isolated", "settled", "stream", "submit"]
 
 
 def settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
@@ -45,11 +42,6 @@ def _refuse(error: BaseException) -> NoReturn:
     raise error
 
 
-def runs_here(call: Call) -> bool:
-    """Whether a single call of the function would run in this process."""
-    return Where(call, blocking=False).serial
-
-
 def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
     """A future of one call. Whatever is wrong with the call is in the future."""
     value = ((*call.prefix, *args), kwargs)
@@ -61,8 +53,8 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     if way is None:
         item, rules = Item(call.number(), value), call.rules(single=True)
         observer = call_began(call.name, single=True)
-        reply = _replied_here(header_here(initialized(plain), "call", (), {}), item, rules)
-        observer.ran_here(0, [value], reply.seconds, not reply.ok)
+        reply = reply_here(header_here(initialized(plain), "call"), rules, item)
+        observer.ran_here(0, [value], item.seconds + reply.seconds, not reply.ok)
         observer.finished()
         over = Settled(item, reply)
         return settled(Future(), lambda: value_of(over, rules))
@@ -76,20 +68,6 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     except Exception as error:
         single.refuse(error)
     return single.future
-
-
-def _replied_here(header: Header, item: Item, rules: Rules) -> Reply:
-    """Run a call here, again after those errors that ask for it."""
-    reply = reply_here(header, item)
-    while not reply.ok and rules.retry_on and may_retry(item, reply.payload, rules):
-        notices.retried(rules.name, rules.retries, item, reply.payload, single=True)
-        try:
-            seconds = seconds_before(rules, item.attempt)
-        except Exception as error:  # of the user's function, which says how long
-            return reply._replace(payload=unable(item, error))
-        time.sleep(seconds)
-        reply = reply_here(header, item)
-    return reply
 
 
 def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
@@ -108,7 +86,7 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
         )
     check_open(call.name)
     where = Where(call, blocking=False)
-    if where.serial:
+    if where.here:
         values: Iterator[Any] = initialized(call).function(*call.prefix, *args, **kwargs)
         observer = call_began(call.name, single=True)
         return observer.yielding(((*call.prefix, *args), kwargs), values)
@@ -128,3 +106,45 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
     chunk = source._ticket.chunk
     chunk.home = backend
     return Stream(source, chunk, call.rules(single=True), observer, place)
+
+
+def isolated(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run one call of an `@isolated` function, and give what the function itself would give.
+
+    That is the result; an awaitable of it for ``async def``; an iterator that streams the values
+    for a generator function.
+    """
+    what = kind(call.function)
+    if what == "coroutine":
+        return _awaited(call, args, kwargs)
+    if what == "generator":
+        return stream(call, args, kwargs)
+    future = submit(call, args, kwargs)
+    try:
+        return future.result()
+    except BaseException as error:
+        if strikes(error):
+            future.cancel()
+        raise
+
+
+async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if Where(call, blocking=False).here:
+        value = ((*call.prefix, *args), kwargs)
+        observer = call_began(call.name, single=True)
+        return await observer.awaiting(value, _again(call, args, kwargs))
+    return await submit(call, args, kwargs)
+
+
+async def _again(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Await the coroutine here, again after those errors that ask for it."""
+    import asyncio  # loaded already by what awaits this
+
+    item, rules = Item(0, ((*call.prefix, *args), kwargs)), call.rules(single=True)
+    while True:
+        try:
+            return await call.function(*call.prefix, *args, **kwargs)
+        except rules.retry_on as error:
+            if not again(item, error, rules):
+                raise
+            await asyncio.sleep(pause_before(item, rules))

@@ -9,10 +9,8 @@ from typing import Any
 
 from procession import logger as notices
 from procession.contract import Backend, Chunk, End, Item, Job, Reply, Settled
-from procession.engine.planning.deadline import Deadline
-from procession.engine.planning.decoding import asks_again, value_of
-from procession.engine.planning.pending import admit, leave
-from procession.engine.planning.retry_delay import rest
+from procession.engine.decoding import asks_again, begin_again, value_of
+from procession.engine.overload import Deadline, admit, leave
 from procession.engine.policy.blame import Rules, judge, unable
 from procession.forwarding.records import Replay
 from procession.futures import Future
@@ -174,7 +172,7 @@ class SingleCall:
             self._resting = True
             most = math.inf if self._deadline is None else self._deadline.left
             go = partial(self._rested, chunk, item)
-            rest(item, self._rules, go, partial(self._over, None), most)
+            begin_again(item, self._rules, go, partial(self._over, None), most)
         else:
             self._start_again(chunk, item, apart=apart)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from procession.contract import Chunk, End, Item, Reply, Settled
-from procession.engine.planning.decoding import value_of
-from procession.engine.planning.pending import Place, leave
+from procession.engine.decoding import value_of
+from procession.engine.overload import Place, leave
 from procession.engine.policy.blame import Rules, judge
 from procession.recording.observer import UNOBSERVED, CallObserver
 

@@ -13,8 +13,8 @@ import pytest
 import procession
 from procession import NotPicklable, ParallelWarning, TaskExited, parallel
 from procession.backends import registry
-from procession.engine.local import short_map as opening
-from procession.engine.local.short_map import Opening
+from procession.engine.local import short_map
+from procession.engine.local.short_map import ShortMap
 from procession.engine.policy.placement import Pace
 from tests.support.waiting import wait_for_file
 
@@ -29,23 +29,23 @@ def cold() -> None:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[Opening]:
-    """Every opening since the test began."""
-    made: list[Opening] = []
-    results = Opening.results
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[ShortMap]:
+    """Every short map since the test began."""
+    made: list[ShortMap] = []
+    results = ShortMap.results
 
-    def noticed(opening: Opening) -> list[object]:
-        made.append(opening)
-        return results(opening)
+    def noticed(one: ShortMap) -> list[object]:
+        made.append(one)
+        return results(one)
 
-    monkeypatch.setattr(Opening, "results", noticed)
+    monkeypatch.setattr(ShortMap, "results", noticed)
     return made
 
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No item counts as slow, however long the machine lets this process wait."""
-    monkeypatch.setattr(opening, "HELP_AFTER", 3600.0)
+    monkeypatch.setattr(short_map, "HELP_AFTER", 3600.0)
 
 
 @parallel(workers=2)
@@ -110,17 +110,17 @@ def forks(x: int) -> int:
 
 @pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("make", [list, tuple, range])
-def test_a_short_map_runs_here(make: type, opened: list[Opening]) -> None:
+def test_a_short_map_runs_here(make: type, begun: list[ShortMap]) -> None:
     """Each item once, in order, in this process, with its own place; no pool is started."""
     items = SIX if make is range else make(SIX)
     assert where.map(items) == [(x, x, os.getpid()) for x in SIX]
-    assert len(opened) == 1
+    assert len(begun) == 1
     assert registry.none_open()
 
 
 @pytest.mark.parametrize("slow", [0, 2])
 def test_what_stands_behind_an_item_that_waits_is_run_elsewhere(
-    slow: int, tmp_path: Path, opened: list[Opening]
+    slow: int, tmp_path: Path, begun: list[ShortMap]
 ) -> None:
     """An item that waits for a later one gets it, from a worker that sees the caller's context."""
     token = variable.set("the caller's")
@@ -128,39 +128,39 @@ def test_what_stands_behind_an_item_that_waits_is_run_elsewhere(
         assert waits.map([(x, slow, tmp_path) for x in SIX]) == [(x, "the caller's") for x in SIX]
     finally:
         variable.reset(token)
-    assert len(opened) == 1
+    assert len(begun) == 1
 
 
 @pytest.mark.parametrize("slow", [0, 2])
-def test_tiny_the_last_time_is_no_promise(slow: int, tmp_path: Path, opened: list[Opening]) -> None:
+def test_tiny_the_last_time_is_no_promise(slow: int, tmp_path: Path, begun: list[ShortMap]) -> None:
     """With a pool up, a map of what was tiny begins here, and what then hangs keeps nobody."""
     where.submit(0).result()
     pace = waits._self_history.pace = Pace()  # type: ignore[attr-defined]
     pace.item = 1e-9
     assert [x for x, _ in waits.map([(x, slow, tmp_path) for x in SIX])] == list(SIX)
-    assert len(opened) == 1
+    assert len(begun) == 1
 
 
 @pytest.mark.parametrize("slow", [-1, 0])
 def test_the_first_error_in_input_order_is_raised(
-    slow: int, tmp_path: Path, opened: list[Opening]
+    slow: int, tmp_path: Path, begun: list[ShortMap]
 ) -> None:
     """Whether the map was made or not, the error is the first, as itself, and names its item."""
     with pytest.raises(KeyError, match="3") as caught:
         fails.map([(x, slow, tmp_path) for x in SIX])
-    assert len(opened) == 1
+    assert len(begun) == 1
     assert "fails() was running item 3" in "".join(caught.value.__notes__)
 
 
-def test_an_item_ends_no_program(opened: list[Opening]) -> None:
+def test_an_item_ends_no_program(begun: list[ShortMap]) -> None:
     """SystemExit in an item is an error of that item."""
     with pytest.raises(TaskExited) as caught:
         leaves.map([0, 1, 2])
     assert caught.value.code == 7
-    assert len(opened) == 1
+    assert len(begun) == 1
 
 
-def test_what_cannot_cross_is_refused_as_ever(opened: list[Opening]) -> None:
+def test_what_cannot_cross_is_refused_as_ever(begun: list[ShortMap]) -> None:
     """The first item is checked, though it runs here; so is the function."""
     with pytest.raises(NotPicklable, match=r"x\['lock'\]"):
         where.map([{"lock": threading.Lock()}, 1])
@@ -168,7 +168,7 @@ def test_what_cannot_cross_is_refused_as_ever(opened: list[Opening]) -> None:
         nameless = parallel(lambda x: x)
     with pytest.raises(NotPicklable):
         nameless.map([1, 2])
-    assert not opened
+    assert not begun
 
 
 def test_interrupted_maps_end(tmp_path: Path) -> None:
@@ -179,28 +179,28 @@ def test_interrupted_maps_end(tmp_path: Path) -> None:
     assert (tmp_path / "begun").read_text().split()[0] == str(os.getpid())
 
 
-def test_a_forked_child_goes_on(opened: list[Opening]) -> None:
+def test_a_forked_child_goes_on(begun: list[ShortMap]) -> None:
     """An item forks: in both processes the map gives all its results."""
     first, child, last = forks.map([0, 1, 2])
     if child == 0:
         os._exit(5 if (first, last) == (0, 2) else 6)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
-    assert len(opened) == 1
+    assert len(begun) == 1
 
 
 @pytest.mark.parametrize(
     "options", [{"inline": False}, {"seed": 1}, {"retries": 1}, {"timeout": 60}, {"window": 2}]
 )
-def test_options_that_say_more_are_heard(options: dict[str, object], opened: list[Opening]) -> None:
+def test_options_that_say_more_are_heard(options: dict[str, object], begun: list[ShortMap]) -> None:
     """Whatever asks for more than to run the function on items makes a map at once."""
     changed = where.with_options(**options)  # type: ignore[arg-type]
     assert [x for x, _, _ in changed.map([0, 1, 2])] == [0, 1, 2]
-    assert not opened
+    assert not begun
 
 
-def test_with_a_pool_up_the_first_item_is_sent(opened: list[Opening]) -> None:
+def test_with_a_pool_up_the_first_item_is_sent(begun: list[ShortMap]) -> None:
     """A function of which nothing is known begins in the pool, if there is one."""
     where._self_history.pace = Pace()  # type: ignore[attr-defined]
     where.submit(0).result()
     assert where.map([0])[0][2] != os.getpid()
-    assert not opened
+    assert not begun

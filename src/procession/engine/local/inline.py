@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MethodType
 from typing import Any
 
-from procession import logger as notices
 from procession.contract import Item, Reply, Settled
-from procession.engine.local.local_slice import Running, Taking
+from procession.engine.local.crossing import Budget, Checks, item_refusal, result_refusal
+from procession.engine.local.in_process import (
+    Running,
+    Taking,
+    each_value,
+    every_value,
+    raised_here,
+    reply_here,
+    task_here,
+)
+from procession.engine.local.where import Where
 from procession.engine.map.map_run import MapRun
-from procession.engine.planning.crossing_checks import Budget, Checks, item_refusal, result_refusal
-from procession.engine.planning.in_process import raised_here
-from procession.engine.planning.retry_delay import seconds_before
 from procession.engine.policy.placement import Placement
 from procession.recording.observer import UNOBSERVED
 from procession.system import NamedTuple, after_fork
 from procession.system.alarm import Alarm, after, short_turns
 from procession.system.interrupts import strikes
-from procession.system.pristine import perf_counter, time
+from procession.system.pristine import perf_counter
 from procession.user_threads import teller
 from procession.worker import current as state
-from procession.worker.job_header import Header, call_with
+from procession.worker.job_header import Header
 
 __all__ = ["HELP_AFTER", "Inline", "Slice"]
 
@@ -32,9 +37,6 @@ HELP_AFTER = 5e-3
 
 _HELP_EVERY = 20e-3
 """Seconds between its later looks."""
-
-_HANGS = 20e-3
-"""Seconds from which on an item keeps others waiting, even if there is just one worker."""
 
 _SLICE_SECONDS = 4e-3
 """A slice of tiny items grows to about this long; short beside what anyone would notice."""
@@ -70,37 +72,30 @@ class Inline:
     Args:
         run: The map.
         header: The function and the arguments that go to every item.
+        where: Where the map's items run.
         single: Run one item at a time: each is timed (`outcomes`), or the input may wait for the
             results of earlier items (`imap` over a generator).
         whole: An error ends the map: values before it in its slice need not be kept.
-        serial: There is no pool: everything runs here.
-        crossing: Pickle arguments and results all the same (`procession_strict`).
-        checks: Refuse items and results that could not cross (`engine.planning.crossing_checks`).
-        warm: A pool is up, which items can go to.
     """
 
     def __init__(
         self,
         run: MapRun,
         header: Header,
+        where: Where,
         *,
         single: bool = False,
         whole: bool = False,
-        serial: bool = False,
-        crossing: bool = False,
-        checks: bool = False,
-        warm: bool = False,
     ) -> None:
         self._run = run
         self._header = header
-        self._serial = serial
+        self._alone, self._warm = where.here, where.warm
         self._whole = whole
-        self._crossing = crossing
         self._size = 1
-        self._rules = run.plan.rules
-        retries = bool(self._rules.retries and self._rules.retry_on)
-        self._single = single or header.settings.seed is not None or crossing or retries
-        self._attempt = 1
+        rules, seed = run.plan.rules, header.settings.seed
+        retries = bool(rules.retries and rules.retry_on)
+        self._single = single or seed is not None or where.crosses or retries
+        self._item: Item | None = None
         self._running: Running | None = None
         self._function: Callable[..., Any] = header.function
         for bound in header.prefix if header.common is None else ():
@@ -110,16 +105,12 @@ class Inline:
             self._function = header.common.calling(self._function)
         self._alarm: Alarm | None = None
         self._going = False
-        self._checked = serial and not checks
+        self._checked = where.here and not where.checks
         self._budget = Budget()
         self._items: Checks | None = None
         self._results: Checks | None = None
-        if checks:
+        if where.checks:
             self._items, self._results = self._checks()
-        self._check_one: Callable[[int, Any], None] | None = None
-        if self._items is not None:
-            self._check_one = self._items.one
-        self._warm = warm
         # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
         free = whole and run.intake.source.inert
         self._most = _WHOLE_ITEMS if free else min(_SLICE_ITEMS, run.plan.window)
@@ -136,6 +127,10 @@ class Inline:
         """The map is over."""
         if self._alarm is not None:
             self._alarm.disarm()
+
+    def cancel(self) -> None:
+        """End the map."""
+        self._run.cancel()
 
     @property
     def active(self) -> bool:
@@ -184,10 +179,8 @@ class Inline:
             remaining += left
         if remaining == 0 or not (left or self._run.intake.any):
             return False
-        if not (self._warm or self._run.replies):
-            return placement.worth_starting(remaining, seconds)
-        hangs = seconds is not None and seconds >= _HANGS
-        return hangs or not placement.here(remaining, seconds)
+        warm = self._warm or self._run.replies > 0
+        return placement.leaves(remaining, seconds, warm=warm)
 
     def adopt(self, running: Running) -> None:
         """All of the input runs here already, since before there was a map: see to it, too."""
@@ -217,16 +210,21 @@ class Inline:
             if isinstance(passed, Slice):
                 return passed
             taken = passed
-        if self._alarm is None and not self._serial:
+        if self._alarm is None and not self._alone:
             after_fork.register(self._run)  # which has another thread from now on
             self._alarm = after(HELP_AFTER, self.help)
         if taken is None:
-            running: Running = Taking(source, self._size, self._check_one)
+            check = None if self._items is None else self._items.one
+            running: Running = Taking(source, self._size, check)
         else:
             running = Running(start, taken if isinstance(taken, list) else list(taken))
         self._running = running
         try:
-            running.run(self._loop, self._task)
+            if self._single:
+                reply = partial(reply_here, self._header, self._run.plan.rules)
+                self._item = running.run_alone(reply)
+            else:
+                running.run(self._loop, self._task)
         finally:
             self._running = None
         return self.over(running)
@@ -242,18 +240,13 @@ class Inline:
         return self._done(running)
 
     def _loop(self, running: Running) -> None:
-        left = running.iterator
-        if self._single:
-            running.out.append(self._tried(running.start, next(left)))
-        elif self._whole:
-            running.out = self._all(left)
+        if self._whole:
+            running.out = every_value(self._header, self._function, running.iterator)
         else:
-            self._each(left, running.out.append)
+            each_value(self._header, self._function, running.iterator, running.out.append)
 
     def _task(self, index: int) -> state.CurrentTask:
-        name = self._header.settings.name
-        nested = self._header.settings.nested
-        return state.CurrentTask(index, self._attempt, str(os.getpid()), name, nested)
+        return task_here(self._header.settings.name, self._header.settings.nested, index)
 
     def _checks(self) -> tuple[Checks | None, Checks]:
         """What checks the items, unless they are plain by themselves, and the results."""
@@ -316,66 +309,10 @@ class Inline:
             at += refused.at
             index = start + at
             if self._whole:
-                reply = Reply(index, False, refused.error, (), 0.0, True)
-                return out[:at], Settled(self._item(index, values[at]), reply), {}
+                return out[:at], self._settle(index, values[at], refused.error, 0.0, ok=False), {}
             found[index] = refused.error
             at += 1
         return out, None, found
-
-    def _all(self, left: Iterator[Any]) -> list[Any]:
-        """The values of all items: a comprehension, since nothing else is as fast as a loop."""
-        function, args, kwargs = self._function, self._header.args, self._header.kwargs
-        if self._header.common is not None:
-            return [function(value) for value in left]
-        if self._header.settings.style == "star":
-            return [function(*value, *args, **kwargs) for value in left]
-        if args or kwargs:
-            return [function(value, *args, **kwargs) for value in left]
-        return [function(value) for value in left]
-
-    def _each(self, left: Iterator[Any], give: Callable[[Any], None]) -> None:
-        """The values of all items, one by one: those before an error are given."""
-        function, args, kwargs = self._function, self._header.args, self._header.kwargs
-        if self._header.common is not None:
-            for value in left:
-                give(function(value))
-        elif self._header.settings.style == "star":
-            for value in left:
-                give(function(*value, *args, **kwargs))
-        elif args or kwargs:
-            for value in left:
-                give(function(value, *args, **kwargs))
-        else:
-            for value in left:
-                give(function(value))
-
-    def _tried(self, index: int, value: Any) -> Any:
-        """Run one item, again after those errors that ask for it."""
-        self._attempt = 1
-        while True:
-            try:
-                return self._one(index, value)
-            except self._rules.retry_on as error:
-                if self._attempt > self._rules.retries or strikes(error):
-                    raise
-                self._attempt += 1
-                item, rules = self._item(index, value), self._rules
-                notices.retried(rules.name, rules.retries, item, error, single=False)
-                time.sleep(seconds_before(rules, self._attempt))
-
-    def _one(self, index: int, value: Any) -> Any:
-        header = self._header
-        if self._crossing:
-            from procession.engine.planning.strict_crossing import across
-
-            return across(header, index, value)
-        if header.settings.seed is None:
-            return call_with(header, value)
-        from procession.worker.seeding import preserve, seeded
-
-        with preserve() if not self._serial else nullcontext():
-            with seeded(header.settings.seed, index):
-                return call_with(header, value)
 
     def _done(self, running: Running) -> Slice:
         run, start, values, out = self._run, running.start, running.values, running.out
@@ -383,7 +320,7 @@ class Inline:
         if run.observer is not UNOBSERVED:  # else the values need not be copied
             these = values[: ran + (error is not None)]
             run.observer.ran_here(start, these, seconds, error is not None, self._each_took)
-            run.observer.retried_here(self._attempt - 1)
+            run.observer.retried_here(0 if self._item is None else self._item.attempt - 1)
         failed: Settled | None = None
         refused: Mapping[int, BaseException] = {}
         if error is None or not self._whole:
@@ -391,16 +328,15 @@ class Inline:
         if error is not None:
             out = out or [None] * ran  # of a whole map that now ends with this error
             run.intake.give_back(start + ran + 1, values[ran + 1 :])
-            item = self._item(start + ran, values[ran])
             error = raised_here(error, self._header.settings.name)
-            failed = Settled(item, Reply(item.index, False, error, (), seconds, True))
+            failed = self._settle(start + ran, values[ran], error, seconds, ok=False)
         placement = run.plan.placement
         if placement is not None:
             placement.ran(ran + (error is not None), seconds)
             run.plan.schedule.observe(ran, seconds)
         if not self._single:
             self._grow(seconds, len(values))
-        if not self._serial and placement and not placement.here(run.intake.remaining):
+        if not self._alone and placement and not placement.here(run.intake.remaining):
             if run.replies or self._warm:
                 run.here = False
                 run.go()
@@ -419,13 +355,14 @@ class Inline:
         settled: list[Settled] = []
         for index, (value, result) in enumerate(zip(self._last, values, strict=False), start):
             error = refused.get(index) if refused else None
-            outcome = result if error is None else error
-            reply = Reply(index, error is None, outcome, (), seconds, True)
-            settled.append(Settled(self._item(index, value), reply))
+            came = result if error is None else error
+            settled.append(self._settle(index, value, came, seconds, ok=error is None))
         return settled
 
-    def _item(self, index: int, value: Any) -> Item:
-        return Item(index, value, attempt=self._attempt)
+    def _settle(self, index: int, value: Any, came: Any, seconds: float, *, ok: bool) -> Settled:
+        """The item is over; `seconds` are those of all its attempts."""
+        item = self._item or Item(index, value)
+        return Settled(item, Reply(index, ok, came, (), max(0.0, seconds - item.seconds), True))
 
     def _grow(self, seconds: float, count: int) -> None:
         """Longer slices for shorter items."""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from procession.engine.decoding import value_of
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.engine.map.results import Collector
-from procession.engine.planning.decoding import value_of
 from procession.user_threads import teller
 
 if TYPE_CHECKING:

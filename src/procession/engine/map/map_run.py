@@ -18,15 +18,14 @@ from typing import Any
 from procession import logger as notices
 from procession.backends.draining import quiet
 from procession.contract import ATOM_BYTES, Backend, Chunk, End, Item, Reply, Settled, size_back
+from procession.engine.decoding import asks_again, begin_again
+from procession.engine.job import Plan
 from procession.engine.map.feeding import Feeder
 from procession.engine.map.in_flight import Flight
 from procession.engine.map.intake import Intake
 from procession.engine.map.reorder_buffer import Ready
 from procession.engine.map.source import Source
-from procession.engine.planning.deadline import Deadline
-from procession.engine.planning.decoding import asks_again
-from procession.engine.planning.plan import Plan
-from procession.engine.planning.retry_delay import rest
+from procession.engine.overload import Deadline
 from procession.engine.policy.blame import judge
 from procession.recording.observer import UNOBSERVED, CallObserver
 from procession.recording.traffic import Traffic
@@ -589,7 +588,7 @@ class MapRun:
             return
         most = math.inf if self._deadline is None else self._deadline.left
         give_up = partial(self._give_up, item)
-        rest(item, self.plan.rules, partial(self._rested, item), give_up, most)
+        begin_again(item, self.plan.rules, partial(self._rested, item), give_up, most)
 
     def _rested(self, item: Item) -> None:
         with self.lock:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from types import FunctionType
+from functools import partial
 from typing import Any, cast
 
-from procession.backends import registry
 from procession.backends.draining import check_open
+from procession.engine.arguments import with_bound_arguments
 from procession.engine.call import Call
 from procession.engine.calls import settled
-from procession.engine.local.inline import Inline
-from procession.engine.local.short_map import Opening, opens_here
+from procession.engine.decoding import outcome_of, value_of
+from procession.engine.job import make_plan
+from procession.engine.local.in_process import header_here, initialized
+from procession.engine.local.inline import Inline, Slice
+from procession.engine.local.short_map import ShortMap
+from procession.engine.local.where import Where, begins_as_short_map
 from procession.engine.map.async_results import AsyncMapIterator, FutureCollector
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import open_progress
 from procession.engine.map.results import MapIterator, collect
 from procession.engine.map.source import Source
-from procession.engine.planning.common_arguments import parted
-from procession.engine.planning.decoding import outcome_of, value_of
-from procession.engine.planning.in_process import header_here, initialized
-from procession.engine.planning.job import make_job, packer
-from procession.engine.planning.plan import Plan
-from procession.engine.planning.routing import Where
-from procession.engine.policy.placement import Placement
-from procession.engine.policy.schedule import Schedule
 from procession.futures import Future
 from procession.recording.observer import UNOBSERVED, call_began
 from procession.system.interrupts import strikes
@@ -32,10 +28,6 @@ from procession.system.pristine import perf_counter
 from procession.worker.job_header import Style
 
 __all__ = ["amap", "imap", "map_async", "map_list"]
-
-_WINDOW_PER_WORKER = 1024
-"""Items taken ahead per worker where the user sets no window; pickled bytes bound it as well
-(`mapping.BYTES_AHEAD`). Large, so that one long item at the front stops nobody. A guess."""
 
 
 def _prepare(
@@ -53,21 +45,14 @@ def _prepare(
     notify: Callable[[], None] | None = None,
 ) -> tuple[MapRun, Inline | None]:
     """Make the run of a map, and the runner of items here if there is to be one."""
-    call, kwargs = _parted(call, kwargs)
+    call, kwargs = with_bound_arguments(call, kwargs)
     if recorded:  # else it was taken before, and began here
         check_open(call.name)
     since = perf_counter()
     where = Where(call, blocking=blocking)
-    from procession.engine.planning.strict_crossing import crossing
-
-    crosses = crossing()
-    serial = where.serial or (where.inline and call.options.inline is True)
-    # What shares this process by the caller's choice of a backend crosses nothing, ever.
-    checks = not (where.serial or where.shares or crosses)
     source = Source(items)
-    here = where.shares or (serial and not crosses and not checks)
-    plan = _plan(call, style, args, kwargs, where, serial=serial, here=here, ordered=ordered)
-    if serial:
+    plan = make_plan(call, style, args, kwargs, where, ordered=ordered)
+    if where.here:
         call = initialized(call)
     # A generator may wait for the results of what it gave before.
     aside = not blocking or (not whole and source.may_wait())
@@ -76,85 +61,40 @@ def _prepare(
     run = MapRun(plan, source, where.backend, notify, observer, aside=aside)
     if call.options.deadline is not None:
         run.expire_after(call.options.deadline)
-    if not serial and plan.placement is None:
+    if not where.here and plan.placement is None:
         return run, None
     header = header_here(call, style, args, kwargs, plan.job.common)
     single = one_by_one or not (whole or source.inert)
-    warm = not serial and registry.is_warm(where.choice)
-    inline = Inline(
-        run,
-        header,
-        single=single,
-        whole=whole,
-        serial=serial,
-        crossing=crosses,
-        checks=checks,
-        warm=warm,
-    )
-    if not warm or (plan.placement is not None and plan.placement.begins_here(source.length)):
+    inline = Inline(run, header, where, single=single, whole=whole)
+    if where.begins_here(plan.placement, source.length):
         inline.begin()
     return run, inline
-
-
-def _plan(
-    call: Call,
-    style: Style,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    where: Where,
-    *,
-    serial: bool,
-    here: bool,
-    ordered: bool,
-) -> Plan:
-    options, beside = call.options, where.out_of_band
-    job = make_job(call, style, args, kwargs, shares=here, out_of_band=beside)
-    shares = here or where.serial
-    pack = packer(call, style, args, kwargs, shares=shares, out_of_band=beside)
-    workers = 1 if serial else options.workers
-    placement = None
-    if where.inline and not serial:
-        placement = Placement(workers, call.pace, loaded=registry.is_loaded(options.backend))
-    window = options.window or _WINDOW_PER_WORKER * workers
-    chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
-    schedule = Schedule(chunk=chunk, window=window)
-    return Plan(job, call.rules(), pack, schedule, placement, window, ordered)
-
-
-def _parted(call: Call, kwargs: dict[str, Any]) -> tuple[Call, dict[str, Any]]:
-    """What is bound to the function goes to every item, and as such is each item's own."""
-    if type(call.function) is FunctionType:
-        return call, kwargs
-    function, before, named = parted(call.function)
-    if function is call.function:
-        return call, kwargs
-    return call._replace(function=function, prefix=(*before, *call.prefix)), {**named, **kwargs}
 
 
 def map_list(
     call: Call, style: Style, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[Any]:
     """All results in input order."""
-    call, kwargs = _parted(call, kwargs)
+    call, kwargs = with_bound_arguments(call, kwargs)
     if style == "value" and not args and not kwargs:
-        pace = opens_here(call, items)
+        pace = begins_as_short_map(call, items)
         if pace is not None:
-            opening = Opening(call, cast("Sequence[Any]", items), pace, _make_opened)
-            if opening.passes():
-                return opening.results()
+            short = ShortMap(call, cast("Sequence[Any]", items), pace, _make_begun)
+            if short.passes():
+                return short.results()
     run, inline = _prepare(
         call, style, items, args, kwargs, blocking=True, ordered=False, whole=True
     )
     return collect(run, inline, _progress(call, run))
 
 
-def _make_opened(call: Call, items: list[Any]) -> tuple[MapRun, Inline]:
+def _make_begun(call: Call, items: list[Any]) -> tuple[Inline, Callable[[Slice], list[Any]]]:
     """Make the map of what began without one."""
     run, inline = _prepare(
         call, "value", items, (), {}, blocking=True, ordered=False, whole=True, recorded=False
     )
     assert inline is not None
-    return run, inline
+    return inline, partial(collect, run, inline, None)
 
 
 def imap(
@@ -185,8 +125,7 @@ def amap(
     call: Call, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> AsyncMapIterator:
     """Results one by one, for ``async for``."""
-    where = Where(call, blocking=False)
-    if where.serial:
+    if Where(call, blocking=False).here:
         call = call._replace(options=_threaded(call))
 
     def start(notify: Callable[[], None]) -> tuple[MapRun, Any]:
@@ -210,7 +149,7 @@ def map_async(
 ) -> Future[list[Any]]:
     """A future of all results."""
     future: Future[list[Any]] = Future()
-    if Where(call, blocking=False).serial:
+    if Where(call, blocking=False).here:
         return settled(future, lambda: map_list(call, "value", items, args, kwargs))
 
     def finished(result: Callable[[], list[Any]]) -> None:

@@ -7,10 +7,10 @@ from itertools import chain
 from typing import Any
 
 from procession.contract import Settled
+from procession.engine.decoding import outcome_of, value_of
 from procession.engine.local.inline import Inline, Slice
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
-from procession.engine.planning.decoding import outcome_of, value_of
 from procession.system.interrupts import strikes
 from procession.user_threads import teller
 

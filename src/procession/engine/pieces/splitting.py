@@ -1,23 +1,54 @@
-"""Splitting data into pieces, and joining the pieces' results again, for `parallel_chunks`."""
+"""`parallel_chunks`: data are split into pieces, and the pieces' results are joined again."""
 
 from __future__ import annotations
 
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Final
 
+from procession.engine.call import Call
+from procession.engine.map.map_verbs import map_list
 from procession.engine.pieces.rows import LIBRARIES, Rows, misfit, rows_of
 from procession.pickling.objects import class_of
 
-__all__ = ["combine", "split"]
+__all__ = ["combine", "run_on_pieces", "split"]
 
 LAZY_PIECE: Final = 1024
 """Elements in a piece of an input whose length is not known. A guess."""
 
 _DATA: Final = frozenset({*LIBRARIES.replace(" and", ",").split(", "), "scipy", "dask", "h5py"})
 """Libraries whose containers are no lists of elements: how they are iterated over says little."""
+
+
+_PIECES_PER_WORKER = 4
+"""Enough to even out pieces of different cost (at most a quarter of a worker's share waits at the
+end), few enough that the function still sees large pieces. A guess in the range that OpenMP's
+dynamic schedules and joblib's batches use."""
+
+_SEEDED_PIECES = 32
+"""With ``seed=`` the pieces are the same on every machine. A guess: enough for eight workers."""
+
+
+def run_on_pieces(call: Call, data: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run the function on pieces of its first argument, and join the results.
+
+    ``chunk=`` is the number of elements in a piece; without it the data are cut into a few pieces
+    for each worker.
+    """
+    options = call.options
+    size = None if options.chunk == "auto" else options.chunk
+    # With a seed, results must not depend on how many workers there are.
+    count = _SEEDED_PIECES if options.seed is not None else options.workers * _PIECES_PER_WORKER
+    pieces = split(data, pieces=count, size=size)
+    # A piece is an item here, and each is large enough for a message of its own.
+    whole = call._replace(options=replace(options, chunk=1))
+    parts = map_list(whole, "value", pieces, args, kwargs)
+    if len(parts) == 1 and options.combine is None:
+        return parts[0]  # nothing to join: empty data give what an empty piece gives
+    return combine(parts, function=call.name, join=options.combine)
 
 
 def split(data: Any, *, pieces: int, size: int | None = None) -> Iterable[Any]:

@@ -30,6 +30,9 @@ FIRST_START_SECONDS = 140e-3
 are loaded here, and before. Measured with forkserver on two processors, as the lengths of maps that
 take the loop's time either way (150 and 280 ms: one of the two is busy with the start)."""
 
+HANGS_SECONDS = 20e-3
+"""An item that takes so long keeps others waiting, even if there is just one worker."""
+
 _MEMORY = 0.5
 """Weight of the newest measurement in the running mean. A guess."""
 
@@ -44,7 +47,7 @@ class Pace:
             map may be too short for that; all of them are not.
         deadly: Whether one of its items has killed a worker. None runs here from then on.
         hashes: Whether the function hashes, and workers do so otherwise; `None` if not looked at.
-        plain: The options last seen that ask for nothing but to run it (`opening.opens_here`).
+        plain: The options last seen that ask for nothing but to run it (`local.where`).
     """
 
     __slots__ = ("alone", "deadly", "hashes", "item", "pack", "plain")
@@ -131,6 +134,19 @@ class Placement:
             return True
         ship = SHIP_SECONDS + 2 * pack
         return item <= max(ship, (item + WORKER_SECONDS + pack) / self.workers)
+
+    def leaves(self, remaining: int | None, seconds: float | None, *, warm: bool) -> bool:
+        """Whether a pool had better have the rest, while an item runs here.
+
+        Args:
+            remaining: How many items are left, as far as is known.
+            seconds: What the last items have taken each, if some run now.
+            warm: Whether a pool is up.
+        """
+        if not warm:
+            return self.worth_starting(remaining, seconds)
+        hangs = seconds is not None and seconds >= HANGS_SECONDS
+        return hangs or not self.here(remaining, seconds)
 
     def ran_alone(self, seconds: float) -> None:
         """Items took so long here that had better run in a pool, had one been up."""

@@ -14,7 +14,7 @@ import pytest
 
 import procession
 from procession import NotPicklable, parallel
-from procession.engine.planning.crossing_checks import Budget, Checks, result_refusal
+from procession.engine.local.crossing import Budget, Checks, result_refusal
 
 SHORT, LONG = 6, 200
 _socket = socket.socket()
@@ -214,7 +214,7 @@ def test_numbers_are_pickled_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise AssertionError("pickled")
 
-    monkeypatch.setattr("procession.engine.planning.crossing_checks.dumps", refused)
+    monkeypatch.setattr("procession.engine.local.crossing.dumps", refused)
     for value in (1, 2.0, "text", b"bytes", None, True, 1j):
         checks = Checks(lambda index, value: None, "strict", Budget())
         assert checks.first(0, [value] * 3000) is None

@@ -7,6 +7,8 @@ beside the items themselves:
 * numbers, texts and bytes hold nothing, and are not pickled;
 * the first values of a map are, and the first of each type;
 * the others are as long as all that takes at most a fifth of the time of the items.
+
+Under `procession_strict` they cross in earnest: the item works on copies.
 """
 
 from __future__ import annotations
@@ -16,15 +18,24 @@ from itertools import chain
 from operator import countOf
 from typing import Any
 
-from procession.engine.planning.in_process import raised_here
 from procession.pickling.objects import ATOMS, builtin_bytes
 from procession.pickling.out_of_band import bytes_out_of_band
-from procession.pickling.pickler import Pickling, dumps
+from procession.pickling.pickler import Pickling, dumps, loads
 from procession.system import NamedTuple
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
+from procession.worker.failures import exited
+from procession.worker.job_header import Header, arguments_of, call_with
 
-__all__ = ["Budget", "Checks", "Refused", "item_refusal", "result_refusal"]
+__all__ = [
+    "Budget",
+    "Checks",
+    "across",
+    "crossing",
+    "item_refusal",
+    "result_refusal",
+    "set_crossing",
+]
 
 _SHARE = 0.2
 """Most of the items' own time that checks take once the first values have passed."""
@@ -230,7 +241,7 @@ def result_refusal(name: str, pickling: Pickling) -> Refusal:
             if isinstance(error, MemoryError):
                 return error
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
-                return raised_here(error, name)
+                return exited(error, name, "in this process")
             from procession.worker.failures import refused_result
 
             return refused_result(error, result, name, pickling)
@@ -256,3 +267,63 @@ def item_refusal(pack: Callable[[int, Any], Any]) -> Refusal:
         return None
 
     return refusal
+
+
+# -- in earnest ----------------------------------------------------------------------------------
+
+_crossing = False
+
+
+def crossing() -> bool:
+    """Whether items that run here are pickled and unpickled as if they ran in a worker."""
+    return _crossing
+
+
+def set_crossing(on: bool) -> bool:
+    """Switch it; returns what it was."""
+    global _crossing
+    before, _crossing = _crossing, on
+    return before
+
+
+def across(header: Header, value: Any) -> Any:
+    """Run one item here on copies of its arguments, and return a copy of its result.
+
+    Raises:
+        NotPicklable: The result cannot cross; arguments were checked before.
+    """
+    settings = header.settings
+    try:
+        sent = dumps((header.prefix, value, header.args, header.kwargs), settings.pickling)
+    except Exception as error:
+        raise _refused(error, header, value) from None
+    prefix, value, args, kwargs = loads(sent)
+    copied = header._replace(prefix=prefix, args=args, kwargs=kwargs, common=None)
+    result = call_with(copied, value)
+    try:
+        return loads(dumps(result, settings.pickling))
+    except Exception as error:
+        from procession.explaining.explain import explain
+
+        raise explain(
+            error,
+            result,
+            where="result",
+            function=settings.name,
+            root="result",
+            pickling=settings.pickling,
+        ) from None
+
+
+def _refused(error: Exception, header: Header, value: Any) -> BaseException:
+    from procession.explaining.explain import explain_call
+
+    args, kwargs = arguments_of(header, value)
+    return explain_call(
+        error,
+        args,
+        kwargs,
+        target=header.function,
+        function=header.settings.name,
+        pickling=header.settings.pickling,
+    )

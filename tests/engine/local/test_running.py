@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procession.engine.local.local_slice import Running
+from procession.engine.local.in_process import Running
 from procession.engine.map.intake import Intake
 from procession.engine.map.source import Source
 

@@ -1,0 +1,292 @@
+"""What a function is given: what belongs to an item, and what goes to every one."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import Any
+
+from procession.contract import Item
+from procession.engine.call import Call
+from procession.pickling.objects import SCALARS
+from procession.pickling.out_of_band import (
+    BroadcastBuffers,
+    bytes_out_of_band,
+    dumps_out_of_band,
+    fits_message,
+    put_keys,
+    replacements,
+    with_senders,
+)
+from procession.pickling.pickler import LARGE, dumps
+from procession.system.interrupts import strikes
+from procession.worker.job_header import Loading, Style
+
+__all__ = [
+    "NOTHING_SHARED",
+    "copied",
+    "dump_shared",
+    "packer",
+    "vary",
+    "way",
+    "with_bound_arguments",
+]
+
+NOTHING_SHARED = dumps(((), (), {}))
+_NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
+
+SMALL = 32 * 1024
+"""Bytes of pickle up to which it is loaded for each item: some 10 µs, for a list of 10,000 small
+numbers 100. A guess: a function that is given so much takes as long to look at it."""
+
+_FIXED: frozenset[type] = frozenset(
+    {
+        *(
+            int,
+            float,
+            complex,
+            bool,
+            str,
+            bytes,
+            range,
+            type(None),
+            type(...),
+            type(NotImplemented),
+        ),
+        *(FunctionType, BuiltinFunctionType, ModuleType),
+    }
+)
+"""Types whose values nobody can change, or that travel by name."""
+
+_FIXED_BY_NAME = frozenset(
+    {
+        *(("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")),
+        *(("pathlib", name) for name in ("PosixPath", "PurePosixPath", "PurePath", "Path")),
+        ("decimal", "Decimal"),
+        ("fractions", "Fraction"),
+        ("procession.tasks", "PerWorker"),
+        ("re", "Pattern"),
+        ("uuid", "UUID"),
+        ("zoneinfo", "ZoneInfo"),
+    }
+)
+"""Others of that kind, whose modules need not be imported to know them."""
+
+
+def vary(values: Iterable[Any]) -> bool:
+    """Whether an item that is given these could change one of them.
+
+    Not what is shared on purpose (`procession.shared`), and not what is the same in all items
+    whatever they do: numbers, strings, functions, classes, and tuples of those.
+    """
+    return not all(map(_is_fixed, values))
+
+
+def with_bound_arguments(call: Call, kwargs: dict[str, Any]) -> tuple[Call, dict[str, Any]]:
+    """What is bound to the function goes to every item, and as such is each item's own."""
+    if type(call.function) is FunctionType:
+        return call, kwargs
+    function, before, named = _parted(call.function)
+    if function is call.function:
+        return call, kwargs
+    return call._replace(function=function, prefix=(*before, *call.prefix)), {**named, **kwargs}
+
+
+def _parted(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """A callable's function, and the arguments bound to it that an item could change.
+
+    Those of a `functools.partial`, the instance of a bound method, and an object that is called go
+    to every item as much as those that are given to the verb.
+    """
+    before: tuple[Any, ...] = ()
+    named: dict[str, Any] = {}
+    inner = function
+    while type(inner) is not FunctionType:
+        kind = _type(inner)
+        if kind is partial:
+            before, named = (*inner.args, *before), {**inner.keywords, **named}
+            inner = inner.func
+        elif kind is MethodType:
+            before, inner = (inner.__self__, *before), inner.__func__
+        else:
+            break
+    if type(inner) is FunctionType and vary((*before, *named.values())):
+        return inner, before, named
+    return function, (), {}
+
+
+def way(values: Iterable[Any], blob: bytes) -> Loading:
+    """How what can change, and is pickled in `blob`, is to be loaded.
+
+    Arrays do not count: they are loaded as fast as memory is copied.
+    """
+    size = len(blob)
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return "each" if size <= SMALL else "watched"
+    for value in values:
+        if isinstance(value, numpy.ndarray) and not value.dtype.hasobject:
+            size -= min(value.nbytes, LARGE)
+    return "each" if size <= SMALL else "watched"
+
+
+_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
+
+
+def _is_fixed(value: Any) -> bool:
+    kind = _type(value)
+    if kind in _FIXED:
+        return True
+    if kind is tuple or kind is frozenset:
+        return all(map(_is_fixed, value))
+    if isinstance(value, type):
+        return True
+    module = getattr(kind, "__module__", "")
+    if (module, kind.__name__) in _FIXED_BY_NAME or module.startswith("procession.shared."):
+        return True
+    return _is_scalar(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether it is a member of an enumeration, or a number or type of numpy's."""
+    enum, numpy = sys.modules.get("enum"), sys.modules.get("numpy")
+    if enum is not None and isinstance(value, enum.Enum):
+        return True
+    return numpy is not None and isinstance(value, (numpy.generic, numpy.dtype))
+
+
+def copied(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Any] | None:
+    """What goes to every item, pickled; `None` if it cannot be: then all items share it."""
+    buffers: list[Any] = []
+    try:
+        blob = dumps((call.prefix, args, kwargs), "by-value", buffers)
+    except (Exception, SystemExit) as error:
+        if strikes(error):
+            raise
+        return None
+    return blob, BroadcastBuffers(buffers) if buffers else ()
+
+
+def dump_shared(
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    buffers: list[Any] | None,
+) -> bytes:
+    """What goes to every item, pickled.
+
+    Raises:
+        NotPicklable: It cannot be.
+    """
+    pickling = call.options.pickling
+    if not (call.prefix or args or kwargs):
+        return NOTHING_SHARED
+    try:
+        shared = (call.prefix, args, kwargs)
+        beside = buffers is not None or bool(replacements)
+        return dumps(bytes_out_of_band(shared) if beside else shared, pickling, buffers)
+    except (Exception, SystemExit) as error:
+        if strikes(error):
+            raise
+        from procession.explaining.explain import explain_call
+
+        item = () if style != "value" else (None,)
+        raise explain_call(
+            error,
+            (*call.prefix, *item, *args),
+            kwargs,
+            target=call.function,
+            function=call.name,
+            pickling=pickling,
+        ) from None
+
+
+# -- an item's own --------------------------------------------------------------------------------
+
+
+def packer(
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = _NO_KEYWORDS,
+    *,
+    shares: bool = False,
+    out_of_band: bool = True,
+) -> Callable[[int, Any], Item]:
+    """A function that makes the item for an index and a value; it raises `NotPicklable`.
+
+    Args:
+        call: What is called.
+        style: How an item is handed to the function.
+        args: The arguments that go to every item; they tell which parameter the item is.
+        kwargs: Those given by name.
+        shares: Whether the workers share this process's memory.
+        out_of_band: Whether large buffers leave the pickle.
+    """
+    if shares:
+        return Item
+    pickling = call.options.pickling
+    private = call.options.retries > 0  # another attempt must find what the first one was given
+
+    def dump(value: Any) -> tuple[bytes, Sequence[Any]]:
+        """With what was put in it."""
+        if out_of_band:
+            return dumps_out_of_band(value, pickling, private=private)
+        return dumps(bytes_out_of_band(value) if replacements else value, pickling), ()
+
+    def pack(index: int, value: Any) -> Item:
+        if style != "call" and fits_message(value):
+            return Item(index, value, value)
+        buffers: Sequence[Any] = ()
+        keeps: Sequence[object] = ()
+        try:
+            # Numbers alone need none of what follows, which takes longer than their call.
+            if style == "call" and not value[1] and SCALARS.issuperset(map(type, value[0])):
+                blob = pickle.dumps(value, 5)
+            elif put_keys:
+                (blob, buffers), keeps = with_senders(partial(dump, value))
+            elif out_of_band:
+                blob, buffers = dumps_out_of_band(value, pickling, private=private)
+            else:
+                blob = dumps(value, pickling)
+        except (Exception, SystemExit) as error:  # of the value's own code
+            if strikes(error):
+                raise
+            raise _refusal(error, call, style, value, args, kwargs) from None
+        item = Item(index, value, blob, buffers)
+        if keeps:
+            item.keeps = keeps
+        return item
+
+    return pack
+
+
+def _refusal(
+    error: BaseException,
+    call: Call,
+    style: Style,
+    value: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> BaseException:
+    from procession.explaining.explain import explain_call
+
+    if style == "call":
+        args, kwargs = value
+    else:
+        # What goes to every item has passed already: only its places are needed here.
+        own = tuple(value) if style == "star" else (value,)
+        args = (*[None] * len(call.prefix), *own, *[None] * len(args))
+        kwargs = dict.fromkeys(kwargs)
+    return explain_call(
+        error,
+        args,
+        kwargs,
+        target=call.function,
+        function=call.name,
+        pickling=call.options.pickling,
+    )

@@ -1,0 +1,260 @@
+"""From a settled item to a value, an error, an outcome, or another attempt."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sized
+from functools import partial
+from typing import Any, cast
+
+from procession import logger as notices
+from procession.contract import Item, Reply, Settled
+from procession.engine.policy.blame import Rules, may_retry, unable
+from procession.errors import NotPicklable
+from procession.exceptions.transport import add_item_note, add_note, load_exception
+from procession.explaining.frameworks import DJANGO_ERRORS, DJANGO_MEND
+from procession.outcome import Outcome
+from procession.pickling.objects import is_a
+from procession.pickling.pickler import loads
+from procession.system.alarm import after
+from procession.system.interrupts import strikes
+from procession.system.limits import mend
+from procession.user_threads import teller
+
+__all__ = [
+    "again",
+    "asks_again",
+    "begin_again",
+    "noted",
+    "outcome_of",
+    "pause_before",
+    "value_of",
+]
+
+_MISSING = re.compile(r"\(\) missing \d+ required positional arguments?: (.+)")
+_NO_TERMINAL = "EOF when reading a line"
+
+
+def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
+    """The exception that an item raised, as itself, with a note that names function and item."""
+    if reply.raw:
+        error: BaseException = reply.payload
+    else:
+        from procession.worker.failures import globals_note
+
+        error = load_exception(reply.payload)
+        note = globals_note(reply.payload)
+        if note:
+            error.add_note(note)
+    if isinstance(error, NotPicklable) and error.where == "argument" and not reply.raw:
+        error = _located(error, item, rules)
+    return noted(error, item, rules, here=reply.raw)
+
+
+def _located(error: NotPicklable, item: Item, rules: Rules) -> BaseException:
+    """A worker that could not rebuild an argument knows the type; only here is the object."""
+    from procession.explaining.unloadable import locate
+
+    value, names = item.value, rules.names
+    if rules.single:
+        args, kwargs = value
+        return locate(error, [*zip(names, args, strict=False), *kwargs.items()])
+    roots = [(names[0] if names else "item", value)]
+    if is_a(value, tuple):  # it may have been taken apart, by starmap
+        roots += zip(names, value, strict=False)
+    return locate(error, roots)
+
+
+def noted(error: BaseException, item: Item, rules: Rules, *, here: bool = False) -> BaseException:
+    """Say in notes which function and item raised, and what can be done where that is known.
+
+    Makes StopIteration safe to raise in `next`.
+
+    Args:
+        error: What the item raised.
+        item: The item.
+        rules: The name for the note, and the function's parameters.
+        here: Whether it ran in this process.
+    """
+    if isinstance(error, (StopIteration, StopAsyncIteration)):
+        # Raised from __next__ it would end the caller's loop silently (PEP 479's reason).
+        wrapped = RuntimeError(f"{rules.name}() raised {type(error).__name__}")
+        wrapped.__cause__ = error
+        error = wrapped
+    add_item_note(error, rules.name, None if rules.single else item.index, item.value)
+    hint = _hint(error, item, rules, here=here)
+    if hint:
+        add_note(error, hint)
+    return error
+
+
+def value_of(settled: Settled, rules: Rules) -> Any:
+    """The item's value.
+
+    Raises:
+        BaseException: What the item raised, or why it could not be run.
+    """
+    item, reply, error = settled
+    if error is not None:
+        raise noted(error, item, rules)
+    assert reply is not None
+    if not reply.ok:
+        raise error_of(item, reply, rules)
+    if reply.raw:
+        return reply.payload
+    try:
+        return loads(reply.payload, reply.buffers)
+    except MemoryError as exhausted:
+        noted(exhausted, item, rules, here=True)
+        raise
+    except (Exception, SystemExit) as broken:
+        if strikes(broken):
+            raise
+        raise _unloadable(broken, item, rules, reply.payload) from broken
+
+
+def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
+    """The item's outcome, whatever came of it.
+
+    Raises:
+        BaseException: What a signal handler has raised meanwhile.
+    """
+    item, reply, _ = settled
+    seconds = item.seconds + (reply.seconds if reply is not None else 0.0)
+    try:
+        value = value_of(settled, rules)
+    except BaseException as error:
+        if strikes(error):
+            raise
+        failure = error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None)
+        return Outcome(item.index, item.value, None, failure, item.attempt, seconds)
+    return Outcome(item.index, item.value, value, None, item.attempt, seconds)
+
+
+def _unloadable(error: BaseException, item: Item, rules: Rules, blob: bytes) -> BaseException:
+    from procession.explaining.unloadable import explain_unloadable
+
+    refusal = explain_unloadable(
+        error, where="result", function=rules.name, root="result", blob=blob
+    )
+    add_item_note(refusal, rules.name, None if rules.single else item.index, item.value)
+    return refusal
+
+
+# -- notes on what to do ------------------------------------------------------------------------
+
+
+def _hint(error: BaseException, item: Item, rules: Rules, *, here: bool) -> str:
+    """A sentence for a note on what to do about an error; nothing for most errors."""
+    if isinstance(error, TypeError):
+        return _arguments(str(error), item, rules)
+    if isinstance(error, (OSError, MemoryError)):
+        return mend(error)
+    if here:
+        return ""
+    kind = type(error).__name__
+    if kind == "BdbQuit" or (kind == "EOFError" and str(error) == _NO_TERMINAL):
+        return (
+            "A worker has no terminal, so a debugger and input() find their input at its end. Set "
+            "PROCESSION_BACKEND=serial in the environment and run the program again: every call "
+            "is then made in this process, where breakpoint() works."
+        )
+    return DJANGO_MEND if kind in DJANGO_ERRORS else ""
+
+
+def _arguments(message: str, item: Item, rules: Rules) -> str:
+    """Tuples that were given to `map` as one argument each, or single items to `starmap`."""
+    if rules.single:
+        return ""
+    if "after * must be an iterable" in message:
+        return (
+            f"starmap() takes tuples of arguments. For one argument each write "
+            f"{rules.name}.map(items)."
+        )
+    found = _MISSING.search(message)
+    value: Any = item.value
+    if found is None or not isinstance(value, (tuple, list)):
+        return ""
+    size, kind = len(cast("Sized", value)), "tuple" if isinstance(value, tuple) else "list"
+    # The first parameter got the whole tuple, and its other elements' are missing.
+    missing = re.findall(r"'(\w+)'", found[1])
+    if size == 1 + len(missing) and tuple(missing) == rules.names[1:size]:
+        return (
+            f"Each item is one argument, and this one is a {kind} of {size}. To take it apart "
+            f"write {rules.name}.starmap(items)."
+        )
+    return ""
+
+
+# -- another attempt -----------------------------------------------------------------------------
+
+
+def again(item: Item, error: BaseException, rules: Rules) -> bool:
+    """Whether an item that raised this is to be tried again; counts it, and tells the logger."""
+    retried = may_retry(item, error, rules)
+    if retried:
+        notices.retried(rules.name, rules.retries, item, error, single=rules.single)
+    return retried
+
+
+def asks_again(item: Item, reply: Reply, rules: Rules) -> bool:
+    """The same of an error that a worker sent, which is rebuilt for that.
+
+    Not for threads that others wait for: to rebuild an error runs code of the user's.
+    """
+    try:
+        return again(item, error_of(item, reply, rules), rules)
+    except BaseException:
+        return False  # it cannot be rebuilt: the consumer is told so
+
+
+def pause_before(item: Item, rules: Rules) -> float:
+    """Seconds until the item's next attempt, which is counted already.
+
+    Raises:
+        BaseException: What the item fails with, if `retry_delay` cannot tell how long.
+    """
+    try:
+        return rules.seconds_before(item.attempt)
+    except BaseException as error:
+        if strikes(error):
+            raise
+        raise unable(item, error) from None
+
+
+def begin_again(
+    item: Item,
+    rules: Rules,
+    go: Callable[[], None],
+    give_up: Callable[[BaseException], None],
+    most: float = math.inf,
+) -> None:
+    """Have `go` called in a teller's thread when the item's next attempt may begin.
+
+    Args:
+        item: Its next attempt is counted already.
+        rules: Say how long that is.
+        go: Begins the attempt.
+        give_up: Called in its place, with what the item fails with, if `retry_delay` cannot tell.
+        most: Seconds after which it is called in any case.
+    """
+    teller.tell(partial(_begin_again, item, rules, go, give_up, most))
+
+
+def _begin_again(
+    item: Item,
+    rules: Rules,
+    go: Callable[[], None],
+    give_up: Callable[[BaseException], None],
+    most: float,
+) -> None:
+    try:
+        seconds = pause_before(item, rules)
+    except BaseException as error:
+        give_up(error)
+        return
+    if seconds <= 0:
+        go()
+    else:
+        after(min(seconds, max(0.0, most)), partial(teller.tell, go))

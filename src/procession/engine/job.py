@@ -1,0 +1,233 @@
+"""From a call and its options to what a backend needs, and to what stays the same in a map."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any
+
+from procession.backends import registry
+from procession.configuration import Options
+from procession.contract import Item, Job, Reply
+from procession.engine.arguments import NOTHING_SHARED, copied, dump_shared, packer, vary, way
+from procession.engine.call import Call
+from procession.engine.local.in_process import header_here, reply_here
+from procession.engine.local.where import Where, placement_of
+from procession.engine.policy.blame import Rules
+from procession.engine.policy.placement import Placement
+from procession.engine.policy.schedule import Schedule
+from procession.forwarding.interpreter_settings import differing, separate
+from procession.forwarding.outgoing import Outgoing, outgoing, unchanged
+from procession.functions.freshness import Watch
+from procession.pickling.out_of_band import BroadcastBuffers, with_senders
+from procession.recording.observer import observers, timing
+from procession.system import NamedTuple
+from procession.system.descriptors import NAMELESS
+from procession.worker.job_header import Loading, Style, pack_header
+
+__all__ = ["Plan", "make_job", "make_plan", "single_job"]
+
+_keys = itertools.count(1)
+
+_WINDOW_PER_WORKER = 1024
+"""Items taken ahead per worker where the user sets no window; pickled bytes bound it as well
+(`engine.map.map_run.BYTES_AHEAD`). Large, so that one long item at the front stops nothing. A
+guess."""
+
+
+class Plan(NamedTuple):
+    """What stays the same during one map.
+
+    Attributes:
+        job: What every item has in common.
+        rules: Retries, and the name for messages.
+        pack: Makes the item for an index and a value; raises what refuses it.
+        schedule: Says how many items the next chunk has.
+        placement: Says whether the caller's own thread had better run the next items; `None` if
+            it must run none.
+        window: Most items taken from the input and not yet given to the consumer.
+        ordered: Whether the consumer wants the items in input order.
+    """
+
+    job: Job
+    rules: Rules
+    pack: Callable[[int, Any], Item]
+    schedule: Schedule
+    placement: Placement | None
+    window: int
+    ordered: bool
+
+
+def make_plan(
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    where: Where,
+    *,
+    ordered: bool,
+) -> Plan:
+    """What stays the same during a map of this call.
+
+    Raises:
+        NotPicklable: As `make_job`.
+    """
+    options, out_of_band = call.options, where.out_of_band
+    job = make_job(call, style, args, kwargs, shares=not where.pickles, out_of_band=out_of_band)
+    shares = where.shares or where.serial
+    pack = packer(call, style, args, kwargs, shares=shares, out_of_band=out_of_band)
+    placement = placement_of(call) if where.measured else None
+    window = options.window or _WINDOW_PER_WORKER * (1 if where.here else options.workers)
+    chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
+    schedule = Schedule(chunk=chunk, window=window)
+    return Plan(job, call.rules(), pack, schedule, placement, window, ordered)
+
+
+def make_job(
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...] = (),
+    kwargs: dict[str, Any] | None = None,
+    *,
+    shares: bool = False,
+    out_of_band: bool = True,
+    exits: bool = False,
+) -> Job:
+    """Make the job for a map or a single call.
+
+    Args:
+        call: What is called.
+        style: How an item is handed over.
+        args: Positional arguments that go to every item.
+        kwargs: Keyword arguments that go to every item.
+        shares: Whether the workers are threads of this process: nothing is pickled then.
+        out_of_band: Whether large buffers may travel outside the pickle.
+        exits: Whether SystemExit comes home as itself.
+
+    Raises:
+        NotPicklable: The function, or an argument that goes to every item, cannot cross.
+    """
+    kwargs = kwargs or {}
+    context = copy_context()
+    timed = bool(observers.active)
+    given = (*call.prefix, *args, *kwargs.values())
+    if shares:
+        job = _new_job(call)
+        if vary(given):
+            job.common = copied(call, args, kwargs)
+        run = partial(reply_here, header_here(call, style, args, kwargs, job.common), None)
+        job.call = partial(_in_thread, context, timing(run) if timed else run)
+        return job
+    from procession.functions.packed_function import dump_function
+
+    options, interpreter, buffers = call.options, differing(), list[Any]()
+
+    def dump() -> tuple[bytes, bytes]:
+        function = dump_function(call.function, call.decorated, options.pickling)
+        apart = buffers if out_of_band and NAMELESS else None
+        return function, dump_shared(call, style, args, kwargs, apart)
+
+    (function, shared), keeps = with_senders(dump)
+    common: Loading = way(given, shared) if vary(given) else "once"
+
+    def pack() -> bytes:
+        out = outgoing(options.pickling) if options.forward_logs else None
+        settings = call.settings(
+            style, out, exits=exits, timed=timed, interpreter=interpreter, common=common
+        )
+        return pack_header(function, shared, settings)
+
+    # What was pickled by its address must be kept until the last worker has opened it.
+    large = BroadcastBuffers(buffers) if buffers else ()
+    job = _new_job(call, lambda: context.run(pack), large, (*keeps, *given))
+    if common != "once":
+        job.common = shared, job.buffers
+    return job
+
+
+def _in_thread(context: Context, reply: Callable[[Item], Reply], item: Item) -> Reply:
+    """Run an item in a thread that stands for a worker, in a context of the item's own."""
+
+    def run() -> Reply:
+        separate()
+        return reply(item)
+
+    return context.copy().run(run)
+
+
+class _Kept(NamedTuple):
+    """The job of a function's last single call, and all that it was made of."""
+
+    raw: Callable[..., Any]
+    options: Options
+    watch: Watch
+    interpreter: bytes
+    out: Outgoing | None
+    timed: bool
+    job: Job
+
+
+def single_job(call: Call) -> Job:
+    """The job for a single call whose arguments all travel with the item.
+
+    The last one is used again as long as nothing has changed that a worker would see, so that
+    workers know it already.
+
+    Raises:
+        NotPicklable: The function cannot cross.
+    """
+    options = call.options
+    timed = bool(observers.active)
+    interpreter = differing()
+    kept: _Kept | None = None if call.history is None else call.history.job
+    if (
+        kept is not None
+        and kept.raw is call.function
+        and kept.options is options
+        and kept.timed is timed
+        and kept.interpreter is interpreter
+        and kept.watch.holds()
+        and unchanged(kept.out)
+    ):
+        return kept.job
+    from procession.functions.packed_function import dump_watched
+
+    (function, watch), keeps = with_senders(
+        lambda: dump_watched(call.function, call.decorated, options.pickling)
+    )
+    out = outgoing(options.pickling) if options.forward_logs else None
+    if (
+        kept is not None
+        and kept.raw is call.function
+        and kept.watch is watch
+        and kept.interpreter == interpreter
+        and kept.out == out
+        and kept.timed is timed
+        and kept.options == options
+    ):
+        return kept.job
+    settings = call.settings("call", out, timed=timed, interpreter=interpreter)
+    job = _new_job(call, lambda: pack_header(function, NOTHING_SHARED, settings), keeps=keeps)
+    if call.history is not None and watch is not None:
+        call.history.job = _Kept(call.function, options, watch, interpreter, out, timed, job)
+    return job
+
+
+def _new_job(
+    call: Call,
+    header: Callable[[], bytes] = bytes,
+    buffers: Sequence[Any] = (),
+    keeps: Sequence[object] = (),
+) -> Job:
+    options = call.options
+    return Job(
+        next(_keys),
+        call.name,
+        header,
+        buffers,
+        timeout=options.timeout,
+        memory_limit=options.memory_limit,
+        keeps=keeps,
+    )

@@ -1,1 +1,0 @@
-"""From a call and its options to a job and its items."""

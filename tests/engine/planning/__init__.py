@@ -1,1 +1,0 @@
-"""What is settled before a call runs."""
