@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from procession import user_threads
 from procession.user_threads import STUCK, Once, Teller
 from tests.support.waiting import wait_until
 
@@ -95,8 +96,14 @@ def test_a_finalizer_may_tell_amid_anything(teller: Teller) -> None:
     assert sorted(ran) == list(range(2000))
 
 
-def test_idle_threads_end_and_others_follow(teller: Teller) -> None:
-    """After a while without calls there is no thread; the next call starts one."""
+def test_idle_threads_end_and_others_follow(
+    teller: Teller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while without calls there is no thread; the next call starts one.
+
+    Unless calls are outstanding: other tests of this process may have left some.
+    """
+    monkeypatch.setattr(user_threads, "outstanding", set())
     for _ in range(2):
         ran = threading.Event()
         teller.tell(ran.set)

@@ -117,13 +117,23 @@ def _running(chunk: Chunk, told: Told) -> Any:
     return worker
 
 
-def test_message_to_a_stopped_worker_blocks_nobody(make: Make) -> None:
+def _two_workers(backend: ProcessBackend, path: Path) -> int:
+    """Have two workers that are up and idle, by keeping both busy at once; the pid of one."""
+    paths = [path / "a", path / "b"]
+    met = [begin(backend, job_of(wait_for_file), [str(each)]) for each in paths]
+    for each in paths:
+        poll(each.exists, "no second worker")
+    first: int = met[0][0].handle.worker.pid
+    for each in paths:
+        each.with_name(f"{each.name}.go").touch()
+    assert [told.wait().kind for _, told in met] == ["done", "done"]
+    return first
+
+
+def test_message_to_a_stopped_worker_blocks_no_other(make: Make, tmp_path: Path) -> None:
     """A worker that does not read holds up neither the caller nor the other workers."""
     backend = make(2)
-    go = [begin(backend, job_of(pid), [0])[1] for _ in range(2)]
-    for told in go:
-        told.wait()
-    victim = go[0].values[0]
+    victim = _two_workers(backend, tmp_path)
     os.kill(victim, signal.SIGSTOP)
     tolds = [begin(backend, job_of(length), [bytearray(4_000_000)])[1] for _ in range(2)]
     poll(lambda: sum(told.ends for told in tolds) >= 1, "the other worker did not run")
