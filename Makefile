@@ -16,9 +16,9 @@ STAMP   := $(VENV)/.procession-$(VERSION)
 
 # Extra arguments for pytest, for example: make test ARGS="-k outcomes -x"
 ARGS ?=
-# Test modules that run at the same time (JOBS=2 takes half the time); 0 runs all in one process,
-# where what a module leaves behind is certainly its own.
-JOBS ?= 0
+# Test modules that run at the same time: as many as there are processors to use. 0 runs all in one
+# process, where what a module leaves behind is certainly its own.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)))')
 # Seconds that one soak test may take before its stacks are dumped and the run ends.
 SOAK_TIMEOUT ?= 1200
 
@@ -27,9 +27,10 @@ SOAK_TIMEOUT ?= 1200
 help:
 	@echo "Times are of two idle processors; the first target to need .venv takes 1 or 2 minutes more."
 	@echo "make demo    10 s    set up .venv, then measure the standard library's code in parallel"
-	@echo "make test    9 min   set up .venv, then run the tests (JOBS=2: 5 min; ARGS=... goes to pytest)"
-	@echo "make cov     15 min  the tests, with coverage"
-	@echo "make lint    2 min   ruff, mypy --strict, pyright strict"
+	@echo "make test    8 min   set up .venv, then run the tests (ARGS=... goes to pytest)"
+	@echo "                     JOBS=$(JOBS) test modules at once, as many as processors; JOBS=0: one process"
+	@echo "make cov     15 min  the tests in one process, with coverage"
+	@echo "make lint    2 min   ruff, mypy --strict, pyright strict, and the types of all public names"
 	@echo "make format  1 s     let ruff rewrite the sources"
 	@echo "make soak    1 hour  the long runs that make test leaves out; each ends after SOAK_TIMEOUT"
 	@echo "make bench   10 min  the benchmarks, beside joblib, mpire and pebble"
@@ -55,13 +56,13 @@ $(STAMP)-bench: $(STAMP)-base
 	$(PIP) install --editable '.[numpy,threads]' --group bench
 	@touch $@
 
-# Compiled once here, or every worker that starts compiles anew where nothing may be cached.
+# Compiled once, here and below, or each worker that starts compiles where nothing may be cached.
 demo: $(STAMP)-base
 	$(BIN)/python -m compileall -q src
 	$(BIN)/python examples/codebase_metrics.py
 
 test: $(STAMP)-test
-	$(BIN)/python -m compileall -q src
+	$(BIN)/python -m compileall -q src tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 cov: $(STAMP)-test
@@ -72,12 +73,14 @@ lint: $(STAMP)-lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python --verifytypes procession --ignoreexternal
 
 format: $(STAMP)-lint
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 soak: $(STAMP)-test
+	$(BIN)/python -m compileall -q src tests
 	$(BIN)/python -m pytest -m soak --timeout $(SOAK_TIMEOUT) $(ARGS)
 
 bench: $(STAMP)-bench

@@ -8,7 +8,7 @@ import pytest
 
 HERE = Path(__file__).parent
 
-SETTLED = {"test_cancelling.py"}
+SETTLED = {"test_cancelling.py", "test_crash_matrix.py", "test_hostile_tasks.py"}
 """Files that run with all tests, but for what they mark as soak themselves."""
 
 

@@ -11,8 +11,8 @@ from tests.chaos.helpers import within
 from tests.chaos.jobs import Trap, pass_through
 
 EVERYWHERE = [("process", context) for context in ("fork", "spawn", "forkserver", "loky")]
-EXECUTORS: list[Any] = [("loky", None), ("stdlib", None)]
-EXECUTORS_FOR_LONG = [
+EXECUTORS = [
+    ("loky", None),
     ("loky", "spawn"),
     *(("stdlib", context) for context in ("fork", "spawn", "forkserver")),
 ]
@@ -69,20 +69,8 @@ def test_our_own_workers(backend: str, context: str, stage: str, how: str) -> No
     _crash(backend, context, stage, how)
 
 
-@pytest.mark.parametrize(("stage", "how"), HERE + [c for c in THERE if c[1] != "segfault"])
+@pytest.mark.parametrize(("stage", "how"), HERE + THERE)
 @pytest.mark.parametrize(("backend", "context"), EXECUTORS)
 def test_executors(backend: str, context: str | None, stage: str, how: str) -> None:
     """On executors the outcome is the same, only slower."""
-    if how == "os._exit" and stage != "run":
-        pytest.skip("as SIGKILL")
-    _crash(backend, context, stage, how)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize(("stage", "how"), HERE + THERE)
-@pytest.mark.parametrize(("backend", "context"), [*EXECUTORS, *EXECUTORS_FOR_LONG])
-def test_executors_on_every_context(
-    backend: str, context: str | None, stage: str, how: str
-) -> None:
-    """The whole table."""
     _crash(backend, context, stage, how)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +23,23 @@ def battery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     for file in BATTERY.glob("suite_*.py"):
         shutil.copy(file, folder)
     order = ["suite_outcomes.py", "suite_crashes.py", "suite_scopes.py", "suite_forks.py"]
-    distributed = ["-n2", "--dist=loadscope"] if request.param == "xdist" else []
+    distributed: list[str] = []
+    if request.param == "xdist":
+        distributed = ["-p", "xdist.plugin", "-n2", "--dist=loadscope"]
     arguments = [*distributed, *order, "suite_groups.py", "--basetemp", str(folder / "tmp")]
-    return run(folder, *arguments, plugins=bool(distributed))
+    return run(folder, *arguments)
+
+
+def test_with_all_that_is_installed(battery: Run, tmp_path: Path) -> None:
+    """Beside all other plugins of this environment, groups and scopes are what they are alone."""
+    files = ["suite_scopes.py", "suite_groups.py"]
+    for name in files:
+        shutil.copy(BATTERY / name, tmp_path)
+    together = run(tmp_path, *files, "-p", "no:cacheprovider", plugins=True)
+    assert together.err == ""
+    shapes = {name: test.shape for name, test in together.tests.items()}
+    assert shapes
+    assert shapes == {name: battery.tests[name].shape for name in shapes}
 
 
 def stdout(report: dict[str, object], of: str = "call") -> str:
