@@ -73,7 +73,7 @@ lint: $(STAMP)-lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/pyright --pythonpath $(BIN)/python --verifytypes procession --ignoreexternal
+	PYTHONPATH=src $(BIN)/pyright --verifytypes procession --ignoreexternal
 
 format: $(STAMP)-lint
 	$(BIN)/ruff check --fix
