@@ -84,24 +84,6 @@ def test_the_architecture_names_what_there_is() -> None:
     assert not sorted(name for name in quoted if not _is_ours(name))
 
 
-def _rooms() -> dict[str, list[str]]:
-    """Each folder of the package with its modules."""
-    rooms: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(PACKAGE.rglob("*.py")):
-        rooms[f"{path.parent.relative_to(PACKAGE.parent)}/"].append(path.stem)
-    return {room: [name for name in names if name != "__init__"] for room, names in rooms.items()}
-
-
-def test_the_architecture_has_the_tree() -> None:
-    """The page's table of rooms has each folder, in a line that names its modules."""
-    rows = re.findall(r"^\| `([\w/]+/)` \| .+ \| (.*) \|$", ARCHITECTURE.read_text(), flags=re.M)
-    page = {room: re.findall(r"`(\w+)`", files) for room, files in rows}
-    for room, names in _rooms().items():
-        row = ", ".join(f"`{name}`" for name in names)
-        assert page.get(room) == names, f"write in the row of {room}: {row}"
-    assert set(page) == set(_rooms())
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_paths_and_links_lead_somewhere(page: Path) -> None:
     """Each path of this project that a page quotes, and each link to a file, exists."""
