@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from procession.configuration import Options
-from procession.configuration.aliases import short
+from procession.configuration.choices import short
 
 __all__ = ["Annotations", "Appearance", "name_of", "shown"]
 

@@ -29,9 +29,9 @@ from procession.configuration import (
     resolve,
     validate,
 )
-from procession.configuration.aliases import ALIASES
 from procession.configuration.from_environment import TEXT_FORMS
 from procession.configuration.parsers import OPTIONS
+from procession.configuration.validation import ALIASES
 from procession.errors import OptionError, ParallelWarning
 from procession.system.resources import usable_cpus
 from tests.support import ROOT

@@ -1,4 +1,4 @@
-"""Parsers of options that choose by name: backend, start context, and modes."""
+"""Parsers of options that choose by name (backend, start context, modes), and how one refuses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,30 @@ from types import ModuleType
 from typing import Any, Final
 
 from procession.configuration.compatibility import BACKENDS, CONTEXTS, UNBUILT, context_name
-from procession.configuration.refusal import Refused, refuse_type
 
-__all__ = ["address", "backend", "context", "one_of"]
+__all__ = ["Refused", "address", "backend", "context", "one_of", "refuse_type", "short"]
+
+
+class Refused(Exception):
+    """A value breaks its option's rule; says the rule and what to write instead."""
+
+
+def refuse_type(value: object, rule: str, instead: str) -> Refused:
+    """What to raise for a value of the wrong type."""
+    article = "an" if type(value).__name__[0] in "aeioAEIO" else "a"
+    return Refused(f"{rule}, and this is {article} {type(value).__name__}. {instead}")
+
+
+def short(value: object) -> str:
+    """A value as a reader would write it, cut to one line."""
+    named = getattr(value, "__qualname__", None)
+    if isinstance(named, str) and callable(value):
+        return named
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def backend(value: Any) -> Any:

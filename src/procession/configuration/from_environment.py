@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from procession._warn import warn_user
-from procession.configuration.aliases import ALIASES
 from procession.configuration.parsers import OPTIONS
-from procession.configuration.validation import parse_option
+from procession.configuration.validation import ALIASES, parse_option
 from procession.errors import OptionError
 from procession.system import cpython
 

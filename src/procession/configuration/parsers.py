@@ -7,9 +7,15 @@ import operator
 from collections.abc import Callable
 from typing import Any, Final
 
-from procession.configuration.aliases import short
-from procession.configuration.choices import address, backend, context, one_of
-from procession.configuration.refusal import Refused, refuse_type
+from procession.configuration.choices import (
+    Refused,
+    address,
+    backend,
+    context,
+    one_of,
+    refuse_type,
+    short,
+)
 
 __all__ = ["OPTIONS"]
 
@@ -77,28 +83,33 @@ def _inline(value: Any) -> Any:
     raise refuse_type(value, rule, instead)
 
 
-def _timeout(value: Any) -> float:
-    return _seconds("timeout", value)
+def _seconds(option: str, rule: str, instead: str, *, zero: bool = False) -> Parser:
+    """A parser for seconds above 0, or from 0 on."""
+
+    def parse(value: Any) -> float:
+        if hasattr(value, "total_seconds"):
+            raise refuse_type(value, rule, f"Write {option}={value.total_seconds()!r}.")
+        if isinstance(value, (bool, str, bytes, complex)) or not _has(value, "__float__"):
+            raise refuse_type(value, rule, instead)
+        try:
+            seconds = float(value)
+        except OverflowError:  # a whole number beyond all floats
+            seconds = math.inf
+        if not ((seconds > 0 or (zero and seconds == 0)) and math.isfinite(seconds)):
+            raise Refused(f"{rule}. {instead}")
+        return seconds
+
+    return parse
 
 
-def _deadline(value: Any) -> float:
-    return _seconds("deadline", value)
-
-
-def _seconds(option: str, value: Any) -> float:
-    rule = f"{option} must be a finite number of seconds above 0"
-    instead = f"Write {option}=5.0, or leave it out for no limit."
-    if hasattr(value, "total_seconds"):
-        raise refuse_type(value, rule, f"Write {option}={value.total_seconds()!r}.")
-    if isinstance(value, (bool, str, bytes, complex)) or not _has(value, "__float__"):
-        raise refuse_type(value, rule, instead)
-    try:
-        seconds = float(value)
-    except OverflowError:  # a whole number beyond all floats
-        seconds = math.inf
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise Refused(f"{rule}. {instead}")
-    return seconds
+def _limit(option: str) -> Parser:
+    return _or_none(
+        _seconds(
+            option,
+            f"{option} must be a finite number of seconds above 0",
+            f"Write {option}=5.0, or leave it out for no limit.",
+        )
+    )
 
 
 def _retry_on(value: Any) -> tuple[type[Exception], ...]:
@@ -121,21 +132,15 @@ def _check_exception_class(cls: Any) -> None:
 
 
 def _retry_delay(value: Any) -> Any:
-    if callable(value):
-        return value
-    rule = "retry_delay must be a finite number of seconds of at least 0, or a function"
-    instead = "Write retry_delay=0.5, or retry_delay=lambda attempt: 0.1 * 2**attempt."
-    if hasattr(value, "total_seconds"):
-        raise refuse_type(value, rule, f"Write retry_delay={value.total_seconds()!r}.")
-    if isinstance(value, (bool, str, bytes, complex)) or not _has(value, "__float__"):
-        raise refuse_type(value, rule, instead)
-    try:
-        seconds = float(value)
-    except OverflowError:
-        seconds = math.inf
-    if not (seconds >= 0 and math.isfinite(seconds)):
-        raise Refused(f"{rule}. {instead}")
-    return seconds
+    return value if callable(value) else _RETRY_DELAY(value)
+
+
+_RETRY_DELAY: Final = _seconds(
+    "retry_delay",
+    "retry_delay must be a finite number of seconds of at least 0, or a function",
+    "Write retry_delay=0.5, or retry_delay=lambda attempt: 0.1 * 2**attempt.",
+    zero=True,
+)
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:
@@ -239,8 +244,8 @@ OPTIONS: Final[dict[str, Parser]] = {
         )
     ),
     "inline": _inline,
-    "timeout": _or_none(_timeout),
-    "deadline": _or_none(_deadline),
+    "timeout": _limit("timeout"),
+    "deadline": _limit("deadline"),
     "max_pending": _or_none(
         _whole(
             0,

@@ -14,7 +14,7 @@ from typing import Any, Final, Unpack
 
 from procession._warn import warn_user
 from procession.configuration import from_environment as environment
-from procession.configuration.aliases import short
+from procession.configuration.choices import short
 from procession.configuration.compatibility import BACKENDS, conflicts
 from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
 from procession.configuration.validation import validate

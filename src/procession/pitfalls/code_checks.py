@@ -9,12 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from opcode import opmap
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from procession._warn import warn_user
 from procession.pitfalls.changed_globals import changed_globals
-from procession.pitfalls.random_generators import own_generators
 from procession.system.bytecode import FARTHEST, codes, instructions, line, makes_once, use
 
 __all__ = ["pitfalls", "warn_about"]
@@ -61,7 +60,7 @@ def pitfalls(function: Callable[..., Any]) -> list[str]:
     found += changed_globals(code, function.__globals__, name)
     found += _changed_defaults(function, code, name)
     found += _unshared_globals(function, code, name)
-    found += own_generators(function, code, name)
+    found += _own_generators(function, code, name)
     return found
 
 
@@ -109,13 +108,7 @@ def _assigned_outer(code: CodeType, name: str) -> Iterator[str]:
 
 
 def _changed_defaults(function: Any, code: CodeType, name: str) -> Iterator[str]:
-    defaults = function.__defaults__ or ()
-    named: Any = zip(
-        code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True
-    )
-    keyword_only: dict[str, Any] = function.__kwdefaults__ or {}
-    pairs: list[tuple[str, Any]] = [*named, *keyword_only.items()]
-    for parameter, default in pairs:
+    for parameter, default in _all_defaults(function, code):
         if isinstance(default, _MUTABLE) and parameter not in code.co_cellvars:
             offset = _change_of(parameter, code)
             if offset is not None:
@@ -157,11 +150,9 @@ def _unshared_globals(function: Any, code: CodeType, name: str) -> Iterator[str]
         kind = _UNSHARED.get(cls.__name__)
         if kind is None or cls.__module__ not in _HOMES or _is_standard(value):
             continue
-        for offset, op, arg in instructions(code):
-            index = arg >> 1 if op == "LOAD_GLOBAL" else -1
-            if index >= 0 and code.co_names[index] == variable:
-                yield _unshared(name, variable, kind, line(code, offset))
-                break
+        where = _first_use(code, variable)
+        if where is not None:
+            yield _unshared(name, variable, kind, where)
 
 
 def _is_standard(value: Any) -> bool:
@@ -181,3 +172,93 @@ def _unshared(name: str, variable: str, kind: str, line: str) -> str:
         "so it keeps no two of them apart. Pass procession.shared.Lock() (or Condition, "
         "Semaphore) as an argument."
     )
+
+
+# -- random generators ---------------------------------------------------------------------------
+# A worker has a copy of each of the program's own, as it is when the function is sent. Items that
+# run in different workers draw the same numbers from their copies.
+
+_MEND = (
+    "each worker has a copy of it, and the copies draw the same numbers. Make one for each item "
+    "from its index, numpy.random.default_rng([seed, procession.current_task().index]) or "
+    "random.Random(f'{seed} {index}'), or map over (item, generator) pairs with rng.spawn(n)."
+)
+
+_MOST = 32
+"""Functions that are looked through for one that is decorated."""
+
+
+def _own_generators(function: Any, code: CodeType, name: str) -> Iterator[str]:
+    """A text for each generator that is a global, an outer variable or a default value."""
+    space = function.__globals__
+    said: set[str] = set()
+    for part in _parts(code, space):
+        for variable in part.co_names:
+            kind = _generator(space.get(variable)) if variable not in said else ""
+            where = _first_use(part, variable) if kind else None
+            if where is not None:
+                said.add(variable)
+                yield f"{name}() draws from the global {variable!r}, a {kind}{where}: {_MEND}"
+    for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            kind = _generator(cell.cell_contents)
+        except ValueError:
+            continue  # it has no value yet
+        if kind:
+            yield f"{name}() draws from {variable!r} of the function around it, a {kind}: {_MEND}"
+    for variable, default in _all_defaults(function, code):
+        kind = _generator(default)
+        if kind:
+            yield f"{name}() draws from the default of {variable!r}, a {kind}: {_MEND}"
+
+
+def _parts(code: CodeType, space: dict[str, Any]) -> Iterator[CodeType]:
+    """The code, that of the functions inside it, and that of those of its module that it names."""
+    waiting, seen = [code], {code}
+    while waiting:
+        for part in codes(waiting.pop()):
+            yield part
+            for variable in part.co_names:
+                helper = space.get(variable)
+                if type(helper) is not FunctionType or helper.__globals__ is not space:
+                    continue
+                if helper.__code__ not in seen and len(seen) < _MOST:
+                    seen.add(helper.__code__)
+                    waiting.append(helper.__code__)
+
+
+def _first_use(code: CodeType, variable: str) -> str | None:
+    for offset, op, arg in instructions(code):
+        index = arg >> 1 if op == "LOAD_GLOBAL" else -1
+        if index >= 0 and code.co_names[index] == variable:
+            return line(code, offset)
+    return None
+
+
+def _all_defaults(function: Any, code: CodeType) -> Iterator[tuple[str, Any]]:
+    defaults: tuple[Any, ...] = function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+    yield from zip(names, defaults, strict=True)
+    yield from (function.__kwdefaults__ or {}).items()
+
+
+def _generator(value: Any) -> str:
+    """What kind of generator it is; empty for anything else, and for the modules' own."""
+    kinds: list[tuple[str, str, str]] = [
+        ("random", "Random", "_inst"),
+        ("numpy.random", "Generator", ""),
+        ("numpy.random", "RandomState", "mtrand._rand"),
+        ("torch", "Generator", "default_generator"),
+    ]
+    cls: Any = value.__class__
+    for module, kind, own in kinds:
+        found: Any = getattr(sys.modules.get(module), kind, None)
+        if not isinstance(found, type) or not issubclass(cls, found):
+            continue
+        if module == "random" and cls.__name__ == "SystemRandom":
+            return ""
+        the_modules: Any = sys.modules[module]
+        for part in own.split(".") if own else ():
+            the_modules = getattr(the_modules, part, None)
+        return "" if value is the_modules else f"{module}.{kind}"
+    return ""

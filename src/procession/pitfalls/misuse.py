@@ -90,7 +90,8 @@ def wrong_keyword(
         The error, or `None` if the function takes them all, or those that it does not take are
         no options either.
     """
-    from procession.configuration.aliases import VERBS, as_option, short
+    from procession.configuration.choices import short
+    from procession.configuration.validation import VERBS, as_option
 
     for name, value in kwargs.items():
         if _takes(call.function, name):

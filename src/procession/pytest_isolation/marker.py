@@ -70,7 +70,7 @@ def _refuse(item: pytest.Item, marker: str, problem: str) -> pytest.UsageError:
 def _no_such(name: str, value: object, marker: str) -> str:
     import difflib
 
-    from procession.configuration.aliases import ALIASES
+    from procession.configuration.validation import ALIASES
 
     near = {"memory": "memory_limit", "scope": "group", "limit": "timeout"}.get(name)
     near = near or ALIASES.get(name)
