@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from procession import shared as shared
     from procession import testing as testing
-    from procession.backends.registry import shutdown as shutdown
+    from procession.backends.shutdown import shutdown as shutdown
     from procession.configuration import Options as Options
     from procession.configuration import configure as configure
     from procession.configuration import options as options
@@ -117,7 +117,7 @@ _HOMES = {
     ),
     "procession.pool": ("Pool",),
     "procession.futures": ("Future", "as_completed", "gather", "wait"),
-    "procession.backends.registry": ("shutdown",),
+    "procession.backends.shutdown": ("shutdown",),
     "procession.outcome": ("Outcome",),
     "procession.profiling.profiles": ("Profile", "profile"),
     "procession.tasks": ("current_task", "per_worker"),

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, NoReturn, TypeVar, Unpack
 
 from procession.backends import registry
+from procession.backends.pool_choice import Choice
 from procession.configuration import Options, OptionValues, resolve, validate
 from procession.contract import Backend, Chunk, End
 from procession.decoration import is_decorated
@@ -112,7 +113,7 @@ class Pool(Executor):
             given[name] = value
         self._given = validate(given, caller="Pool")
         self._options: Options = self._resolved()
-        choice = registry.Choice(self._options)
+        choice = Choice(self._options)
         self._shares = self._options.backend == "thread"
         self._out_of_band = choice.out_of_band
         self._era = registry.era()
@@ -179,7 +180,7 @@ class Pool(Executor):
                 return
             self._era = now
         if isinstance(self._options.backend, str) and not self._shares:
-            backend = registry.open_backend(registry.Choice(self._options))
+            backend = registry.open_backend(Choice(self._options))
             self._former.append(self._backend)
             self._backend, before = backend, self._backend
             registry.let_go(before)

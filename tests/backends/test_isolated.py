@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from procession.backends.isolated import IsolatedBackend, IsolatedStream, isolated_spec
+from procession.backends.process import IsolatedStream, ProcessBackend, isolated_spec
 from procession.contract import End, Item
 from procession.exceptions.transport import load_exception
 from procession.pickling.pickler import dumps, loads
@@ -32,14 +31,14 @@ from tests.process.jobs import (
 
 
 @pytest.fixture(params=["forkserver", "fork"])
-def isolated(request: pytest.FixtureRequest) -> Iterator[IsolatedBackend]:
+def isolated(request: pytest.FixtureRequest) -> Iterator[ProcessBackend]:
     """Processes that are used once."""
-    backend = IsolatedBackend(WorkerSpec(context=request.param), 2)
+    backend = ProcessBackend(WorkerSpec(context=request.param), 2, single_use=True)
     yield backend
     backend.close(kill=True)
 
 
-def stream(backend: IsolatedBackend, function: Any, value: Any, **options: Any) -> IsolatedStream:
+def stream(backend: ProcessBackend, function: Any, value: Any, **options: Any) -> IsolatedStream:
     """Run a generator function."""
     return backend.stream(job_of(function), Item(0, value, dumps(value)), **options)
 
@@ -47,12 +46,12 @@ def stream(backend: IsolatedBackend, function: Any, value: Any, **options: Any) 
 def values(source: IsolatedStream) -> tuple[list[Any], End]:
     """All that a stream yields, and its end."""
     found: list[Any] = []
-    while not isinstance(got := source.take(30), End):
+    while not isinstance(got := source.take(), End):
         found.append(loads(got.payload) if got.ok else load_exception(got.payload))
     return found, got
 
 
-def test_each_call_has_its_own_process(isolated: IsolatedBackend) -> None:
+def test_each_call_has_its_own_process(isolated: ProcessBackend) -> None:
     """No process runs two calls, and each is gone afterwards."""
     job = job_of(pid)
     pids = [run(isolated, job, [0]).values[0] for _ in range(5)]
@@ -62,7 +61,7 @@ def test_each_call_has_its_own_process(isolated: IsolatedBackend) -> None:
 
 def test_spare_comes_after_the_first_call_and_goes() -> None:
     """There is none before the first call, one after it, none when it has waited in vain."""
-    backend = IsolatedBackend(WorkerSpec(), 2, idle=0.3)
+    backend = ProcessBackend(WorkerSpec(), 2, idle=0.3, single_use=True)
     assert not backend._pool.workers
     run(backend, job_of(double), [1])
     spare = poll(lambda: backend._pool.idle and backend._pool.idle[0], "no spare")
@@ -72,13 +71,13 @@ def test_spare_comes_after_the_first_call_and_goes() -> None:
 
 def test_spare_has_imported_the_module() -> None:
     """A spare is made for a module."""
-    backend = IsolatedBackend(isolated_spec(WorkerSpec(), "colorsys"), 1)
+    backend = ProcessBackend(isolated_spec(WorkerSpec(), "colorsys"), 1, single_use=True)
     assert run(backend, job_of(surroundings), [""]).values[0]["preloaded"]
     assert isolated_spec(WorkerSpec(), "__main__") == WorkerSpec()
     backend.close()
 
 
-def test_at_most_so_many_at_once(isolated: IsolatedBackend) -> None:
+def test_at_most_so_many_at_once(isolated: ProcessBackend) -> None:
     """No more chunks run at once than there are workers."""
     tolds = [begin(isolated, job_of(double), [n])[1] for n in range(8)]
     for told in tolds:
@@ -86,24 +85,24 @@ def test_at_most_so_many_at_once(isolated: IsolatedBackend) -> None:
         assert isolated._pool.busy <= 2
 
 
-def test_stream_brings_all_values_in_order(isolated: IsolatedBackend) -> None:
+def test_stream_brings_all_values_in_order(isolated: ProcessBackend) -> None:
     """A generator's values come one by one, then its end."""
     found, end = values(stream(isolated, count_to, 500))
     assert found == list(range(500))
     assert end.kind == "done"
 
 
-def test_stream_is_bounded(isolated: IsolatedBackend, tmp_path: Path) -> None:
+def test_stream_is_bounded(isolated: ProcessBackend, tmp_path: Path) -> None:
     """A generator does not run further ahead of its consumer than it may."""
     note = tmp_path / "note"
     source = stream(isolated, count_and_note, str(note), ahead=4)
     poll(lambda: note.exists() and note.stat().st_size == 4, "it did not run ahead")
-    assert [loads(source.take(30).payload) for _ in range(40)] == list(range(40))  # type: ignore[union-attr]
+    assert [loads(source.take().payload) for _ in range(40)] == list(range(40))  # type: ignore[union-attr]
     assert note.stat().st_size <= 44
     source.close()
 
 
-def test_stream_of_a_generator_that_raises(isolated: IsolatedBackend) -> None:
+def test_stream_of_a_generator_that_raises(isolated: ProcessBackend) -> None:
     """Its exception is the last value."""
     found, end = values(stream(isolated, fail_after, 3))
     assert found[:3] == [0, 1, 2]
@@ -111,40 +110,29 @@ def test_stream_of_a_generator_that_raises(isolated: IsolatedBackend) -> None:
     assert end.kind == "done"
 
 
-def test_stream_of_a_process_that_dies(isolated: IsolatedBackend) -> None:
+def test_stream_of_a_process_that_dies(isolated: ProcessBackend) -> None:
     """What was yielded before arrives; the end says how it died."""
     found, end = values(stream(isolated, die_after, 3))
     assert found == [0, 1, 2]
     assert (end.kind, end.index, end.exitcode) == ("died", 0, 4)
 
 
-def test_closed_stream_ends_its_process(isolated: IsolatedBackend, tmp_path: Path) -> None:
+def test_closed_stream_ends_its_process(isolated: ProcessBackend, tmp_path: Path) -> None:
     """close() kills the process; nothing more comes but the end."""
     source = stream(isolated, count_and_note, str(tmp_path / "note"))
-    source.take(30)
+    source.take()
     worker = source._ticket.worker
     assert worker is not None
     source.close()
     poll(lambda: not is_alive(worker.pid), "the process stayed")
 
 
-def test_forgotten_stream_ends_its_process(isolated: IsolatedBackend, tmp_path: Path) -> None:
+def test_forgotten_stream_ends_its_process(isolated: ProcessBackend, tmp_path: Path) -> None:
     """A stream that is collected takes its process with it."""
     source = stream(isolated, count_and_note, str(tmp_path / "note"))
-    source.take(30)
+    source.take()
     worker = source._ticket.worker
     assert worker is not None
     del source
     gc.collect()
     poll(lambda: not is_alive(worker.pid), "the process stayed")
-
-
-def test_stream_tells_an_event_loop(isolated: IsolatedBackend) -> None:
-    """A subscriber is called when something has come, at once if it is there already."""
-    source = stream(isolated, count_to, 1)
-    come = threading.Event()
-    source.subscribe(come.set)
-    assert come.wait(30)
-    assert source.take_nowait() is not None
-    found, _ = values(source)
-    assert found == []

@@ -9,7 +9,7 @@ import pytest
 
 import procession
 from procession import Pool, parallel
-from procession.backends import library_settings
+from procession.backends import pool_choice
 from procession.errors import ParallelWarning
 
 pd: Any = pytest.importorskip("pandas")
@@ -31,7 +31,7 @@ def look(_: int) -> tuple[Any, Any]:
 @pytest.fixture(autouse=True)
 def put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is set, and nothing was said."""
-    monkeypatch.setattr(library_settings, "_said", set())
+    monkeypatch.setattr(pool_choice, "_said", set())
     yield
     sklearn.set_config(transform_output="default")
     pd.reset_option("mode.string_storage")

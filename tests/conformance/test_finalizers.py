@@ -17,6 +17,7 @@ import pytest
 import procession
 from procession import Pool, TimedOut, isolated, parallel
 from procession.backends import registry
+from procession.backends.pool_choice import Choice
 from procession.process.forkserver import client as server
 from procession.process.io.reactor import LATE, reactor
 from procession.system import alarm, interrupts, lifeline, owned_descriptors
@@ -221,7 +222,7 @@ def test_what_the_struck_code_has_taken_is_not_waited_for() -> None:
     """A worker that a call was given, and is not sent to yet, is not the one the finalizer gets."""
     f = parallel(workers=1, inline=False)(double)
     f.submit(1).result()
-    choice = registry.Choice(f.options)
+    choice = Choice(f.options)
     pool: Any = registry.backend_for(choice)
     pool = pool._pool
     done, said = cycle(lambda: f.submit(2).result())

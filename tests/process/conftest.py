@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from procession.backends.process import ProcessBackend, WorkerSpec
+from procession.backends.process import ProcessBackend
 from procession.process.pool import at_exit as cleanup
+from procession.process.start.worker_spec import WorkerSpec
 
 CONTEXTS = ("fork", "spawn", "forkserver", "loky")
 

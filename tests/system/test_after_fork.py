@@ -40,7 +40,7 @@ def test_locks_held_by_another_thread(name: str) -> None:
     from procession.buffers.sender import segments
     from procession.worker import seeding
     from procession.worker import preparing
-    from procession.backends.executors import far_side as remote
+    from procession.backends import executor_far_side as remote
     from tests.chaos.jobs import square
     broadcast, profile = BroadcastBuffers([]), procession.profile()
 

@@ -15,7 +15,7 @@ from tests.support import ROOT
 START = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]
 from tests.process.jobs import *
-from procession.backends.process import WorkerSpec
+from procession.process.start.worker_spec import WorkerSpec
 backend = ProcessBackend(WorkerSpec(context={context!r}), 2)
 chunks = [begin(backend, job_of(hold_the_gil), [10**11])[0], begin(backend, job_of(spin), [0])[0]]
 for chunk in chunks:

@@ -1,38 +1,64 @@
-"""Our own worker processes as a backend: workers that can be killed, in a pool that cannot break.
+"""Procession's own worker processes as a backend: each can be ended alone.
 
 Beyond the protocol of `contract`, `ProcessBackend` has
 
 * ``attend(chunk, timeout)``: the calling thread waits for a chunk by reading the worker's pipe
   itself, which saves a thread switch. It may return early; then wait in the ordinary way.
-* ``notice(chunk)``: somebody looks at a chunk that was ``attended``, but not by ``attend``.
+* ``notice(chunk)``: the chunk was ``attended``, and is now looked at in another way.
 * ``warm_up()``: start workers before they are needed.
+
+For isolated calls each worker is used once. After the first call one is kept warm, so that the next
+call does not wait for a start, and has imported the function's module already. There is at most one
+for each `WorkerSpec`, so for each module (see `isolated_spec`), and it goes after ten idle seconds.
+
+`IsolatedStream` is for generator functions. The process sends values as they are produced, and is
+at most `AHEAD` of them ahead. It is killed when its consumer is closed or forgotten.
 """
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
 from collections.abc import Sequence
 
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import Chunk, Job
+from procession.contract import Chunk, End, Item, Job, Reply
 from procession.pickling.out_of_band import BroadcastBuffers
+from procession.process.io import messages
 from procession.process.io.reactor import reactor
+from procession.process.pool.assignment import Ticket
 from procession.process.pool.worker_pool import IDLE, WorkerPool
 from procession.process.start.starting import method_of
 from procession.process.start.worker_spec import WorkerSpec
+from procession.system import after_fork
 from procession.system.resources import check_available
+from procession.system.wakeup import Wakeup, Wakeups
 
-__all__ = ["ProcessBackend", "WorkerSpec"]
+__all__ = ["AHEAD", "IsolatedStream", "ProcessBackend", "isolated_spec"]
+
+SPARE = 10.0
+"""Seconds that a spare worker for isolated calls waits for the next one. A guess."""
+
+AHEAD = 16
+"""Values that a generator may be ahead of its consumer. A guess: enough to hide a message's way."""
+
+
+def isolated_spec(spec: WorkerSpec, module: str | None) -> WorkerSpec:
+    """The spec whose spare has imported the function's module (``__main__`` goes by value)."""
+    if module is None or module == "__main__":
+        return spec
+    return spec._replace(preload=(*spec.preload, module))
 
 
 class ProcessBackend:
-    """A pool of our own worker processes.
+    """A pool of Procession's own worker processes.
 
     Args:
         spec: What shapes the workers.
         workers: How many chunks may run at once.
-        idle: Seconds after which a worker without work ends.
+        idle: Seconds after which a worker without work ends, if not the usual ones.
         single_use: Run each chunk in a worker of its own that ends with it; after the first, one
-            is kept warm for the next call (see `procession.backends.isolated`).
+            is kept warm as a spare.
 
     Raises:
         OptionError: The context is unknown.
@@ -43,11 +69,13 @@ class ProcessBackend:
         spec: WorkerSpec,
         workers: int,
         *,
-        idle: float = IDLE,
+        idle: float | None = None,
         single_use: bool = False,
     ) -> None:
         method_of(spec.context)  # refuses it now, and not in the thread that starts workers
-        housekeeper.later = reactor.call_later
+        housekeeper.use_clock(reactor.call_later)
+        if idle is None:
+            idle = SPARE if single_use else IDLE
         self._pool = WorkerPool(spec, workers, idle=idle, single_use=single_use)
 
     @property
@@ -90,13 +118,27 @@ class ProcessBackend:
         if isinstance(job.buffers, BroadcastBuffers):
             job.buffers.sendable()  # copied, which takes its time
 
+    def stream(self, job: Job, item: Item, ahead: int = AHEAD) -> IsolatedStream:
+        """Run a call of a generator function in a process of its own; its values come one by one.
+
+        Args:
+            job: The job; its function returns an iterator.
+            item: The call.
+            ahead: Values that it may produce before one is taken.
+
+        Raises:
+            PoolClosed: The backend was closed.
+        """
+        self.pack(job)
+        return IsolatedStream(self._pool, job, item, max(1, ahead))
+
     def cancel(self, chunk: Chunk) -> bool:
         """End a chunk: take it back, or kill its worker. True if it will not deliver."""
         ticket = chunk.handle
         return ticket is not None and self._pool.cancel(ticket)
 
     def abandon(self, chunks: Sequence[Chunk]) -> None:
-        """End chunks that nobody wants any more."""
+        """End chunks that are no longer wanted."""
         for chunk in chunks:
             self.cancel(chunk)
 
@@ -109,14 +151,14 @@ class ProcessBackend:
         """Wait for a chunk by reading its worker's pipe in this thread.
 
         Returns when the chunk is over, when `timeout` seconds have passed, or at once if it waits
-        for a worker or another thread reads already. Its listener is told by whoever reads.
+        for a worker or another thread reads already. Its listener is told by the thread that reads.
         """
         ticket = chunk.handle
         if ticket is not None:
             ticket.wait(timeout)
 
     def notice(self, chunk: Chunk) -> None:
-        """Read the chunk's replies as they come: nobody is known to `attend` to it any more."""
+        """Read the chunk's replies as they come: no thread is known to `attend` to it any more."""
         ticket = chunk.handle
         if ticket is not None:
             self._pool.notice(ticket)
@@ -130,9 +172,111 @@ class ProcessBackend:
         self._pool.idle_timeout = 0.0
 
     def apart(self) -> ProcessBackend:
-        """A backend like this one with a single worker (never needed: we know who is to blame)."""
+        """A backend like this one with one worker. Not needed: the cause of a death is known."""
         return ProcessBackend(self._pool.spec, 1)
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:
         """Take no more chunks. ``kill`` ends those in flight; ``wait`` returns when all is gone."""
         self._pool.close(wait=wait, kill=kill)
+
+
+class IsolatedStream:
+    """What a generator in another process yields, as `Reply` objects; then its `End`.
+
+    A reply with ``ok`` false is the exception that the generator raised; its end follows. The job's
+    timeout is for the whole call, from its start to the last value.
+
+    Args:
+        pool: Where it runs.
+        job: The job.
+        item: The call.
+        ahead: Values that it may produce before one is taken.
+    """
+
+    def __init__(self, pool: WorkerPool, job: Job, item: Item, ahead: int) -> None:
+        self._arrived = _Arrived(ahead)
+        self._ticket = pool.start(Chunk(job, [item], self._arrived), ahead=ahead)
+        self._finalizer = weakref.finalize(self, _forget, self._ticket)
+        self._finalizer.atexit = False
+        after_fork.register(self)
+
+    def take(self) -> Reply | End:
+        """The next value, waiting for it; the `End` once there are no more, again and again."""
+        while True:
+            found = self._arrived.next()
+            if not isinstance(found, Wakeup):
+                break
+            found.wait()
+        worker = self._ticket.worker
+        if worker is not None:
+            taken = self._arrived.credit()
+            if taken and not worker.dead and not worker.send(messages.CREDIT, taken):
+                worker.unsent = True
+                worker.arm()
+        return found
+
+    def close(self) -> None:
+        """End the process if it still runs; what was not taken is dropped."""
+        self._finalizer.detach()
+        self._ticket.pool.cancel(self._ticket)
+        self._arrived.clear()
+
+    def renew(self) -> None:
+        """In a forked child: the values go to the parent."""
+        self._arrived.refuse(after_fork.call_of_parent(self._ticket.chunk.job.name))
+
+
+class _Arrived:
+    """The listener; does not refer to the stream, so that a forgotten stream can be collected."""
+
+    def __init__(self, ahead: int) -> None:
+        self._ahead = ahead
+        self._changed = after_fork.lock()
+        self._wakeups = Wakeups()
+        self._replies: deque[Reply] = deque()
+        self._end: End | None = None
+        self._taken = 0
+
+    abandoned = True
+    """The end of the program waits for no rest of a stream."""
+
+    def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
+        with self._changed:
+            self._replies.extend(replies)
+            self._wakeups.wake()
+
+    def ended(self, chunk: Chunk, end: End) -> None:
+        with self._changed:
+            self._end = end
+            self._wakeups.wake()
+
+    def next(self) -> Reply | End | Wakeup:
+        """The next value, or the end; or what to wait for."""
+        with self._changed:
+            if self._replies:
+                self._taken += 1
+                return self._replies.popleft()
+            return self._end or self._wakeups.add()
+
+    def credit(self) -> int:
+        """How far the generator may go on, in steps of half of what it may be ahead; or 0."""
+        if self._taken * 2 < self._ahead or self._end is not None:
+            return 0
+        with self._changed:
+            taken, self._taken = self._taken, 0
+        return taken
+
+    def clear(self) -> None:
+        """Drop what was not taken."""
+        with self._changed:
+            self._replies.clear()
+
+    def refuse(self, error: BaseException) -> None:
+        """There are no more values here, unless the end has come already."""
+        if self._end is None:
+            self._end = End("refused", error=error)
+
+
+def _forget(ticket: Ticket) -> None:
+    """The stream was collected. In a finalizer: take no lock here."""
+    reactor.defer(lambda: ticket.pool.cancel(ticket))

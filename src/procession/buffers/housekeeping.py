@@ -1,7 +1,7 @@
 """Looks from time to time after memory that is kept for its next use, and gives back what is old.
 
-A process that has a clock (a reactor's timer) sets `later`. One that has none looks whenever it is
-given work, which is enough for workers: idle ones end.
+A process that has a clock (a reactor's timer) gives it (`Housekeeper.use_clock`). One that has none
+looks whenever it is given work, which is enough for workers: idle ones end.
 """
 
 from __future__ import annotations
@@ -23,14 +23,10 @@ _EVERY = IDLE_SECONDS / 2
 
 
 class Housekeeper:
-    """Calls what is registered, as long as some of it says that it keeps something.
-
-    Attributes:
-        later: Calls a function after so many seconds; returns something with ``cancel``.
-    """
+    """Calls what is registered, as long as some of it says that it keeps something."""
 
     def __init__(self) -> None:
-        self.later: Callable[[float, Callable[[], Any]], Any] | None = None
+        self._later: Callable[[float, Callable[[], Any]], Any] | None = None
         self._tasks: list[tuple[Callable[[], bool], Callable[[], object]]] = []
         self._timer: Any = None
         self._looked = 0.0
@@ -44,16 +40,24 @@ class Housekeeper:
         """
         self._tasks.append((trim, clear))
 
+    def use_clock(self, later: Callable[[float, Callable[[], Any]], Any]) -> None:
+        """Take a clock.
+
+        Args:
+            later: Calls a function after so many seconds; returns something with ``cancel``.
+        """
+        self._later = later
+
     @property
     def watches(self) -> bool:
         """Whether what is kept now is going to be looked at, or its process has no clock."""
-        return self._timer is not None or self.later is None
+        return self._timer is not None or self._later is None
 
     def arm(self) -> None:
         """Something may be kept from now on. Not for finalizers."""
-        if self._timer is None and self.later is not None:
+        if self._timer is None and self._later is not None:
             # Aside, as what is given back may be objects of the user's, with finalizers.
-            self._timer = self.later(_EVERY, partial(teller.tell, self._tick))
+            self._timer = self._later(_EVERY, partial(teller.tell, self._tick))
 
     def look(self) -> None:
         """Look now, unless it is not long since."""
@@ -79,7 +83,7 @@ class Housekeeper:
 
     def renew(self) -> None:
         """In a forked child: the clock is the parent's."""
-        self._timer = self.later = None
+        self._timer = self._later = None
 
 
 housekeeper = Housekeeper()

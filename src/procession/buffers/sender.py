@@ -54,19 +54,19 @@ class Placed(tuple[Any, ...]):
 
 
 class Segments:
-    """All segments of this process.
-
-    Attributes:
-        idle_bytes: Most memory kept for the next use.
-    """
+    """All segments of this process."""
 
     def __init__(self) -> None:
-        self.idle_bytes = IDLE_BYTES
+        self._idle_bytes = IDLE_BYTES
         self._lock = after_fork.lock()
         self._all: set[Segment] = set()
         self._free: list[Segment] = []
         self._lent: deque[Segment] = deque()
         self._dropped: deque[Segment] = deque()
+
+    def keep_at_most(self, idle_bytes: int) -> None:
+        """Keep no more memory than that for the next use."""
+        self._idle_bytes = min(self._idle_bytes, idle_bytes)
 
     def place(
         self, buffers: Sequence[PickleBuffer], *, private: bool = False, transit: bool = False
@@ -157,7 +157,7 @@ class Segments:
             segment = self._lent.popleft()
             (self._free if segment.reclaim(now) else self._lent).append(segment)
         idle = sum(segment.committed for segment in self._free)
-        while self._free and (idle > self.idle_bytes or now - self._free[0].since > IDLE_SECONDS):
+        while self._free and (idle > self._idle_bytes or now - self._free[0].since > IDLE_SECONDS):
             idle -= self._give_back_first()
 
     def _give_back_first(self) -> int:

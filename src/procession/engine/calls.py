@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
 
-from procession.backends.draining import check_open
+from procession.backends.shutdown import check_open
 from procession.contract import Item, Settled
 from procession.decoration import kind
 from procession.engine.arguments import packer

@@ -8,7 +8,6 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
-from procession.backends import registry
 from procession.configuration import Options
 from procession.contract import Item, Job, Reply
 from procession.engine.arguments import NOTHING_SHARED, copied, dump_shared, packer, vary, way
@@ -80,7 +79,7 @@ def make_plan(
     pack = packer(call, style, args, kwargs, shares=shares, out_of_band=out_of_band)
     placement = placement_of(call) if where.measured else None
     window = options.window or _WINDOW_PER_WORKER * (1 if where.here else options.workers)
-    chunk: Any = 1 if registry.one_by_one(where.choice) else options.chunk
+    chunk: Any = 1 if where.choice.one_by_one else options.chunk
     schedule = Schedule(chunk=chunk, window=window)
     return Plan(job, call.rules(), pack, schedule, placement, window, ordered)
 

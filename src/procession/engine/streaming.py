@@ -12,7 +12,7 @@ from procession.engine.policy.blame import Rules, judge
 from procession.recording.observer import UNOBSERVED, CallObserver
 
 if TYPE_CHECKING:
-    from procession.backends.isolated import IsolatedStream
+    from procession.backends.process import IsolatedStream
 
 __all__ = ["Stream"]
 

@@ -18,7 +18,7 @@ from tests.support import ROOT
 HEAD = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]
 from tests.process.jobs import *
-from procession.backends.process import WorkerSpec
+from procession.process.start.worker_spec import WorkerSpec
 backend = ProcessBackend(WorkerSpec(context={context!r}), 2)
 """
 

@@ -15,11 +15,12 @@ from types import FrameType
 import pytest
 
 import procession
-from procession.backends.process import ProcessBackend, WorkerSpec
+from procession.backends.process import ProcessBackend
 from procession.errors import OptionError
 from procession.process.forkserver import client as server
 from procession.process.io.handover import read_number
 from procession.process.start.starting import METHODS
+from procession.process.start.worker_spec import WorkerSpec
 from procession.worker.preparing import Cap
 from tests.process.jobs import (
     alarm,
@@ -47,7 +48,8 @@ import os, sys
 sys.path[:0] = [{root!r}, {source!r}]
 print("main runs in", os.getpid() == int(os.environ.setdefault("FIRST", str(os.getpid()))))
 from tests.process.jobs import double, job_of, run
-from procession.backends.process import ProcessBackend, WorkerSpec
+from procession.backends.process import ProcessBackend
+from procession.process.start.worker_spec import WorkerSpec
 backend = ProcessBackend(WorkerSpec(context={context!r}), 1)
 print(run(backend, job_of(double), [1, 2]).values)
 backend.close()
@@ -125,7 +127,7 @@ def test_default_start_method_stays_open() -> None:
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'src')!r}]\n"
         "from tests.process.jobs import *\n"
-        "from procession.backends.process import WorkerSpec\n"
+        "from procession.process.start.worker_spec import WorkerSpec\n"
         "import multiprocessing\n"
         "for context in ('spawn', 'forkserver', 'fork'):\n"
         "    backend = ProcessBackend(WorkerSpec(context=context), 1)\n"

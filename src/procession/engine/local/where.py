@@ -12,7 +12,8 @@ from typing import Any
 
 from procession._warn import warn_user
 from procession.backends import registry
-from procession.backends.draining import check_open
+from procession.backends.pool_choice import Choice
+from procession.backends.shutdown import check_open
 from procession.configuration import Options
 from procession.contract import Backend, Item
 from procession.engine.arguments import packer
@@ -71,7 +72,7 @@ class Where:
         isolated = call.isolated or nested
         module = getattr(call.function, "__module__", "") if isolated else ""
         module = "" if module == "__main__" else module
-        self.choice = registry.Choice(options, isolated, module)
+        self.choice = Choice(options, isolated, module)
         self.out_of_band = self.choice.out_of_band
 
     def _may_measure(self, call: Call) -> bool:

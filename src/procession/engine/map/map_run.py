@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from procession import logger as notices
-from procession.backends.draining import quiet
+from procession.backends.shutdown import quiet
 from procession.contract import ATOM_BYTES, Backend, Chunk, End, Item, Reply, Settled, size_back
 from procession.engine.decoding import asks_again, begin_again
 from procession.engine.job import Plan

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
-from procession.backends.draining import check_open
+from procession.backends.shutdown import check_open
 from procession.engine.arguments import with_bound_arguments
 from procession.engine.call import Call
 from procession.engine.calls import settled

@@ -1,4 +1,8 @@
-"""What runs in the workers of an executor that is not ours: loky's, the standard library's, any."""
+"""What runs in the workers of an executor: loky's, the standard library's, or any.
+
+Such a worker cannot be ended for one item. So a job with a ``timeout`` or a ``memory_limit`` runs
+its items in one more process, which can be ended when one passes its limit (`_Guard`).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from procession.buffers.sender import segments
-from procession.contract import End, Job, Reply
+from procession.contract import Chunk, End, Item, Job, Reply
 from procession.pickling.objects import is_a
 from procession.pickling.packed_initializer import Packed
 from procession.system import NamedTuple, after_fork
+from procession.system.wakeup import Wakeup
 from procession.worker.current import end_copy, mark_worker_process
-from procession.worker.preparing import Cap, prepare, run_initializer
+from procession.worker.preparing import Cap, prepare, run_initializer, run_unpacked
 from procession.worker.runner import Runner, flush_output
 
 __all__ = ["Setup", "Shipment", "run_chunk", "set_up"]
@@ -50,7 +55,7 @@ class Shipment(NamedTuple):
         items: ``(index, attempt, blob, ticket)`` each; a single one if the job has limits.
         timeout: The job's limit for one item, in seconds.
         memory_limit: The job's limit for one item, in bytes.
-        beside: Whether large results may come home in shared memory.
+        out_of_band: Whether large results may come home in shared memory.
         sender: The caller's process id.
     """
 
@@ -60,14 +65,14 @@ class Shipment(NamedTuple):
     items: Sequence[tuple[int, int, Any, tuple[Any, ...]]]
     timeout: float | None = None
     memory_limit: int | None = None
-    beside: bool = False
+    out_of_band: bool = False
     sender: int = 0
 
 
 _runner: Runner | None = None
 _runner_of = 0
 _setup_error: BaseException | None = None
-_guard: Any = None
+_guard: _Guard | None = None
 _guarding = after_fork.lock()
 _packed: Packed = b""
 """The user's initializer and its arguments."""
@@ -95,7 +100,7 @@ def set_up(setup: Setup) -> None:
     if threading.current_thread() is threading.main_thread():
         from procession.process.far_side.worker_setup import unblock_signals, usual_signals
 
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's; it ends us
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller's Ctrl-C, which ends this
         usual_signals()
         unblock_signals()
     if setup.lifeline is not None:
@@ -151,7 +156,7 @@ def _plain(buffers: Any) -> Sequence[Any]:
         return tuple(buffers)
     from pickle import PickleBuffer
 
-    # From the process that ends with its item's limit: memory of ours, for the way on.
+    # From the process that ends with its item's limit: memory of this one, for the way on.
     placed = segments.place([PickleBuffer(buffer) for buffer in buffers], transit=True)
     return [bytearray(buffer) for buffer in buffers] if placed is None else tuple(placed)
 
@@ -163,9 +168,7 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
 
     with _guarding:
         if _guard is None:
-            from procession.backends.executors.far_limits import Guard
-
-            _guard = Guard(_packed, _threads)
+            _guard = _Guard(_packed, _threads)
         process, number = shipment.key
         job = Job(
             hash((process, number)),
@@ -182,13 +185,13 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
 def _run(shipment: Shipment) -> list[Reply]:
     global _heavy, _runner, _runner_of
     if _runner is None or _runner_of != os.getpid():  # a forked worker's is its own
-        # An executor of threads runs us in the caller's own process, whose logging is not ours.
+        # An executor of threads runs this in the caller's own process, whose logging is its own.
         apart = os.getpid() != shipment.sender
         if apart:
             mark_worker_process()
-        _runner = Runner(out_of_band=shipment.beside, adopts=apart, inherits=_forked)
+        _runner = Runner(out_of_band=shipment.out_of_band, adopts=apart, inherits=_forked)
         _runner_of = os.getpid()  # after it: another thread would take the parent's for its own
-        segments.idle_bytes = min(segments.idle_bytes, _IDLE_BYTES)
+        segments.keep_at_most(_IDLE_BYTES)
     _initialize()
     key, header, buffers, items = shipment[:4]
     if not _runner.knows(key):
@@ -202,9 +205,51 @@ def _run(shipment: Shipment) -> list[Reply]:
             _heavy = key if buffers else _heavy
             _runner.learn(key, read_broadcast(header), buffers)
     replies: list[Reply] = []
-    _runner.run(key, items, replies.append, _nobody_watches)
+    _runner.run(key, items, replies.append, _unwatched)
     return replies
 
 
-def _nobody_watches(index: int) -> None:
+def _unwatched(index: int) -> None:
     pass
+
+
+class _Guard:
+    """Runs items, one at a time, in a process that is ended when one passes its limit."""
+
+    def __init__(self, packed: Packed, threads: Cap | None) -> None:
+        from procession.backends.process import ProcessBackend
+        from procession.process.start.worker_spec import WorkerSpec
+
+        # Opened there, as what it takes to unpickle its arguments is limited too.
+        initializer, initargs = (run_unpacked, (packed,)) if packed else (None, ())
+        spec = WorkerSpec(None, initializer, initargs, threads_per_worker=threads)
+        self._backend = ProcessBackend(spec, 1)
+
+    def run(
+        self, job: Job, item: tuple[int, int, bytes, tuple[Any, ...]]
+    ) -> tuple[list[Reply], End]:
+        """Run one item and say how it ended."""
+        index, attempt, blob, buffers = item
+        heard = _Heard()
+        chunk = Chunk(job, [Item(index, None, blob, buffers, attempt)], heard)
+        self._backend.start(chunk)
+        heard.over.wait()
+        return heard.replies, heard.end
+
+
+class _Heard:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        self.end = End("cancelled")
+        self.over = Wakeup()
+
+    def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
+        """Keep the replies, with their buffers in one piece: they travel on."""
+        self.replies.extend(replies)
+
+    def ended(self, chunk: Chunk, end: End) -> None:
+        """Wake the thread that waits."""
+        self.end = end
+        self.over.wake()

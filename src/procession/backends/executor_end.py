@@ -1,4 +1,8 @@
-"""How an executor that is ours ends: its workers, its pipes, and who waits for that."""
+"""What an executor does not tell of itself: whether its workers are there, died, or have ended.
+
+Executors that Procession has made end here, with their workers and pipes. Of one that the user
+gives as ``backend=`` it is found out whether it can work in this process.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import os
 from concurrent.futures import Executor
 from multiprocessing import active_children
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from procession.system import cpython, lifeline
+from procession.errors import PoolClosed
+from procession.system import after_fork, cpython, lifeline
 from procession.system.pristine import threading, time
 
-__all__ = ["Ending", "exit_code", "listed"]
+__all__ = ["Ending", "exit_code", "listed", "refuse_inherited"]
 
 _REAPING_SECONDS = 0.2
 """How long to wait for the exit code of a worker that ends. Measured: below 1 ms."""
@@ -71,7 +77,7 @@ class Ending:
             lifeline.release()  # not before: it would kill workers that still run
 
     def _cut_short(self, executor: Executor) -> None:
-        """Let who reads a message that a killed worker had begun see its end.
+        """Let the reader of a message that a killed worker had begun see its end.
 
         The standard library's manager thread would wait for the rest for ever: this process holds
         the writing end of the workers' queue as well, though it never writes.
@@ -104,7 +110,7 @@ def _close(process: Any) -> None:
     popen: Any = getattr(process, "_popen", None)
     try:
         process.close()
-    except ValueError:  # it counts as running, as its end was waited for by the user's own code
+    except ValueError:  # it counts as running, as the user's own code has waited for its end
         if hasattr(popen, "close"):
             popen.close()
     except AttributeError:
@@ -129,3 +135,33 @@ def exit_code(processes: Any) -> int | None:
                 return code
         time.sleep(0.001)  # its pipes close a moment before its exit code can be had
     return None
+
+
+_users: WeakKeyDictionary[Executor, int] = WeakKeyDictionary()
+"""The process that first used each executor."""
+
+
+def refuse_inherited(executor: Executor) -> None:
+    """Refuse an executor whose workers are those of the process that this one was forked from.
+
+    Raises:
+        PoolClosed: It is one; no process would run what it is given.
+    """
+    if _stayed_behind(executor):
+        raise PoolClosed(
+            f"the executor given as backend= ({type(executor).__name__}) was used before this "
+            f"process ({os.getpid()}) was forked, and its workers stayed in the parent. Make a new "
+            "one here, after the fork, or write backend='process'."
+        )
+
+
+def _stayed_behind(executor: Executor) -> bool:
+    if getattr(executor, "_starts_its_own", False):
+        return False  # a `procession.Pool` starts new workers
+    if _users.setdefault(executor, os.getpid()) != os.getpid():
+        return True
+    if not after_fork.in_child:
+        return False
+    # Other code may have used it; this is how the standard library's and loky's look then.
+    threads = cpython.executor_threads(executor)
+    return bool(threads) and not any(thread.is_alive() for thread in threads)

@@ -11,15 +11,18 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from procession.backends.executors.executor_end import Ending, exit_code, listed
-from procession.backends.executors.far_side import Shipment, run_chunk
-from procession.backends.executors.foreign import refuse_inherited
+from procession.backends.executor_end import Ending, exit_code, listed, refuse_inherited
+from procession.backends.executor_far_side import Shipment, run_chunk
+from procession.backends.executor_makers import make_executor
+from procession.backends.pool_choice import packed_initializer, thread_cap
 from procession.buffers.broadcast import BroadcastBytes
 from procession.buffers.buffer_segment import Ticket
 from procession.buffers.housekeeping import housekeeper
+from procession.configuration import Options
 from procession.contract import Chunk, End, Job, Reply
 from procession.errors import PoolClosed
 from procession.pickling.objects import is_a
@@ -29,7 +32,7 @@ from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit as cleanup
 from procession.system import after_fork, lifeline
 
-__all__ = ["ExecutorBackend"]
+__all__ = ["ExecutorBackend", "executor_backend"]
 
 _inherited: list[Any] = []
 """Executors of a forked child's parent. Letting them go would wake the parent's threads."""
@@ -70,7 +73,7 @@ class ExecutorBackend:
         self._name = name
         self._owned = owned
         self._local = local
-        housekeeper.later = reactor.call_later
+        housekeeper.use_clock(reactor.call_later)
         self._lock = after_fork.lock()
         self._executor: Executor | None = None
         self._processes: Any = None
@@ -385,3 +388,16 @@ def _let_go(chunk: Chunk, replies: Sequence[Reply]) -> None:
     for item in chunk.items:
         if item.buffers and item.index in done:
             item.buffers = ()
+
+
+def executor_backend(options: Options) -> ExecutorBackend:
+    """The backend for ``backend="loky"``, ``"stdlib"`` or an executor instance."""
+    backend = options.backend
+    if isinstance(backend, str):
+        make = partial(make_executor, options, packed_initializer(options), thread_cap(options))
+        return ExecutorBackend(make, options.workers, backend)
+    assert isinstance(backend, Executor)
+    workers = getattr(backend, "_max_workers", None) or options.workers
+    local = type(backend).__module__.startswith(("concurrent.", "loky.", "procession."))
+    name = type(backend).__name__
+    return ExecutorBackend(lambda _: backend, workers, name, owned=False, local=local)

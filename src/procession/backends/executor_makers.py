@@ -1,0 +1,169 @@
+"""How the executors of loky and of the standard library are made to a call's options.
+
+Their processes do not import the caller's ``__main__``, so no guard is needed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+from procession.backends.executor_far_side import Setup, set_up
+from procession.errors import BackendUnavailable
+from procession.process.far_side.worker_setup import surroundings
+from procession.process.start.starting import authkey, launcher
+from procession.system import cpython, lifeline
+from procession.system.descriptors import has_proc
+from procession.system.limits import is_python, must_execute
+
+if TYPE_CHECKING:  # a worker that spawn has started loads this module to start
+    from procession.configuration import Options
+    from procession.pickling.packed_initializer import Packed
+    from procession.worker.preparing import Cap
+
+__all__ = ["make_executor"]
+
+_IDLE_SECONDS = 60
+"""How long loky keeps an idle worker."""
+
+
+def make_executor(
+    options: Options, initializer: Packed, threads: Cap | None, workers: int
+) -> Executor:
+    """Make the executor for ``backend="loky"`` or ``"stdlib"``.
+
+    Args:
+        options: The call's options.
+        initializer: The initializer, packed.
+        threads: The cap on OpenMP and BLAS threads.
+        workers: How many it is to have.
+    """
+    life, around = lifeline.ticket(), surroundings()
+    setup = Setup(os.getpid(), threads, initializer, lifeline=life, around=around)
+    make = _loky if options.backend == "loky" else _stdlib
+    return make(options, setup, workers)
+
+
+def _loky(options: Options, setup: Setup, workers: int) -> Executor:
+    must_execute("loky")
+    _can_measure()
+    from loky import ProcessPoolExecutor
+
+    context: Any = options.context
+    method = context if isinstance(context, str) else getattr(context, "_name", None)
+    if context == "loky":
+        context = None  # loky's own default
+    elif context is not None:
+        context = _context(context)
+    setup = setup._replace(forked=method == "fork")
+    return ProcessPoolExecutor(
+        workers,
+        timeout=_IDLE_SECONDS,
+        context=context,
+        initializer=set_up,
+        initargs=(setup,),
+        env=_variables(setup),
+    )
+
+
+def _variables(setup: Setup) -> dict[str, str]:
+    """What loky's interpreters are told; `set_up` takes back what is not the user's."""
+    from procession.process.start.hash_seed import VARIABLE, hash_seed
+
+    caps = setup.threads.environment if setup.threads is not None else {}
+    return {**caps, VARIABLE: hash_seed()}
+
+
+def _can_measure() -> None:
+    """Loky's workers look at their memory through psutil, if that is installed, and end if they
+    cannot.
+
+    Raises:
+        BackendUnavailable: They cannot.
+    """
+    if sys.platform == "linux" and not has_proc() and importlib.util.find_spec("psutil"):
+        raise BackendUnavailable(
+            "backend='loky' needs /proc here, which is not mounted: its workers measure their "
+            "memory there with psutil. Mount it, or write backend='process'."
+        )
+
+
+def _stdlib(options: Options, setup: Setup, workers: int) -> Executor:
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = options.context
+    if context is None:
+        context = "spawn" if is_python() or not hasattr(os, "fork") else "fork"
+    context = _context(context)
+    method = context.get_start_method()
+    if method != "fork":
+        must_execute(method)
+    setup = setup._replace(forked=method == "fork")
+    executor = ProcessPoolExecutor(
+        workers,
+        mp_context=context,
+        initializer=set_up,
+        initargs=(setup,),
+        max_tasks_per_child=options.max_tasks_per_worker,
+    )
+    if options.max_tasks_per_worker is not None:
+        # It counts a worker that has just retired as idle, starts none, and hangs (cpython#115634).
+        executor._idle_worker_semaphore = _NobodyIdle()  # type: ignore[assignment]
+    return executor
+
+
+class _NobodyIdle:
+    """Stands in for the executor's count of idle workers: there is always one to be started."""
+
+    def acquire(self, *_: Any, **__: Any) -> bool:
+        return False
+
+    def release(self) -> None:
+        pass
+
+
+def _context(context: Any) -> Any:
+    """A context whose processes do not import the caller's ``__main__``.
+
+    Args:
+        context: The name of a start method, or a context object.
+    """
+    if isinstance(context, str):
+        import multiprocessing
+
+        context = multiprocessing.get_context(context)
+    return _Context(context) if context.get_start_method() in _POPENS else context
+
+
+class _Context:
+    """A context whose processes start by Procession's launcher; all else is the real one's."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def get_context(self, method: str | None = None) -> Any:
+        return self if method is None else self._real.get_context(method)
+
+    def Process(self, *args: Any, **kwargs: Any) -> Any:
+        process = self._real.Process(*args, **kwargs)
+        cpython.set_process_key(process, authkey())
+        # An instance attribute travels with the process object, so it must be importable.
+        cpython.set_launcher(process, _POPENS[self._real.get_start_method()])
+        return process
+
+
+def _spawn(process: Any) -> Any:
+    return launcher("spawn")(process)
+
+
+def _forkserver(process: Any) -> Any:
+    return launcher("forkserver")(process)
+
+
+_POPENS = {"spawn": _spawn, "forkserver": _forkserver}

@@ -1,1 +1,0 @@
-"""Executors as backends: loky's, the standard library's, any, and their far side."""

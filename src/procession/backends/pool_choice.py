@@ -1,0 +1,236 @@
+"""Which pool a call needs: the options that shape its workers, and what they do not bring along.
+
+A library keeps its settings where it likes, and workers do not see those that the program has made.
+So the common ones are looked at when a pool is made. That takes less than a millisecond, where
+starting its workers takes a hundred. Nothing is imported for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+from procession._warn import warn_user
+from procession.configuration import Options
+from procession.pickling.packed_initializer import Packed, pack_initializer
+from procession.system import NamedTuple
+from procession.system.interrupts import is_collecting
+from procession.worker.preparing import Cap, default_applies, default_cap
+
+__all__ = [
+    "Choice",
+    "forget_large_initializers",
+    "packed_initializer",
+    "thread_cap",
+    "warn_of_settings",
+]
+
+_LARGE = 64 * 1024
+"""Bytes of an initializer's pickled arguments from which on it is not made again at each call. A
+guess: below it, that takes some 20 µs."""
+
+_LARGE_KEPT = 16
+"""Of how many the key is kept. A guess: a program has one."""
+
+_large: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
+
+
+class Choice(NamedTuple):
+    """Which pool a call needs.
+
+    Attributes:
+        options: Of which the worker-shaping ones count.
+        isolated: Whether each item has a process of its own.
+        module: The module that an isolated function's spare process has already imported.
+    """
+
+    options: Options
+    isolated: bool = False
+    module: str = ""
+
+    @property
+    def out_of_band(self) -> bool:
+        """Whether large buffers may travel next to the pickle."""
+        return self.isolated or self.options.backend in ("process", "loky", "stdlib")
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether each message must hold one item: what is counted or isolated is a message."""
+        options = self.options
+        limited = options.timeout is not None or options.memory_limit is not None
+        return (
+            self.isolated
+            or options.max_tasks_per_worker is not None
+            or (limited and options.backend != "process")
+        )
+
+    @property
+    def key(self) -> Any:
+        """What tells this choice's pool from others."""
+        options = self.options
+        if not self.isolated and not isinstance(options.backend, str):
+            return id(options.backend)  # which its pool keeps alive
+        context = options.context
+        return (
+            # What a finalizer waits for must not be held by the code that it struck: a worker that
+            # was given a chunk which is not sent yet, the lock of a channel.
+            is_collecting(),
+            self.isolated,
+            self.module,
+            options.backend,
+            options.workers,
+            context if context is None or isinstance(context, str) else id(context),
+            _initializer_key(options),
+            options.max_tasks_per_worker,
+            thread_cap(options),
+        )
+
+
+def thread_cap(options: Options) -> Cap | None:
+    """The cap on OpenMP and BLAS threads, but no default that forked workers could not keep."""
+    threads = options.threads_per_worker
+    if threads is None:
+        return None
+    if "threads_per_worker" in options.given:
+        return Cap(threads)
+    from procession.configuration.compatibility import context_name
+    from procession.process.start.starting import default_method
+
+    ours = options.context is None and options.backend == "process"
+    method = default_method() if ours else context_name(options.context or "spawn")
+    forked = method == "fork"
+    return default_cap(threads) if default_applies(forked) else None
+
+
+def _initializer_key(options: Options) -> Any:
+    """What tells initializers apart; the pool keeps alive what is known by its identity.
+
+    Arguments are compared by their pickles, but for large ones, which are not pickled again for
+    each call: the same tuple counts as the same, and what is changed in it later is not seen.
+    """
+    if options.initializer is None:
+        return b""
+    if options.backend == "thread":  # nothing is sent
+        return (id(options.initializer), *map(id, options.initargs))
+    same = (id(options.initializer), id(options.initargs))
+    known = _large.get(same)
+    if known is not None:
+        return known[-1]
+    packed = packed_initializer(options)
+    if not isinstance(packed, bytes):
+        return (packed[0], *map(id, packed[1]))
+    if len(packed) < _LARGE:
+        return packed
+    from hashlib import sha256
+
+    key = (len(packed), sha256(packed).digest())
+    _large[same] = (options.initializer, options.initargs, key)
+    while len(_large) > _LARGE_KEPT:
+        _large.pop(next(iter(_large)), None)
+    return key
+
+
+def packed_initializer(options: Options) -> Packed:
+    """The initializer and its arguments as they are sent, which is also what tells them apart.
+
+    Raises:
+        NotPicklable: The initializer cannot cross.
+    """
+    try:
+        return pack_initializer(options.initializer, options.initargs)
+    except Exception as error:
+        from procession.explaining.explain import explain
+
+        raise explain(
+            error,
+            options.initializer,
+            where="argument",
+            function="initializer",
+            root="initializer",
+            pickling=options.pickling,
+        ) from None
+
+
+def forget_large_initializers() -> None:
+    """Pickle each again when it is needed."""
+    _large.clear()
+
+
+# -- settings of libraries -------------------------------------------------------------------
+
+_said: set[str] = set()
+
+_LOOKS_ONLY = ("display.", "plotting.", "styler.", "io.")
+"""Options of pandas that change how something is shown or written, and no result."""
+
+_OF_XARRAY = {"arithmetic_join": "inner", "keep_attrs": "default"}
+"""Those options of xarray that change results, and their defaults, which it keeps nowhere."""
+
+_MOST_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+"""Pillow's default."""
+
+
+def warn_of_settings(options: Options) -> None:
+    """Warn once of each library whose settings a pool's workers will not have."""
+    if options.initializer is not None or options.backend in ("thread", "serial"):
+        return
+    try:
+        found = list(_settings())
+    except Exception:  # another release of a library keeps them elsewhere
+        return
+    for library, setting, write in found:
+        if library not in _said:
+            _said.add(library)
+            warn_user(
+                f"{setting} was set in this process, and workers do not see it: each imports "
+                f"{library} with its defaults. Write a function that does so ({write}), call it "
+                "here, and give it to the workers with initializer=."
+            )
+
+
+def _settings() -> Iterator[tuple[str, str, str]]:
+    modules = sys.modules
+    yield from _sklearn(modules.get("sklearn._config"))
+    yield from _pandas(modules.get("pandas._config.config"))
+    yield from _xarray(modules.get("xarray.core.options"))
+    image: Any = modules.get("PIL.Image")
+    if image is not None and image.MAX_IMAGE_PIXELS != _MOST_PIXELS:
+        yield "PIL", "Pillow's MAX_IMAGE_PIXELS", "PIL.Image.MAX_IMAGE_PIXELS = ..."
+    torch: Any = modules.get("torch")
+    if torch is None:
+        return
+    if torch.get_default_dtype() is not torch.float32:
+        yield "torch", "torch's default dtype", "torch.set_default_dtype(...)"
+    if torch.are_deterministic_algorithms_enabled():
+        call = "torch.use_deterministic_algorithms(True)"
+        yield "torch", "torch's choice of deterministic algorithms", call
+
+
+def _sklearn(config: Any) -> Iterator[tuple[str, str, str]]:
+    if config is None:
+        return
+    for name, value in config.get_config().items():
+        if value != config._global_config[name]:
+            yield "sklearn", f"scikit-learn's {name}={value!r}", f"sklearn.set_config({name}=...)"
+
+
+def _pandas(config: Any) -> Iterator[tuple[str, str, str]]:
+    if config is None:
+        return
+    for name, option in config._registered_options.items():
+        # Not by get_option, which warns of what it deprecates.
+        value = reduce(getitem, name.split("."), config._global_config)
+        if not name.startswith(_LOOKS_ONLY) and value != option.defval:
+            yield "pandas", f"pandas' option {name}", f"pandas.set_option({name!r}, ...)"
+
+
+def _xarray(options: Any) -> Iterator[tuple[str, str, str]]:
+    if options is None:
+        return
+    for name, default in _OF_XARRAY.items():
+        value = options.OPTIONS.get(name, default)
+        if value != default:
+            yield "xarray", f"xarray's {name}={value!r}", f"xarray.set_options({name}=...)"
