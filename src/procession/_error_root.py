@@ -6,7 +6,7 @@ __all__ = ["ProcessionError"]
 
 
 def _rebuild(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
-    """Make an error again without calling its constructor, whatever that asks for."""
+    """Make an error again without calling its constructor, which may ask for more."""
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)

@@ -158,12 +158,12 @@ class Reply(NamedTuple):
         raw: Whether `payload` is the object itself.
         extras: Log records and warnings to repeat here, or `None`; see
             `procession.forwarding.records`.
-        timing: When a worker began with the item, the seconds that it took with pickling and
-            unpickling, the worker's process id, and its thread's name where threads are the
-            workers; `None` unless a profile is open.
+        timing: `None` unless a profile is open. When a worker began with the item, and the
+            seconds that it took with pickling and unpickling. The worker's process id, and its
+            thread's name where threads are the workers.
     """
 
-    index: int  # type: ignore[assignment]  # tuple.index, which nobody calls here
+    index: int  # type: ignore[assignment]  # tuple.index, which is not called here
     ok: bool
     payload: Any
     buffers: Sequence[Any] = ()
@@ -211,7 +211,7 @@ class End(NamedTuple):
             * ``"timeout"``, ``"memory"``: the backend ended the worker, because item `index`
               passed the job's limit.
             * ``"cancelled"``: `Backend.cancel` was called, and nothing more will come.
-            * ``"broken"``: a whole executor went down, and nobody knows which item did it.
+            * ``"broken"``: a whole executor went down, and it is not known which item did it.
             * ``"refused"``: the chunk could not be sent or started; `error` says why.
         index: The item to blame, if it is known.
         exitcode: The dead worker's exit code (negative: minus the signal), if known.
@@ -256,7 +256,7 @@ class Chunk:
         self.items = items
         self.listener = listener
         self.attended = attended
-        """Whether somebody is expected to wait for it by ``attend``, on backends that have it."""
+        """Whether a thread is expected to wait for it by ``attend``, on backends that have it."""
         self.handle: Any = None
         """For the backend's own use."""
         self.home: Any = None
@@ -309,7 +309,7 @@ class Backend(Protocol):
         ...
 
     def abandon(self, chunks: Sequence[Chunk]) -> None:
-        """Nobody wants these chunks any more: end those that run, if that harms no others."""
+        """These chunks are not wanted any more: end those that run, if that harms no others."""
         ...
 
     def running(self, chunk: Chunk) -> bool:

@@ -1,12 +1,12 @@
 """Threads for the user's own code: callbacks, log handlers, ``__reduce__``, ``__setstate__``.
 
-Whatever such code does (sleep, raise, exit, make calls of ours and wait for them), no thread of
-ours that others wait for may run it. So those hand it over here. Calls run one after the other, in
+Such code may sleep, raise, exit, or make calls of Procession and wait for them. So no thread that
+others wait for may run it. Those hand it over here. Calls run one after the other, in
 the order in which they came; but if one keeps the others waiting for longer than `STUCK`, another
-thread takes over the rest, and so on: a callback that sleeps for ever delays nobody for long.
+thread takes over the rest, and so on: a callback that sleeps for ever delays the others by little.
 
 `Teller.tell` takes no lock, so that finalizers may call it, which run amid anything. Instead, what
-may be done by one thread only is a token in a list: whoever pops it does it.
+may be done by one thread only is a token in a list: the thread that pops it does it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 STUCK: Final = 0.02
 """Seconds that a call may keep the next ones waiting. A guess: callbacks that do a bit of work stay
-one after the other, and nobody notices the delay."""
+one after the other, and the delay is not noticed."""
 
 _IDLE = 1.0
 """Seconds without a call after which a thread ends, unless calls are outstanding."""
@@ -46,7 +46,7 @@ class _Thread:
     Attributes:
         since: When the call that it runs began; `None` while it runs none.
         watching: Whether it looks after the first thread already.
-        left: Whether nobody waits for that call any more.
+        left: Whether that call is not waited for any more.
         over: Whether it is to end as soon as there is nothing to do.
     """
 
@@ -79,7 +79,7 @@ class Teller:
         self.look()
 
     def look(self) -> None:
-        """See to it that somebody runs what was told."""
+        """See to it that a thread runs what was told."""
         if not self._wake():
             self._run_here()
 
@@ -105,7 +105,7 @@ class Teller:
         try:
             self._may_start.pop()
         except IndexError:
-            return True  # somebody starts it just now
+            return True  # another thread starts it just now
         me = self._first = _Thread()
         if self._begin(me):
             return True
@@ -170,7 +170,7 @@ class Teller:
             self._leave(me)
 
     def _leave(self, me: _Thread) -> None:
-        """The thread ends, for whatever reason; somebody else does what it was for."""
+        """The thread ends, for any reason; another one does what it was for."""
         self._threads.discard(me)
         if self._second is me:
             self._second = None
@@ -236,7 +236,7 @@ class Teller:
     def finish(self, seconds: float = GRACE) -> bool:
         """Let what was told be done, within so many seconds. Whether all is.
 
-        What is not done by then is left alone: nobody waits for it a second time.
+        What is not done by then is left alone: it is not waited for a second time.
         """
         end = monotonic() + seconds
         while self.at_work and not self.here:
@@ -273,7 +273,7 @@ def report(error: BaseException) -> None:
         args = (type(error), error, error.__traceback__, _shared.current_thread())
         _shared.excepthook(_shared.ExceptHookArgs(args))
     except BaseException:
-        pass  # the hook is user code, too, and there is nobody left to tell
+        pass  # the hook is user code, too, and there is nothing left to tell
 
 
 def in_main() -> bool:
@@ -282,7 +282,7 @@ def in_main() -> bool:
 
 
 class Once(Generic[T]):
-    """A value that is made once, by user code, in the thread of whoever asks for it first.
+    """A value that is made once, by user code, in the thread that asks for it first.
 
     Others who ask wait until it is made; no lock is held meanwhile.
 

@@ -1,4 +1,4 @@
-"""Waiting for several futures such that Ctrl-C, at whatever instant, comes out as itself.
+"""Waiting for several futures such that Ctrl-C, at any instant, comes out as itself.
 
 `concurrent.futures` waits by `threading.Event`, Python code that an interrupt can leave half done:
 a lock is then released twice, or never. Here the waiting is a `Wakeup`'s.
@@ -70,7 +70,7 @@ def completed(futures: Iterable[cf.Future[Any]], timeout: float | None) -> Itera
                     arrivals.done.popleft()
                     continue
                 left.discard(arrivals.done[0])
-                yield arrivals.done.popleft()  # kept by nobody here once it was given
+                yield arrivals.done.popleft()  # not kept here once it was given
             if not left:
                 return
             woken = arrivals.wakeup.wait(None if end is None else end - time.monotonic())

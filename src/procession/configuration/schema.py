@@ -79,8 +79,8 @@ class Options:
             A chunk is never larger than the window.
         inline: Whether items may run in this process: ``"auto"`` while that is faster, `False`
             never, `True` always.
-        timeout: Seconds one item or call may run, whatever the chunk; then its process is killed
-            and the other items go on. `None`: no limit.
+        timeout: Seconds one item or call may run, in a chunk of any size. Then its process is
+            killed, and the other items go on. `None`: no limit.
         deadline: Seconds from a call to its result, waiting for a worker included; for a map, to
             its last one. Past it what is not done is ended, with `DeadlineExceeded`. `None`: none.
         max_pending: Calls (`submit`, `@background`, `@isolated`, `Pool`) that may wait for a

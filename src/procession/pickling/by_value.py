@@ -14,9 +14,14 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from cloudpickle import cloudpickle
-
 from procession.pickling.classes import reduce_dynamic_class
+from procession.pickling.cloudpickle_names import (
+    Pickler,
+    reduce_class,
+    reduce_code,
+    reduce_function,
+    registered_reducer,
+)
 from procession.pickling.code_rules import Code, dispatched
 from procession.pickling.dispatch_tables import Table, refuse
 from procession.pickling.importable import find, importable, resolves
@@ -72,7 +77,7 @@ def _extra(cls: type) -> Callable[[Any], Any] | None:
         return _reduce_code
     if cls is functools.cached_property:
         return _reduce_cached_property
-    reduce: Callable[[Any], Any] | None = cloudpickle.Pickler._dispatch_table.get(cls)
+    reduce = registered_reducer(cls)
     if reduce is not None:
         return reduce
     if any("__reduce__" in base.__dict__ or "__reduce_ex__" in base.__dict__ for base in _own(cls)):
@@ -82,7 +87,7 @@ def _extra(cls: type) -> Callable[[Any], Any] | None:
 
 def _reduce_code(code: types.CodeType) -> Any:
     # Some releases of cloudpickle leave the file out. Tracebacks and warnings need it.
-    make, args, *_ = cloudpickle._code_reduce(code)
+    make, args, *_ = reduce_code(code)
     file = code.co_filename
     # Some of them are bytes, which under `python -bb` are not to be compared with a str.
     return make, tuple(
@@ -123,7 +128,7 @@ def named_object(module: str, name: str, cls: Any, state: Any) -> Any:
 VALUE = Table(named=False, extra=_extra)
 
 
-class ValuePickler(cloudpickle.Pickler):
+class ValuePickler(Pickler):
     """A C pickler that names what can be imported and describes the rest."""
 
     dispatch_table = VALUE
@@ -161,14 +166,14 @@ class ValuePickler(cloudpickle.Pickler):
             registered = dispatched(function)
             if registered is not None:
                 return _make_dispatch, (function.__module__, registered)
-            return (*self._dynamic_function_reduce(function)[:5], set_function)
+            return (*reduce_function(self, function)[:5], set_function)
         return NotImplemented if resolves(function) else (resolve, reference)
 
     def reduce_class(self, cls: type) -> Any:
         """By name if the name leads back to this class, else by value."""
         if self.code.is_named(cls):
             by_name = importable(cls.__module__) and resolves(cls)
-            return NotImplemented if by_name else cloudpickle._class_reduce(cls)
+            return NotImplemented if by_name else reduce_class(cls)
         return reduce_dynamic_class(cls)
 
 

@@ -18,8 +18,13 @@ from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from cloudpickle import cloudpickle
-
+from procession.pickling.cloudpickle_names import (
+    CLASSES_BY_ID,
+    class_by_id,
+    class_contents,
+    class_layout,
+    reduce_enum,
+)
 from procession.pickling.importable import importable
 from procession.pickling.shared_globals import set_class
 from procession.system import after_fork
@@ -46,14 +51,14 @@ def reduce_dynamic_class(cls: type[Any]) -> Any:
     """Describe a class."""
     make: Any = _make_skeleton
     if issubclass(cls, Enum):
-        make, args, state, *_ = cloudpickle._dynamic_class_reduce(cls)
+        make, args, state, *_ = reduce_enum(cls)
     else:
         args, state = _layout(cls), (_contents(cls), dict[str, Any]())
     return _make_class, (_owners.get(cls) or _me(), make, args), state, None, None, _set_class
 
 
 def _layout(cls: type) -> tuple[Any, ...]:
-    meta, name, _, space, tracker, extra = cloudpickle._class_getnewargs(cls)
+    meta, name, _, space, tracker, extra = class_layout(cls)
     slots = _slots(cls)
     if slots is not None:
         space["__slots__"] = slots
@@ -80,7 +85,7 @@ def _is_layout(cls: type, name: str) -> bool:
 
 
 def _contents(cls: type) -> dict[str, Any]:
-    found: dict[str, Any] = cloudpickle._extract_class_dict(cls)
+    found = class_contents(cls)
     for name in list(found):
         if name in _MADE_ANEW or _is_slot(cls, name):
             del found[name]
@@ -92,7 +97,7 @@ def _contents(cls: type) -> dict[str, Any]:
 
 def _make_class(owner: _Owner, make: Callable[..., type], args: tuple[Any, ...]) -> type:
     """Find a class by its tracker id, or make its skeleton."""
-    known: type | None = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(args[-2])
+    known = CLASSES_BY_ID.get(args[-2])
     if known is not None:
         if owner != _me():
             _owners[known] = owner
@@ -114,8 +119,7 @@ def _make_skeleton(
             # Code of a library's, which asks for what the class statement gave.
             with _silenced(hook):
                 made = _bare(meta, name, bases, space)
-    cls: type = cloudpickle._lookup_class_or_track(tracker, made)
-    return cls
+    return class_by_id(tracker, made)
 
 
 def _new(meta: Any, name: str, bases: tuple[Any, ...], space: dict[str, Any]) -> type:

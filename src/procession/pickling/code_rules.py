@@ -10,8 +10,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from cloudpickle import cloudpickle
-
+from procession.pickling.cloudpickle_names import BUILTIN_TYPES, code_globals
 from procession.pickling.importable import importable, resolves
 from procession.pickling.objects import class_of, is_a
 from procession.pickling.references import Reference, reference_to, why_not_by_value
@@ -67,7 +66,7 @@ class Code:
             Refused: If it does not go at all.
         """
         # Not `in`: a metaclass may have an == of its own.
-        if any(cls is one for one in (*_SINGLETONS, *cloudpickle._BUILTIN_TYPE_NAMES)):
+        if any(cls is one for one in (*_SINGLETONS, *BUILTIN_TYPES)):
             return True
         if importable(cls.__module__) and (resolves(cls) or not cls.__flags__ & _HEAP_TYPE):
             return True
@@ -143,7 +142,7 @@ def used_globals(function: types.FunctionType) -> dict[str, Any]:
 
 def global_names(function: types.FunctionType) -> list[str]:
     """The names of globals and builtins in a function's code, and in functions nested in it."""
-    return list(cloudpickle._extract_code_globals(function.__code__))
+    return list(code_globals(function.__code__))
 
 
 def dispatched(function: types.FunctionType) -> list[tuple[type, Any]] | None:

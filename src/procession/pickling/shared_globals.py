@@ -15,8 +15,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from cloudpickle import cloudpickle
-
+from procession.pickling.cloudpickle_names import set_class_state, set_function_state
 from procession.pickling.objects import class_of
 
 __all__ = ["Arrivals", "arriving", "set_class", "set_function"]
@@ -30,7 +29,7 @@ _arriving: Arrivals | None = None
 
 def set_function(function: Any, state: Any) -> None:
     """Fill a function that was made by value: the last step of its unpickling."""
-    cloudpickle._function_setstate(function, state)
+    set_function_state(function, state)
     space = function.__globals__
     if _arriving is not None:
         _arriving.add(space)
@@ -40,7 +39,7 @@ def set_function(function: Any, state: Any) -> None:
 
 def set_class(cls: type, state: Any) -> None:
     """Fill a class that was made by value, for the first time or again."""
-    cloudpickle._class_setstate(cls, state)
+    set_class_state(cls, state)
     for name, value in _attributes.get(cls, _Space()).items():
         setattr(cls, name, value)
 

@@ -180,7 +180,7 @@ def _unshared(name: str, variable: str, kind: str, line: str) -> str:
 
 _MEND = (
     "each worker has a copy of it, and the copies draw the same numbers. Make one for each item "
-    "from its index, numpy.random.default_rng([seed, procession.current_task().index]) or "
+    "from its index: numpy.random.default_rng([seed, procession.current_task().index]) or "
     "random.Random(f'{seed} {index}'), or map over (item, generator) pairs with rng.spawn(n)."
 )
 

@@ -2,7 +2,7 @@
 
 In a child made by `os.fork()` only the thread that forked goes on. A lock that another thread held
 stays held there for ever, and what another thread was to deliver never comes. So every lock that
-may be held at a fork is made by `lock` or `rlock`, and what keeps more than a lock registers
+may be held at a fork is made by `lock` or `rlock`. What keeps more than a lock registers
 (`renew_in_child`, `register`).
 
 A finalizer of the user's may run amid any code, also where a lock of Procession's is held, and make

@@ -1,9 +1,9 @@
 """Every private name of CPython that Procession uses.
 
 A release may change any of them. `tests/system/test_cpython.py` has a test of each one's meaning.
-Three more sets are used where they belong, and tested there too: what `procession.system.pristine`
-copies, the attributes of `concurrent.futures.Future` that its subclass in `procession.futures`
-shares with it, and the bytecode in `procession.system.bytecode`.
+Three more sets are used where they belong, and tested there too: the attributes that
+`procession.futures` shares with its base class, what `procession.system.pristine` copies, and the
+bytecode in `procession.system.bytecode`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What crosses is a descriptor's number. The receiver opens ``/proc/<pid>/fd/<n>`` (`reopen`). That
 cannot be done where there is no ``/proc``, nor into a process that is not *dumpable*: after
 ``os.setuid``, or ``prctl(PR_SET_DUMPABLE, 0)``. Such a process hands out what it is asked for
-(SCM_RIGHTS), over a socket that is named after its pid and has no place in the file system. Only
+(SCM_RIGHTS). Its socket is named after its pid and has no place in the file system. Only
 the same user and root are answered, and only for a number that is still the file's.
 
 What comes that way shares its open file with the sender. It is opened anew where there is a

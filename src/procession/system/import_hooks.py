@@ -1,4 +1,4 @@
-"""Doing something as soon as a module has been imported, by whomever, and not before."""
+"""Doing something as soon as a module has been imported, in any part of the program."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The lifeline: workers die with their parent, however it ends and whatever they are doing.
+"""The lifeline: workers die with their parent, however it ends, in the middle of anything.
 
 A lifeline is a pipe that never carries data. This process holds its writing end; the kernel closes
 it with the process, even after SIGKILL. On Linux each worker asks the kernel to send SIGKILL to
-its whole process group at that moment (F_SETOWN, F_SETSIG, O_ASYNC), so it ends within
-milliseconds even inside C code that holds the GIL. Elsewhere a thread watches the pipe; it ends the
-worker as soon as it gets the GIL, which C code may hold for long.
+its whole process group at that moment (F_SETOWN, F_SETSIG, O_ASYNC). So it ends within
+milliseconds, even inside C code that holds the GIL. Elsewhere a thread watches the pipe; it ends
+the worker as soon as it gets the GIL, which C code may hold for long.
 
 The signal belongs to an open file, not to a descriptor, so each worker opens the pipe anew through
 /proc. A worker that did not inherit a descriptor (loky's, the standard library's) opens it through

@@ -1,16 +1,16 @@
 """Clocks, locks, threads, sockets and polling that patches of the standard library do not reach.
 
 gevent and eventlet put greenlets in the place of threads, and sockets that do not block in the
-place of sockets, in modules that everybody shares; freezegun and time-machine stop the clocks; a
-test patches ``time.monotonic``. What talks to workers and keeps time limits must go on all the
-same, whether the patch came before Procession was imported or after. So all of Procession takes
-these four from here, and none from the standard library's modules:
+place of sockets. They do so in modules that all code shares. freezegun and time-machine stop the
+clocks; a test patches ``time.monotonic``. What talks to workers and keeps time limits must go on
+all the same, whether the patch came before Procession was imported or after. So all of Procession
+takes these four from here, and none from the standard library's modules:
 
     from procession.system.pristine import select, socket, threading, time
 
-Each is a copy of the C module, made anew from where the interpreter has it, or what little of the
-Python module around it is needed. ``time.monotonic`` is the kernel's clock, asked for by number:
-nobody patches that, not even in C.
+Each is a copy of the C module, made anew from where the interpreter has it. Where more is needed,
+it is the little of the Python module that Procession uses. ``time.monotonic`` is the kernel's
+clock, asked for by number: no library patches that, not even in C.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _sockets() -> Any:
     import _socket
 
     class Socket(_socket.socket):
-        """A socket that blocks, whatever `socket.setdefaulttimeout` says."""
+        """A socket that blocks, without a look at `socket.setdefaulttimeout`."""
 
         __slots__ = ()
 
