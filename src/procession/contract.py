@@ -250,7 +250,14 @@ class Chunk:
     __slots__ = ("attended", "handle", "home", "items", "job", "listener", "plain")
 
     def __init__(
-        self, job: Job, items: Sequence[Item], listener: Listener, attended: bool = False
+        self,
+        job: Job,
+        items: Sequence[Item],
+        listener: Listener,
+        attended: bool = False,
+        *,
+        home: Any = None,
+        plain: bool = False,
     ) -> None:
         self.job = job
         self.items = items
@@ -259,9 +266,9 @@ class Chunk:
         """Whether a thread is expected to wait for it by ``attend``, on backends that have it."""
         self.handle: Any = None
         """For the backend's own use."""
-        self.home: Any = None
-        """The backend it was given to; for the engine's own use."""
-        self.plain = False
+        self.home = home
+        """The backend it is given to; for the engine's own use."""
+        self.plain = plain
         """Whether it holds nothing that has a finalizer of the user's."""
 
 

@@ -18,7 +18,7 @@ import pytest
 
 import procession
 from procession import parallel, parallel_chunks, parallel_map
-from procession.engine.map.waiting_input import may_wait
+from procession.engine.map.source import may_wait
 from tests.support.waiting import wait_for_file
 
 COUNT = 60

@@ -121,7 +121,7 @@ class Inline:
 
     def begin(self) -> None:
         """Run items here from now on."""
-        self._run.here = True
+        self._run.sender.run_here()
 
     def end(self) -> None:
         """The map is over."""
@@ -135,20 +135,20 @@ class Inline:
     @property
     def active(self) -> bool:
         """Whether the next items are to be run here."""
-        return self._run.here and self._run.intake.any
+        return self._run.sender.here and self._run.intake.any
 
     def help(self) -> None:
         """In the helper thread: start and feed the pool, if that is worth it or an item hangs."""
         run = self._run
         self._alarm = None
-        if run.closed or (run.replies and not run.here):
+        if run.closed or (run.replies.count and not run.sender.here):
             return
         placement, running = run.plan.placement, self._running
         pace = running.pace() if running is not None else None
         if placement is not None and self._leaves(placement, pace):
             placement.starts()
             if running is not None and pace is not None:
-                run.stuck = True
+                run.sender.hold_up(True)
                 running.cut(run.intake.give_back)
             if not self._going:
                 self._going = True
@@ -179,7 +179,7 @@ class Inline:
             remaining += left
         if remaining == 0 or not (left or self._run.intake.any):
             return False
-        warm = self._warm or self._run.replies > 0
+        warm = self._warm or self._run.replies.count > 0
         return placement.leaves(remaining, seconds, warm=warm)
 
     def adopt(self, running: Running) -> None:
@@ -231,7 +231,8 @@ class Inline:
 
     def over(self, running: Running) -> Slice:
         """What came of items that ran here."""
-        self._running, self._run.stuck = None, False
+        self._running = None
+        self._run.sender.hold_up(False)
         running.end(running.ran + (running.error is not None), self._run.intake.give_back)
         self.seconds = running.seconds
         self._budget.earned += running.seconds
@@ -337,10 +338,10 @@ class Inline:
         if not self._single:
             self._grow(seconds, len(values))
         if not self._alone and placement and not placement.here(run.intake.remaining):
-            if run.replies or self._warm:
-                run.here = False
+            if run.replies.count or self._warm:
+                run.sender.run_there()
                 run.go()
-            elif not run.started:
+            elif not run.sender.started:
                 placement.ran_alone(seconds)
         return Slice(start, out, failed, refused)
 

@@ -1,16 +1,28 @@
-"""The chunks of a map that are under way, and the items that have to be sent once more."""
+"""What comes of a map's chunks: results, errors and deaths, and which items are run again."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
+from typing import Any, Protocol
 
-from procession.contract import Backend, Chunk, Item, Reply
+from procession import logger as notices
+from procession.contract import Backend, Chunk, End, Item, Reply, Settled, size_back
+from procession.engine.decoding import asks_again, begin_again
+from procession.engine.job import Plan
+from procession.engine.map.window import Delivery, Intake
+from procession.engine.overload import Deadline
+from procession.engine.policy.blame import judge
+from procession.recording.observer import CallObserver
+from procession.recording.traffic import Traffic
+from procession.user_threads import teller
 
-__all__ = ["Flight"]
+__all__ = ["InFlight", "Replies"]
 
 
-class Flight:
+class InFlight:
     """Chunks that were sent and are not over. Under the map's lock.
 
     Attributes:
@@ -66,6 +78,10 @@ class Flight:
         self.bytes -= sum([item.size for item in chunk.items])
         return list(left.values())
 
+    def run_again(self, item: Item, *, apart: bool = False) -> None:
+        """Have an item sent once more; `apart` if it may have broken an executor."""
+        (self.suspects if apart else self.again).append(item)
+
     def next_again(self, workers: int, most: int) -> list[Item]:
         """Items to run again: an item that failed alone, those that only lost their worker in
         chunks (a dead worker may leave thousands), such that every worker gets some."""
@@ -84,3 +100,193 @@ class Flight:
     def forget(self) -> None:
         """In a forked child: the chunks are the parent's."""
         self._chunks.clear()
+
+
+class Sending(Protocol):
+    """What sends a map's items."""
+
+    def send_on(self) -> None:
+        """A chunk is over, so that more may be sent. Called by threads that others wait for."""
+        ...
+
+    def pump_aside(self) -> None:
+        """Have more sent by a thread that runs the user's code."""
+        ...
+
+
+class Replies:
+    """The listener of a map's chunks: settles their items, or has them run again.
+
+    Its methods are called by the backend's threads, which others wait for: to rebuild an error, to
+    see whether it asks for another attempt, is left to a teller's thread.
+
+    Attributes:
+        in_flight: The chunks that were sent and are not over.
+        count: How many items workers have answered.
+        traffic: What was moved and computed so far.
+        abandoned: Whether the program's end makes the map pointless, since nothing reads it then.
+    """
+
+    def __init__(
+        self, plan: Plan, intake: Intake, delivery: Delivery, observer: CallObserver, lock: Any
+    ) -> None:
+        self.in_flight = InFlight()
+        self.count = 0
+        self.traffic = Traffic()
+        self.abandoned = True
+        self._plan = plan
+        self._rules = plan.rules
+        self._intake = intake
+        self._delivery = delivery
+        self._observer = observer
+        self._lock = lock
+        self._sending: Sending | None = None
+        self._deadline: Deadline | None = None
+
+    def attach(self, sending: Sending | None) -> None:
+        """Say what is told when more can be sent; nothing, once the map is over."""
+        self._sending = sending
+
+    def keep(self) -> None:
+        """The results are wanted even at the program's end."""
+        self.abandoned = False
+
+    # -- told by a backend ---------------------------------------------------------------------
+
+    def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
+        """Some items of a chunk are done."""
+        with self._lock:
+            found = self.in_flight.answered(chunk, replies)
+        if found is None:
+            return
+        rules, untold = self._rules, self._delivery.untold
+        settled: list[Settled] = []
+        doubtful: list[tuple[Item, Reply]] = []
+        for item, reply in found:
+            if item is None:
+                continue
+            if reply.extras is not None:
+                untold.append(reply.extras)
+            if not reply.ok and rules.retry_on and item.attempt <= rules.retries:
+                doubtful.append((item, reply))
+            else:
+                settled.append(Settled(item, reply))
+        self._observer.replied(chunk, settled)
+        with self._lock:
+            self._measure(found)
+        self._delivery.put(settled)
+        if doubtful:
+            teller.tell(partial(self._decide, chunk, doubtful))
+
+    def ended(self, chunk: Chunk, end: End) -> None:
+        """A chunk is over: settle or run again what has no reply."""
+        with self._lock:
+            left = self.in_flight.over(chunk)
+            if left is None or self._intake.closed:
+                return
+        try:
+            if left:
+                self._judge(chunk, left, end)
+        except BaseException as error:
+            self._delivery.fail(error)  # no one in a backend's thread can take it
+        sending = self._sending
+        if sending is not None:
+            sending.send_on()
+
+    def _measure(self, found: list[tuple[Item | None, Reply]]) -> None:
+        seconds = sum([reply.seconds for _, reply in found])
+        sent = sum([item.size for item, _ in found if item is not None])
+        back = sum([size_back(item, reply) for item, reply in found if item is not None])
+        self.count += len(found)
+        self.traffic.moved(len(found), sent, back, seconds)
+        self._plan.schedule.observe(len(found), seconds, sent + back)
+        if self._plan.placement is not None:
+            self._plan.placement.ran(len(found), seconds)
+
+    # -- run again, or not ---------------------------------------------------------------------
+
+    def _decide(self, chunk: Chunk, doubtful: list[tuple[Item, Reply]]) -> None:
+        """In a teller's thread: rebuild errors, to see which items are to be run again."""
+        for item, reply in doubtful:
+            again = asks_again(item, reply, self._rules)
+            settled = Settled(item, reply)
+            self._observer.replied(chunk, (settled,), (item,) if again else ())
+            if again:
+                item.seconds += reply.seconds
+                self._try_again(item)
+            else:
+                self._delivery.put([settled])
+
+    def _judge(self, chunk: Chunk, missing: list[Item], end: End) -> None:
+        if self.late:
+            self._delivery.put(self.too_late(missing))
+            return
+        settled: list[Settled] = []
+        rules = self._rules
+        verdicts = judge(chunk, missing, end, rules)
+        notices.died(rules.name, rules.retries, verdicts, end, single=False)
+        delayed: list[Item] = []
+        with self._lock:
+            for item, error, apart, counted in verdicts:
+                if error is not None:
+                    settled.append(Settled(item, None, error))
+                elif rules.delay and counted:
+                    delayed.append(item)
+                elif self._intake.wants(item.index):
+                    self.in_flight.run_again(item, apart=apart)
+        self._observer.settled(len(settled), len(missing) - len(settled), end)
+        self._delivery.put(settled)
+        for item in delayed:
+            self._try_again(item)
+
+    def _try_again(self, item: Item) -> None:
+        """Run an item once more that has failed, when its time has come."""
+        if not self._rules.delay:
+            self._rested(item)
+            return
+        most = math.inf if self._deadline is None else self._deadline.left
+        give_up = partial(self._give_up, item)
+        begin_again(item, self._rules, partial(self._rested, item), give_up, most)
+
+    def _rested(self, item: Item) -> None:
+        with self._lock:
+            if self._intake.wants(item.index):
+                self.in_flight.run_again(item)
+        self._pump_aside()
+
+    def _pump_aside(self) -> None:
+        sending = self._sending
+        if sending is not None:
+            sending.pump_aside()
+
+    def _give_up(self, item: Item, error: BaseException) -> None:
+        self._delivery.put([Settled(item, None, error)])
+
+    # -- the deadline --------------------------------------------------------------------------
+
+    def expire_after(self, seconds: float) -> None:
+        """Give up what is not done so many seconds from now: each such item has an error then."""
+        self._deadline = Deadline(seconds, self._expire)
+
+    def _expire(self) -> None:
+        with self._lock:
+            chunks = [] if self._intake.closed else self.in_flight.chunks
+        for chunk in chunks:
+            chunk.home.cancel(chunk)
+        self._pump_aside()
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self._deadline is not None and self._deadline.passed
+
+    def too_late(self, items: Sequence[Item]) -> list[Settled]:
+        """These items, as they are settled after the deadline."""
+        deadline, name = self._deadline, self._rules.name
+        assert deadline is not None
+        return [Settled(item, None, deadline.error(name, item.index)) for item in items]
+
+    def disarm(self) -> None:
+        """The map is over before its deadline."""
+        if self._deadline is not None:
+            self._deadline.disarm()

@@ -16,10 +16,10 @@ from procession.engine.local.in_process import header_here, initialized
 from procession.engine.local.inline import Inline, Slice
 from procession.engine.local.short_map import ShortMap
 from procession.engine.local.where import Where, begins_as_short_map
-from procession.engine.map.async_results import AsyncMapIterator, FutureCollector
+from procession.engine.map.iterators import AsyncMapIterator, MapIterator
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import open_progress
-from procession.engine.map.results import MapIterator, collect
+from procession.engine.map.results import FutureCollector, collect
 from procession.engine.map.source import Source
 from procession.futures import Future
 from procession.recording.observer import UNOBSERVED, call_began
@@ -60,7 +60,7 @@ def _prepare(
     observer.packed()
     run = MapRun(plan, source, where.backend, notify, observer, aside=aside)
     if call.options.deadline is not None:
-        run.expire_after(call.options.deadline)
+        run.replies.expire_after(call.options.deadline)
     if not where.here and plan.placement is None:
         return run, None
     header = header_here(call, style, args, kwargs, plan.job.common)
@@ -172,7 +172,7 @@ def map_async(
             raise
         future.settle(None, error)
         return future
-    run.abandoned = False
+    run.replies.keep()
     collector.attach(run)
     future.stand_for(_MapWork(run))
     try:

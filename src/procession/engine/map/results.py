@@ -1,20 +1,20 @@
-"""Taking the results of a map in the calling thread: all at once, or one by one."""
+"""All results of a map at once: in the calling thread, or as a future."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from procession.contract import Settled
-from procession.engine.decoding import outcome_of, value_of
+from procession.engine.decoding import value_of
 from procession.engine.local.inline import Inline, Slice
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.system.interrupts import strikes
 from procession.user_threads import teller
 
-__all__ = ["Collector", "MapIterator", "collect"]
+__all__ = ["Collector", "FutureCollector", "begin", "collect", "end", "warn_of_traffic"]
 
 _PENDING: Any = object()
 
@@ -47,7 +47,7 @@ class Collector:
         """Take what was just run here; how many items that is."""
         start, values, failed, _ = ran
         done = len(values) + (failed is not None)
-        self._run.deliver(done)
+        self._run.delivery.deliver(done)
         self.add_values(start, values)
         if failed is not None:
             self.add(failed)
@@ -110,18 +110,19 @@ class Collector:
         Raises:
             BaseException: The first item's error, in input order; or what the input raised.
         """
-        self._run.tell()
+        self._run.delivery.tell()
         if self._error is not None:
             self._run.cancel()
             try:
                 raise self._error
             finally:
                 self._error = None  # or the traceback would keep us, and we it
-        if self._run.closed and self._run.failure is not None:
-            raise self._run.failure  # forked away from its workers
+        if self._run.closed and self._run.delivery.failure is not None:
+            raise self._run.delivery.failure  # forked away from its workers
         self._run.finish()
-        if self._run.intake.source.error is not None:
-            raise self._run.intake.source.error
+        error = self._run.intake.source.take_error()
+        if error is not None:
+            raise error
         return self._values
 
 
@@ -140,207 +141,106 @@ def collect(
         BaseException: As `Collector.result`; and KeyboardInterrupt, after everything was ended.
     """
     collector = Collector(run)
-    run.attended = True
+    sender, delivery = run.sender, run.delivery
+    sender.attend()
     try:
         if first is None:
-            _begin(run, inline)
+            begin(run, inline)
         else:
             collector.add_slice(first)
         while not collector.over:
-            run.feed()
+            sender.feed()
             if inline is not None and inline.active:
                 done = collector.add_slice(inline.slice())
-            elif batch := run.poll_all():
-                collector.add_all(batch)
-                done = len(batch)
             else:
-                run.wait()
-                continue
+                if sender.behind:
+                    sender.pump()
+                batch = delivery.poll_all()
+                done = len(batch)
+                if not batch:
+                    run.wait()
+                    continue
+                collector.add_all(batch)
             if progress is not None:
                 progress.update(done)
-        _warn_of_traffic(run)
+        warn_of_traffic(run)
         return collector.result()
     except BaseException:
         run.cancel()
         raise
     finally:
-        _end(inline, progress)
+        end(inline, progress)
 
 
-def _warn_of_traffic(run: MapRun) -> None:
-    """Tell the caller of a map that moved more than it computed."""
-    text = run.traffic.warning(run.plan.rules.name)
+def warn_of_traffic(run: MapRun) -> None:
+    """Tell the caller of a map that it moved more than it computed."""
+    text = run.replies.traffic.warning(run.plan.rules.name)
     if text is not None:
         from procession._warn import warn_user
 
         warn_user(text)
 
 
-def _begin(run: MapRun, inline: Inline | None) -> None:
+def begin(run: MapRun, inline: Inline | None) -> None:
+    """Have the first items run, here or in the pool."""
     if inline is None:
         run.go()
-    elif not run.here:
+    elif not run.sender.here:
         run.probe()
 
 
-def _end(inline: Inline | None, progress: Progress | None) -> None:
+def end(inline: Inline | None, progress: Progress | None) -> None:
+    """The consumer has what it wants."""
     if inline is not None:
         inline.end()
     if progress is not None:
         progress.close()
 
 
-class _Batches:
-    """Gives the results of a map in batches: values to be yielded, or one error to be raised."""
+class FutureCollector:
+    """Settles a future with all results of a map, which tellers' threads rebuild."""
 
-    def __init__(
-        self,
-        run: MapRun,
-        inline: Inline | None,
-        progress: Progress | None,
-        decode: Callable[[Settled, Any], Any],
-    ) -> None:
+    def __init__(self, finished: Callable[[Callable[[], list[Any]]], None]) -> None:
+        self._finished = finished
+        self._collector: Collector | None = None
+        self._told = False
+        self._news = False
+        self._said = False
+        self.run: MapRun | None = None
+
+    def attach(self, run: MapRun) -> None:
+        """Say which map this is about, before it starts."""
         self.run = run
-        self._inline = inline
-        self._progress = progress
-        self._outcomes = decode is outcome_of
-        self._decode = run.observer.decoding(decode, outcomes=self._outcomes)
-        self._failed: Settled | None = None
-        self._began = False
+        self._collector = Collector(run)
 
-    def __iter__(self) -> Iterator[Iterable[Any]]:
-        return self
+    def notify(self) -> None:
+        """Something is ready, or the map is over."""
+        self._news = True
+        if not self._told:
+            self._told = True
+            teller.tell(self._drain)
 
-    def __next__(self) -> Iterable[Any]:
-        self.run.attended = True
-        try:
-            return self._next()
-        finally:
-            self.run.leave()
-
-    def _next(self) -> Iterable[Any]:
-        run, inline = self.run, self._inline
-        try:
-            if not self._began:
-                self._began = True
-                _begin(run, inline)
-            while True:
-                failed, self._failed = self._failed, None
-                if failed is not None:
-                    return self._give(failed)
-                run.feed(lazily=True)
-                if (settled := run.poll()) is not None:
-                    return self._give(settled)
-                if run.over:
-                    _warn_of_traffic(run)
-                    break
-                if inline is None or not inline.active:
-                    run.wait()
-                elif values := self._slice(inline):
-                    return values
-        except BaseException:
-            self.close()
-            raise
-        error, run.intake.source.error = run.intake.source.error, None
-        self.close()
-        if error is not None:
-            return _Raise(error)
-        raise StopIteration
-
-    def _slice(self, inline: Inline) -> list[Any]:
-        """Run some items here; what is next in order is given from here, the rest is settled."""
-        run = self.run
-        start, values, failed, refused = inline.slice()
-        count = len(values) + (failed is not None)
-        if not count:
-            return []
-        if self._outcomes or refused or not run.delivers_next(start):
-            run.settle(inline.settled(start, values, refused))
-            if failed is not None:
-                run.settle([failed])
-            return []
-        run.deliver(count)
-        self._failed = failed
-        if self._progress is not None:
-            self._progress.update(count)
-        return values
-
-    def _give(self, settled: Settled) -> Iterable[Any]:
-        if self._progress is not None:
-            self._progress.update(1)
-        try:
-            return (self._decode(settled, self.run.plan.rules),)
-        except BaseException as error:
-            if strikes(error):
-                self.close()
-                raise
-            return _Raise(error)
-
-    def close(self) -> None:
-        """Cancel what is outstanding, and end."""
-        self._failed = None
-        self.run.cancel()
-        _end(self._inline, self._progress)
+    def _drain(self) -> None:
+        # In one thread at a time, as nobody is told again before it is over.
+        run, collector = self.run, self._collector
+        assert run is not None
+        assert collector is not None
+        while self._news and not self._said:
+            self._news = False
+            try:
+                while not collector.over and (settled := run.delivery.poll()) is not None:
+                    collector.add(settled)
+            except BaseException as error:
+                self._said = True
+                self._finished(partial(_raise, error))
+                return
+            if collector.over:
+                self._said = True
+                self._finished(collector.result)
+        self._told = False
+        if self._news and not self._said:
+            self.notify()
 
 
-class _Raise:
-    """A batch that raises an error once. `itertools.chain` goes on after it."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error: BaseException | None = error
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        error, self._error = self._error, None
-        if error is None:
-            raise StopIteration
-        try:
-            raise error
-        finally:
-            del error  # or the traceback would keep this frame, and the frame the error
-
-
-class MapIterator(chain[Any]):
-    """The results of a map, one by one; what `imap`, `imap_unordered` and `outcomes` return.
-
-    An item's error is raised where its value would have come; the iterator can be read on. When
-    it is closed, or nobody holds it any more, everything that is outstanding is cancelled at once.
-
-    It is an `itertools.chain` of batches, so that reading a value that is there costs what reading
-    it from a list costs.
-    """
-
-    _batches: _Batches
-
-    @classmethod
-    def over(
-        cls,
-        run: MapRun,
-        inline: Inline | None,
-        progress: Progress | None,
-        decode: Callable[[Settled, Any], Any] = value_of,
-    ) -> MapIterator:
-        """An iterator over the results of a map."""
-        batches = _Batches(run, inline, progress, decode)
-        iterator = cls.from_iterable(batches)
-        assert isinstance(iterator, cls)
-        iterator._batches = batches
-        return iterator
-
-    def close(self) -> None:
-        """Cancel what is outstanding, and end. Values that were not read are lost."""
-        self._batches.close()
-
-    def __enter__(self) -> MapIterator:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        # Runs amid anything: takes no lock, and runs no code of the user's.
-        batches = getattr(self, "_batches", None)  # absent if Ctrl-C struck while it was made
-        if batches is not None and not batches.run.closed:
-            teller.defer(batches.close)
+def _raise(error: BaseException) -> Any:
+    raise error

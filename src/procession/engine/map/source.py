@@ -1,18 +1,32 @@
-"""The input of a map: taken in order, by whichever thread needs the next item."""
+"""The input of a map: taken in order, by whichever thread needs the next item.
+
+Some input may wait for the results of its own items: a generator that the consumer wakes. It cannot
+be read ahead in the thread that is to consume those results. Such input is known by what it holds:
+something made for threads to wait for each other.
+"""
 
 from __future__ import annotations
 
+import gc
 import operator
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from types import (
+    BuiltinMethodType,
+    CellType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
-from procession.pickling.objects import ATOMS
+from procession.pickling.objects import ATOMS, is_a
 from procession.system.interrupts import strikes
 
-__all__ = ["Source"]
+__all__ = ["Source", "may_wait"]
 
 _BUILTIN: tuple[type, ...] = (
     list,
@@ -51,6 +65,22 @@ _SLICED: frozenset[type] = frozenset({list, tuple, range, str, bytes})
 
 _PLAIN: frozenset[type] = frozenset({range, str, bytes, bytearray})
 """Containers of numbers and texts."""
+
+
+_WAITED_FOR = frozenset(
+    {
+        *(("threading", name) for name in ("Barrier", "Condition", "Event", "Semaphore")),
+        ("queue", "Queue"),
+        ("_queue", "SimpleQueue"),
+        ("queue", "_PySimpleQueue"),
+        ("concurrent.futures._base", "Future"),
+    }
+)
+
+_DEEPEST = 3
+_MOST = 200
+"""Objects that are looked at, and steps from one to the next. Guesses: what a generator waits for
+is a variable of its own, or an attribute of one."""
 
 
 class Source:
@@ -154,12 +184,13 @@ class Source:
             yield value
 
     def may_wait(self) -> bool:
-        """Whether taking an item may wait for somebody; see `engine.map.waiting_input`."""
-        if self.inert:
-            return False
-        from procession.engine.map.waiting_input import may_wait
+        """Whether taking an item may wait: it holds what threads wait for, such as a queue."""
+        return not self.inert and may_wait(self._iterator)
 
-        return may_wait(self._iterator)
+    def take_error(self) -> BaseException | None:
+        """What the input raised, if it did, once: its traceback would keep what is held here."""
+        error, self.error = self.error, None
+        return error
 
     def close(self) -> None:
         """Take nothing more, and let go of the input. Items it keeps are freed, not read."""
@@ -181,3 +212,49 @@ def _length(items: Iterable[Any]) -> int | None:
     except Exception:
         return None  # a broken __len__ is no reason not to map
     return hint if hint >= 0 else None
+
+
+def may_wait(iterator: Any) -> bool:
+    """Whether an iterator holds something that threads wait for: a queue, an event, a semaphore."""
+    seen = {id(iterator)}
+    level = [iterator]
+    for _ in range(_DEEPEST):
+        level = [each for holder in level for each in _held(holder) if id(each) not in seen]
+        seen.update(map(id, level))
+        if any(map(_is_waited_for, level)):
+            return True
+        if len(seen) > _MOST:
+            return False
+    return False
+
+
+_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
+
+
+def _is_waited_for(value: Any) -> bool:
+    kinds = _type(value).__mro__
+    return any((kind.__module__, kind.__qualname__) in _WAITED_FOR for kind in kinds)
+
+
+def _held(holder: Any) -> list[Any]:
+    """What an object holds itself."""
+    kind = _type(holder)
+    if kind is GeneratorType:
+        frame = holder.gi_frame
+        if frame is None:
+            return []
+        named = [frame.f_globals.get(name) for name in holder.gi_code.co_names]
+        return [*frame.f_locals.values(), *named]
+    if kind in (MethodType, BuiltinMethodType):
+        return [holder.__self__]
+    if kind is CellType or (kind.__module__ in ("builtins", "itertools") and _iterates(kind)):
+        held = gc.get_referents(holder)
+        return [each for one in held for each in (one if _type(one) is tuple else (one,))]
+    if isinstance(holder, (type, ModuleType, FunctionType)):
+        return []
+    own: Any = getattr(holder, "__dict__", None)
+    return list(own.values()) if is_a(own, dict) else []
+
+
+def _iterates(kind: type) -> bool:
+    return hasattr(kind, "__next__")

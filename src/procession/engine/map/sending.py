@@ -1,0 +1,444 @@
+"""Sending a map's items: input to chunks, chunks to a backend.
+
+It has no thread of its own. It moves when something happens: the consumer asks, and takes input
+meanwhile; a chunk ends; or the feeder has taken input. The backend's threads, which others wait
+for, run no code of the user's. To pickle the next items is left to the consumer, if it waits, or to
+a teller's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
+
+from procession.contract import ATOM_BYTES, Backend, Chunk, End, Item, Settled
+from procession.engine.job import Plan
+from procession.engine.map.in_flight import Replies
+from procession.engine.map.window import Delivery, Intake
+from procession.recording.observer import CallObserver
+from procession.system.interrupts import strikes
+from procession.system.pristine import perf_counter, threading
+from procession.system.wakeup import Wakeup
+from procession.user_threads import teller
+
+__all__ = ["Sender"]
+
+BYTES_AHEAD = 64 * 1024 * 1024
+"""Pickled input and results held at once before no more is sent ahead. A guess: large enough to
+keep every worker busy with ordinary items, small against the memory of any machine."""
+
+SLOW_SECONDS = 1e-3
+"""An item of the input that took longer to come makes us wait. A guess: ten times a message."""
+
+PATIENCE_SECONDS = 5e-3
+"""How much longer than its items usually take a result is waited for, before slow input is."""
+
+
+class Sender:
+    """Sends what the window, the workers and the memory allow. Any thread may have it `pump`.
+
+    Args:
+        plan: What stays the same during the map.
+        intake: The input.
+        delivery: Takes what is settled before it is sent.
+        replies: The chunks' listener.
+        observer: Is told what happens.
+        backend: Gives the pool when it is first needed.
+        lock: The map's.
+        aside: Whether a feeder takes input that runs code of the user's, and not the consumer: for
+            verbs that do not wait, and for input that may wait for the results of its own items.
+        blocking: Whether a consumer waits for the results in its own thread.
+
+    Attributes:
+        here: Whether the consumer's thread is to run the next items itself.
+        behind: Whether the consumer's thread is to send something on before it waits.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        intake: Intake,
+        delivery: Delivery,
+        replies: Replies,
+        observer: CallObserver,
+        backend: Callable[[], Backend],
+        lock: Any,
+        *,
+        aside: bool,
+        blocking: bool,
+    ) -> None:
+        inert = intake.source.inert
+        self.here = False
+        self.behind = False
+        self._plan = plan
+        self._intake = intake
+        self._delivery = delivery
+        self._replies = replies
+        self._in_flight = replies.in_flight
+        self._observer = observer
+        self._lock = lock
+        self._open_backend = backend
+        self._backend: Backend | None = None
+        self._apart: Backend | None = None
+        self._feeder: _Feeder | None = None
+        self._aside = aside and not inert
+        self._feeds = not aside and not inert
+        self._blocking = blocking
+        self._attended = False
+        self._stuck = False
+        self._pump_told = False
+        self._pumping = False
+        self._pump_again = False
+        self._probing = False
+        self._reading = 0.0
+        self._chunk_items = 1
+
+    # -- who is there --------------------------------------------------------------------------
+
+    def attend(self) -> None:
+        """The consumer's thread is there, and sends what is to be sent next."""
+        self._attended = True
+
+    def leave(self) -> None:
+        """The consumer does something else for a while."""
+        self._attended = False
+        if self.behind:
+            self.pump_aside()
+
+    def run_here(self) -> None:
+        """The consumer's thread is to run the next items itself."""
+        self.here = True
+
+    def run_there(self) -> None:
+        """The pool is to have them."""
+        self.here = False
+
+    def hold_up(self, stuck: bool) -> None:
+        """Whether the consumer runs an item for so long that the pool must have the others."""
+        self._stuck = stuck
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a pool that items were, or are being, given to."""
+        return self._pumping or self._backend is not None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the consumer's thread has run all items so far, and no other had a part."""
+        return not self.started and self._feeder is None
+
+    @property
+    def here_only(self) -> bool:
+        """Whether the pool is to be given nothing more, since items are run faster here."""
+        return self.here and self._replies.count > 0
+
+    def needs_consumer(self) -> bool:
+        """Whether the consumer's thread has something to do. Under the map's lock."""
+        return self.behind or (self.here and self._intake.any) or (self._feeds and self._wants())
+
+    # -- moving on -----------------------------------------------------------------------------
+
+    def go(self) -> None:
+        """Give items to the pool from now on."""
+        if self._aside and not self._intake.closed:
+            self.here = False  # one of the two takes input; only the feeder may have to wait
+            if self._feeder is None:
+                self._feeder = _Feeder(self, self._intake, self._delivery)
+                self._feeder.start()
+            else:
+                self._feeder.poke()
+        self.pump()
+
+    def probe(self) -> None:
+        """Give the pool one item and no more, until `probed`."""
+        self._probing = True
+        self.go()
+        self.feed()
+
+    def probed(self) -> None:
+        """That item takes its time: the pool may have more. Not if it was answered meanwhile."""
+        probing, self._probing = self._probing, False
+        if probing and not self._replies.count:
+            self.pump()
+
+    def refill(self) -> None:
+        """The window has room again."""
+        if self._feeder is not None:
+            self._feeder.poke()
+        if self.here:
+            return
+        if self._blocking:
+            self.pump()
+        else:
+            self.pump_aside()
+
+    def send_on(self) -> None:
+        """In a thread that others wait for: have more sent by the consumer, or by a teller."""
+        with self._lock:
+            attended = self._attended and not self.here
+            if attended:
+                self.behind = True
+                self._delivery.wake_waiting()
+        if not attended:
+            self.pump_aside()
+
+    def pump_aside(self) -> None:
+        """Have more sent by a teller's thread."""
+        if not self._pump_told:
+            self._pump_told = True
+            teller.tell(self._pump_told_of)
+
+    def _pump_told_of(self) -> None:
+        self._pump_told = False
+        try:
+            self.pump()
+        except BaseException as error:
+            self._delivery.fail(error)  # no one can take it here, so the consumer does
+
+    def close(self, chunks: list[Chunk], *, kill: bool) -> None:
+        """The map is over: let go of the backends and the input. `kill` ends these chunks."""
+        if chunks and self._backend is not None:
+            self._backend.abandon([chunk for chunk in chunks if chunk.home is self._backend])
+        if self._apart is not None:
+            self._apart.close(wait=False, kill=kill)
+        if self._feeder is not None:
+            self._feeder.poke()
+        else:
+            self._intake.source.close()
+
+    # -- taking input --------------------------------------------------------------------------
+
+    def feed(self, *, lazily: bool = False) -> None:
+        """Take input for the pool in the consumer's thread, as much as is wanted now.
+
+        Args:
+            lazily: The consumer takes results one by one. What is ready comes before input that
+                makes us wait, and so does what is soon to be ready.
+        """
+        if not self._feeds:
+            return
+        while self._wants():
+            if lazily and self._reading > SLOW_SECONDS and self._is_soon_ready():
+                return
+            if not self.take_one():
+                return
+
+    def _wants(self) -> bool:
+        """Whether the consumer's thread is to take more input for the pool."""
+        backend, intake = self._backend, self._intake
+        if backend is None or intake.closed or self.here_only or not intake.open:
+            return False
+        chunks = len(self._in_flight)
+        if self._probing and not self._replies.count:
+            return not chunks and not intake.pending
+        if chunks >= backend.workers:
+            if intake.pending >= self._chunk_items * max(1, 3 * backend.workers - chunks):
+                return False
+            if self._delivery.bytes + self._in_flight.bytes + intake.held > BYTES_AHEAD:
+                return False
+        elif intake.pending > self._chunk_items * 3 * backend.workers:
+            return False
+        return intake.room() > 0
+
+    def _is_soon_ready(self) -> bool:
+        """Whether the consumer's next result is there, once those under way have had their time."""
+        item, delivery = self._plan.schedule.item_seconds, self._delivery
+        if len(self._in_flight) and not delivery.has_next():
+            if item is None:
+                self._await(self._reading)
+            elif item <= self._reading:
+                self._await(2 * item + PATIENCE_SECONDS)
+        return delivery.has_next()
+
+    def _await(self, seconds: float) -> None:
+        """Wait for the next result, and for nothing else."""
+        end, delivery = perf_counter() + seconds, self._delivery
+        while (left := end - perf_counter()) > 0:
+            with self._lock:
+                if delivery.has_next() or self._intake.closed or delivery.failure:
+                    return
+                wakeup = delivery.wakeup()
+            wakeup.wait(left)
+            if self.behind:
+                self.pump()
+
+    def take_one(self) -> bool:
+        """Take one item of the input, pickle it, and see that it is sent. Whether there was one."""
+        intake, placement = self._intake, self._plan.placement
+        begin = perf_counter()
+        with intake.taking:
+            start, values = intake.take(1)
+        if not values:
+            self.pump()
+            return False
+        taken = perf_counter()
+        self._reading = taken - begin
+        refused: list[Settled] = []
+        item = self._packed(start, values[0], refused)
+        if item is not None:
+            intake.hold(item)
+            if placement is not None:
+                placement.packed(1, perf_counter() - taken, item.size)
+        self._observer.packed(taken, len(refused))
+        self._delivery.put(refused)
+        # Idle workers get the item at once. While all are busy it waits, so that chunks grow:
+        # the thread that ends a chunk sends on what is pending by then.
+        backend = self._backend
+        busy = backend is not None and len(self._in_flight) >= backend.workers
+        if not busy or intake.pending >= self._chunk_items:
+            self.pump()
+        return True
+
+    def _packed(self, index: int, value: Any, refused: list[Settled]) -> Item | None:
+        try:
+            return self._plan.pack(index, value)
+        except Exception as error:
+            if strikes(error):
+                raise
+            refused.append(Settled(Item(index, value), None, error))
+            return None
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send as many chunks as there is input, window and room for. Any thread may call it."""
+        with self._lock:
+            self.behind = False
+            if self._pumping:
+                self._pump_again = True
+                return
+            self._pumping = True
+        try:
+            if self._backend is None and not self._intake.closed:
+                self._backend = self._open_backend()
+            while True:
+                with self._lock:
+                    planned = self._next_chunk()
+                    if planned is None and not self._pump_again:
+                        self._pumping = False
+                        break
+                    self._pump_again = False
+                if planned is not None:
+                    self._send(*planned)
+        except BaseException:
+            with self._lock:
+                self._pumping = False
+            raise
+        if self._intake.source.ended:
+            self._delivery.wake()
+
+    def _next_chunk(self) -> tuple[Backend, list[Item], list[tuple[int, Any]]] | None:
+        """What to send next: where to, items to run again, and new values. Under the lock."""
+        backend, in_flight = self._backend, self._in_flight
+        if self._intake.closed or backend is None:
+            return None
+        if in_flight.suspects and (self._apart is None or not in_flight.on(self._apart)):
+            if self._apart is None:
+                self._apart = backend.apart()
+            return self._apart, [in_flight.suspects.popleft()], []
+        chunks = in_flight.on(backend)
+        probing = self._probing and not self._replies.count
+        if chunks >= (1 if probing else 2 * backend.workers):
+            return None
+        if in_flight.again:
+            return backend, in_flight.next_again(backend.workers, self._chunk_items), []
+        if self._delivery.bytes + in_flight.bytes > BYTES_AHEAD and chunks >= backend.workers:
+            return None
+        items, values = self._next_values(backend, chunks)
+        return (backend, items, values) if items or values else None
+
+    def _next_values(
+        self, backend: Backend, in_flight: int
+    ) -> tuple[list[Item], list[tuple[int, Any]]]:
+        """New items: those that are pickled already, or else values."""
+        placement, intake = self._plan.placement, self._intake
+        known = self._replies.count > 0 and not self._stuck and self._feeder is None
+        if placement is not None and known and placement.here(intake.remaining):
+            if not self.here:
+                self.here = True
+                self._delivery.wake_waiting()
+            if not intake.packed:
+                return [], []
+        inert = intake.source.inert
+        room = intake.room() if inert and not intake.pending else None
+        if room is not None and room <= 0:
+            return [], []
+        count = self._plan.schedule.next_chunk(
+            remaining=intake.remaining, workers=backend.workers, in_flight=in_flight, room=room
+        )
+        if count <= 0:
+            return [], []
+        self._chunk_items = count
+        fed = not inert and not intake.source.ended
+        if fed and intake.pending < count and in_flight >= backend.workers:
+            return [], []  # all are busy: let the chunk grow
+        items = intake.next_packed(count) if intake.packed else []
+        return items, [] if items else intake.next(count)
+
+    def _send(self, backend: Backend, items: list[Item], values: list[tuple[int, Any]]) -> None:
+        plan, replies = self._plan, self._replies
+        if replies.late:
+            late = [*items, *(Item(*each) for each in values)]
+            self._delivery.put(replies.too_late(late))
+            return
+        refused: list[Settled] = []
+        begin = perf_counter()
+        for index, value in values:
+            item = self._packed(index, value, refused)
+            if item is not None:
+                items.append(item)
+        size = sum([item.size for item in items])
+        if values:
+            if plan.placement is not None:
+                plan.placement.packed(len(values), perf_counter() - begin, size)
+            self._observer.packed(begin, len(refused))
+        self._delivery.put(refused)
+        if not items:
+            return
+        plain = plan.job.call is None and size <= ATOM_BYTES * len(items)
+        chunk = Chunk(plan.job, items, replies, home=backend, plain=plain)
+        with self._lock:
+            if self._intake.closed:
+                return
+            self._in_flight.add(chunk, size)
+        self._observer.sent(chunk)
+        try:
+            backend.start(chunk)
+        except Exception as error:
+            replies.ended(chunk, End("refused", error=error))
+
+
+class _Feeder:
+    """Takes a map's input in a thread of its own, never more than the window lets in."""
+
+    def __init__(self, sender: Sender, intake: Intake, delivery: Delivery) -> None:
+        self._sender = sender
+        self._intake = intake
+        self._delivery = delivery
+        self._room = Wakeup()
+        context = copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(self._loop,), name="procession-feeder", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin. The sender must know of it by then, or it cannot poke it."""
+        self._thread.start()
+
+    def poke(self) -> None:
+        """There may be room again, or the map is over."""
+        self._room.wake()
+
+    def _loop(self) -> None:
+        sender, intake = self._sender, self._intake
+        try:
+            while intake.open:
+                if sender.here_only or intake.room() <= 0:
+                    self._room.wait()
+                else:
+                    sender.take_one()
+        except BaseException as error:
+            self._delivery.fail(error)
+        finally:
+            intake.source.close()

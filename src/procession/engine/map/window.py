@@ -1,0 +1,329 @@
+"""The window of a map: input that was taken, and results that its consumer was not given yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from procession.contract import Item, Settled
+from procession.engine.map.source import Source
+from procession.system.pristine import threading
+from procession.system.wakeup import Wakeup, Wakeups
+
+__all__ = ["Delivery", "Intake"]
+
+
+class Intake:
+    """The input of one map and what was taken of it and given to nobody yet.
+
+    Inert input is taken under the map's lock, when it is sent. Other input runs code of the user's:
+    it is taken under `taking` by the consumer's thread, or by a feeder, and pickled at once; what
+    was `packed` so is then sent by any thread. What the consumer's thread took to run it there, and
+    gave back, is pending, too.
+
+    Attributes:
+        source: The input.
+        taking: Held while input that may block is taken.
+        delivered: Items that the consumer has been given.
+        held: Bytes of what is packed and was not sent.
+        closed: Whether the map is over or was cancelled.
+    """
+
+    def __init__(self, source: Source, window: int, lock: Any) -> None:
+        self.source = source
+        self.taking = threading.Lock()
+        self.delivered = 0
+        self.closed = False
+        self._full = False  # whether more was wanted than the window allowed
+        self._window = window
+        self._lock = lock
+        self.held = 0
+        self._packed: deque[Item] = deque()
+        self._pending: deque[tuple[int, Any]] = deque()
+        self._end: int | None = None  # where the input was cut short
+
+    # -- what is left --------------------------------------------------------------------------
+
+    @property
+    def open(self) -> bool:
+        """Whether more input is to be taken."""
+        return not self.source.ended and self._end is None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is, or may be, input that the consumer's thread can run."""
+        return bool(self._pending) or (self.open and (self.source.inert or self.room() > 0))
+
+    @property
+    def pending(self) -> int:
+        """How many items were taken and neither sent nor run."""
+        return len(self._pending) + len(self._packed)
+
+    @property
+    def packed(self) -> bool:
+        """Whether any of that is pickled already, so that it is for the pool."""
+        return bool(self._packed)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more for the consumer."""
+        return self.closed or (self.source.ended and self.delivered == self.source.taken)
+
+    @property
+    def remaining(self) -> int | None:
+        """How many items are left to send, as far as is known."""
+        remaining = self.source.remaining
+        return None if remaining is None else remaining + self.pending
+
+    def room(self) -> int:
+        """How many more items the window lets in."""
+        if not self.open:
+            return 0
+        room = self._window - (self.source.taken - self.delivered)
+        if room <= 0:
+            self._full = True  # first this, then the look: `deliver` does it the other way round
+            room = self._window - (self.source.taken - self.delivered)
+        return room
+
+    def wants(self, index: int) -> bool:
+        """Whether what becomes of the item at `index` still matters."""
+        return self._end is None or index < self._end
+
+    def deliver(self, count: int) -> bool:
+        """The consumer is given so many items. Whether that lets in more. Under the map's lock."""
+        self.delivered += count
+        full, self._full = self._full, False
+        return full
+
+    # -- taking --------------------------------------------------------------------------------
+
+    def take(self, count: int) -> tuple[int, Sequence[Any]]:
+        """Take input: the first index, and the values. The caller holds the right lock."""
+        start = self.source.taken
+        return start, self.source.take(count) if self.open else []
+
+    def take_here(self, count: int) -> tuple[int, Sequence[Any]]:
+        """Take input for the consumer's thread to run, what is pending first."""
+        if self.source.inert:
+            with self._lock:
+                return self._run_of_pending(count) or self.take(count)
+        with self.taking:
+            with self._lock:
+                pending = self._run_of_pending(count)
+            return pending or self.take(count)
+
+    def give_back(self, start: int, values: Sequence[Any]) -> None:
+        """The consumer's thread took these and does not run them: they come first again."""
+        with self._lock:
+            wanted = values if self._end is None else values[: max(0, self._end - start)]
+            self._pending.extendleft(reversed(list(enumerate(wanted, start))))
+
+    def hold(self, item: Item) -> None:
+        """An item was taken and pickled: keep it ready to be sent."""
+        with self._lock:
+            if self.wants(item.index):
+                self._packed.append(item)
+                self.held += item.size
+
+    def next_packed(self, count: int) -> list[Item]:
+        """Up to `count` pickled items for a chunk. Under the map's lock."""
+        packed = self._packed
+        items = [packed.popleft() for _ in range(min(count, len(packed)))]
+        self.held -= sum([item.size for item in items])
+        return items
+
+    def next(self, count: int) -> list[tuple[int, Any]]:
+        """Up to `count` items for a chunk that are to be pickled. Under the map's lock."""
+        if self._pending or not self.source.inert:
+            return self._next_pending(count)
+        start, values = self.take(count)
+        return list(enumerate(values, start))
+
+    def _next_pending(self, count: int) -> list[tuple[int, Any]]:
+        pending = self._pending
+        return [pending.popleft() for _ in range(min(count, len(pending)))]
+
+    def _run_of_pending(self, count: int) -> tuple[int, list[Any]] | None:
+        """Up to `count` pending items whose indexes follow each other."""
+        if not self._pending:
+            return None
+        start = self._pending[0][0]
+        values: list[Any] = []
+        while self._pending and len(values) < count:
+            if self._pending[0][0] != start + len(values):
+                break
+            values.append(self._pending.popleft()[1])
+        return start, values
+
+    def stop(self, end: int = 0) -> None:
+        """Take nothing more, and forget what is pending from index `end` on. Under the lock."""
+        self._end = end if self._end is None else min(end, self._end)
+        kept = [(index, value) for index, value in self._pending if index < end]
+        self._pending.clear()
+        self._pending.extend(kept)
+        packed = [item for item in self._packed if item.index < end]
+        self._packed.clear()
+        self._packed.extend(packed)
+        self.held = sum([item.size for item in packed])
+
+    def close(self) -> None:
+        """The map is over. Under the lock."""
+        self.closed = True
+        self.stop()
+
+
+class Delivery:
+    """Items that are over and wait for the consumer, which is woken for them.
+
+    They are given in input order, or as they came.
+
+    Attributes:
+        ordered: Whether the consumer wants them in input order.
+        bytes: What they hold until they are decoded.
+        failure: What kept the map from being sent on; raised to the consumer.
+        untold: Log records and warnings that came home; the consumer handles them.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        lock: Any,
+        *,
+        ordered: bool,
+        notify: Callable[[], None] | None,
+    ) -> None:
+        self.ordered = ordered
+        self.bytes = 0
+        self.failure: BaseException | None = None
+        self.untold: deque[Any] = deque()
+        self._intake = intake
+        self._lock = lock
+        self._notify = notify
+        self._refill: Callable[[], None] | None = None
+        self._by_index: dict[int, Settled] = {}
+        self._as_they_came: deque[Settled] = deque()
+        self._wakeups = Wakeups()
+
+    def attach(self, refill: Callable[[], None] | None) -> None:
+        """Say what is called when the window has room again; nothing, once the map is over."""
+        self._refill = refill
+
+    # -- from the workers ----------------------------------------------------------------------
+
+    def put(self, settled: Sequence[Settled]) -> None:
+        """Items are over: hand them to the consumer."""
+        if not settled and not self.untold:
+            return
+        with self._lock:
+            self.bytes += _sizes(settled)
+            if self.ordered:
+                self._by_index.update((each.item.index, each) for each in settled)
+            else:
+                self._as_they_came.extend(settled)
+            if self.untold or self.has_next():
+                self._wakeups.wake()
+        if self._notify is not None:
+            self._notify()
+
+    def fail(self, error: BaseException) -> None:
+        """The map cannot be sent on, and only the consumer can be told so."""
+        self.failure = error
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the consumer look again."""
+        with self._lock:
+            self._wakeups.wake()
+        if self._notify is not None:
+            self._notify()
+
+    def wake_waiting(self) -> None:
+        """Have a consumer that waits look again. Under the map's lock."""
+        self._wakeups.wake()
+
+    def abort(self, error: BaseException) -> None:
+        """In a forked child: what is missing goes to the parent."""
+        self.failure = error
+        self._intake.closed = True
+
+    # -- to the consumer -----------------------------------------------------------------------
+
+    def has_next(self) -> bool:
+        """Whether the next item is there."""
+        if self.ordered:
+            return self._intake.delivered in self._by_index
+        return bool(self._as_they_came)
+
+    def is_next(self, start: int) -> bool:
+        """Whether the item at `start` is the next one that the consumer is to be given."""
+        return not self.ordered or self._intake.delivered == start
+
+    def wakeup(self) -> Wakeup:
+        """Woken when something may have changed for the consumer. Under the map's lock."""
+        return self._wakeups.add()
+
+    def poll(self) -> Settled | None:
+        """The next settled item, or `None` if there is none now; see `Intake.over`.
+
+        Raises:
+            BaseException: The map's `failure`.
+        """
+        settled: Settled | None = None
+        full = False
+        with self._lock:
+            if self.failure is not None:
+                raise self.failure
+            if self.ordered:
+                settled = self._by_index.pop(self._intake.delivered, None)
+            elif self._as_they_came:
+                settled = self._as_they_came.popleft()
+            if settled is not None:
+                self.bytes -= settled.size
+                full = self._intake.deliver(1)
+        if self.untold:
+            self.tell()
+        if full and self._refill is not None:
+            self._refill()
+        return settled
+
+    def poll_all(self) -> list[Settled]:
+        """All settled items that there are now, of a map whose order does not matter.
+
+        Raises:
+            BaseException: The map's `failure`.
+        """
+        with self._lock:
+            if self.failure is not None:
+                raise self.failure
+            settled = list(self._as_they_came)
+            self._as_they_came.clear()
+            self.bytes -= _sizes(settled)
+        if self.untold:
+            self.tell()
+        if settled:
+            self.deliver(len(settled))
+        return settled
+
+    def deliver(self, count: int) -> None:
+        """The consumer has been given so many items; the window may have room again."""
+        with self._lock:
+            full = self._intake.deliver(count)
+        if full and self._refill is not None:
+            self._refill()
+
+    def tell(self) -> None:
+        """Handle the log records and warnings that came home; they run the user's handlers."""
+        from procession.forwarding.records import Replay
+
+        while self.untold:
+            try:
+                extras = self.untold.popleft()
+            except IndexError:
+                return
+            Replay(extras)()
+
+
+def _sizes(settled: Sequence[Settled]) -> int:
+    """Bytes that these hold until they are decoded."""
+    return sum([reply.size for _, reply, _ in settled if reply is not None and not reply.raw])
