@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from procession.errors import TimedOut as TimedOut
     from procession.errors import WorkerDied as WorkerDied
     from procession.futures import Future as Future
-    from procession.futures import as_completed as as_completed
-    from procession.futures import gather as gather
-    from procession.futures import wait as wait
     from procession.outcome import Outcome as Outcome
     from procession.pool import Pool as Pool
     from procession.profiling.profiles import Profile as Profile
@@ -49,6 +46,9 @@ if TYPE_CHECKING:
     from procession.system.resources import usable_cpus as usable_cpus
     from procession.tasks import current_task as current_task
     from procession.tasks import per_worker as per_worker
+    from procession.waiting import as_completed as as_completed
+    from procession.waiting import gather as gather
+    from procession.waiting import wait as wait
 
 __version__ = "0.1.0"
 
@@ -116,11 +116,12 @@ _HOMES = {
         "WorkerDied",
     ),
     "procession.pool": ("Pool",),
-    "procession.futures": ("Future", "as_completed", "gather", "wait"),
+    "procession.futures": ("Future",),
     "procession.backends.shutdown": ("shutdown",),
     "procession.outcome": ("Outcome",),
     "procession.profiling.profiles": ("Profile", "profile"),
     "procession.tasks": ("current_task", "per_worker"),
+    "procession.waiting": ("as_completed", "gather", "wait"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _SUBMODULES = ("shared", "testing")

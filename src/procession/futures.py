@@ -1,30 +1,23 @@
-"""Futures: the result of a call that runs elsewhere, and ways to wait for several."""
+"""Futures: the result of a call that runs elsewhere."""
 
 from __future__ import annotations
 
 import concurrent.futures as cf
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from procession.system import NamedTuple
 from procession.system.after_fork import outstanding
 from procession.system.pristine import time
 from procession.system.wakeup import Condition, Wakeup
 from procession.user_threads import Once, in_main, teller
-from procession.waiting import completed, until
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Future", "as_completed", "gather", "wait"]
+__all__ = ["Future"]
 
 T = TypeVar("T")
-T1 = TypeVar("T1")
-T2 = TypeVar("T2")
-T3 = TypeVar("T3")
-T4 = TypeVar("T4")
-T5 = TypeVar("T5")
 
 
 _logger: Any = cf._base.LOGGER
@@ -424,84 +417,3 @@ def _call_counted(
         _call(callback, future)
     finally:
         telling.discard(key)
-
-
-@overload
-def gather(f1: cf.Future[T1], /) -> tuple[T1]: ...
-@overload
-def gather(f1: cf.Future[T1], f2: cf.Future[T2], /) -> tuple[T1, T2]: ...
-@overload
-def gather(f1: cf.Future[T1], f2: cf.Future[T2], f3: cf.Future[T3], /) -> tuple[T1, T2, T3]: ...
-@overload
-def gather(
-    f1: cf.Future[T1], f2: cf.Future[T2], f3: cf.Future[T3], f4: cf.Future[T4], /
-) -> tuple[T1, T2, T3, T4]: ...
-@overload
-def gather(
-    f1: cf.Future[T1],
-    f2: cf.Future[T2],
-    f3: cf.Future[T3],
-    f4: cf.Future[T4],
-    f5: cf.Future[T5],
-    /,
-) -> tuple[T1, T2, T3, T4, T5]: ...
-@overload
-def gather(*futures: cf.Future[T]) -> tuple[T, ...]: ...
-def gather(*futures: Any) -> tuple[Any, ...]:
-    """Wait for several futures and return their results, in the order of the arguments.
-
-    Raises:
-        BaseException: The first error in the order of the arguments. The others are left running.
-        TypeError: An argument is no future.
-    """
-    for number, future in enumerate(futures):
-        if not isinstance(future, cf.Future):
-            several = hasattr(future, "__iter__")
-            hint = "write gather(*futures)" if several else "pass f.submit(...)"
-            raise TypeError(
-                f"gather() takes futures; argument {number} is a {type(future).__name__}: {hint}."
-            )
-    return tuple(future.result() for future in futures)
-
-
-def as_completed(
-    futures: Iterable[cf.Future[T]], timeout: float | None = None
-) -> Iterator[Future[T]]:
-    """Yield futures as they finish, as `concurrent.futures.as_completed` does.
-
-    Args:
-        futures: The futures, possibly of different executors.
-        timeout: Seconds until the last must have finished; `None` waits for ever.
-
-    Raises:
-        TimeoutError: They had not all finished in time.
-    """
-    return completed(futures, timeout)
-
-
-class DoneAndNotDone(NamedTuple):
-    """What `wait` returns; unpacks and reads as `concurrent.futures.wait`'s result."""
-
-    done: set[Any]
-    not_done: set[Any]
-
-
-def wait(
-    futures: Iterable[cf.Future[T]],
-    timeout: float | None = None,
-    return_when: str = cf.ALL_COMPLETED,
-) -> tuple[set[Future[T]], set[Future[T]]]:
-    """Wait until futures have finished, as `concurrent.futures.wait` does.
-
-    Args:
-        futures: The futures.
-        timeout: Seconds to wait at most; `None` waits for ever.
-        return_when: ``"ALL_COMPLETED"``, ``"FIRST_COMPLETED"`` or ``"FIRST_EXCEPTION"``.
-
-    Returns:
-        The futures that are done, and those that are not; a named tuple ``(done, not_done)``.
-    """
-    every = set(futures)
-    done = until(every, timeout, return_when)
-    result: Any = DoneAndNotDone(done, every - done)
-    return result  # type: ignore[no-any-return]

@@ -10,13 +10,22 @@ import concurrent.futures as cf
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, overload
 
+from procession.futures import Future
+from procession.system import NamedTuple
 from procession.system.pristine import time
 from procession.system.wakeup import Wakeup
 from procession.user_threads import teller
 
-__all__ = ["completed", "until"]
+__all__ = ["as_completed", "gather", "wait"]
+
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
 
 _DONE = ("FINISHED", "CANCELLED_AND_NOTIFIED")
 
@@ -51,14 +60,58 @@ class _Arrivals:
                     future._waiters.remove(self)
 
 
-def completed(futures: Iterable[cf.Future[Any]], timeout: float | None) -> Iterator[Any]:
-    """Yield each future once, as they are done.
+@overload
+def gather(f1: cf.Future[T1], /) -> tuple[T1]: ...
+@overload
+def gather(f1: cf.Future[T1], f2: cf.Future[T2], /) -> tuple[T1, T2]: ...
+@overload
+def gather(f1: cf.Future[T1], f2: cf.Future[T2], f3: cf.Future[T3], /) -> tuple[T1, T2, T3]: ...
+@overload
+def gather(
+    f1: cf.Future[T1], f2: cf.Future[T2], f3: cf.Future[T3], f4: cf.Future[T4], /
+) -> tuple[T1, T2, T3, T4]: ...
+@overload
+def gather(
+    f1: cf.Future[T1],
+    f2: cf.Future[T2],
+    f3: cf.Future[T3],
+    f4: cf.Future[T4],
+    f5: cf.Future[T5],
+    /,
+) -> tuple[T1, T2, T3, T4, T5]: ...
+@overload
+def gather(*futures: cf.Future[T]) -> tuple[T, ...]: ...
+def gather(*futures: Any) -> tuple[Any, ...]:
+    """Wait for several futures and return their results, in the order of the arguments.
 
     Raises:
-        TimeoutError: They were not all done in time.
+        BaseException: The first error in the order of the arguments. The others are left running.
+        TypeError: An argument is no future.
+    """
+    for number, future in enumerate(futures):
+        if not isinstance(future, cf.Future):
+            several = hasattr(future, "__iter__")
+            hint = "write gather(*futures)" if several else "pass f.submit(...)"
+            raise TypeError(
+                f"gather() takes futures; argument {number} is a {type(future).__name__}: {hint}."
+            )
+    return tuple(future.result() for future in futures)
+
+
+def as_completed(
+    futures: Iterable[cf.Future[T]], timeout: float | None = None
+) -> Iterator[Future[T]]:
+    """Yield futures as they finish, as `concurrent.futures.as_completed` does.
+
+    Args:
+        futures: The futures, possibly of different executors.
+        timeout: Seconds until the last must have finished; `None` waits for ever.
+
+    Raises:
+        TimeoutError: They had not all finished in time.
     """
     end = None if timeout is None else time.monotonic() + timeout
-    left = set(futures)
+    left: set[Any] = set(futures)
     total = len(left)
     arrivals = _Arrivals()
     try:
@@ -85,15 +138,41 @@ def completed(futures: Iterable[cf.Future[Any]], timeout: float | None) -> Itera
         raise
 
 
-def until(futures: Iterable[cf.Future[Any]], timeout: float | None, return_when: str) -> set[Any]:
-    """Wait for all, the first, or the first error; those that are done by then.
+class DoneAndNotDone(NamedTuple):
+    """What `wait` returns; unpacks and reads as `concurrent.futures.wait`'s result."""
+
+    done: set[Any]
+    not_done: set[Any]
+
+
+def wait(
+    futures: Iterable[cf.Future[T]],
+    timeout: float | None = None,
+    return_when: str = cf.ALL_COMPLETED,
+) -> tuple[set[Future[T]], set[Future[T]]]:
+    """Wait until futures have finished, as `concurrent.futures.wait` does.
+
+    Args:
+        futures: The futures.
+        timeout: Seconds to wait at most; `None` waits for ever.
+        return_when: ``"ALL_COMPLETED"``, ``"FIRST_COMPLETED"`` or ``"FIRST_EXCEPTION"``.
+
+    Returns:
+        The futures that are done, and those that are not; a named tuple ``(done, not_done)``.
 
     Raises:
         ValueError: `return_when` is none of the three.
     """
     if return_when not in (cf.ALL_COMPLETED, cf.FIRST_COMPLETED, cf.FIRST_EXCEPTION):
         raise ValueError(f"Invalid return condition: {return_when!r}")
-    end = None if timeout is None else time.monotonic() + timeout
+    every: set[Any] = set(futures)
+    done = _until(every, None if timeout is None else time.monotonic() + timeout, return_when)
+    result: Any = DoneAndNotDone(done, every - done)
+    return result  # type: ignore[no-any-return]
+
+
+def _until(futures: set[Any], end: float | None, return_when: str) -> set[Any]:
+    """Wait for all, the first, or the first error; those that are done by then."""
     left, done = set(futures), set[Any]()
     arrivals = _Arrivals()
     try:

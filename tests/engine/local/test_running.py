@@ -119,7 +119,7 @@ def test_every_value_is_taken_once_however_a_cut_falls(delay: int) -> None:
 
 def intake() -> Intake:
     """An intake of ten numbers, of which six were taken."""
-    made = Intake(Source(list(range(10))), 100, threading.Lock())
+    made = Intake(Source(list(range(10))), 100)
     made.take_here(6)
     return made
 

@@ -6,13 +6,13 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from procession import logger as notices
 from procession.contract import Backend, Chunk, End, Item, Reply, Settled, size_back
 from procession.engine.decoding import asks_again, begin_again
 from procession.engine.job import Plan
-from procession.engine.map.window import Delivery, Intake
+from procession.engine.map.window import Delivery
 from procession.engine.overload import Deadline
 from procession.engine.policy.blame import judge
 from procession.recording.observer import CallObserver
@@ -121,25 +121,26 @@ class Replies:
     see whether it asks for another attempt, is left to a teller's thread.
 
     Attributes:
+        plan: What stays the same during the map.
+        observer: Is told what happens.
+        delivery: Takes what is settled.
         in_flight: The chunks that were sent and are not over.
         count: How many items workers have answered.
         traffic: What was moved and computed so far.
         abandoned: Whether the program's end makes the map pointless, since nothing reads it then.
     """
 
-    def __init__(
-        self, plan: Plan, intake: Intake, delivery: Delivery, observer: CallObserver, lock: Any
-    ) -> None:
+    def __init__(self, plan: Plan, observer: CallObserver, delivery: Delivery) -> None:
+        self.plan = plan
+        self.observer = observer
+        self.delivery = delivery
         self.in_flight = InFlight()
         self.count = 0
         self.traffic = Traffic()
         self.abandoned = True
-        self._plan = plan
         self._rules = plan.rules
-        self._intake = intake
-        self._delivery = delivery
-        self._observer = observer
-        self._lock = lock
+        self._intake = delivery.intake
+        self._lock = delivery.lock
         self._sending: Sending | None = None
         self._deadline: Deadline | None = None
 
@@ -159,7 +160,7 @@ class Replies:
             found = self.in_flight.answered(chunk, replies)
         if found is None:
             return
-        rules, untold = self._rules, self._delivery.untold
+        rules, untold = self._rules, self.delivery.untold
         settled: list[Settled] = []
         doubtful: list[tuple[Item, Reply]] = []
         for item, reply in found:
@@ -171,10 +172,10 @@ class Replies:
                 doubtful.append((item, reply))
             else:
                 settled.append(Settled(item, reply))
-        self._observer.replied(chunk, settled)
+        self.observer.replied(chunk, settled)
         with self._lock:
             self._measure(found)
-        self._delivery.put(settled)
+        self.delivery.put(settled)
         if doubtful:
             teller.tell(partial(self._decide, chunk, doubtful))
 
@@ -188,7 +189,7 @@ class Replies:
             if left:
                 self._judge(chunk, left, end)
         except BaseException as error:
-            self._delivery.fail(error)  # no one in a backend's thread can take it
+            self.delivery.fail(error)  # no one in a backend's thread can take it
         sending = self._sending
         if sending is not None:
             sending.send_on()
@@ -199,9 +200,9 @@ class Replies:
         back = sum([size_back(item, reply) for item, reply in found if item is not None])
         self.count += len(found)
         self.traffic.moved(len(found), sent, back, seconds)
-        self._plan.schedule.observe(len(found), seconds, sent + back)
-        if self._plan.placement is not None:
-            self._plan.placement.ran(len(found), seconds)
+        self.plan.schedule.observe(len(found), seconds, sent + back)
+        if self.plan.placement is not None:
+            self.plan.placement.ran(len(found), seconds)
 
     # -- run again, or not ---------------------------------------------------------------------
 
@@ -210,16 +211,16 @@ class Replies:
         for item, reply in doubtful:
             again = asks_again(item, reply, self._rules)
             settled = Settled(item, reply)
-            self._observer.replied(chunk, (settled,), (item,) if again else ())
+            self.observer.replied(chunk, (settled,), (item,) if again else ())
             if again:
                 item.seconds += reply.seconds
                 self._try_again(item)
             else:
-                self._delivery.put([settled])
+                self.delivery.put([settled])
 
     def _judge(self, chunk: Chunk, missing: list[Item], end: End) -> None:
         if self.late:
-            self._delivery.put(self.too_late(missing))
+            self.delivery.put(self.too_late(missing))
             return
         settled: list[Settled] = []
         rules = self._rules
@@ -234,8 +235,8 @@ class Replies:
                     delayed.append(item)
                 elif self._intake.wants(item.index):
                     self.in_flight.run_again(item, apart=apart)
-        self._observer.settled(len(settled), len(missing) - len(settled), end)
-        self._delivery.put(settled)
+        self.observer.settled(len(settled), len(missing) - len(settled), end)
+        self.delivery.put(settled)
         for item in delayed:
             self._try_again(item)
 
@@ -260,7 +261,7 @@ class Replies:
             sending.pump_aside()
 
     def _give_up(self, item: Item, error: BaseException) -> None:
-        self._delivery.put([Settled(item, None, error)])
+        self.delivery.put([Settled(item, None, error)])
 
     # -- the deadline --------------------------------------------------------------------------
 

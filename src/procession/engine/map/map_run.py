@@ -55,23 +55,13 @@ class MapRun:
     ) -> None:
         self.plan = plan
         self.observer = observer
-        self._lock = lock = after_fork.lock()
         self._thread = threading.get_ident()
         self._consumed = notify is None  # by that thread: without it, the map stands still
-        self.intake = Intake(source, plan.window, lock)
-        self.delivery = Delivery(self.intake, lock, ordered=plan.ordered, notify=notify)
-        self.replies = Replies(plan, self.intake, self.delivery, observer, lock)
-        self.sender = Sender(
-            plan,
-            self.intake,
-            self.delivery,
-            self.replies,
-            observer,
-            backend,
-            lock,
-            aside=aside,
-            blocking=self._consumed,
-        )
+        self.intake = Intake(source, plan.window)
+        self._lock = self.intake.lock
+        self.delivery = Delivery(self.intake, ordered=plan.ordered, notify=notify)
+        self.replies = Replies(plan, observer, self.delivery)
+        self.sender = Sender(self.replies, backend, aside=aside, blocking=self._consumed)
         self.delivery.attach(self.sender.refill)
         self.replies.attach(self.sender)
 

@@ -13,10 +13,8 @@ from contextvars import copy_context
 from typing import Any
 
 from procession.contract import ATOM_BYTES, Backend, Chunk, End, Item, Settled
-from procession.engine.job import Plan
 from procession.engine.map.in_flight import Replies
-from procession.engine.map.window import Delivery, Intake
-from procession.recording.observer import CallObserver
+from procession.engine.map.window import Delivery
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, threading
 from procession.system.wakeup import Wakeup
@@ -39,13 +37,8 @@ class Sender:
     """Sends what the window, the workers and the memory allow. Any thread may have it `pump`.
 
     Args:
-        plan: What stays the same during the map.
-        intake: The input.
-        delivery: Takes what is settled before it is sent.
         replies: The chunks' listener.
-        observer: Is told what happens.
         backend: Gives the pool when it is first needed.
-        lock: The map's.
         aside: Whether a feeder takes input that runs code of the user's, and not the consumer: for
             verbs that do not wait, and for input that may wait for the results of its own items.
         blocking: Whether a consumer waits for the results in its own thread.
@@ -57,33 +50,27 @@ class Sender:
 
     def __init__(
         self,
-        plan: Plan,
-        intake: Intake,
-        delivery: Delivery,
         replies: Replies,
-        observer: CallObserver,
         backend: Callable[[], Backend],
-        lock: Any,
         *,
         aside: bool,
         blocking: bool,
     ) -> None:
-        inert = intake.source.inert
         self.here = False
         self.behind = False
-        self._plan = plan
-        self._intake = intake
-        self._delivery = delivery
         self._replies = replies
         self._in_flight = replies.in_flight
-        self._observer = observer
-        self._lock = lock
+        self._plan = replies.plan
+        self._observer = replies.observer
+        self._delivery = delivery = replies.delivery
+        self._intake = intake = delivery.intake
+        self._lock = delivery.lock
         self._open_backend = backend
         self._backend: Backend | None = None
         self._apart: Backend | None = None
         self._feeder: _Feeder | None = None
-        self._aside = aside and not inert
-        self._feeds = not aside and not inert
+        self._aside = aside and not intake.source.inert
+        self._feeds = not aside and not intake.source.inert
         self._blocking = blocking
         self._attended = False
         self._stuck = False
@@ -144,7 +131,7 @@ class Sender:
         if self._aside and not self._intake.closed:
             self.here = False  # one of the two takes input; only the feeder may have to wait
             if self._feeder is None:
-                self._feeder = _Feeder(self, self._intake, self._delivery)
+                self._feeder = _Feeder(self, self._delivery)
                 self._feeder.start()
             else:
                 self._feeder.poke()
@@ -412,9 +399,8 @@ class Sender:
 class _Feeder:
     """Takes a map's input in a thread of its own, never more than the window lets in."""
 
-    def __init__(self, sender: Sender, intake: Intake, delivery: Delivery) -> None:
+    def __init__(self, sender: Sender, delivery: Delivery) -> None:
         self._sender = sender
-        self._intake = intake
         self._delivery = delivery
         self._room = Wakeup()
         context = copy_context()
@@ -431,7 +417,7 @@ class _Feeder:
         self._room.wake()
 
     def _loop(self) -> None:
-        sender, intake = self._sender, self._intake
+        sender, intake = self._sender, self._delivery.intake
         try:
             while intake.open:
                 if sender.here_only or intake.room() <= 0:

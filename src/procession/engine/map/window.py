@@ -8,6 +8,7 @@ from typing import Any
 
 from procession.contract import Item, Settled
 from procession.engine.map.source import Source
+from procession.system import after_fork
 from procession.system.pristine import threading
 from procession.system.wakeup import Wakeup, Wakeups
 
@@ -24,20 +25,21 @@ class Intake:
 
     Attributes:
         source: The input.
+        lock: The map's, which all its parts share.
         taking: Held while input that may block is taken.
         delivered: Items that the consumer has been given.
         held: Bytes of what is packed and was not sent.
         closed: Whether the map is over or was cancelled.
     """
 
-    def __init__(self, source: Source, window: int, lock: Any) -> None:
+    def __init__(self, source: Source, window: int) -> None:
         self.source = source
+        self.lock = after_fork.lock()
         self.taking = threading.Lock()
         self.delivered = 0
         self.closed = False
         self._full = False  # whether more was wanted than the window allowed
         self._window = window
-        self._lock = lock
         self.held = 0
         self._packed: deque[Item] = deque()
         self._pending: deque[tuple[int, Any]] = deque()
@@ -106,22 +108,22 @@ class Intake:
     def take_here(self, count: int) -> tuple[int, Sequence[Any]]:
         """Take input for the consumer's thread to run, what is pending first."""
         if self.source.inert:
-            with self._lock:
+            with self.lock:
                 return self._run_of_pending(count) or self.take(count)
         with self.taking:
-            with self._lock:
+            with self.lock:
                 pending = self._run_of_pending(count)
             return pending or self.take(count)
 
     def give_back(self, start: int, values: Sequence[Any]) -> None:
         """The consumer's thread took these and does not run them: they come first again."""
-        with self._lock:
+        with self.lock:
             wanted = values if self._end is None else values[: max(0, self._end - start)]
             self._pending.extendleft(reversed(list(enumerate(wanted, start))))
 
     def hold(self, item: Item) -> None:
         """An item was taken and pickled: keep it ready to be sent."""
-        with self._lock:
+        with self.lock:
             if self.wants(item.index):
                 self._packed.append(item)
                 self.held += item.size
@@ -185,20 +187,13 @@ class Delivery:
         untold: Log records and warnings that came home; the consumer handles them.
     """
 
-    def __init__(
-        self,
-        intake: Intake,
-        lock: Any,
-        *,
-        ordered: bool,
-        notify: Callable[[], None] | None,
-    ) -> None:
+    def __init__(self, intake: Intake, *, ordered: bool, notify: Callable[[], None] | None) -> None:
+        self.intake = intake
+        self.lock = intake.lock
         self.ordered = ordered
         self.bytes = 0
         self.failure: BaseException | None = None
         self.untold: deque[Any] = deque()
-        self._intake = intake
-        self._lock = lock
         self._notify = notify
         self._refill: Callable[[], None] | None = None
         self._by_index: dict[int, Settled] = {}
@@ -215,7 +210,7 @@ class Delivery:
         """Items are over: hand them to the consumer."""
         if not settled and not self.untold:
             return
-        with self._lock:
+        with self.lock:
             self.bytes += _sizes(settled)
             if self.ordered:
                 self._by_index.update((each.item.index, each) for each in settled)
@@ -233,7 +228,7 @@ class Delivery:
 
     def wake(self) -> None:
         """Have the consumer look again."""
-        with self._lock:
+        with self.lock:
             self._wakeups.wake()
         if self._notify is not None:
             self._notify()
@@ -245,19 +240,19 @@ class Delivery:
     def abort(self, error: BaseException) -> None:
         """In a forked child: what is missing goes to the parent."""
         self.failure = error
-        self._intake.closed = True
+        self.intake.closed = True
 
     # -- to the consumer -----------------------------------------------------------------------
 
     def has_next(self) -> bool:
         """Whether the next item is there."""
         if self.ordered:
-            return self._intake.delivered in self._by_index
+            return self.intake.delivered in self._by_index
         return bool(self._as_they_came)
 
     def is_next(self, start: int) -> bool:
         """Whether the item at `start` is the next one that the consumer is to be given."""
-        return not self.ordered or self._intake.delivered == start
+        return not self.ordered or self.intake.delivered == start
 
     def wakeup(self) -> Wakeup:
         """Woken when something may have changed for the consumer. Under the map's lock."""
@@ -271,16 +266,16 @@ class Delivery:
         """
         settled: Settled | None = None
         full = False
-        with self._lock:
+        with self.lock:
             if self.failure is not None:
                 raise self.failure
             if self.ordered:
-                settled = self._by_index.pop(self._intake.delivered, None)
+                settled = self._by_index.pop(self.intake.delivered, None)
             elif self._as_they_came:
                 settled = self._as_they_came.popleft()
             if settled is not None:
                 self.bytes -= settled.size
-                full = self._intake.deliver(1)
+                full = self.intake.deliver(1)
         if self.untold:
             self.tell()
         if full and self._refill is not None:
@@ -293,7 +288,7 @@ class Delivery:
         Raises:
             BaseException: The map's `failure`.
         """
-        with self._lock:
+        with self.lock:
             if self.failure is not None:
                 raise self.failure
             settled = list(self._as_they_came)
@@ -307,8 +302,8 @@ class Delivery:
 
     def deliver(self, count: int) -> None:
         """The consumer has been given so many items; the window may have room again."""
-        with self._lock:
-            full = self._intake.deliver(count)
+        with self.lock:
+            full = self.intake.deliver(count)
         if full and self._refill is not None:
             self._refill()
 
