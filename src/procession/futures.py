@@ -45,7 +45,7 @@ class Work(Protocol):
         ...
 
     def watched(self) -> None:
-        """Somebody looks at the future, or waits for it by other means than `attend`."""
+        """The future is looked at, or waited for by other means than `attend`."""
         ...
 
 
@@ -67,13 +67,13 @@ _INSTANT = 0.001
 
 _TENTH = 0.1
 _DESERTED = 20
-"""Tenths of a second after which a future's lock is taken for deserted: it is held for
-microseconds, but `concurrent.futures.as_completed` and ``wait`` leave it held if Ctrl-C strikes
-while they take the locks of all their futures. A guess, long beside any such hold."""
+"""Tenths of a second after which a future's lock is taken for deserted. It is held for
+microseconds. But `concurrent.futures.as_completed` and ``wait`` leave it held if Ctrl-C strikes
+while they take the locks of all their futures. A guess, long against any such hold."""
 
 
 class _WhenWanted:
-    """A future's condition, made when somebody first wants it.
+    """A future's condition, made when it is first wanted.
 
     A call that is submitted and waited for by `Future.result` needs none, and making it takes
     longer than all the rest of a future.
@@ -90,7 +90,7 @@ class _WhenWanted:
 
 
 class _WhenAsked:
-    """What a call gave, rebuilt when somebody first asks for it; see `Future.settle_later`.
+    """What a call gave, rebuilt when it is first asked for; see `Future.settle_later`.
 
     Rebuilding runs code of the user's, which the thread that brings the reply is not to do.
     """
@@ -261,7 +261,7 @@ class Future(cf.Future[T]):
     def settle_later(
         self, rebuild: Callable[[], tuple[Any, BaseException | None]], *, failed: bool
     ) -> None:
-        """The call is done; its result or error is rebuilt by whoever first asks for it.
+        """The call is done; its result or error is rebuilt by the first who asks for it.
 
         Args:
             rebuild: Gives the result and the error, one of them `None`.
@@ -270,7 +270,7 @@ class Future(cf.Future[T]):
         self._settle({"_rebuilt": Once(rebuild)}, failed)
 
     def rebuild(self) -> None:
-        """Rebuild what the call gave, if nobody has done so; wait for it if somebody just does."""
+        """Rebuild what the call gave, or wait for the thread that does so now."""
         rebuilt = self._rebuilt
         if rebuilt is not None:
             self._result, self._exception = rebuilt()
@@ -280,11 +280,11 @@ class Future(cf.Future[T]):
         self._aside = True
         told = self.__dict__
         if "_condition" not in told and self._state == "PENDING":
-            # Nobody has looked at it, so nobody else can settle it.
+            # No other thread has looked at it, so none can settle it.
             told.update(given)
             self._failed = failed
             self._state = "FINISHED"
-            if "_condition" in told:  # now somebody has, and may wait
+            if "_condition" in told:  # now one has, and may wait
                 self._tell()
         elif self._locked(partial(self._finish, given, failed)):
             self._invoke_callbacks()
@@ -296,7 +296,7 @@ class Future(cf.Future[T]):
     def _locked(self, act: Callable[[], None]) -> bool:
         """Act under the future's lock. False if it could not be had in an instant.
 
-        Others may wait for what this thread does next, so it does not wait for whoever has it.
+        Others may wait for what this thread does next, so it does not wait for long.
         """
         if in_main():
             with self._condition:
@@ -344,7 +344,7 @@ class Future(cf.Future[T]):
         self._condition.notify_all()
 
     def _tell_strict(self, waiter: Any) -> None:
-        """Tell one that wants to know whether there is an error, which nobody knows yet."""
+        """Tell one that wants to know whether there is an error, which is not known yet."""
         failed = self.exception() is not None
         with self._condition:
             (waiter.add_exception if failed else waiter.add_result)(self)
@@ -371,7 +371,7 @@ class Future(cf.Future[T]):
                 teller.tell(partial(_call, callback, self))
 
     def _take_deserted(self) -> None:
-        """If whoever locked the future left without a word, give it another lock."""
+        """If the thread that locked the future left it locked, give it another lock."""
         for _ in range(_DESERTED):
             if self._condition.acquire(timeout=_TENTH):
                 self._condition.release()

@@ -316,7 +316,7 @@ def _cancel_all(futures: Iterable[Future[Any]]) -> None:
 
 
 def _taken(slot: list[Future[Any]], end: float | None) -> Any:
-    """The result of the future in the slot, kept by nobody else; one that fails is cancelled."""
+    """The result of the future in the slot, kept by no one else; one that fails is cancelled."""
     future = slot.pop()
     try:
         return future.result(None if end is None else end - time.monotonic())

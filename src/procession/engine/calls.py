@@ -43,7 +43,7 @@ def _refuse(error: BaseException) -> NoReturn:
 
 
 def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
-    """A future of one call. Whatever is wrong with the call is in the future."""
+    """A future of one call. What is wrong with the call is in the future."""
     value = ((*call.prefix, *args), kwargs)
     plain = call if not call.prefix else call._replace(prefix=())
     try:

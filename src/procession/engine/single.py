@@ -98,7 +98,7 @@ class SingleCall:
             backend.cancel(chunk)
 
     def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
-        """The call is done. What it gave is rebuilt by whoever asks the future for it."""
+        """The call is done. What it gave is rebuilt by the first who asks the future for it."""
         item, reply = chunk.items[0], replies[0]
         self._reply = reply
         rules = self._rules
@@ -286,7 +286,7 @@ class SingleCall:
         return self._attends == threading.get_ident()
 
     def watched(self) -> None:
-        """Do not rely on `attend`: whoever looks at the future may never call it."""
+        """Do not rely on `attend`: the thread that looks at the future may never call it."""
         self._watched = True
         chunk = self._chunk
         if chunk is not None and chunk.attended:

@@ -20,8 +20,8 @@ __all__ = ["Stream"]
 class Stream(Iterator[Any]):
     """Yields what the generator yields, while it runs on ahead by a bounded number of values.
 
-    The process ends with the generator; and when the iterator is closed, or nobody holds it any
-    more, or its consumer raises out of a ``with`` block.
+    The process ends with the generator. It also ends when the iterator is closed or forgotten, or
+    its consumer raises out of a ``with`` block.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class Slow(NamedTuple):
 
     seconds: float
     function: str
-    index: int | None  # type: ignore[assignment]  # tuple.index, which nobody calls here
+    index: int | None  # type: ignore[assignment]  # tuple.index, which is not called here
     argument: str
 
 

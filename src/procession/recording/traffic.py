@@ -52,5 +52,5 @@ class Traffic:
         return (
             f"{function}() moved {self.bytes_out / 1e6:.0f} MB to workers and "
             f"{self.bytes_back / 1e6:.0f} MB back for {self.seconds:.2f} s of computing in "
-            f"{self.items} items, so most of the time went into moving its {more}. {mend}"
+            f"{self.items} items. Most of the time went into moving its {more}. {mend}"
         )

@@ -138,7 +138,7 @@ class MapIterator(chain[Any]):
     """The results of a map, one by one; what `imap`, `imap_unordered` and `outcomes` return.
 
     An item's error is raised where its value would have come; the iterator can be read on. When
-    it is closed, or nobody holds it any more, everything that is outstanding is cancelled at once.
+    it is closed or forgotten, everything that is outstanding is cancelled at once.
 
     It is an `itertools.chain` of batches, so that reading a value that is there costs what reading
     it from a list costs.
@@ -261,6 +261,6 @@ def _waker(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[]
         try:
             loop.call_soon_threadsafe(event.set)
         except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
+            pass  # the loop is closed: no task waits any more
 
     return wake

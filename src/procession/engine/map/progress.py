@@ -100,7 +100,7 @@ def open_progress(
         total: How many items there are, if it is known.
 
     Returns:
-        Takes the updates; `None` if there is nothing to show or nobody to see it.
+        Takes the updates; `None` if there is nothing to show or no one to see it.
     """
     if callable(progress):
         return Progress(progress, total)
@@ -127,7 +127,7 @@ def open_progress(
 
 
 class _Lines:
-    """Writes a line to stderr, whatever that is: for logs of services and batch jobs."""
+    """Writes a line to stderr, which may be a file: for logs of services and batch jobs."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -221,7 +221,7 @@ class FutureCollector:
             teller.tell(self._drain)
 
     def _drain(self) -> None:
-        # In one thread at a time, as nobody is told again before it is over.
+        # In one thread at a time, as no other is told before it is over.
         run, collector = self.run, self._collector
         assert run is not None
         assert collector is not None

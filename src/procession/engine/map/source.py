@@ -88,7 +88,7 @@ class Source:
 
     Attributes:
         inert: Whether taking an item runs no user code, so that any thread may do it at any time.
-        plain: Whether its items can be nothing but numbers and texts, whatever they are.
+        plain: Whether its items can be nothing but numbers and texts.
         taken: How many items have been taken.
         ended: Whether the input has no more items, or raised.
         error: What the input raised, if it did.
@@ -126,7 +126,7 @@ class Source:
     def take(self, count: int) -> Sequence[Any]:
         """Take up to `count` items. Fewer means that the input has ended, or raised.
 
-        One thread at a time. What the input raises is kept in `error`, whatever it is: the items
+        One thread at a time. What the input raises is kept in `error`. The items
         before it count.
         """
         if self._sliced is not None:

@@ -16,7 +16,7 @@ __all__ = ["Delivery", "Intake"]
 
 
 class Intake:
-    """The input of one map and what was taken of it and given to nobody yet.
+    """The input of one map and what was taken of it and not given away yet.
 
     Inert input is taken under the map's lock, when it is sent. Other input runs code of the user's:
     it is taken under `taking` by the consumer's thread, or by a feeder, and pickled at once; what
