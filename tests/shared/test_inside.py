@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from procession import shared
-from procession.shared.memory import journal
-from procession.shared.memory.layout import BODY, JOURNAL
+from procession.shared.memory.layout import BODY, JOURNAL, write_together
 from tests.shared import jobs
 from tests.shared.conftest import Start
 
@@ -64,7 +63,7 @@ def test_the_next_one_finishes_what_was_half_written(fork: Start) -> None:
     assert (words[at], words[at + 1]) == (5, 0)
     with event._mutex:
         assert (words[at], words[at + 1], words[JOURNAL]) == (5, 6, 0)
-        journal.write(event._segment, at, 7, at + 1, 8)
+        write_together(words, at, 7, at + 1, 8)
     assert (words[at], words[at + 1], words[JOURNAL]) == (7, 8, 0)
 
 

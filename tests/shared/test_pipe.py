@@ -124,7 +124,7 @@ def test_the_other_end_is_gone(fork: Start) -> None:
 def _open_late(blob: bytes, outcome: Any, go: Any) -> None:
     import gc
 
-    from procession.shared.containers import pipe
+    from procession.shared import pipe
 
     for connection in list(pipe._connections.values()):
         connection.close()  # what was inherited

@@ -15,7 +15,7 @@ LOCKS = {
     "segments": ("segments._lock", "segments.clear()"),
     "pools": ("registry._lock", "mapped()"),
     "initializers": ("preparing._lock", "preparing.run_initializer_here(int, ())"),
-    "shared objects": ("segment._registry_lock", "shared.Lock()"),
+    "shared objects": ("memory_file.opening", "shared.Lock()"),
     "shared pipes": ("pipe._lock", "shared.Pipe()"),
     "put": ("put._lock", "shared.put(bytes(10**6))"),
     "profile": ("profile._lock", "profile.summary()"),
@@ -34,8 +34,8 @@ def test_locks_held_by_another_thread(name: str) -> None:
     from procession.configuration import precedence
     from procession.recording.observer import observers
     from procession.shared import put_once as put
-    from procession.shared.containers import pipe
-    from procession.shared.memory import segment
+    from procession.shared import pipe
+    from procession.shared.memory import memory_file
     from procession.pickling.out_of_band import BroadcastBuffers
     from procession.buffers.sender import segments
     from procession.worker import seeding

@@ -10,9 +10,9 @@
             hits.value += 1
 
 All of them can be passed as ordinary arguments, or inside one, to any worker of any local backend
-and start context, and to plain `multiprocessing` processes. They behave as those of
-`multiprocessing` do, and outlive whoever is killed while using them. They work between processes of
-one user on one machine. Names are loaded when they are first used.
+and start context. Plain `multiprocessing` processes take them too. They behave as those of
+`multiprocessing` do, and go on working when a process is killed that uses them. They work between
+processes of one user on one machine. Names are loaded when they are first used.
 """
 
 TYPE_CHECKING = False
@@ -20,20 +20,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from procession.shared.arrays import array as array
     from procession.shared.arrays import zeros as zeros
-    from procession.shared.containers.dict import Dict as Dict
-    from procession.shared.containers.list import List as List
-    from procession.shared.containers.namespace import Namespace as Namespace
-    from procession.shared.containers.pipe import Connection as Connection
-    from procession.shared.containers.pipe import Pipe as Pipe
-    from procession.shared.containers.queue import Queue as Queue
+    from procession.shared.barrier import Barrier as Barrier
+    from procession.shared.condition import Condition as Condition
+    from procession.shared.condition import Event as Event
+    from procession.shared.dict import Dict as Dict
+    from procession.shared.dict import Namespace as Namespace
+    from procession.shared.list import List as List
+    from procession.shared.locks import Lock as Lock
+    from procession.shared.locks import RLock as RLock
+    from procession.shared.pipe import Connection as Connection
+    from procession.shared.pipe import Pipe as Pipe
     from procession.shared.put_once import put as put
-    from procession.shared.sync.barrier import Barrier as Barrier
-    from procession.shared.sync.condition import Condition as Condition
-    from procession.shared.sync.event import Event as Event
-    from procession.shared.sync.locks import Lock as Lock
-    from procession.shared.sync.locks import RLock as RLock
-    from procession.shared.sync.semaphore import BoundedSemaphore as BoundedSemaphore
-    from procession.shared.sync.semaphore import Semaphore as Semaphore
+    from procession.shared.queue import Queue as Queue
+    from procession.shared.semaphore import BoundedSemaphore as BoundedSemaphore
+    from procession.shared.semaphore import Semaphore as Semaphore
     from procession.shared.values import Array as Array
     from procession.shared.values import Synchronized as Synchronized
     from procession.shared.values import SynchronizedArray as SynchronizedArray
@@ -66,17 +66,15 @@ __all__ = [
 
 _HOMES = {
     "arrays": ("array", "zeros"),
-    "sync.barrier": ("Barrier",),
+    "barrier": ("Barrier",),
+    "condition": ("Condition", "Event"),
+    "dict": ("Dict", "Namespace"),
+    "list": ("List",),
+    "locks": ("Lock", "RLock"),
+    "pipe": ("Connection", "Pipe"),
     "put_once": ("put",),
-    "sync.condition": ("Condition",),
-    "containers.dict": ("Dict",),
-    "sync.event": ("Event",),
-    "containers.list": ("List",),
-    "sync.locks": ("Lock", "RLock"),
-    "containers.namespace": ("Namespace",),
-    "containers.pipe": ("Connection", "Pipe"),
-    "containers.queue": ("Queue",),
-    "sync.semaphore": ("BoundedSemaphore", "Semaphore"),
+    "queue": ("Queue",),
+    "semaphore": ("BoundedSemaphore", "Semaphore"),
     "values": ("Array", "Synchronized", "SynchronizedArray", "SynchronizedString", "Value"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
+from procession.shared.locks import Lock, RLock
 from procession.shared.memory.segment import Segment, Shared, attach
 from procession.shared.raw import (
     Description,
@@ -16,7 +17,6 @@ from procession.shared.raw import (
     rebuild_raw,
     value_type,
 )
-from procession.shared.sync.locks import Lock, RLock
 
 __all__ = [
     "Array",

@@ -1,9 +1,8 @@
 """POSIX semaphores inside shared memory, driven by the C code of multiprocessing's own locks.
 
 `_multiprocessing.SemLock._rebuild` takes the address of any ``sem_t``. It is private API, and a C
-library other than glibc may not stand it (musl's ``sem_close`` looks a nameless semaphore up in a
-table of named ones): so it is tried once, and where it does not work the fallback polls
-(`procession.shared.polled`).
+library other than glibc may not stand it: musl's ``sem_close`` looks a nameless semaphore up in a
+table of named ones. So it is tried once, and where it does not work mutexes poll.
 """
 
 from __future__ import annotations
@@ -16,10 +15,7 @@ from typing import Any, Protocol, cast
 
 from procession.system import cpython
 
-__all__ = ["BYTES", "Semaphore", "clear", "open_at", "usable"]
-
-BYTES = 32
-"""Size of a ``sem_t`` in glibc on 64-bit systems."""
+__all__ = ["Semaphore", "clear", "open_at", "usable"]
 
 _COUNTING = 1
 _HIGHEST = 2**31 - 1
@@ -71,7 +67,7 @@ def _address(memory: mmap.mmap, offset: int) -> int:
 
 
 def clear(memory: mmap.mmap, offset: int, value: int) -> None:
-    """Make a new semaphore at `offset` bytes, whatever was there."""
+    """Make a new semaphore at `offset` bytes: 32 of them, in glibc on 64-bit systems."""
     if _init()(_address(memory, offset), 1, value) != 0:
         raise OSError(ctypes.get_errno(), "sem_init failed")
 

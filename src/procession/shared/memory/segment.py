@@ -1,10 +1,10 @@
-"""Shared memory with a table of the processes that use it, and who of them is alive.
+"""Shared memory with a table of the processes that use it, and which of them are alive.
 
 A process that uses a segment claims a row of its table by a lock on one byte of the file. The
-kernel drops that lock when the process ends, however it ends, so asking for the lock tells whether
-the process is alive, with no confusion by process ids that were used again. Such locks belong to a
-process, are not inherited by `fork`, and are dropped when *any* descriptor of the file is closed in
-the process: so a process never opens the same segment twice.
+kernel drops that lock when the process ends, however it ends. So asking for the lock tells whether
+the process is alive, also where process ids were used again. Such locks belong to a process and are
+not inherited by `fork`. They are dropped when *any* descriptor of the file is closed in the
+process: so a process never opens the same segment twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import atexit
 import contextlib
 import errno
 import fcntl
-import mmap
 import os
 import struct
 import sys
@@ -22,7 +21,7 @@ from collections.abc import Generator
 from typing import Any, Protocol, TypeVar, cast
 
 from procession.errors import ProcessionError
-from procession.shared.memory import handles
+from procession.shared.memory import posix_semaphores as semaphores
 from procession.shared.memory.layout import (
     BUSY,
     FIRST_ROW,
@@ -37,6 +36,7 @@ from procession.shared.memory.layout import (
     SEMAPHORES,
     WORD,
 )
+from procession.shared.memory.memory_file import MemoryFile, opening
 from procession.system import after_fork
 from procession.system.pristine import threading, time
 
@@ -47,8 +47,6 @@ _FLOCK = struct.Struct("hhqqi4x" if sys.platform == "linux" else "qqihh")
 _OWNER_BITS = 16
 
 _S = TypeVar("_S", bound="Shared")
-_registry_lock = after_fork.rlock()
-_segments: weakref.WeakValueDictionary[tuple[int, int], Segment] = weakref.WeakValueDictionary()
 _leaving = False
 
 
@@ -59,7 +57,7 @@ class Flag(Protocol):
     def __setitem__(self, key: tuple[()], value: bool, /) -> None: ...
 
 
-class Segment:
+class Segment(MemoryFile):
     """One file in memory, mapped, with its rows. Made by `create`; sent by its address.
 
     Attributes:
@@ -69,30 +67,21 @@ class Segment:
         views: The objects of this process that live in here, by class.
     """
 
-    def __init__(self, fd: int, path: str) -> None:
-        self.fd = fd
-        self._closing = handles.Closing(self, fd)
-        self.path = path
-        self.creator = 0
+    def __init__(self, fd: int, path: str, creator: int = 0) -> None:
         self.row = 0
-        self.map = mmap.mmap(fd, os.fstat(fd).st_size)
+        super().__init__(fd, path, creator)
         self.words = memoryview(self.map).cast("q")
         self.views: weakref.WeakValueDictionary[type, Any] = weakref.WeakValueDictionary()
         self._guard = threading.Lock()
+        if creator:
+            self.words[0], self.words[KIND] = MAGIC, _kind()
+        self.check()
 
     @classmethod
     def create(cls, label: str, body: int = 0) -> Segment:
         """Make a segment with `body` bytes for the object itself."""
         size = (FIRST_ROW + ROWS * ROW_WORDS) * WORD + body
-        fd, path = handles.create(label, -(-size // WORD) * WORD)
-        segment = cls(fd, path)
-        segment.creator = os.getpid()
-        segment.words[0] = MAGIC
-        segment.words[KIND] = _kind()
-        found = os.fstat(fd)
-        with _registry_lock:
-            _segments[found.st_dev, found.st_ino] = segment
-        return segment
+        return cls._make(label, -(-size // WORD) * WORD)
 
     def check(self) -> None:
         """Refuse what an incompatible process has made."""
@@ -101,10 +90,6 @@ class Segment:
                 "A procession.shared object comes from a process with another version of "
                 "procession or another kind of Python; both sides must use the same."
             )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        handles.note_sent(self)
-        return _receive, tuple(handles.address(self.fd, self.path))
 
     def flag(self, word: int) -> Flag:
         """The first byte of a word as true or false, to be read and written as ``flag[()]``."""
@@ -204,19 +189,6 @@ class Segment:
         for view in list(self.views.values()):
             view._after_fork()
 
-    def __del__(self) -> None:
-        try:
-            try:
-                self.leave()
-            finally:
-                self._closing.close()
-            if self.path and self.creator == os.getpid():
-                from procession.shared.memory import folder
-
-                folder.forget(self.path)
-        except Exception:  # the interpreter is going down, and the kernel closes it anyway
-            pass
-
 
 class Shared:
     """Base of the shared objects: one per process and segment, however often it arrives."""
@@ -233,7 +205,7 @@ class Shared:
     def _create(self, label: str, body: int = 0) -> None:
         """Become a new object on a segment of its own, with `body` bytes for what it keeps."""
         segment = Segment.create(label, body)
-        with _registry_lock:
+        with opening:
             segment.views[type(self)] = self
         self._prepare(segment)
         self._open(segment)
@@ -250,7 +222,7 @@ class Shared:
 
 def attach(cls: type[_S], segment: Segment, *arguments: Any) -> _S:
     """This process's `cls` object on `segment`; made if there is none yet."""
-    with _registry_lock:
+    with opening:
         found: _S | None = segment.views.get(cls)
         if found is None:
             found = cls.__new__(cls)
@@ -260,20 +232,7 @@ def attach(cls: type[_S], segment: Segment, *arguments: Any) -> _S:
 
 
 def _kind() -> int:
-    from procession.shared.memory import posix_semaphores as semaphores
-
     return SEMAPHORES if semaphores.usable() else POLLED
-
-
-def _receive(pid: int, fd: int, device: int, inode: int, path: str = "") -> Segment:
-    with _registry_lock:
-        segment = _segments.get((device, inode))
-        if segment is None:
-            opened = handles.reopen(handles.Address(pid, fd, device, inode, path), os.O_RDWR)
-            segment = Segment(opened, path)
-            segment.check()
-            _segments[device, inode] = segment
-        return segment
 
 
 def _leave_in_order() -> None:
@@ -297,12 +256,12 @@ def _leave_at_exit(util: Any) -> None:
 def _after_fork() -> None:
     global _leaving
     _leaving = False
-    for segment in list(_segments.values()):
+    for segment in list(Segment.known.values()):
         segment.after_fork()
 
 
 def _leave_all() -> None:
-    for segment in list(_segments.values()):
+    for segment in list(Segment.known.values()):
         segment.leave()
 
 

@@ -1,4 +1,4 @@
-"""Dict: a dictionary that several processes read and write."""
+"""Dict and Namespace: keys, or attributes, that several processes read and write."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any, TypeVar, cast, overload
 
 from procession.absent import NOT_GIVEN
 from procession.pickling.pickler import dumps, loads
-from procession.shared.containers.changes import Replica
+from procession.shared.replica import Replica
 
-__all__ = ["Dict"]
+__all__ = ["Dict", "Namespace"]
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -34,8 +34,8 @@ class Dict(Replica, MutableMapping[_K, _V]):
     and loops show the state of one moment.
 
     Every process that uses it keeps a copy of all keys and of the pickled values. A shared object
-    that is put in (a Queue, say) can be taken out as long as the process that put it in, or another
-    one that took it out, lives.
+    that is put in (a Queue, say) can be taken out as long as a process lives that put it in or took
+    it out.
 
     Args:
         *args: As for ``dict``.
@@ -215,3 +215,52 @@ class Dict(Replica, MutableMapping[_K, _V]):
 
     def _blobs(self) -> set[bytes]:
         return set(self._items.values())
+
+
+class Namespace:
+    """An object whose attributes are shared, without a manager process.
+
+    Like ``multiprocessing.Manager().Namespace()``: reading gives a copy of the value, so after
+    ``ns.x.append(y)`` assign it again. Names that begin with an underscore are not shared.
+
+    Args:
+        **attributes: What it has at first.
+    """
+
+    _values: Dict[str, Any]
+
+    def __init__(self, /, **attributes: Any) -> None:
+        self._values = Dict(attributes)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise self._has_no(name)
+        try:
+            return self._values[name]
+        except KeyError:
+            raise self._has_no(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            self._values[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            super().__delattr__(name)
+            return
+        try:
+            del self._values[name]
+        except KeyError:
+            raise self._has_no(name) from None
+
+    def _has_no(self, name: str) -> AttributeError:
+        text = f"'Namespace' object has no attribute {name!r}"
+        return AttributeError(text, name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._values]
+
+    def __repr__(self) -> str:
+        return f"Namespace({', '.join(f'{k}={v!r}' for k, v in self._values.items())})"

@@ -1,10 +1,10 @@
 """State that every process keeps a copy of, brought up to date by a common log of changes.
 
-The log lies in a file in memory; a word of the segment says how much of it is valid. Who changes
-something appends to it under the mutex, and then changes that word, with a few others, as one (see
-`procession.shared.memory.journal`): a process that is killed has made a change, or it has not. Who
-reads compares one word, and only if something changed reads the rest of the log. When the log has
-become much longer than what it says, it is written anew, and all begin again from there.
+The log lies in a file in memory; a word of the segment says how much of it is valid. A change is
+appended to it under the mutex, and then that word changes, with a few others, as one (see
+`procession.shared.memory.layout.State`). A process that is killed has made a change, or it has not.
+To read is to compare one word, and only if something changed to read the rest of the log. When the
+log has become much longer than what it says, it is written anew, and all begin again from there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from abc import abstractmethod
 from typing import Any
 
 from procession.shared.memory.handles import dumps_and_sent
+from procession.shared.memory.layout import State
+from procession.shared.memory.memory_file import SMALLEST, Store
 from procession.shared.memory.monitor import Monitor
 from procession.shared.memory.segment import Segment, attach
-from procession.shared.memory.store import SMALLEST, Store
-from procession.shared.memory.words import State
 
 __all__ = ["Replica"]
 
@@ -40,7 +40,7 @@ class Replica(Monitor):
         super()._open(segment)
         # Where the log begins and ends, the store's size, how long the log was when it was last
         # written anew, and how often it was.
-        self._state = State(segment, 5)
+        self._state = State(segment.map, segment.words, 5)
         if arguments:
             (self._store,) = arguments
         self._epoch = self._seen = self._position = 0
@@ -98,7 +98,7 @@ class Replica(Monitor):
         if end - begin > max(SMALLEST // 2, 4 * whole):
             begin, end, size, whole, epoch = self._shorten()
         record = _record(change)
-        size = self._grown(size, end + len(record))
+        size = self._store.grown(size, end + len(record))
         self._store.write(end, record, size)
         try:
             self._apply(change)
@@ -121,7 +121,7 @@ class Replica(Monitor):
         if 2 * whole > end - begin:
             return begin, end, size, whole, epoch
         start = 0 if whole <= begin else end
-        size = self._grown(size, start + whole)
+        size = self._store.grown(size, start + whole)
         self._store.write(start, record, size)
         enough = max(SMALLEST, 1 << (8 * whole).bit_length())
         if start == 0 and 2 * enough <= size:
@@ -131,14 +131,6 @@ class Replica(Monitor):
         self._epoch, self._position = epoch + 1, start + whole
         self._seen = self._state.version
         return self._state.read()
-
-    def _grown(self, size: int, needed: int) -> int:
-        if needed <= size:
-            return size
-        while size < needed:
-            size *= 2
-        self._store.resize(size)
-        return size
 
     def _pickled(self, value: object) -> bytes:
         """Pickle a value that is put in. Shared objects in it are kept open as long as it is."""

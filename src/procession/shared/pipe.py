@@ -111,10 +111,9 @@ class Connection:
 
         Raises:
             OSError: If it is closed, or only receives; `BrokenPipeError` if no one can receive.
-            Exception: Whatever pickling the object raises.
+            Exception: What pickling the object raises.
         """
-        stream = self._to_write()
-        stream.send_bytes(dumps(obj))
+        self._to_write().send_bytes(dumps(obj))
 
     def recv(self) -> Any:
         """Receive the next object, waiting for it.
@@ -208,6 +207,6 @@ def _open(address: tuple[Any, ...] | None, flags: int) -> _End | None:
         if error.errno != errno.ENXIO:
             raise
         raise ProcessionError(
-            "This end of a shared.Pipe cannot be opened: nobody has the other end open any more. "
-            "Keep both ends open where they were made until they have arrived."
+            "This end of a shared.Pipe cannot be opened: the other end is not open anywhere any "
+            "more. Keep both ends open where they were made until they have arrived."
         ) from None

@@ -1,8 +1,8 @@
 """Semaphore and BoundedSemaphore: permits, with a record of who has them.
 
 For each process its row counts the permits it took by ``with`` and those it took by ``acquire()``.
-What a dead process had taken by ``with`` is given back; what it had taken by ``acquire()`` may have
-been meant for another to release, so it is not given back, but those who would wait for it learn of
+What a dead process had taken by ``with`` is given back. What it had taken by ``acquire()`` may have
+been meant for another to release. So it is not given back, but those who would wait for it learn of
 it. The counts of a row are valid for one incarnation of the row: see
 `procession.shared.memory.segment`.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from operator import index
 
-from procession.shared.memory.layout import BODY, FIRST_ROW, INCARNATION, ROW_WORDS, TOO_MANY
+from procession.shared.memory.layout import BODY, FIRST_ROW, INCARNATION, ROW_WORDS
 from procession.shared.memory.monitor import Deadline, Monitor
+from procession.shared.memory.mutex import TOO_MANY
 
 __all__ = ["BoundedSemaphore", "Semaphore"]
 
@@ -133,7 +134,7 @@ class Semaphore(Monitor):
 
     def _leave(self) -> None:
         # A process that ends in order has consumed what it acquired: that is how a semaphore is
-        # used as a signal. Only one that dies leaves a permit that somebody waits for in vain.
+        # used as a signal. Only one that dies leaves a permit that others wait for in vain.
         at = FIRST_ROW + self._segment.row * ROW_WORDS
         if self._words[at + _BARE] and self._words[at + _OF] == self._words[at + INCARNATION]:
             self._words[at + _BARE] = 0

@@ -7,7 +7,7 @@ from sys import maxsize
 from typing import Any, Self, SupportsIndex, TypeVar, cast, overload
 
 from procession.pickling.pickler import loads
-from procession.shared.containers.changes import Replica
+from procession.shared.replica import Replica
 
 __all__ = ["List"]
 
@@ -22,8 +22,7 @@ class List(Replica, MutableSequence[_T]):
     ``l[0] += 1`` is two steps, so hold a `Lock` for it. Loops show the state of one moment.
 
     Every process that uses it keeps a copy of the pickled items. A shared object that is put in (a
-    Queue, say) can be taken out as long as the process that put it in, or another one that took it
-    out, lives.
+    Queue, say) can be taken out as long as a process lives that put it in or took it out.
 
     Args:
         items: What is in it at first.

@@ -17,8 +17,8 @@ class Lock(Mutex):
     """A lock between processes and threads, to be passed as an ordinary argument.
 
     Like `multiprocessing.Lock`: not reentrant, and any process or thread may release it. If its
-    holder dies, the next one that acquires it gets it, within about a second, with a
-    `procession.ParallelWarning` that what the lock protects may be half written.
+    holder dies, the next one that acquires it gets it within about a second. A
+    `procession.ParallelWarning` says then that what the lock protects may be half written.
     """
 
     def __init__(self) -> None:
@@ -29,23 +29,18 @@ class Lock(Mutex):
         self.release()
         return 1
 
-    def _acquire_fully(self, times: int) -> None:
-        for _ in range(times):
-            self.acquire()
-
     def _must_be_held(self, what: str) -> None:
         assert self._held_here(), f"must acquire() condition before using {what}"
 
     def _prepare(self, segment: Segment) -> None:
         self.prepare(segment)
 
-    __enter__ = Mutex.acquire
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
-
     def _on_orphaned(self) -> None:
-        _warn_half_written("Lock")
+        name = type(self).__name__
+        warn_user(
+            f"The process that held this shared.{name} died, and the {name} was taken over: what "
+            "it protects may be half written. Check or reset that before you rely on it."
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}({'held here' if self._held_here() else 'not held here'})>"
@@ -54,8 +49,8 @@ class Lock(Mutex):
 class RLock(Lock):
     """A lock that the thread which holds it may acquire again; it releases as often.
 
-    Like `multiprocessing.RLock`. If its holder dies, the next one that acquires it gets it, within
-    about a second, with a `procession.ParallelWarning` that what the lock protects may be half
+    Like `multiprocessing.RLock`. If its holder dies, the next one that acquires it gets it within
+    about a second. A `procession.ParallelWarning` says then that what the lock protects may be half
     written.
     """
 
@@ -112,12 +107,6 @@ class RLock(Lock):
                 Mutex.release(self)  # an interrupt came before it was given back
             raise
 
-    def __exit__(self, *error: object) -> None:
-        self.release()
-
-    def _on_orphaned(self) -> None:
-        _warn_half_written("RLock")
-
     def _release_fully(self) -> int:
         times = self._depth
         for _ in range(times):
@@ -126,10 +115,3 @@ class RLock(Lock):
 
     def _must_be_held(self, what: str) -> None:
         assert self._owner == threading.get_ident(), f"must acquire() condition before using {what}"
-
-
-def _warn_half_written(name: str) -> None:
-    warn_user(
-        f"The process that held this shared.{name} died, and the {name} was taken over: what it "
-        "protects may be half written. Check or reset that before you rely on it."
-    )

@@ -7,9 +7,8 @@ from threading import BrokenBarrierError
 from typing import Any
 
 from procession.shared.memory.layout import BODY, FIRST_ROW, PARTICIPANT, ROW_WORDS
-from procession.shared.memory.monitor import Deadline, Monitor
+from procession.shared.memory.monitor import REFUSED, Deadline, Monitor
 from procession.shared.memory.segment import Segment, attach
-from procession.shared.memory.waiters import REFUSED
 
 __all__ = ["Barrier"]
 

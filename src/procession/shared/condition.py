@@ -1,19 +1,68 @@
-"""Condition: wait under a lock until another process says that something changed."""
+"""Event and Condition: wait until another process says that something changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from procession.shared.memory.monitor import DATA, Deadline
+from procession.shared.locks import Lock, RLock
+from procession.shared.memory.layout import BODY
+from procession.shared.memory.monitor import CALLED, DATA, Deadline, Monitor, Waiters
 from procession.shared.memory.segment import Segment, Shared, attach
-from procession.shared.memory.waiters import CALLED, Waiters
-from procession.shared.sync.locks import Lock, RLock
 
-__all__ = ["Condition"]
+__all__ = ["Condition", "Event"]
 
 _T = TypeVar("_T")
+_SET = BODY
 _WAITING = 0
+
+
+class Event(Monitor):
+    """A flag that is set or not, and that any number of processes and threads can wait for.
+
+    Like `multiprocessing.Event`.
+    """
+
+    def __init__(self) -> None:
+        self._create("event")
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return bool(self._words[_SET])
+
+    def set(self) -> None:
+        """Set it, and wake everyone who waits."""
+        with self._mutex:
+            self._words[_SET] = 1
+            self._waiters.call(_WAITING)
+
+    def clear(self) -> None:
+        """Unset it."""
+        self._words[_SET] = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set.
+
+        Args:
+            timeout: Seconds to wait at most; ``None`` waits without end.
+
+        Returns:
+            Whether it was set, rather than that the time was over.
+        """
+        if self._words[_SET]:
+            return True
+        deadline = Deadline(timeout)
+        with self._mutex:
+            while not self._words[_SET]:
+                rest = deadline.rest()
+                if rest <= 0:
+                    return False
+                if self._sleep(_WAITING, rest):
+                    break  # it was set, even if it has been cleared since
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Event({'set' if self.is_set() else 'unset'})>"
 
 
 class Condition(Shared):
@@ -70,7 +119,8 @@ class Condition(Shared):
                     if waiters.verdict(cell) > 0:
                         self._pass_on()
             finally:
-                self._lock._acquire_fully(times)
+                for _ in range(times):
+                    self._lock.acquire()
         except BaseException:
             if waiters.dismiss(cell) == CALLED:
                 waiters.call(_WAITING, 1)
@@ -88,10 +138,7 @@ class Condition(Shared):
             What it returned last.
         """
         deadline = Deadline(timeout)
-        while not (result := predicate()):
-            rest = deadline.rest()
-            if rest <= 0:
-                break
+        while not (result := predicate()) and (rest := deadline.rest()) > 0:
             self.wait(rest)
         return result
 

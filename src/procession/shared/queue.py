@@ -1,10 +1,10 @@
 """Queue: items from any number of producers to any number of consumers.
 
 Items lie one after the other in a file in memory, each with its length before it. A few numbers in
-the segment say where the first begins and the last ends; they change as one (see
-`procession.shared.memory.words`), so a process that is killed has put or taken an item, or it has
-not. When what was taken from the front is larger than what is left, what is left moves to the
-front.
+the segment say where the first begins and the last ends. They change as one (see
+`procession.shared.memory.layout.State`), so a process that is killed has put or taken an item, or
+it has not. When what was taken from the front is larger than what is left, what is left moves to
+the front.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, Generic, TypeVar
 
 from procession.pickling.pickler import loads
 from procession.shared.memory.handles import dumps_and_sent
+from procession.shared.memory.layout import State
+from procession.shared.memory.memory_file import SMALLEST, Store
 from procession.shared.memory.monitor import Deadline, Monitor
 from procession.shared.memory.segment import Segment, attach
-from procession.shared.memory.store import SMALLEST, Store
-from procession.shared.memory.words import State
 from procession.system import NamedTuple
 
 __all__ = ["Queue"]
@@ -85,7 +85,7 @@ class Queue(Monitor, Generic[_T]):
 
     def _open(self, segment: Segment, *arguments: Any) -> None:
         super()._open(segment)
-        self._state = State(segment, len(_Numbers._fields))
+        self._state = State(segment.map, segment.words, len(_Numbers._fields))
         if arguments:
             self._maxsize, self._store = arguments
         self._closed = False
@@ -103,7 +103,7 @@ class Queue(Monitor, Generic[_T]):
         Raises:
             queue.Full: If there was no space in time.
             ValueError: If the queue was closed in this process.
-            Exception: Whatever pickling the item raises.
+            Exception: What pickling the item raises.
         """
         self._must_be_open()
         blob, sent = dumps_and_sent(obj)
@@ -111,7 +111,7 @@ class Queue(Monitor, Generic[_T]):
         mutex.acquire()
         try:
             if 0 < self._maxsize <= self.qsize():
-                self._wait_for_space(Deadline(timeout if block else 0))
+                self._wait_while(self.full, _SPACE, timeout if block else 0, queue.Full)
             self._append(blob)
             if sent or self._kept:
                 self._keep(sent)
@@ -135,7 +135,7 @@ class Queue(Monitor, Generic[_T]):
         mutex.acquire()
         try:
             if not self.qsize():
-                self._wait_for_item(Deadline(timeout if block else 0))
+                self._wait_while(self.empty, _ITEMS, timeout if block else 0, queue.Empty)
             blob = self._take()
             if self._maxsize > 0:
                 self._waiters.call(_SPACE, 1)
@@ -198,21 +198,20 @@ class Queue(Monitor, Generic[_T]):
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
 
-    def _wait_for_space(self, deadline: Deadline) -> None:
-        while self.full():
+    def _wait_while(
+        self,
+        blocked: Callable[[], bool],
+        room: int,
+        timeout: float | None,
+        over: type[Exception],
+    ) -> None:
+        deadline = Deadline(timeout)
+        while blocked():
             if (rest := deadline.rest()) <= 0:
-                raise queue.Full
-            self._let_others_run(self.full)
-            if self.full():
-                self._sleep(_SPACE, rest)
-
-    def _wait_for_item(self, deadline: Deadline) -> None:
-        while self.empty():
-            if (rest := deadline.rest()) <= 0:
-                raise queue.Empty
-            self._let_others_run(self.empty)
-            if self.empty():
-                self._sleep(_ITEMS, rest)
+                raise over
+            self._let_others_run(blocked)
+            if blocked():
+                self._sleep(room, rest)
 
     def _let_others_run(self, as_long_as: Callable[[], bool]) -> None:
         """Give the mutex away for a moment: cheaper than to sleep for a single item."""
@@ -241,10 +240,7 @@ class Queue(Monitor, Generic[_T]):
             self._store.write(0, self._store.read(now.head, now.tail, size), size)
             self._state.write(*now._replace(head=0, tail=left, moved=now.moved + 1))
             return 0, left, size, now.moved + 1
-        while size < now.tail + need:
-            size *= 2
-        self._store.resize(size)
-        return now.head, now.tail, size, now.moved
+        return now.head, now.tail, self._store.grown(size, now.tail + need), now.moved
 
     def _take(self) -> bytes:
         head, tail, count, unfinished, put, size, moved = self._state.read()
@@ -272,7 +268,7 @@ class Queue(Monitor, Generic[_T]):
         return self._store.read(head + _LENGTH, head + end - at, size)
 
     def _keep(self, sent: list[object]) -> None:
-        """Keep shared objects that were put in open here, until somebody has taken them out."""
+        """Keep shared objects that were put in open here, until they are taken out."""
         now, kept = _Numbers._make(self._state.read()), self._kept
         while kept and kept[0][0] <= now.put - now.items:
             kept.popleft()

@@ -1,1 +1,0 @@
-"""Queues, pipes, lists, dictionaries and namespaces that several processes use."""

@@ -1,1 +1,0 @@
-"""Locks, semaphores, conditions, events and barriers between processes."""
