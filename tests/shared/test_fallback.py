@@ -100,8 +100,9 @@ def test_folders_of_the_killed_are_removed(tmp_path: Path) -> None:
     """By the next process that makes one; those of the living stay."""
     script = """
         import os, sys
-        from procession.shared.memory import folder
-        fd, path = folder.create("lock")
+        from procession.shared.memory import handles
+        handles.NAMELESS = False
+        fd, path = handles.create("lock", 1)
         assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
         print(os.listdir(os.environ["TMPDIR"])[0:] == [os.path.basename(os.path.dirname(path))])
         sys.stdout.flush()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from procession import shared
-from procession.shared.memory import handles
+from procession.shared.memory.memory_file import close_struck
 
 
 @pytest.mark.parametrize("kind", ["Lock", "Semaphore", "Queue", "Dict"])
@@ -32,7 +32,7 @@ def test_ctrl_c_amid_a_finalizer_leaves_no_descriptor(
         made = [getattr(shared, kind)()]
         struck = _strikes_at(line, made.clear)
         gc.collect()
-        handles.close_struck()  # as the next object's creation does
+        close_struck()  # as the next object's creation does
         assert len(os.listdir("/proc/self/fd")) == before, line
     assert line > 3
 

@@ -139,14 +139,14 @@ def test_another_file_under_the_same_number() -> None:
     """A descriptor that was used again is never taken for the object."""
     lock = shared.Lock()
     function, arguments = lock._segment.__reduce__()
-    pid, fd, device, inode, path = arguments
+    cls, pid, fd, device, inode, path = arguments
     descriptor = os.memfd_create("other")
     try:
         with pytest.raises(ProcessionError, match="cannot be opened"):
-            function(pid, descriptor, device, inode + 1_000_000, path)
+            function(cls, pid, descriptor, device, inode + 1_000_000, path)
     finally:
         os.close(descriptor)
-    assert function(pid, fd, device, inode, path) is lock._segment
+    assert function(cls, pid, fd, device, inode, path) is lock._segment
 
 
 @pytest.mark.parametrize("make", [shared.Lock, shared.Queue, shared.Dict, shared.Pipe])

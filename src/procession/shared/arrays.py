@@ -1,8 +1,8 @@
 """numpy arrays on memory that several processes see and write.
 
-They are plain `numpy.ndarray` objects; what makes them shared is the memory at the end of their
-chain of bases, and so slices, views and reshaped arrays are shared as well. The pickler looks for
-it only in processes that have such arrays.
+They are plain `numpy.ndarray` objects. What makes them shared is the memory at the end of their
+chain of bases, so slices, views and reshaped arrays are shared as well. The pickler looks for it
+only in processes that have such arrays.
 """
 
 from __future__ import annotations
@@ -170,9 +170,7 @@ def _close(fd: int, path: str, pid: int) -> None:
         return
     os.close(fd)
     if path:
-        from procession.shared.memory import folder
-
-        folder.forget(path)
+        handles.forget(path)
 
 
 # -- crossing ----------------------------------------------------------------------------------

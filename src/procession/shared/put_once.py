@@ -44,7 +44,7 @@ marks there."""
 
 _AS_THEY_ARE = (bool, int, float, complex, type(None), type, types.ModuleType, types.FunctionType)
 _BUILTIN = frozenset({list, dict, tuple, str, bytes, bytearray, set, frozenset})
-"""Types that the C pickler asks nobody about."""
+"""Types that the C pickler writes without asking."""
 
 
 class _Put:
@@ -74,7 +74,7 @@ class _Put:
         put_keys.discard(self.key)
         drop = getattr(getattr(self, "lies", None), "drop", None)
         if drop is not None:
-            drop()  # tells whoever keeps it; the memory goes with `lies`
+            drop()  # tells those that keep it; the memory goes with `lies`
 
 
 class _Held:
@@ -151,7 +151,7 @@ def _register(obj: Any, entry: _Put) -> None:
     try:
         entry.reference = weakref.ref(obj, lambda reference: _dropped(key, reference))
     except TypeError:
-        entry.object = obj  # until `_sweep` finds that nobody else has it
+        entry.object = obj  # until `_sweep` finds that no one else has it
     _puts[key] = entry
     if type(obj) in _BUILTIN:
         replacements[key] = entry

@@ -9,18 +9,9 @@ from typing import Any
 from procession.shared.memory.layout import BODY, WORD
 from procession.shared.memory.segment import Segment
 
-__all__ = [
-    "CODES",
-    "Description",
-    "array_type",
-    "describe",
-    "is_array",
-    "raw",
-    "rebuild_raw",
-    "value_type",
-]
+__all__ = ["Description", "ctype_of", "describe", "raw"]
 
-CODES: dict[str, Any] = {
+_CODES: dict[str, Any] = {
     "c": ctypes.c_char,
     "u": ctypes.c_wchar,
     "b": ctypes.c_byte,
@@ -41,8 +32,6 @@ CODES: dict[str, Any] = {
 Description = tuple[Any, tuple[int, ...]]
 """A ctypes type that can be pickled: arrays as their elements' type and their lengths."""
 
-_OFFSET = BODY * WORD
-
 
 class _Raw:
     """Mixed into a ctypes type: sent as a place in shared memory."""
@@ -51,7 +40,7 @@ class _Raw:
     _description: Description
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild_raw, (self._segment, self._description)
+        return raw, (self._segment, self._description)
 
     def _after_fork(self) -> None:
         pass
@@ -60,65 +49,40 @@ class _Raw:
         pass
 
 
-def value_type(typecode_or_type: Any) -> Any:
-    """The ctypes type that a typecode or a ctypes type means.
-
-    Raises:
-        TypeError: If it is neither.
-    """
-    found = CODES.get(typecode_or_type, typecode_or_type)
-    if not isinstance(found, type) or not hasattr(found, "from_buffer"):
-        raise TypeError(
-            f"{typecode_or_type!r} is neither a ctypes type nor a typecode; typecodes are "
-            + ", ".join(map(repr, CODES))
-        )
-    return found
-
-
-def array_type(typecode_or_type: Any, length: int) -> Any:
-    """The ctypes type of an array."""
-    return value_type(typecode_or_type) * length
-
-
-def describe(ctype: Any) -> Description:
-    """Take an array type apart."""
-    lengths: list[int] = []
-    element: Any = ctype
-    while is_array(element):
-        lengths.append(element._length_)
-        element = element._type_
-    return element, tuple(reversed(lengths))
-
-
-def is_array(ctype: Any) -> bool:
-    """Whether a ctypes type is an array's."""
-    return issubclass(ctype, ctypes.Array)
-
-
-def _compose(description: Description) -> Any:
-    ctype, lengths = description
-    for length in lengths:
-        ctype = ctype * length
-    return ctype
-
-
 @functools.cache
 def _shared_type(ctype: Any) -> Any:
     return type(ctype)(f"Shared_{ctype.__name__}", (_Raw, ctype), {})
 
 
-def raw(segment: Segment, ctype: Any) -> Any:
-    """This process's ctypes object in `segment`."""
-    shared = _shared_type(ctype)
-    found = segment.views.get(shared)
-    if found is None:
-        found = shared.from_buffer(segment.map, _OFFSET)
-        found._segment = segment
-        found._description = describe(ctype)
-        segment.views[shared] = found
+def ctype_of(typecode_or_type: Any) -> Any:
+    """The ctypes type that a typecode or a ctypes type means."""
+    found = _CODES.get(typecode_or_type, typecode_or_type)
+    if not isinstance(found, type) or not hasattr(found, "from_buffer"):
+        raise TypeError(
+            f"{typecode_or_type!r} is neither a ctypes type nor a typecode; typecodes are "
+            + ", ".join(map(repr, _CODES))
+        )
     return found
 
 
-def rebuild_raw(segment: Segment, description: Description) -> Any:
-    """What a ctypes object in shared memory becomes in another process."""
-    return raw(segment, _compose(description))
+def describe(ctype: Any) -> Description:
+    """Take an array type apart."""
+    lengths: list[int] = []
+    while issubclass(ctype, ctypes.Array):
+        array: Any = ctype
+        lengths.insert(0, array._length_)
+        ctype = array._type_
+    return ctype, tuple(lengths)
+
+
+def raw(segment: Segment, description: Description) -> Any:
+    """This process's ctypes object in `segment`."""
+    ctype, lengths = description
+    for length in lengths:
+        ctype = ctype * length
+    shared = _shared_type(ctype)
+    found = segment.views.get(shared)
+    if found is None:
+        found = segment.views[shared] = shared.from_buffer(segment.map, BODY * WORD)
+        found._segment, found._description = segment, description
+    return found

@@ -8,15 +8,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 from procession.shared.locks import Lock, RLock
 from procession.shared.memory.segment import Segment, Shared, attach
-from procession.shared.raw import (
-    Description,
-    array_type,
-    describe,
-    is_array,
-    raw,
-    rebuild_raw,
-    value_type,
-)
+from procession.shared.raw import Description, ctype_of, describe, raw
 
 __all__ = [
     "Array",
@@ -46,7 +38,7 @@ class _Synchronized(Shared):
         self._lock: Lock
         self._description: Description
         self._description, self._lock = arguments
-        self._obj = rebuild_raw(segment, self._description)
+        self._obj = raw(segment, self._description)
         self.acquire = self._lock.acquire
         self.release = self._lock.release
 
@@ -193,7 +185,7 @@ def Value(typecode_or_type: Any, *args: Any, lock: Lock | bool | None = True) ->
         An object with ``.value``, ``.get_lock()`` and ``.get_obj()``; for a structure, with its
         fields.
     """
-    return _make(value_type(typecode_or_type), args, lock)
+    return _make(ctype_of(typecode_or_type), args, lock)
 
 
 @overload
@@ -245,10 +237,10 @@ def Array(
         An object with a length, indices, slices, ``.get_lock()`` and ``.get_obj()``; of ``"c"``,
         also with ``.value`` and ``.raw``.
     """
+    ctype = ctype_of(typecode_or_type)
     if isinstance(size_or_initializer, int):
-        return _make(array_type(typecode_or_type, size_or_initializer), (), lock)
-    ctype = array_type(typecode_or_type, len(size_or_initializer))
-    return _make(ctype, tuple(size_or_initializer), lock)
+        return _make(ctype * size_or_initializer, (), lock)
+    return _make(ctype * len(size_or_initializer), tuple(size_or_initializer), lock)
 
 
 def _make(ctype: Any, args: tuple[Any, ...], lock: Lock | bool | None) -> Any:
@@ -258,16 +250,18 @@ def _make(ctype: Any, args: tuple[Any, ...], lock: Lock | bool | None) -> Any:
         )
     segment = Segment.create("value", max(1, ctypes.sizeof(ctype)))
     RLock.prepare(segment)
-    obj = raw(segment, ctype)
+    description = describe(ctype)
+    obj = raw(segment, description)
     obj.__init__(*args)
     if lock is False:
         return obj
     if not isinstance(lock, Lock):
         lock = attach(RLock, segment)
-    return attach(_wrapper(ctype), segment, describe(ctype), lock)
+    return attach(_wrapper(ctype), segment, description, lock)
 
 
 def _wrapper(ctype: Any) -> type[_Synchronized]:
-    if is_array(ctype):
-        return SynchronizedString if ctype._type_ is ctypes.c_char else SynchronizedArray
+    if issubclass(ctype, ctypes.Array):
+        element: Any = ctype._type_
+        return SynchronizedString if element is ctypes.c_char else SynchronizedArray
     return Synchronized if issubclass(ctype, ctypes._SimpleCData) else SynchronizedStruct

@@ -2,22 +2,25 @@
 
 A shared object travels as an *address*: who has it open (pid), under which descriptor, and what
 file that is (device, inode). The receiver opens it there (`procession.system.descriptors`) and
-compares device and inode, so that a descriptor that was closed and used again is never taken for
-the object. Nothing has a name, so nothing is left behind however a process ends, and the kernel
-sees to it that only the same user can open it.
+compares device and inode. So a descriptor that was closed and used again is never taken for the
+object. Nothing has a name, so nothing is left behind however a process ends. The kernel sees to it
+that only the same user can open it.
 
-On other systems (macOS), files get a name in a private folder: see
-`procession.shared.memory.folder`.
+On other systems (macOS), files get a name in a folder of this process, which only its user can
+enter. It is removed when the process ends in order. If the process was killed, the next one of the
+same user that makes such a folder removes it.
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
+import fcntl
 import os
+import shutil
 import stat
-from collections import deque
-from typing import Any
-from weakref import ref
+import tempfile
+from itertools import count
 
 from procession.errors import ProcessionError
 from procession.pickling.objects import ATOMS
@@ -30,58 +33,14 @@ from procession.system.limits import explained
 __all__ = [
     "NAMELESS",
     "Address",
-    "Closing",
     "address",
-    "close_struck",
     "create",
     "create_pipe",
     "dumps_and_sent",
+    "forget",
     "note_sent",
     "reopen",
 ]
-
-
-class Closing(ref[Any]):
-    """Closes the descriptor of an object that nobody holds any more, once.
-
-    The object's ``__del__`` calls `close`. Ctrl-C may strike in there at any instant, and Python
-    goes on without it. Then the weak reference that this is, whose callback is a function in C,
-    puts the descriptor aside, and `close_struck` closes it.
-
-    Args:
-        owner: The object.
-        descriptor: The descriptor.
-    """
-
-    __slots__ = ("_left",)
-    _left: list[Any]
-
-    def __new__(cls, owner: object, descriptor: int) -> Closing:
-        """As `weakref.ref`."""
-        made = super().__new__(cls, owner, _struck.append)
-        made._left = [None, descriptor]
-        _owned.add(made)
-        return made
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-    def close(self) -> None:
-        """Close it, unless it was closed."""
-        if self._left:
-            # In one call, amid which no signal handler can raise.
-            deque(map(os.close, iter(self._left.pop, None)), 0)
-        _owned.discard(self)
-
-
-_struck: deque[Any] = deque()
-_owned: set[Closing] = set()
-
-
-def close_struck() -> None:
-    """Close what finalizers that were interrupted have left open."""
-    while _struck:
-        _struck.popleft().close()
 
 
 class Address(NamedTuple):
@@ -104,13 +63,11 @@ class Address(NamedTuple):
 
 def create(label: str, size: int) -> tuple[int, str]:
     """Make an empty file in memory; returns its descriptor and its name, if it has one."""
-    close_struck()
     with explained():
         if NAMELESS:
             return descriptors.nameless(f"procession-{label}", size), ""
-        from procession.shared.memory import folder
-
-        fd, path = folder.create(label)
+        path = _new_path(label)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(fd, size)
         except OSError:
@@ -121,13 +78,15 @@ def create(label: str, size: int) -> tuple[int, str]:
 
 def create_pipe() -> tuple[int, int, str]:
     """Make a pipe in one direction; returns where to read, where to write, and its name."""
-    close_struck()
     with explained():
         if NAMELESS:
             return *os.pipe(), ""
-        from procession.shared.memory import folder
-
-        return folder.create_pipe()
+        path = _new_path("pipe")
+        os.mkfifo(path, 0o600)
+        read = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        write = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        os.set_blocking(read, True)
+        return read, write, path
 
 
 def address(fd: int, path: str = "") -> Address:
@@ -155,7 +114,7 @@ def reopen(where: Address, flags: int) -> int:
         ) from None
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise  # a pipe that nobody reads
+            raise  # a pipe that no one reads
         raise _gone(where) from None
     found = os.fstat(fd)
     if not _is(found, where):
@@ -190,3 +149,58 @@ def _gone(where: Address) -> ProcessionError:
         "has ended, has dropped the object, or is on another machine. Keep a reference to the "
         "object where it is sent from until it has arrived; it works on one machine only."
     )
+
+
+# -- with names, where files without one cannot be opened by another process ---------------------
+
+_FOLDERS = f"procession-shared-{os.getuid()}-"
+_numbers = count()
+_mine: tuple[int, str, int] | None = None  # process, folder, descriptor of its lock
+
+
+def forget(path: str) -> None:
+    """Remove a file that this process made."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _new_path(label: str) -> str:
+    """A new name in this process's folder."""
+    global _mine
+    if _mine is None or _mine[0] != os.getpid():
+        _remove_folders_of_the_killed()
+        folder = tempfile.mkdtemp(prefix=_FOLDERS)
+        lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _mine = (os.getpid(), folder, lock)
+        atexit.register(_remove, *_mine)
+    return os.path.join(_mine[1], f"{label}-{next(_numbers)}")
+
+
+def _remove(pid: int, folder: str, lock: int) -> None:
+    if pid == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_folders_of_the_killed() -> None:
+    """Those whose lock is not held any more."""
+    parent = tempfile.gettempdir()
+    for name in os.listdir(parent):
+        if not name.startswith(_FOLDERS):
+            continue
+        folder = os.path.join(parent, name)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            if os.fstat(lock).st_uid == os.getuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # its process is alive
+        finally:
+            os.close(lock)

@@ -5,18 +5,58 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from collections import deque
 from typing import Any, ClassVar, Self
 
 from procession.shared.memory import handles
 from procession.system import after_fork
 
-__all__ = ["SMALLEST", "MemoryFile", "Store", "opening"]
+__all__ = ["SMALLEST", "MemoryFile", "Store", "close_struck", "opening"]
 
 SMALLEST = 1 << 16
 """Bytes of a store at first. Pages that were never written take no memory."""
 
 opening = after_fork.rlock()
 """Held while this process opens a file, or makes its one object on it."""
+
+
+class Closing(weakref.ref[Any]):
+    """Closes the descriptor of an object that is held no more, once.
+
+    The object's ``__del__`` calls `close`. Ctrl-C may strike in there at any instant, and Python
+    goes on without it. Then the weak reference that this is, whose callback is a function in C,
+    puts the descriptor aside, and `close_struck` closes it.
+    """
+
+    __slots__ = ("_left",)
+    _left: list[Any]
+
+    def __new__(cls, owner: object, descriptor: int) -> Closing:
+        """As `weakref.ref`."""
+        made = super().__new__(cls, owner, _struck.append)
+        made._left = [None, descriptor]
+        _owned.add(made)
+        return made
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def close(self) -> None:
+        """Close it, unless it was closed."""
+        if self._left:
+            # In one call, amid which no signal handler can raise.
+            deque(map(os.close, iter(self._left.pop, None)), 0)
+        _owned.discard(self)
+
+
+_struck: deque[Any] = deque()
+_owned: set[Closing] = set()
+
+
+def close_struck() -> None:
+    """Close what finalizers that were interrupted have left open."""
+    while _struck:
+        _struck.popleft().close()
 
 
 class MemoryFile:
@@ -35,13 +75,14 @@ class MemoryFile:
 
     def __init__(self, fd: int, path: str, creator: int = 0) -> None:
         self.fd = fd
-        self._closing = handles.Closing(self, fd)
+        self._closing = Closing(self, fd)
         self._path = path
         self._creator = creator
         self.map = mmap.mmap(fd, os.fstat(fd).st_size)
 
     @classmethod
     def _make(cls, label: str, size: int) -> Self:
+        close_struck()
         made = cls(*handles.create(label, size), os.getpid())
         found = os.fstat(made.fd)
         with opening:
@@ -62,9 +103,7 @@ class MemoryFile:
             finally:
                 self._closing.close()
             if self._path and self._creator == os.getpid():
-                from procession.shared.memory import folder
-
-                folder.forget(self._path)
+                handles.forget(self._path)
         except Exception:  # the interpreter is going down, and the kernel closes it anyway
             pass
 
