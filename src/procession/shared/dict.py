@@ -33,9 +33,8 @@ class Dict(Replica, MutableMapping[_K, _V]):
     and ``d[key] += 1`` is two steps, so hold a `Lock` for it. ``keys()``, ``values()``, ``items()``
     and loops show the state of one moment.
 
-    Every process that uses it keeps a copy of all keys and of the pickled values. A shared object
-    that is put in (a Queue, say) can be taken out as long as a process lives that put it in or took
-    it out.
+    Every process that uses it keeps a copy of all keys and of the pickled values. A shared object,
+    such as a Queue, can be taken out as long as a process lives that put it in or took it out.
 
     Args:
         *args: As for ``dict``.

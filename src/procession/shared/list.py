@@ -21,8 +21,8 @@ class List(Replica, MutableSequence[_T]):
     gives a copy of the item, so after ``l[0].append(x)`` assign it again (``l[0] = item``); and
     ``l[0] += 1`` is two steps, so hold a `Lock` for it. Loops show the state of one moment.
 
-    Every process that uses it keeps a copy of the pickled items. A shared object that is put in (a
-    Queue, say) can be taken out as long as a process lives that put it in or took it out.
+    Every process that uses it keeps a copy of the pickled items. A shared object, such as a Queue,
+    can be taken out as long as a process lives that put it in or took it out.
 
     Args:
         items: What is in it at first.

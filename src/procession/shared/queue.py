@@ -2,8 +2,8 @@
 
 Items lie one after the other in a file in memory, each with its length before it. A few numbers in
 the segment say where the first begins and the last ends. They change as one (see
-`procession.shared.memory.layout.State`), so a process that is killed has put or taken an item, or
-it has not. When what was taken from the front is larger than what is left, what is left moves to
+`procession.shared.memory.layout.State`): a process that is killed has put or taken an item, or it
+has not. When what was taken from the front is larger than what is left, what is left moves to
 the front.
 """
 

@@ -1,7 +1,7 @@
 """State that every process keeps a copy of, brought up to date by a common log of changes.
 
 The log lies in a file in memory; a word of the segment says how much of it is valid. A change is
-appended to it under the mutex, and then that word changes, with a few others, as one (see
+appended to it under the mutex; then that word changes, with a few others, as one (see
 `procession.shared.memory.layout.State`). A process that is killed has made a change, or it has not.
 To read is to compare one word, and only if something changed to read the rest of the log. When the
 log has become much longer than what it says, it is written anew, and all begin again from there.
