@@ -39,7 +39,7 @@ def tie_to(fd: int) -> None:
     fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(fd, set_signal, signal.SIGKILL)
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-    # Whoever died before the signal was armed sends none.
+    # A pytest that ended before the signal was armed sends none.
     if select.select([fd], [], [], 0)[0]:
         os.killpg(0, signal.SIGKILL)
 

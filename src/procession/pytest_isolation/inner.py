@@ -11,18 +11,19 @@ from typing import Any, Final
 import pytest
 
 from procession.pytest_isolation.bootstrap import tie_to
-from procession.pytest_isolation.carried import adopt_options, own_databases, tell_xml
-from procession.pytest_isolation.passed_output import STREAMS
-from procession.pytest_isolation.quiet import (
+from procession.pytest_isolation.pytest_parts import (
     forget_what_the_other_does,
     leave_fixtures_of_the_other,
     mute_terminal,
+    own_databases,
     report_nowhere_else,
+    running_coverage,
     silence_terminal,
+    tell_xml,
     write_captured_to,
 )
-from procession.pytest_isolation.replay import add_failed_subtests
-from procession.pytest_isolation.report_file import Writer
+from procession.pytest_isolation.reports import add_failed_subtests
+from procession.pytest_isolation.shared_files import Writer
 from procession.pytest_isolation.unpatched import IN_CHILD, json, os, signal
 from procession.system.pristine import time
 
@@ -38,19 +39,11 @@ _NO_TERMINAL: Final = (
 
 
 class Inner:
-    """A plugin of the test's process.
-
-    Args:
-        config: This process's configuration.
-        payload: What pytest sent along.
-    """
+    """A plugin of the test's process, with what pytest sent along."""
 
     def __init__(self, config: pytest.Config, payload: dict[str, Any]) -> None:
         self._config = config
-        streams = tuple(payload[name] for name in STREAMS)
-        self._writer = Writer(
-            payload["records"], payload["wakeup"], payload["records_path"], streams
-        )
+        self._writer = Writer(payload)
         self._payload = payload
         self._collect_errors: list[str] = []
         self._running: str | None = None
@@ -110,11 +103,7 @@ class Inner:
                 yield json.loads(line)
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-        """Run one test.
-
-        Returns:
-            Whether this process can run another one.
-        """
+        """Run one test; returns whether this process can run another one."""
         self._running = item.nodeid
         self._writer.send("began", item.nodeid)
         clean = False
@@ -206,7 +195,7 @@ def plain(value: Any) -> Any:
 
 def adopt(config: pytest.Config, payload: dict[str, Any]) -> None:
     """Make this pytest the one that runs isolated tests for another."""
-    adopt_options(config, payload["options"])
+    vars(config.option).update(payload["options"])
     forget_what_the_other_does(config)
     config.args[:] = payload["collect"]
     config.option.basetemp = payload["basetemp"]
@@ -249,8 +238,7 @@ def run_forked(session: pytest.Session, payload: dict[str, Any]) -> None:
 
 def _save_coverage() -> None:
     """Save what coverage saw since the fork, where files get a name per process."""
-    coverage: Any = sys.modules.get("coverage")
-    current = coverage.Coverage.current() if coverage is not None else None
+    current = running_coverage()
     if current is not None and getattr(current, "_data_suffix_specified", None):
         current.stop()
         current.save()

@@ -10,19 +10,11 @@ from typing import Any, Final, Literal
 import pytest
 
 from procession.pytest_isolation import bootstrap
-from procession.pytest_isolation.carried import plain_options, xml_family
-from procession.pytest_isolation.coverage_link import measuring
-from procession.pytest_isolation.files import Shared, lifeline
 from procession.pytest_isolation.inner import STACK_SIGNAL, run_forked
-from procession.pytest_isolation.kill import (
-    descendants,
-    end_group,
-    end_watched,
-    watched,
-)
 from procession.pytest_isolation.marker import Isolation
-from procession.pytest_isolation.passed_output import Forwarder
-from procession.pytest_isolation.report_file import Reader
+from procession.pytest_isolation.processes import descendants, end_group, end_watched, watched
+from procession.pytest_isolation.pytest_parts import measuring, plain_options, xml_family
+from procession.pytest_isolation.shared_files import Forwarder, Reader, SharedFiles, lifeline
 from procession.pytest_isolation.unpatched import (
     IMPORT_PATH,
     json,
@@ -84,7 +76,7 @@ class TestProcess:
 
     def __init__(self, item: pytest.Item, isolation: Isolation, collect: str, number: int) -> None:
         self.isolation = isolation
-        self.files = Shared()
+        self.files = SharedFiles()
         self.end: End | None = None
         self._reader = Reader(self.files.fds["records"])
         self.output = Forwarder(item.config, self.files)
@@ -145,13 +137,7 @@ class TestProcess:
         return pid
 
     def run(self, nodeid: str, following: str | None, timer: float | None) -> None:
-        """Ask for a test.
-
-        Args:
-            nodeid: The test.
-            following: The one that is asked for next, if it is known.
-            timer: Seconds after which pytest-timeout should end the test from inside.
-        """
+        """Ask for a test, and say which follows; pytest-timeout should end it after `timer`."""
         limits = [self.isolation.timeout, None if timer is None else timer + _TIMER_ALLOWANCE]
         self.timeout = min((limit for limit in limits if limit is not None), default=None)
         self._began = None
@@ -197,7 +183,7 @@ class TestProcess:
             # Not reaped: as long as it is not, its number cannot be another process's.
             found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            return True  # Somebody else reaped it.
+            return True  # The program reaped it.
         return found is not None
 
     def _exceeded(self) -> Literal["timeout", "memory"] | None:
@@ -246,11 +232,7 @@ class TestProcess:
             self.output.pass_on(self.output.sizes())
 
     def leave(self) -> int | None:
-        """Let the process end by itself, after its last test.
-
-        Returns:
-            Its exit code; `None` if it did not leave, and was killed.
-        """
+        """Let the process end by itself; returns its exit code, or `None` if it was killed."""
         left = watched(descendants(self.pid))
         self.files.end_commands()
         deadline = time.monotonic() + _LEAVE_ALLOWANCE
@@ -269,7 +251,9 @@ class TestProcess:
         self.files.close()
 
 
-def _payload(config: pytest.Config, files: Shared, collect: str, number: int) -> dict[str, Any]:
+def _payload(
+    config: pytest.Config, files: SharedFiles, collect: str, number: int
+) -> dict[str, Any]:
     how = measuring(config)
     args = [*map(str, config.invocation_params.args), *how.options]
     factory: Any = getattr(config, "_tmp_path_factory", None)

@@ -11,12 +11,9 @@ import pytest
 
 from procession.system import NamedTuple
 
-__all__ = ["HELP", "Isolation", "isolation_of"]
-
-Context = Literal["spawn", "fork"]
+__all__ = ["Isolation", "isolation_of"]
 
 _NAMES: Final = ("timeout", "memory_limit", "context", "group")
-HELP: Final = "isolated(timeout=None, memory_limit=None, context='spawn', group=None)"
 
 
 class Isolation(NamedTuple):
@@ -31,8 +28,12 @@ class Isolation(NamedTuple):
 
     timeout: float | None = None
     memory_limit: int | None = None
-    context: Context = "spawn"
+    context: Literal["spawn", "fork"] = "spawn"
     group: pytest.Collector | None = None
+
+
+class _Refused(ValueError):
+    """What is wrong with a marker, in words that follow its name."""
 
 
 def isolation_of(item: pytest.Item, marker: str) -> Isolation:
@@ -42,29 +43,23 @@ def isolation_of(item: pytest.Item, marker: str) -> Isolation:
         pytest.UsageError: A marker's argument has an unknown name or a wrong value.
     """
     given: dict[str, Any] = {}
-    for mark in item.iter_markers(marker):
-        if mark.args:
-            shown = ", ".join(map(repr, mark.args))
-            raise _refuse(
-                item,
-                marker,
-                f"was given {shown}, and takes keywords only. "
-                f"Write @pytest.mark.{marker}(timeout={mark.args[0]!r}), or whatever you meant",
-            )
-        for name in mark.kwargs:
-            if name not in _NAMES:
-                raise _refuse(item, marker, _no_such(name, mark.kwargs[name], marker))
-        given = {**mark.kwargs, **given}
-    parsed = {
-        name: _PARSERS[name](item, marker, value)
-        for name, value in given.items()
-        if value is not None
-    }
+    try:
+        for mark in item.iter_markers(marker):
+            if mark.args:
+                raise _Refused(
+                    f"was given {', '.join(map(repr, mark.args))}, and takes keywords only. "
+                    f"Write @pytest.mark.{marker}(timeout={mark.args[0]!r}), or the name you meant"
+                )
+            for name in mark.kwargs:
+                if name not in _NAMES:
+                    raise _Refused(_no_such(name, mark.kwargs[name], marker))
+            given = {**mark.kwargs, **given}
+        parsed = {
+            name: _PARSERS[name](item, value) for name, value in given.items() if value is not None
+        }
+    except _Refused as refused:
+        raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.{marker} {refused}.") from None
     return Isolation(**parsed)
-
-
-def _refuse(item: pytest.Item, marker: str, problem: str) -> pytest.UsageError:
-    return pytest.UsageError(f"{item.nodeid}: @pytest.mark.{marker} {problem}.")
 
 
 def _no_such(name: str, value: object, marker: str) -> str:
@@ -81,73 +76,62 @@ def _no_such(name: str, value: object, marker: str) -> str:
     return f"has no argument {name!r}. Write @pytest.mark.{marker}({near}={value!r})"
 
 
-def _by_option(name: str) -> Callable[[pytest.Item, str, Any], Any]:
-    """A parser that follows the rule of the option of the same name."""
+def _as_option(name: str, value: Any) -> Any:
+    """Parse a value by the rule of the option of the same name."""
+    from procession.configuration.validation import parse_option
+    from procession.errors import OptionError
 
-    def parse(item: pytest.Item, marker: str, value: Any) -> Any:
-        from procession.configuration.validation import parse_option
-        from procession.errors import OptionError
-
-        try:
-            return parse_option(name, value, f"was given {name}={value!r}")
-        except OptionError as error:
-            raise _refuse(item, marker, str(error).rstrip(".")) from None
-
-    return parse
+    try:
+        return parse_option(name, value, f"was given {name}={value!r}")
+    except OptionError as error:
+        raise _Refused(str(error).rstrip(".")) from None
 
 
-def _memory_limit(item: pytest.Item, marker: str, value: Any) -> int:
+def _timeout(item: pytest.Item, value: Any) -> Any:
+    return _as_option("timeout", value)
+
+
+def _memory_limit(item: pytest.Item, value: Any) -> Any:
     if not os.path.exists("/proc/self/status"):
-        raise _refuse(
-            item,
-            marker,
+        raise _Refused(
             f"was given memory_limit={value!r}, and this system ({sys.platform}) has no "
-            "/proc to read a process's private memory from. Leave memory_limit out here",
+            "/proc to read a process's private memory from. Leave memory_limit out here"
         )
-    return int(_by_option("memory_limit")(item, marker, value))
+    return _as_option("memory_limit", value)
 
 
-def _context(item: pytest.Item, marker: str, value: Any) -> Context:
+def _context(item: pytest.Item, value: Any) -> Any:
     if value not in ("spawn", "fork"):
-        raise _refuse(
-            item,
-            marker,
-            f"was given context={value!r}. A test runs in a fresh interpreter, "
-            "context='spawn' (what you get when you leave it out), or in a copy of pytest's own "
-            "process, context='fork'",
+        raise _Refused(
+            f"was given context={value!r}. With context='spawn' (as without) a test runs in a "
+            "fresh interpreter; with context='fork' in a copy of pytest's own process"
         )
     if value == "fork" and not hasattr(os, "fork"):
-        raise _refuse(
-            item,
-            marker,
+        raise _Refused(
             f"was given context='fork', and this system ({sys.platform}) cannot fork. "
-            "Leave context out for a fresh interpreter",
+            "Leave context out for a fresh interpreter"
         )
-    return "spawn" if value == "spawn" else "fork"
+    return value
 
 
-def _group(item: pytest.Item, marker: str, value: Any) -> pytest.Collector:
+def _group(item: pytest.Item, value: Any) -> pytest.Collector:
     kinds: dict[Any, type[pytest.Collector]] = {"class": pytest.Class, "module": pytest.Module}
     if not isinstance(value, str) or value not in kinds:
-        raise _refuse(
-            item,
-            marker,
+        raise _Refused(
             f"was given group={value!r}. Tests can share a process by group='class' or "
-            "group='module'; leave it out for a process per test",
+            "group='module'; leave it out for a process per test"
         )
     node = item.getparent(kinds[value])
     if node is None:
-        raise _refuse(
-            item,
-            marker,
+        raise _Refused(
             f"was given group={value!r}, and this test is in no {value}. "
-            "Write group='module', or leave it out",
+            "Write group='module', or leave it out"
         )
     return node
 
 
-_PARSERS: Final[dict[str, Callable[[pytest.Item, str, Any], Any]]] = {
-    "timeout": _by_option("timeout"),
+_PARSERS: Final[dict[str, Callable[[pytest.Item, Any], Any]]] = {
+    "timeout": _timeout,
     "memory_limit": _memory_limit,
     "context": _context,
     "group": _group,

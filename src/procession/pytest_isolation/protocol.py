@@ -1,4 +1,4 @@
-"""One isolated test, as pytest sees it: reports in the right order, whatever became of it."""
+"""One isolated test, as pytest sees it: reports in the right order, also if it died."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks
 
-from procession.pytest_isolation import crash
-from procession.pytest_isolation.carried import add_to_xml, not_carried
-from procession.pytest_isolation.crash import Phase
+from procession.pytest_isolation import reports
 from procession.pytest_isolation.isolated_test import TestProcess
 from procession.pytest_isolation.marker import Isolation
-from procession.pytest_isolation.replay import replay_warning, restored_report
+from procession.pytest_isolation.pytest_parts import add_to_xml, not_carried
+from procession.pytest_isolation.reports import Phase, replay_warning, restored_report
 from procession.pytest_isolation.unpatched import os
 from procession.system.pristine import time
 
@@ -42,12 +41,7 @@ class Outer:
     ) -> None:
         """Run one test, and send its reports to all plugins.
 
-        Args:
-            item: The test.
-            isolation: How it is isolated.
-            nextitem: The test that comes next.
-            following: How that one is isolated, if it is.
-            timer: Seconds that pytest-timeout gives the test.
+        `following` is how the next one is isolated; pytest-timeout gives this one `timer` seconds.
         """
         if self._watchdog:
             faulthandler.cancel_dump_traceback_later()  # The test's process has its own.
@@ -219,9 +213,9 @@ class _Attempt:
         if returncode is None:
             self._problem = "the test's process did not end by itself after the test."
         elif returncode < 0:
-            name = crash.signal_name(returncode)
+            name = reports.signal_name(returncode)
             self._problem = f"the test's process was killed by {name} on its way out."
-            if stack := crash.stack_of(process):
+            if stack := reports.stack_of(process):
                 self._problem += f"\n\n{stack}"
 
     def finish(self, nextitem: pytest.Item | None) -> None:
@@ -242,19 +236,19 @@ class _Attempt:
 
     def _report_missing(self) -> None:
         if self._problem is not None:
-            error: BaseException = crash.TestNotRun(self._problem)
+            error: BaseException = reports.TestNotRun(self._problem)
         elif not self._finished:
             end = self._process.end
             assert end is not None
             seconds = max(0.0, time.monotonic() - self._since)
-            error = crash.failure(end, self._process, self._phase, seconds)
+            error = reports.failure(end, self._process, self._phase, seconds)
         else:
             return
         if self._teardown:  # All went well, and then it died; said in the last report's place.
             self._phase = "teardown"
             self._teardown.clear()
         self._sections.extend(self._last_output())
-        report = crash.failed_report(self._item, self._phase, error, self._start, self._sections)
+        report = reports.failed_report(self._item, self._phase, error, self._start, self._sections)
         if self._phase == "teardown":
             self._teardown.append(report)
         else:
@@ -288,9 +282,9 @@ def _tear_down_here(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.C
 
 def _report_not_started(item: pytest.Item, error: Exception, nextitem: pytest.Item | None) -> None:
     """Report a test whose process could not be started: an error in its setup."""
-    said = crash.TestNotRun(f"the test's process could not be started: {crash.mend(error)}")
+    said = reports.TestNotRun(f"the test's process could not be started: {reports.mend(error)}")
     log = item.ihook.pytest_runtest_logreport
-    log(report=crash.failed_report(item, "setup", said, time.time(), []))
+    log(report=reports.failed_report(item, "setup", said, time.time(), []))
     call = _tear_down_here(item, nextitem)
     log(report=item.ihook.pytest_runtest_makereport(item=item, call=call))
 

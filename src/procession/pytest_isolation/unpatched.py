@@ -1,8 +1,8 @@
 """What the plugin takes from the interpreter, as it was before any test could change it.
 
-A test's mocks (a module's fixture that freezes ``time.monotonic``, or replaces
-``subprocess.Popen``) hold in pytest's own process as well, and are not meant for the plugin. It is
-loaded before the first test and keeps the functions that it needs. Its clocks come from
+A test's mocks hold in pytest's own process as well, and are not meant for the plugin: a module's
+fixture freezes ``time.monotonic``, say, or replaces ``subprocess.Popen``. So the plugin is loaded
+before the first test and keeps the functions that it needs. Its clocks come from
 `procession.system.pristine`.
 """
 

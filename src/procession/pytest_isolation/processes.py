@@ -1,4 +1,4 @@
-"""Processes from outside: which processes one has started, and the end of all."""
+"""Processes from outside: which others one has started, and the end of all."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def end_group(pid: int) -> int:
-    """Kill a process's group, whoever in it is left, and reap the process.
+    """Kill what is left of a process's group, and reap the process.
 
-    Returns:
-        The process's exit code, or minus its signal; 0 if somebody else reaped it.
+    Returns its exit code, or minus its signal; 0 if the program reaped it.
     """
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -52,7 +51,7 @@ def end_group(pid: int) -> int:
 
 
 def watched(pids: list[int]) -> list[int]:
-    """Descriptors of processes, which stand for these alone, whatever number is used again.
+    """Descriptors of processes, which stand for these alone, also when numbers are used again.
 
     Not of a resource tracker: it ends by itself, and cleans up after the others.
     """
