@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from procession.futures import Future as Future
     from procession.outcome import Outcome as Outcome
     from procession.pool import Pool as Pool
-    from procession.profiling.profiles import Profile as Profile
-    from procession.profiling.profiles import profile as profile
+    from procession.profiling import Profile as Profile
+    from procession.profiling import profile as profile
     from procession.system.resources import usable_cpus as usable_cpus
     from procession.tasks import current_task as current_task
     from procession.tasks import per_worker as per_worker
@@ -119,7 +119,7 @@ _HOMES = {
     "procession.futures": ("Future",),
     "procession.backends.shutdown": ("shutdown",),
     "procession.outcome": ("Outcome",),
-    "procession.profiling.profiles": ("Profile", "profile"),
+    "procession.profiling": ("Profile", "profile"),
     "procession.tasks": ("current_task", "per_worker"),
     "procession.waiting": ("as_completed", "gather", "wait"),
 }

@@ -8,9 +8,8 @@ import pytest
 
 import procession
 from procession import Profile
-from procession.profiling.advice import bound, losses
 from procession.profiling.figures import Figures
-from procession.profiling.summary import heading, seconds, size
+from procession.profiling.summary import bound, heading, losses, seconds, size
 from procession.recording.call_record import SLOWEST, CallRecord
 from procession.recording.tracks import Track
 

@@ -9,9 +9,8 @@ from html import escape
 from math import log10
 from typing import TYPE_CHECKING
 
-from procession.profiling.advice import remarks
 from procession.profiling.figures import Figures
-from procession.profiling.summary import heading, nothing, seconds, speedup, tables
+from procession.profiling.summary import heading, nothing, remarks, seconds, speedup, tables
 from procession.recording.tracks import coarser
 
 if TYPE_CHECKING:

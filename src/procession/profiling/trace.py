@@ -33,17 +33,8 @@ def trace(profile: Recorded) -> str:
             where = place[0], threads[place]
             events += [_block(call.function, each, began, where) for each in list(track.blocks)]
     for pid, (since, until) in figures.starts.items():
-        events.append(
-            {
-                "name": "start",
-                "cat": "start",
-                "ph": "X",
-                "ts": _micro(since - began),
-                "dur": _micro(until - since),
-                "pid": pid,
-                "tid": threads[(pid, "")],
-            }
-        )
+        where = pid, threads[(pid, "")]
+        events.append(_slice("start", "start", (since - began, until - began), where))
     whole = {
         "traceEvents": events,
         "displayTimeUnit": "ms",
@@ -52,18 +43,25 @@ def trace(profile: Recorded) -> str:
     return json.dumps(whole)
 
 
-def _block(function: str, block: Block, began: float, where: tuple[int, int]) -> Event:
-    several = f" × {block.items}" if block.items > 1 else ""
+def _slice(name: str, kind: str, span: tuple[float, float], where: tuple[int, int]) -> Event:
+    start, stop = span
     return {
-        "name": function + several,
-        "cat": "failed" if block.failed else "item",
+        "name": name,
+        "cat": kind,
         "ph": "X",
-        "ts": _micro(block.start - began),
-        "dur": _micro(block.stop - block.start),
+        "ts": _micro(start),
+        "dur": _micro(stop - start),
         "pid": where[0],
         "tid": where[1],
-        "args": {"index": block.index, "items": block.items, "failed": block.failed},
     }
+
+
+def _block(function: str, block: Block, began: float, where: tuple[int, int]) -> Event:
+    name = f"{function} × {block.items}" if block.items > 1 else function
+    kind = "failed" if block.failed else "item"
+    made = _slice(name, kind, (block.start - began, block.stop - began), where)
+    made["args"] = {"index": block.index, "items": block.items, "failed": block.failed}
+    return made
 
 
 def _names(threads: dict[tuple[int, str], int]) -> list[Event]:
@@ -72,17 +70,16 @@ def _names(threads: dict[tuple[int, str], int]) -> list[Event]:
     pids = dict.fromkeys([ours, *(pid for pid, _ in threads)])
     for order, pid in enumerate(pids):
         name = f"this process ({pid})" if pid == ours else f"worker {pid}"
-        found += [
-            {"name": "process_name", "ph": "M", "pid": pid, "tid": 0, "args": {"name": name}},
-            {"name": "process_sort_index", "ph": "M", "pid": pid, "tid": 0}
-            | {"args": {"sort_index": order}},
-        ]
+        found.append(_told("process_name", pid, 0, {"name": name}))
+        found.append(_told("process_sort_index", pid, 0, {"sort_index": order}))
     for (pid, thread), number in threads.items():
-        name = thread or "items"
-        found.append(
-            {"name": "thread_name", "ph": "M", "pid": pid, "tid": number, "args": {"name": name}}
-        )
+        found.append(_told("thread_name", pid, number, {"name": thread or "items"}))
     return found
+
+
+def _told(what: str, pid: int, thread: int, arguments: dict[str, Any]) -> Event:
+    """What the page is told of a process or a thread."""
+    return {"name": what, "ph": "M", "pid": pid, "tid": thread, "args": arguments}
 
 
 def _call(number: int, call: CallRecord, began: float, closed: float | None) -> list[Event]:
