@@ -46,7 +46,7 @@ FLOORS = [
     "shared",
     "engine",
     "pitfalls",
-    "appearance",
+    "verbs",
     "function",
     "typing",
     "decorators",

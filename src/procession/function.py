@@ -1,174 +1,29 @@
-"""What a decorated function becomes: the function itself, with verbs. Binding is wrapt's."""
+"""What a decorated function becomes: how it is bound, copied and pickled. Binding is wrapt's."""
 
 from __future__ import annotations
 
 import copy
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import wrapt
 
-from procession.appearance import Annotations, Appearance, name_of, shown
-from procession.configuration import Options, resolve, validate
+from procession.configuration import resolve, validate
 from procession.decoration import check_order, unwrapped
 from procession.engine.call import Call, History
-from procession.futures import Future
-from procession.outcome import Outcome
-from procession.pickling.active_pickler import looks_at_functions, naming
-from procession.pitfalls.misuse import check_call, first_argument, wrong_keyword
+from procession.pickling.active_pickler import naming
+from procession.verbs import Annotations, Verbs, name_of, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["BoundFunction", "Function"]
 
 
-class _Verbs(Appearance):
-    """The verbs, the same on a decorated function and on a decorated method bound to an object."""
-
-    __procession_function__ = True
-    __wrapped__: Any
-
-    @property
-    def __class__(self) -> Any:
-        # As wrapt has it, what is decorated says that it is a function. Not to cloudpickle: that
-        # would take it apart as one, and send the undecorated function in its place.
-        if looks_at_functions(sys._getframe(1)):
-            return type(self)
-        return self.__wrapped__.__class__
-
-    @__class__.setter
-    def __class__(self, cls: Any) -> None:
-        self.__wrapped__.__class__ = cls
-
-    def _call(self) -> Call:
-        """Who is called, with which options, as of now."""
-        raise NotImplementedError
-
-    def _check_order(self) -> None:
-        """Refuse to run if ``@classmethod`` or ``@staticmethod`` stands above our decorator."""
-        raise NotImplementedError
-
-    @property
-    def local(self) -> Callable[..., Any]:
-        """The undecorated function: called, it runs here."""
-        function: Callable[..., Any] = self.__wrapped__
-        return function
-
-    @property
-    def options(self) -> Options:
-        """The options in force for this function here and now, resolved and frozen."""
-        return self._call().options
-
-    def submit(self, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start one call in the pool and return its future at once."""
-        from procession.engine.calls import submit
-
-        call = self._call()
-        wrong = wrong_keyword(call, kwargs, "submit") if kwargs else None
-        if wrong is not None:
-            future: Future[Any] = Future()
-            future.settle(None, wrong)
-            return future
-        return submit(call, args, kwargs)
-
-    def map(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> list[Any]:
-        """Run the function on every item; return the results in order."""
-        return self._map(items, args, kwargs, "map")
-
-    def _map(
-        self, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any], verb: str
-    ) -> list[Any]:
-        from procession.engine.map.map_verbs import map_list  # by this name at once: it is cheaper
-
-        call = self._call()
-        check_call(call, items, args, kwargs, verb)
-        return map_list(call, "value", items, args, kwargs)
-
-    def starmap(
-        self, argtuples: Iterable[Iterable[Any]], /, *args: Any, **kwargs: Any
-    ) -> list[Any]:
-        """Run the function on every tuple of arguments; return the results in order."""
-        from procession.engine.map import map_verbs as verbs
-
-        call = self._call()
-        check_call(call, argtuples, args, kwargs, "starmap")
-        return verbs.map_list(call, "star", argtuples, args, kwargs)
-
-    def imap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Like `map`, lazily: results in order, each as soon as it is there."""
-        return self._imap(items, args, kwargs, "imap")
-
-    def imap_unordered(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Like `imap`, but the results come as they finish."""
-        return self._imap(items, args, kwargs, "imap_unordered", ordered=False)
-
-    def outcomes(
-        self, items: Iterable[Any], /, *args: Any, **kwargs: Any
-    ) -> Iterator[Outcome[Any]]:
-        """One `Outcome` per item, in order; never raises for an item."""
-        return self._imap(items, args, kwargs, "outcomes", outcomes=True)
-
-    def _imap(
-        self,
-        items: Iterable[Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        verb: str,
-        **how: Any,
-    ) -> Iterator[Any]:
-        from procession.engine.map import map_verbs as verbs
-
-        call = self._call()
-        check_call(call, items, args, kwargs, verb)
-        return verbs.imap(call, items, args, kwargs, **how)
-
-    def map_async(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Future[list[Any]]:
-        """Start a `map` and return its future at once."""
-        from procession.engine.map import map_verbs as verbs
-
-        call = self._call()
-        check_call(call, items, args, kwargs, "map_async")
-        return verbs.map_async(call, items, args, kwargs)
-
-    def aimap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Like `imap`, for ``async for``."""
-        from procession.engine.map import map_verbs as verbs
-
-        call = self._call()
-        check_call(call, items, args, kwargs, "aimap")
-        return verbs.amap(call, items, args, kwargs)
-
-    def _plain(self, style: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A plain call, as the decorator chose it."""
-        self._check_order()
-        if style == "parallel":
-            return self.__wrapped__(*args, **kwargs)
-        if style == "background":
-            return self.submit(*args, **kwargs)
-        call = self._call()
-        if style == "isolated":
-            from procession.engine.calls import isolated
-
-            wrong = wrong_keyword(call, kwargs, "") if kwargs else None
-            if wrong is not None:
-                raise wrong
-            return isolated(call, args, kwargs)
-        first, args, kwargs = first_argument(call, args, kwargs)
-        if style == "parallel_map":
-            return self._map(first, args, kwargs, "")
-        from procession.engine.pieces.splitting import run_on_pieces
-
-        wrong = wrong_keyword(call, kwargs, "") if kwargs else None
-        if wrong is not None:
-            raise wrong
-        return run_on_pieces(call, first, args, kwargs)
-
-
-class BoundFunction(_Verbs, wrapt.BoundFunctionWrapper):
+class BoundFunction(Verbs, wrapt.BoundFunctionWrapper):
     """A decorated method bound to its instance or class."""
 
     __annotations__ = cast("Any", Annotations())
@@ -258,7 +113,7 @@ def rebind(function: Function, instance: object, owner: Any) -> Any:
     return function.__get__(instance, owner if instance is None else type(instance))
 
 
-class Function(_Verbs, wrapt.FunctionWrapper):
+class Function(Verbs, wrapt.FunctionWrapper):
     """A decorated function.
 
     Args:
@@ -300,12 +155,17 @@ class Function(_Verbs, wrapt.FunctionWrapper):
 
     def _check_order(self) -> None:
         if not self._self_in_order:
-            check_order(self if self._self_origin is None else self._self_origin, self._self_style)
+            check_order(self._call_origin, self._self_style)
             self._self_in_order = True
+
+    @property
+    def _call_origin(self) -> Function:
+        """The decorated function itself, of which this may be a `with_options` copy."""
+        return self if self._self_origin is None else self._self_origin
 
     def _call_of(self, function: Callable[..., Any], prefix: tuple[Any, ...]) -> Call:
         """The call of the raw function with an instance or class before its other arguments."""
-        origin = self if self._self_origin is None else self._self_origin
+        origin = self._call_origin
         return Call(
             function,
             origin,
@@ -334,7 +194,7 @@ class Function(_Verbs, wrapt.FunctionWrapper):
             self._self_style,
             self._self_decorator,
             MappingProxyType({**self._self_changes, **changes}),
-            self if self._self_origin is None else self._self_origin,
+            self._call_origin,
         )
 
     def _set_options(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from procession.pytest_isolation.inner import STACK_SIGNAL, run_forked
 from procession.pytest_isolation.marker import Isolation
 from procession.pytest_isolation.processes import descendants, end_group, end_watched, watched
 from procession.pytest_isolation.pytest_parts import measuring, plain_options, xml_family
+from procession.pytest_isolation.reports import End, without_machinery
 from procession.pytest_isolation.shared_files import Forwarder, Reader, SharedFiles, lifeline
 from procession.pytest_isolation.unpatched import (
     IMPORT_PATH,
@@ -23,11 +24,11 @@ from procession.pytest_isolation.unpatched import (
     signal,
     subprocess,
 )
-from procession.system import NamedTuple, cpython
+from procession.system import cpython
 from procession.system.pristine import select, time
 from procession.system.resources import private_bytes
 
-__all__ = ["End", "TestProcess"]
+__all__ = ["TestProcess"]
 
 _LOOK: Final = 0.02
 """Seconds between two looks at the clock, the memory and the output; the contract says 0.05."""
@@ -47,20 +48,6 @@ code holds the GIL. Not measured."""
 _LEAVE_ALLOWANCE: Final = 60.0
 """Seconds a process may take to leave after its last test, with what conftest files do at a
 session's end. Not measured: it only keeps an end that hangs from hanging pytest."""
-
-
-class End(NamedTuple):
-    """How a test's process ended.
-
-    Attributes:
-        kind: By itself, or by us and why.
-        returncode: Exit code, or minus the signal.
-        peak: Most private memory that was seen, in bytes.
-    """
-
-    kind: Literal["died", "timeout", "memory"]
-    returncode: int
-    peak: int = 0
 
 
 class TestProcess:
@@ -226,10 +213,15 @@ class TestProcess:
     def _settle(self, kind: Literal["died", "timeout", "memory"]) -> None:
         """End what is left of the process's group, and reap it."""
         if self.end is None:
-            self.end = End(kind, end_group(self.pid), self._peak)
+            limit = self.isolation.memory_limit
+            self.end = End(kind, end_group(self.pid), self.timeout, limit, self._peak)
             if self._pidfd is not None:
                 os.close(self._pidfd)
             self.output.pass_on(self.output.sizes())
+
+    def stack(self) -> str:
+        """What faulthandler wrote, without the frames that every test has below its own."""
+        return without_machinery(self.files.content("stack"))
 
     def leave(self) -> int | None:
         """Let the process end by itself; returns its exit code, or `None` if it was killed."""

@@ -215,7 +215,7 @@ class _Attempt:
         elif returncode < 0:
             name = reports.signal_name(returncode)
             self._problem = f"the test's process was killed by {name} on its way out."
-            if stack := reports.stack_of(process):
+            if stack := process.stack():
                 self._problem += f"\n\n{stack}"
 
     def finish(self, nextitem: pytest.Item | None) -> None:
@@ -241,7 +241,7 @@ class _Attempt:
             end = self._process.end
             assert end is not None
             seconds = max(0.0, time.monotonic() - self._since)
-            error = reports.failure(end, self._process, self._phase, seconds)
+            error = reports.failure(end, self._process.stack(), self._phase, seconds)
         else:
             return
         if self._teardown:  # All went well, and then it died; said in the last report's place.

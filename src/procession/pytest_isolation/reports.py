@@ -11,11 +11,12 @@ import pytest
 from _pytest.skipping import evaluate_xfail_marks, xfailed_key
 
 from procession.errors import MemoryLimitExceeded, TimedOut, WorkerDied
-from procession.pytest_isolation.isolated_test import End, TestProcess
 from procession.pytest_isolation.unpatched import signal
+from procession.system import NamedTuple
 from procession.system.pristine import time
 
 __all__ = [
+    "End",
     "Phase",
     "TestNotRun",
     "add_failed_subtests",
@@ -25,10 +26,29 @@ __all__ = [
     "replay_warning",
     "restored_report",
     "signal_name",
-    "stack_of",
+    "without_machinery",
 ]
 
 Phase = Literal["setup", "call", "teardown"]
+
+
+class End(NamedTuple):
+    """How a test's process ended.
+
+    Attributes:
+        kind: By itself, or ended for one of its limits.
+        returncode: Exit code, or minus the signal.
+        timeout: Seconds that its last test was given.
+        memory_limit: Bytes of private memory that it was given.
+        peak: Most private memory that was seen, in bytes.
+    """
+
+    kind: Literal["died", "timeout", "memory"]
+    returncode: int
+    timeout: float | None
+    memory_limit: int | None
+    peak: int
+
 
 _Failed: Any = pytest.fail.Exception
 """A base that makes pytest print the message alone, without a traceback through this file."""
@@ -78,27 +98,25 @@ class TestNotRun(_Told, _Failed):  # type: ignore[misc]
         _Failed.__init__(self, message, pytrace=False)
 
 
-def failure(end: End, process: TestProcess, phase: Phase, seconds: float) -> BaseException:
+def failure(end: End, stack: str, phase: Phase, seconds: float) -> BaseException:
     """Say how a process ended that should not have."""
-    isolation = process.isolation
-    stack = stack_of(process)
     where = "" if phase == "call" else f" in its {phase}"
     tail = f"\n\n{stack}" if stack else ""
     if end.kind == "timeout":
-        assert process.timeout is not None
+        assert end.timeout is not None
         return TestTimedOut(
-            f"the test ran longer than timeout={process.timeout:g} s{where}, "
+            f"the test ran longer than timeout={end.timeout:g} s{where}, "
             f"and its process was ended after {seconds:.2f} s.{tail}",
-            seconds=process.timeout,
+            seconds=end.timeout,
             stack=stack,
         )
     if end.kind == "memory":
-        assert isolation.memory_limit is not None
+        assert end.memory_limit is not None
         return TestMemoryLimitExceeded(
             f"the test's process reached {_size(end.peak)} of private "
-            f"memory{where}, above memory_limit={_size(isolation.memory_limit)}, and was ended "
+            f"memory{where}, above memory_limit={_size(end.memory_limit)}, and was ended "
             f"after {seconds:.2f} s.{tail}",
-            limit=isolation.memory_limit,
+            limit=end.memory_limit,
             peak=end.peak,
         )
     name = signal_name(end.returncode)
@@ -120,13 +138,13 @@ _MACHINERY: Final = ("_pytest", "pluggy", "pytest_isolation", "pytest_timeout.py
 """Folders and files whose frames lie below a test's own in every stack."""
 
 
-def stack_of(process: TestProcess) -> str:
-    """What faulthandler wrote, without the frames that every test has below its own."""
-    threads = process.files.content("stack").strip().split("\n\n")
-    return "\n\n".join("\n".join(_without_machinery(one.splitlines())) for one in threads)
+def without_machinery(stacks: str) -> str:
+    """What faulthandler wrote of each thread, without what lies below every test."""
+    threads = stacks.strip().split("\n\n")
+    return "\n\n".join("\n".join(_cut(one.splitlines())) for one in threads)
 
 
-def _without_machinery(lines: list[str]) -> list[str]:
+def _cut(lines: list[str]) -> list[str]:
     """One thread's stack, innermost frame first, cut where pytest called the test."""
     for number in range(len(lines) - 1, -1, -1):
         if "pytest_isolation/inner.py" in lines[number] and lines[number].endswith(" in _run"):

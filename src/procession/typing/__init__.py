@@ -35,12 +35,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from procession.typing.isolated_types import Isolated
-from procession.typing.takes import Takes1
-from procession.typing.verb_types import Core, Decorated
+from procession.typing.verb_types import Core, Decorated, Takes1
 
 if TYPE_CHECKING:
     from procession.futures import Future
-    from procession.typing.takes import Anything
+    from procession.typing.verb_types import Anything
 
 __all__ = [
     "Background",

@@ -8,15 +8,14 @@ the first overload of each; the second is for ordinary functions.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
-from procession.typing.takes import Takes, Takes1, Takes2, Takes3, Takes4, Takes5
-from procession.typing.verb_types import Core
+from procession.typing.verb_types import Core, Takes, Takes1, Takes2, Takes3, Takes4, Takes5
 
 if TYPE_CHECKING:
     from procession.futures import Future
     from procession.outcome import Outcome
-    from procession.typing.takes import Anything
+    from procession.typing.verb_types import Anything
 
 __all__ = ["Isolated"]
 
@@ -30,6 +29,9 @@ T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 T5 = TypeVar("T5")
 V = TypeVar("V")
+
+Awaits: TypeAlias = Coroutine[Any, Any, V]
+"""What calling an ``async def`` function gives."""
 
 
 class Isolated(Core[P, R_co], Protocol[P, R_co]):
@@ -58,9 +60,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
     def __get__(self, instance: Any, owner: Any, /) -> Self: ...
 
     @overload
-    def submit(
-        self: Takes[Q, Coroutine[Any, Any, V]], /, *args: Q.args, **kwargs: Q.kwargs
-    ) -> Future[V]:
+    def submit(self: Takes[Q, Awaits[V]], /, *args: Q.args, **kwargs: Q.kwargs) -> Future[V]:
         """Start one call and return its future at once."""
         ...
 
@@ -69,11 +69,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def map(
-        self: Takes1[T, Q, Coroutine[Any, Any, V]],
-        items: Iterable[T],
-        /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> list[V]:
         """Run the function on every item; return the results in order."""
         ...
@@ -90,7 +86,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def starmap(
-        self: Takes1[T, Q, Coroutine[Any, Any, V]],
+        self: Takes1[T, Q, Awaits[V]],
         argtuples: Iterable[tuple[T]],
         /,
         *args: Q.args,
@@ -101,16 +97,12 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def starmap(
-        self: Takes[..., Coroutine[Any, Any, V]],
-        argtuples: Iterable[list[Any]],
-        /,
-        *args: Any,
-        **kwargs: Any,
+        self: Takes[..., Awaits[V]], argtuples: Iterable[list[Any]], /, *args: Any, **kwargs: Any
     ) -> list[V]: ...
 
     @overload
     def starmap(
-        self: Takes2[T, T2, Q, Coroutine[Any, Any, V]],
+        self: Takes2[T, T2, Q, Awaits[V]],
         argtuples: Iterable[tuple[T, T2]],
         /,
         *args: Q.args,
@@ -119,7 +111,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def starmap(
-        self: Takes3[T, T2, T3, Q, Coroutine[Any, Any, V]],
+        self: Takes3[T, T2, T3, Q, Awaits[V]],
         argtuples: Iterable[tuple[T, T2, T3]],
         /,
         *args: Q.args,
@@ -128,7 +120,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def starmap(
-        self: Takes4[T, T2, T3, T4, Q, Coroutine[Any, Any, V]],
+        self: Takes4[T, T2, T3, T4, Q, Awaits[V]],
         argtuples: Iterable[tuple[T, T2, T3, T4]],
         /,
         *args: Q.args,
@@ -137,7 +129,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def starmap(
-        self: Takes5[T, T2, T3, T4, T5, Coroutine[Any, Any, V]],
+        self: Takes5[T, T2, T3, T4, T5, Awaits[V]],
         argtuples: Iterable[tuple[T, T2, T3, T4, T5, *tuple[Any, ...]]],
         /,
         *args: Any,
@@ -201,11 +193,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def imap(
-        self: Takes1[T, Q, Coroutine[Any, Any, V]],
-        items: Iterable[T],
-        /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[V]:
         """Like `map`, lazily: results in order, each as soon as it is there."""
         ...
@@ -222,11 +210,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def imap_unordered(
-        self: Takes1[T, Q, Coroutine[Any, Any, V]],
-        items: Iterable[T],
-        /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[V]:
         """Like `imap`, but the results come as they finish."""
         ...
@@ -243,11 +227,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def outcomes(
-        self: Takes1[T, Q, Coroutine[Any, Any, V]],
-        items: Iterable[T],
-        /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[Outcome[V]]:
         """Give one `Outcome` per item, in order: its value or its error."""
         ...
@@ -264,11 +244,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def map_async(
-        self: Takes1[T, Q, Coroutine[Any, Any, V]],
-        items: Iterable[T],
-        /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Future[list[V]]:
         """Start a `map` and return its future at once."""
         ...
@@ -285,11 +261,7 @@ class Isolated(Core[P, R_co], Protocol[P, R_co]):
 
     @overload
     def aimap(
-        self: Takes1[T, Q, Coroutine[Any, Any, V]],
-        items: Iterable[T],
-        /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> AsyncIterator[V]:
         """Like `imap`, for ``async for``: never blocks the event loop."""
         ...

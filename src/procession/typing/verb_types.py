@@ -2,6 +2,15 @@
 
 Nothing here runs. At run time a decorated function is a `procession.function.Function`; these
 protocols give it its types, all over ``(P, R)``, the signature of the function inside.
+
+Two things look odd, and are what makes mypy and pyright agree:
+
+* A verb that takes items needs the first parameter's type, which is hidden in ``P``. It takes
+  ``self`` as `Takes1`: there ``T`` is a parameter of the protocol itself. (mypy leaves a ``T`` that
+  stands only inside ``Concatenate`` unsolved, and then accepts any item.)
+* Each has one more overload, for generic functions, which take `Anything`. It is there for mypy,
+  which cannot carry a function's own type variables through an instance. For a function
+  ``(Sequence[T]) -> T``, ``f.map`` gives ``list[Any]`` in mypy, and the exact type in pyright.
 """
 
 from __future__ import annotations
@@ -10,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import (
     TYPE_CHECKING,
     Any,
+    Concatenate,
     ParamSpec,
     Protocol,
     Self,
@@ -18,15 +28,12 @@ from typing import (
     overload,
 )
 
-from procession.typing.takes import Takes, Takes1, Takes2, Takes3, Takes4, Takes5
-
 if TYPE_CHECKING:
     from procession.configuration import Options, OptionValues
     from procession.futures import Future
     from procession.outcome import Outcome
-    from procession.typing.takes import Anything
 
-__all__ = ["Core", "Decorated"]
+__all__ = ["Core", "Decorated", "Takes", "Takes1", "Takes2", "Takes3", "Takes4", "Takes5"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -38,10 +45,90 @@ T2 = TypeVar("T2")
 T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 T5 = TypeVar("T5")
+T_contra = TypeVar("T_contra", contravariant=True)
+T2_contra = TypeVar("T2_contra", contravariant=True)
+T3_contra = TypeVar("T3_contra", contravariant=True)
+T4_contra = TypeVar("T4_contra", contravariant=True)
+T5_contra = TypeVar("T5_contra", contravariant=True)
+
+
+class Takes(Protocol[P, R_co]):
+    """A decorated function, whatever it takes."""
+
+    @property
+    def local(self) -> Callable[P, R_co]:
+        """The undecorated call."""
+        ...
+
+
+class Takes1(Protocol[T_contra, P, R_co]):
+    """A decorated function that takes a ``T`` first: it can be mapped over ``T`` items."""
+
+    @property
+    def local(self) -> Callable[Concatenate[T_contra, P], R_co]:
+        """The undecorated call."""
+        ...
+
+
+class Takes2(Protocol[T_contra, T2_contra, P, R_co]):
+    """A decorated function that takes two arguments first: ``starmap`` gives it pairs."""
+
+    @property
+    def local(self) -> Callable[Concatenate[T_contra, T2_contra, P], R_co]:
+        """The undecorated call."""
+        ...
+
+
+class Takes3(Protocol[T_contra, T2_contra, T3_contra, P, R_co]):
+    """A decorated function that takes three arguments first."""
+
+    @property
+    def local(self) -> Callable[Concatenate[T_contra, T2_contra, T3_contra, P], R_co]:
+        """The undecorated call."""
+        ...
+
+
+class Takes4(Protocol[T_contra, T2_contra, T3_contra, T4_contra, P, R_co]):
+    """A decorated function that takes four arguments first."""
+
+    @property
+    def local(
+        self,
+    ) -> Callable[Concatenate[T_contra, T2_contra, T3_contra, T4_contra, P], R_co]:
+        """The undecorated call."""
+        ...
+
+
+class Takes5(Protocol[T_contra, T2_contra, T3_contra, T4_contra, T5_contra, R_co]):
+    """A decorated function that takes five arguments first, and perhaps more."""
+
+    @property
+    def local(
+        self,
+    ) -> Callable[Concatenate[T_contra, T2_contra, T3_contra, T4_contra, T5_contra, ...], R_co]:
+        """The undecorated call."""
+        ...
+
+
+if TYPE_CHECKING:
+
+    class _One:
+        """Nothing that a user's function names: only a type variable stands for it."""
+
+    class Anything(list[_One], set[_One], dict[Any, _One]):  # type: ignore[misc]  # pyright: ignore
+        """What a generic function takes, by any type that holds its type variable.
+
+        Such as ``T``, ``Sequence[T]``, ``dict[str, T]`` or ``Callable[[T], T]``. There is no such
+        object, and a function that names its types does not take it.
+        """
+
+        def __call__(self, one: _One, /) -> _One:
+            """Stand for a function as well."""
+            return one
 
 
 class Core(Protocol[P, R_co]):
-    """What a decorated function has whatever it returns: itself, its name and its options."""
+    """What every decorated function has: itself, its name and its options."""
 
     __name__: str
     __qualname__: str

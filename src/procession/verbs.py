@@ -1,0 +1,228 @@
+"""What users see of a decorated function: its verbs, and the function's own attributes."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from procession.configuration import Options
+from procession.configuration.choices import short
+from procession.engine.call import Call
+from procession.futures import Future
+from procession.outcome import Outcome
+from procession.pickling.active_pickler import looks_at_functions
+from procession.pitfalls.misuse import check_call, first_argument, wrong_keyword
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+__all__ = ["Annotations", "Verbs", "name_of", "shown"]
+
+_VERBS = (
+    *("aimap", "imap", "imap_unordered", "local", "map", "map_async", "options", "outcomes"),
+    *("starmap", "submit", "with_options"),
+)
+
+
+class Annotations:
+    """The function's own annotations.
+
+    It stands in each class itself: Python puts an empty dict there when a class is asked for its
+    annotations, and that would hide what a base has.
+    """
+
+    def __get__(self, instance: Any, owner: type | None = None) -> dict[str, Any]:
+        if instance is None:
+            return {}
+        annotations: dict[str, Any] = instance.__wrapped__.__annotations__
+        return annotations
+
+    def __set__(self, instance: Any, annotations: dict[str, Any]) -> None:
+        instance.__wrapped__.__annotations__ = annotations
+
+
+class Verbs:
+    """The verbs, the same on a decorated function and on a decorated method bound to an object."""
+
+    __procession_function__ = True
+    __wrapped__: Any
+
+    @property
+    def __class__(self) -> Any:
+        # As wrapt has it, what is decorated says that it is a function. Not to cloudpickle: that
+        # would take it apart as one, and send the undecorated function in its place.
+        if looks_at_functions(sys._getframe(1)):
+            return type(self)
+        return self.__wrapped__.__class__
+
+    @__class__.setter
+    def __class__(self, cls: Any) -> None:
+        self.__wrapped__.__class__ = cls
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """The function's own: `functools.wraps` copies it, and is to find nothing of ours there."""
+        attributes: dict[str, Any] = self.__wrapped__.__dict__
+        return attributes
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(self.__wrapped__), *_VERBS})
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def _call(self) -> Call:
+        """Who is called, with which options, as of now."""
+        raise NotImplementedError
+
+    def _check_order(self) -> None:
+        """Refuse to run if ``@classmethod`` or ``@staticmethod`` stands above our decorator."""
+        raise NotImplementedError
+
+    @property
+    def local(self) -> Callable[..., Any]:
+        """The undecorated function: called, it runs here."""
+        function: Callable[..., Any] = self.__wrapped__
+        return function
+
+    @property
+    def options(self) -> Options:
+        """The options in force for this function here and now, resolved and frozen."""
+        return self._call().options
+
+    def submit(self, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start one call in the pool and return its future at once."""
+        from procession.engine.calls import submit
+
+        call = self._call()
+        wrong = wrong_keyword(call, kwargs, "submit") if kwargs else None
+        if wrong is not None:
+            future: Future[Any] = Future()
+            future.settle(None, wrong)
+            return future
+        return submit(call, args, kwargs)
+
+    def map(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> list[Any]:
+        """Run the function on every item; return the results in order."""
+        return self._map("map", items, args, kwargs)
+
+    def _map(
+        self, verb: str, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Any]:
+        from procession.engine.map.map_verbs import map_list  # by this name at once: it is cheaper
+
+        call = self._call()
+        check_call(call, items, args, kwargs, verb)
+        return map_list(call, "value", items, args, kwargs)
+
+    def _checked(
+        self, verb: str, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Call:
+        call = self._call()
+        check_call(call, items, args, kwargs, verb)
+        return call
+
+    def starmap(
+        self, argtuples: Iterable[Iterable[Any]], /, *args: Any, **kwargs: Any
+    ) -> list[Any]:
+        """Run the function on every tuple of arguments; return the results in order."""
+        from procession.engine.map.map_verbs import map_list
+
+        call = self._checked("starmap", argtuples, args, kwargs)
+        return map_list(call, "star", argtuples, args, kwargs)
+
+    def imap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Like `map`, lazily: results in order, each as soon as it is there."""
+        return self._imap("imap", items, args, kwargs)
+
+    def imap_unordered(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Like `imap`, but the results come as they finish."""
+        return self._imap("imap_unordered", items, args, kwargs, ordered=False)
+
+    def outcomes(
+        self, items: Iterable[Any], /, *args: Any, **kwargs: Any
+    ) -> Iterator[Outcome[Any]]:
+        """One `Outcome` per item, in order; never raises for an item."""
+        return self._imap("outcomes", items, args, kwargs, outcomes=True)
+
+    def _imap(
+        self,
+        verb: str,
+        items: Iterable[Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        **how: Any,
+    ) -> Iterator[Any]:
+        from procession.engine.map.map_verbs import imap
+
+        return imap(self._checked(verb, items, args, kwargs), items, args, kwargs, **how)
+
+    def map_async(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Future[list[Any]]:
+        """Start a `map` and return its future at once."""
+        from procession.engine.map.map_verbs import map_async
+
+        return map_async(self._checked("map_async", items, args, kwargs), items, args, kwargs)
+
+    def aimap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Like `imap`, for ``async for``."""
+        from procession.engine.map.map_verbs import amap
+
+        return amap(self._checked("aimap", items, args, kwargs), items, args, kwargs)
+
+    def _plain(self, style: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A plain call, as the decorator chose it."""
+        self._check_order()
+        if style == "parallel":
+            return self.__wrapped__(*args, **kwargs)
+        if style == "background":
+            return self.submit(*args, **kwargs)
+        call = self._call()
+        if style == "isolated":
+            from procession.engine import isolating
+
+            wrong = wrong_keyword(call, kwargs, "") if kwargs else None
+            if wrong is not None:
+                raise wrong
+            return isolating.call(call, args, kwargs)
+        first, args, kwargs = first_argument(call, args, kwargs)
+        if style == "parallel_map":
+            return self._map("", first, args, kwargs)
+        from procession.engine import chunking
+
+        wrong = wrong_keyword(call, kwargs, "") if kwargs else None
+        if wrong is not None:
+            raise wrong
+        return chunking.call(call, first, args, kwargs)
+
+
+def _refuse_wrong(call: Call, kwargs: dict[str, Any]) -> None:
+    wrong = wrong_keyword(call, kwargs, "") if kwargs else None
+    if wrong is not None:
+        raise wrong
+
+
+def shown(function: Any, bound: object = None) -> str:
+    """The repr: its decorator, the options it was given, its name, and what it is bound to."""
+    defaults, given = Options(workers=0), function._set_options().items()
+    told = {name: value for name, value in given if value != getattr(defaults, name)}
+    options = ", ".join(f"{name}={short(value)}" for name, value in told.items())
+    brackets = f"({options})" if options else ""
+    wrapped: Any = function.__wrapped__
+    what, owner = "function", ""
+    if isinstance(wrapped, classmethod):
+        what = "classmethod"
+    elif isinstance(wrapped, staticmethod):
+        what = "staticmethod"
+    elif bound is not None:
+        what, owner = "method", f" of {bound!r}"
+    return f"<{function._self_style}{brackets} {what} {name_of(wrapped)}{owner}>"
+
+
+def name_of(function: Any) -> str:
+    """A name for a function or another callable."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name: str = getattr(function, "__qualname__", None) or type(function).__name__
+    return name
