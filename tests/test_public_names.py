@@ -69,6 +69,9 @@ def test_names_stay_when_submodules_are_imported() -> None:
     assert {name: getattr(procession, name) for name in TOP.split()} == before
 
 
+DECORATORS: list[Any] = [parallel, parallel_map, parallel_chunks, background, isolated]
+
+
 class Held:
     """With a method of each kind."""
 
@@ -93,7 +96,7 @@ class Held:
 @pytest.mark.parametrize(
     "decorated",
     [
-        *(each(abs) for each in (parallel, parallel_map, parallel_chunks, background, isolated)),
+        *(each(abs) for each in DECORATORS),
         *(Held().method, Held.of_class, Held.static, Held.method),
     ],
 )

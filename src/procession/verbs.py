@@ -180,21 +180,17 @@ class Verbs:
             return self.submit(*args, **kwargs)
         call = self._call()
         if style == "isolated":
-            from procession.engine import isolating
+            from procession.engine.calls import isolated
 
-            wrong = wrong_keyword(call, kwargs, "") if kwargs else None
-            if wrong is not None:
-                raise wrong
-            return isolating.call(call, args, kwargs)
+            _refuse_wrong(call, kwargs)
+            return isolated(call, args, kwargs)
         first, args, kwargs = first_argument(call, args, kwargs)
         if style == "parallel_map":
             return self._map("", first, args, kwargs)
-        from procession.engine import chunking
+        from procession.engine.pieces.splitting import run_on_pieces
 
-        wrong = wrong_keyword(call, kwargs, "") if kwargs else None
-        if wrong is not None:
-            raise wrong
-        return chunking.call(call, first, args, kwargs)
+        _refuse_wrong(call, kwargs)
+        return run_on_pieces(call, first, args, kwargs)
 
 
 def _refuse_wrong(call: Call, kwargs: dict[str, Any]) -> None:
