@@ -28,7 +28,7 @@ def workers(*, used: bool = False) -> list[int]:
         ours = getattr(backend, "_pool", None)
         if ours is not None:
             least = 2 if used else 0
-            found += [w.pid for w in tuple(ours.workers) if w.ready and w.box.chunk >= least]
+            found += [w.pid for w in tuple(ours.state.workers) if w.ready and w.chunks >= least]
         else:
             with suppress(RuntimeError):  # it changes meanwhile
                 found += list(getattr(backend, "_processes", None) or ())

@@ -151,9 +151,9 @@ def test_idle_workers_go_and_come_back() -> None:
     function = nap.with_options(workers=2, inline=False, chunk=1)
     for _ in range(2):
         assert within(lambda: function.map(range(4), 0.01)) == [0, 1, 2, 3]
-        _pool().idle_timeout = 0.0
+        _pool()._dispatch.idle_timeout = 0.0
         wait_until(lambda: not workers())
-        _pool().idle_timeout = 30.0
+        _pool()._dispatch.idle_timeout = 30.0
 
 
 def _pool() -> Any:

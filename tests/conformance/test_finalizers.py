@@ -132,9 +132,9 @@ def _locks() -> dict[str, Any]:
         "the alarm's": alarm._clock._lock,
     }
     for number, pool in enumerate(pools):
-        found[f"pool {number}"] = pool.lock
-        for worker in list(pool.workers):
-            found[f"worker {worker.pid}"] = worker._sender._lock
+        found[f"pool {number}"] = pool._dispatch.lock
+        for worker in list(pool.state.workers):
+            found[f"worker {worker.pid}"] = worker.channel._sender._lock
     for number, each in enumerate(server._servers.values()):
         found[f"server {number}"] = each.using
         found[f"server {number}'s"] = each._lock
@@ -224,7 +224,7 @@ def test_what_the_struck_code_has_taken_is_not_waited_for() -> None:
     f.submit(1).result()
     choice = Choice(f.options)
     pool: Any = registry.backend_for(choice)
-    pool = pool._pool
+    pool = pool._pool._dispatch
     done, said = cycle(lambda: f.submit(2).result())
     given = pool.hand_out
 

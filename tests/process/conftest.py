@@ -9,7 +9,7 @@ import pytest
 
 from procession.backends.process import ProcessBackend
 from procession.process.pool import at_exit as cleanup
-from procession.process.start.worker_spec import WorkerSpec
+from procession.process.pool.worker_starts import WorkerSpec
 
 CONTEXTS = ("fork", "spawn", "forkserver", "loky")
 

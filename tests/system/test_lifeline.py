@@ -15,11 +15,11 @@ from tests.support import ROOT
 START = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]
 from tests.process.jobs import *
-from procession.process.start.worker_spec import WorkerSpec
+from procession.process.pool.worker_starts import WorkerSpec
 backend = ProcessBackend(WorkerSpec(context={context!r}), 2)
 chunks = [begin(backend, job_of(hold_the_gil), [10**11])[0], begin(backend, job_of(spin), [0])[0]]
 for chunk in chunks:
-    poll(lambda: chunk.handle.worker and chunk.handle.worker.box.running(), "never ran")
+    poll(lambda: chunk.handle.worker and chunk.handle.worker.running(), "never ran")
 print(*(chunk.handle.worker.pid for chunk in chunks), flush=True)
 """
 

@@ -218,7 +218,7 @@ class _Guard:
 
     def __init__(self, packed: Packed, threads: Cap | None) -> None:
         from procession.backends.process import ProcessBackend
-        from procession.process.start.worker_spec import WorkerSpec
+        from procession.process.pool.worker_starts import WorkerSpec
 
         # Opened there, as what it takes to unpickle its arguments is limited too.
         initializer, initargs = (run_unpacked, (packed,)) if packed else (None, ())

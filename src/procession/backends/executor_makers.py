@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from procession.backends.executor_far_side import Setup, set_up
 from procession.errors import BackendUnavailable
 from procession.process.far_side.worker_setup import surroundings
-from procession.process.start.starting import authkey, launcher
+from procession.process.start.launchers import authkey, launcher
 from procession.system import cpython, lifeline
 from procession.system.descriptors import has_proc
 from procession.system.limits import is_python, must_execute

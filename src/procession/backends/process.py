@@ -26,10 +26,10 @@ from procession.contract import Chunk, End, Item, Job, Reply
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io import messages
 from procession.process.io.reactor import reactor
-from procession.process.pool.assignment import Ticket
+from procession.process.pool.assignment import Assignment
 from procession.process.pool.worker_pool import IDLE, WorkerPool
+from procession.process.pool.worker_starts import WorkerSpec
 from procession.process.start.starting import method_of
-from procession.process.start.worker_spec import WorkerSpec
 from procession.system import after_fork
 from procession.system.resources import check_available
 from procession.system.wakeup import Wakeup, Wakeups
@@ -134,8 +134,8 @@ class ProcessBackend:
 
     def cancel(self, chunk: Chunk) -> bool:
         """End a chunk: take it back, or kill its worker. True if it will not deliver."""
-        ticket = chunk.handle
-        return ticket is not None and self._pool.cancel(ticket)
+        assignment = chunk.handle
+        return assignment is not None and self._pool.cancel(assignment)
 
     def abandon(self, chunks: Sequence[Chunk]) -> None:
         """End chunks that are no longer wanted."""
@@ -144,8 +144,8 @@ class ProcessBackend:
 
     def running(self, chunk: Chunk) -> bool:
         """Whether a worker was given the chunk."""
-        ticket = chunk.handle
-        return ticket is not None and self._pool.running(ticket)
+        assignment = chunk.handle
+        return assignment is not None and self._pool.running(assignment)
 
     def attend(self, chunk: Chunk, timeout: float | None = None) -> None:
         """Wait for a chunk by reading its worker's pipe in this thread.
@@ -153,15 +153,15 @@ class ProcessBackend:
         Returns when the chunk is over, when `timeout` seconds have passed, or at once if it waits
         for a worker or another thread reads already. Its listener is told by the thread that reads.
         """
-        ticket = chunk.handle
-        if ticket is not None:
-            ticket.wait(timeout)
+        assignment = chunk.handle
+        if assignment is not None:
+            self._pool.attend(assignment, timeout)
 
     def notice(self, chunk: Chunk) -> None:
         """Read the chunk's replies as they come: no thread is known to `attend` to it any more."""
-        ticket = chunk.handle
-        if ticket is not None:
-            self._pool.notice(ticket)
+        assignment = chunk.handle
+        if assignment is not None:
+            self._pool.notice(assignment)
 
     def warm_up(self, workers: int | None = None) -> None:
         """Begin to start workers, at most as many as the pool may have."""
@@ -169,7 +169,7 @@ class ProcessBackend:
 
     def retire(self) -> None:
         """Let workers go as soon as they are idle."""
-        self._pool.idle_timeout = 0.0
+        self._pool.retire()
 
     def apart(self) -> ProcessBackend:
         """A backend like this one with one worker. Not needed: the cause of a death is known."""
@@ -195,8 +195,9 @@ class IsolatedStream:
 
     def __init__(self, pool: WorkerPool, job: Job, item: Item, ahead: int) -> None:
         self._arrived = _Arrived(ahead)
-        self._ticket = pool.start(Chunk(job, [item], self._arrived), ahead=ahead)
-        self._finalizer = weakref.finalize(self, _forget, self._ticket)
+        self._pool = pool
+        self._assignment = pool.start(Chunk(job, [item], self._arrived), ahead=ahead)
+        self._finalizer = weakref.finalize(self, _forget, pool, self._assignment)
         self._finalizer.atexit = False
         after_fork.register(self)
 
@@ -207,23 +208,25 @@ class IsolatedStream:
             if not isinstance(found, Wakeup):
                 break
             found.wait()
-        worker = self._ticket.worker
-        if worker is not None:
-            taken = self._arrived.credit()
-            if taken and not worker.dead and not worker.send(messages.CREDIT, taken):
-                worker.unsent = True
-                worker.arm()
+        taken = self._arrived.credit()
+        if taken:
+            self._pool.say(self._assignment, messages.CREDIT, taken)
         return found
+
+    @property
+    def chunk(self) -> Chunk:
+        """The call, as its backend knows it."""
+        return self._assignment.chunk
 
     def close(self) -> None:
         """End the process if it still runs; what was not taken is dropped."""
         self._finalizer.detach()
-        self._ticket.pool.cancel(self._ticket)
+        self._pool.cancel(self._assignment)
         self._arrived.clear()
 
     def renew(self) -> None:
         """In a forked child: the values go to the parent."""
-        self._arrived.refuse(after_fork.call_of_parent(self._ticket.chunk.job.name))
+        self._arrived.refuse(after_fork.call_of_parent(self._assignment.chunk.job.name))
 
 
 class _Arrived:
@@ -277,6 +280,6 @@ class _Arrived:
             self._end = End("refused", error=error)
 
 
-def _forget(ticket: Ticket) -> None:
+def _forget(pool: WorkerPool, assignment: Assignment) -> None:
     """The stream was collected. In a finalizer: take no lock here."""
-    reactor.defer(lambda: ticket.pool.cancel(ticket))
+    reactor.defer(lambda: pool.cancel(assignment))

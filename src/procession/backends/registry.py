@@ -168,7 +168,7 @@ def _process(choice: Choice) -> Backend:
     if not is_loading():
         prepare(options.context)  # first of all: it boots while the rest is loaded here
     from procession.backends.process import ProcessBackend, isolated_spec
-    from procession.process.start.worker_spec import WorkerSpec
+    from procession.process.pool.worker_starts import WorkerSpec
 
     spec = WorkerSpec(
         options.context,

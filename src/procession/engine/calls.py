@@ -103,7 +103,7 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
     job = make_job(plain, "call")
     item = packer(plain, "call")(call.number(), value)
     source = backend.stream(job, item)
-    chunk = source._ticket.chunk
+    chunk = source.chunk
     chunk.home = backend
     return Stream(source, chunk, call.rules(single=True), observer, place)
 

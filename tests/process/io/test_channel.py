@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from procession.process.io.channel import Message, Receiver, Sender, frame, send_all
 from procession.process.io.flight_recorder import BlackBox
-from procession.process.io.poller import READ, WRITE, _Epoll, _Portable
+from procession.process.io.polling import READ, WRITE, _Epoll, _Portable
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -140,14 +140,13 @@ def test_black_box_tells_of_the_present_chunk_only() -> None:
     memory = BlackBox.create()
     worker, parent = BlackBox(memory), BlackBox(memory)
     os.close(memory)
-    assert parent.running() is None
-    worker.chunk = parent.chunk = 1
+    assert parent.running(0) is None
+    worker.next_chunk()
     worker.begin(5)
-    running = parent.running()
+    running = parent.running(1)
     assert running is not None
     assert running.item == 5
-    parent.chunk = 2
-    assert parent.running() is None
+    assert parent.running(2) is None
     worker.close()
     parent.close()
 

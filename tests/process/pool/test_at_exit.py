@@ -18,7 +18,7 @@ from tests.support import ROOT
 HEAD = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]
 from tests.process.jobs import *
-from procession.process.start.worker_spec import WorkerSpec
+from procession.process.pool.worker_starts import WorkerSpec
 backend = ProcessBackend(WorkerSpec(context={context!r}), 2)
 """
 
@@ -80,7 +80,7 @@ def test_ctrl_c_is_quiet(context: str) -> None:
     code = """
 chunks = [begin(backend, job_of(nap), [60]) for _ in range(2)]
 for chunk, _ in chunks:
-    poll(lambda: chunk.handle.worker and chunk.handle.worker.box.running(), "never ran")
+    poll(lambda: chunk.handle.worker and chunk.handle.worker.running(), "never ran")
 try:
     print(*(chunk.handle.worker.pid for chunk, _ in chunks), flush=True)
     chunks[0][1]._over.wait()
@@ -119,7 +119,7 @@ def test_ctrl_c_at_exit_ends_what_runs() -> None:
     """At exit the program waits for its work; Ctrl-C ends that."""
     code = """
 chunk, _ = begin(backend, job_of(nap), [600])
-poll(lambda: chunk.handle.worker and chunk.handle.worker.box.running(), "never ran")
+poll(lambda: chunk.handle.worker and chunk.handle.worker.running(), "never ran")
 print(chunk.handle.worker.pid, flush=True)
 """
     program = _program(code)

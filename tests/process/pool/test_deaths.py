@@ -113,7 +113,7 @@ def test_worker_killed_while_it_writes(backend: ProcessBackend) -> None:
 def _running(chunk: Chunk, told: Told) -> Any:
     """The worker of a chunk, once it runs it (or has run it)."""
     worker = poll(lambda: chunk.handle.worker, "never sent")
-    poll(lambda: worker.box.running() or told.ends, "never ran")
+    poll(lambda: worker.running() or told.ends, "never ran")
     return worker
 
 
@@ -186,7 +186,7 @@ def test_cancel_kills_what_holds_the_gil(backend: ProcessBackend) -> None:
     """A cancelled chunk ends at once, though its worker is deep in C code."""
     chunk, told = begin(backend, job_of(hold_the_gil), [10**11])
     worker = poll(lambda: chunk.handle.worker, "never sent")
-    poll(lambda: worker.box.running(), "never ran")
+    poll(lambda: worker.running(), "never ran")
     assert backend.cancel(chunk)
     assert told.wait().kind == "cancelled"
     assert not told.replies

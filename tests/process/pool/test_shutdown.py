@@ -81,7 +81,7 @@ def test_dropped_pools(place: dict[str, Any], cycle: bool) -> None:
         if cycle:
             procession.shutdown()
         else:
-            wait_until(lambda: backend._closed if place else backend._pool.closed)
+            wait_until(lambda: backend._closed if place else backend._pool.state.closed)
             procession.shutdown()
     finally:
         gc.enable()

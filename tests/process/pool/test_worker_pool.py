@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from procession.backends.process import ProcessBackend
 from procession.errors import PoolClosed
 from procession.process.io.reactor import Timer, reactor
-from procession.process.pool.worker_pool import WorkerPool
+from procession.process.pool.worker import Worker
 from tests.process.jobs import (
     Told,
     begin,
@@ -177,7 +177,7 @@ def test_warm_up(make: Make) -> None:
     backend = make(2)
     assert not backend.warm
     backend.warm_up()
-    poll(lambda: len(backend._pool.idle) == 2, "not warm")
+    poll(lambda: len(backend._pool.state.idle) == 2, "not warm")
     assert backend.warm
 
 
@@ -230,7 +230,7 @@ def test_header_is_sent_once(make: Make) -> None:
         job = job_of(double)
         run(backend, job, [1])
         run(backend, job, [2])
-    (worker,) = backend._pool.workers
+    (worker,) = backend._pool.state.workers
     assert len(worker._jobs) <= 48
     assert job.key in worker._jobs
 
@@ -291,14 +291,15 @@ def test_the_clock_runs_before_a_worker_is_asked_to_stop() -> None:
 
     class Asked:
         def __init__(self) -> None:
-            self.timers: list[Timer] = []
+            self._timers: list[Timer] = []
+            self.channel = self
 
-        def send(self, *_: object) -> None:
-            clocks.append(len(self.timers))
+        def say(self, *_: object) -> None:
+            clocks.append(len(self._timers))
 
     worker: Any = Asked()
-    WorkerPool.stop(cast("Any", None), worker)
-    for timer in worker.timers:
+    Worker.stop(worker)
+    for timer in worker._timers:
         timer.cancel()
     assert clocks == [1]
 
@@ -307,10 +308,10 @@ def test_a_reader_that_has_gone_blocks_nobody(backend: ProcessBackend) -> None:
     """The lock of a thread that left amid a read is given back, and the worker goes on."""
     job = job_of(double)
     run(backend, job, [1])
-    (worker, *_) = backend._pool.workers
-    thread = threading.Thread(target=worker.reading.acquire)
+    (worker, *_) = backend._pool.state.workers
+    thread = threading.Thread(target=worker.channel._reading.acquire)
     thread.start()
     thread.join()
-    wait_until(lambda: not worker.reading.locked())
+    wait_until(lambda: not worker.channel._reading.locked())
     assert run(backend, job, [2]).values == {0: 4}
-    assert worker in backend._pool.workers
+    assert worker in backend._pool.state.workers

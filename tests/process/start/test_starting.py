@@ -18,9 +18,9 @@ import procession
 from procession.backends.process import ProcessBackend
 from procession.errors import OptionError
 from procession.process.forkserver import client as server
-from procession.process.io.handover import read_number
+from procession.process.forkserver.client import read_number
+from procession.process.pool.worker_starts import WorkerSpec
 from procession.process.start.starting import METHODS
-from procession.process.start.worker_spec import WorkerSpec
 from procession.worker.preparing import Cap
 from tests.process.jobs import (
     alarm,
@@ -49,7 +49,7 @@ sys.path[:0] = [{root!r}, {source!r}]
 print("main runs in", os.getpid() == int(os.environ.setdefault("FIRST", str(os.getpid()))))
 from tests.process.jobs import double, job_of, run
 from procession.backends.process import ProcessBackend
-from procession.process.start.worker_spec import WorkerSpec
+from procession.process.pool.worker_starts import WorkerSpec
 backend = ProcessBackend(WorkerSpec(context={context!r}), 1)
 print(run(backend, job_of(double), [1, 2]).values)
 backend.close()
@@ -127,7 +127,7 @@ def test_default_start_method_stays_open() -> None:
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'src')!r}]\n"
         "from tests.process.jobs import *\n"
-        "from procession.process.start.worker_spec import WorkerSpec\n"
+        "from procession.process.pool.worker_starts import WorkerSpec\n"
         "import multiprocessing\n"
         "for context in ('spawn', 'forkserver', 'fork'):\n"
         "    backend = ProcessBackend(WorkerSpec(context=context), 1)\n"
@@ -270,7 +270,7 @@ def test_a_call_outlives_the_fork_server_that_it_waits_for(make: Make) -> None:
 
 REFUSED = """
 import errno, os, socket
-from procession.process.io import handover as passing
+from procession.process.forkserver import client as passing
 from procession.process.forkserver import server_loop as serving
 from procession.worker.preparing import Cap
 def refuse():
@@ -279,7 +279,7 @@ serving.fork = refuse
 ours, theirs = socket.socketpair()
 for _ in range(2):
     status_r, status_w = os.pipe()
-    passing.send(ours.fileno(), [os.open(os.devnull, os.O_RDONLY), status_w, 0])
+    passing._send(ours.fileno(), [os.open(os.devnull, os.O_RDONLY), status_w, 0])
 ours.shutdown(socket.SHUT_WR)
 serving.serve(theirs.detach())
 os.close(status_w)
@@ -307,5 +307,5 @@ def test_one_launcher_for_all_workers(context: str, make: Make) -> None:
     """Workers are started by one class per start method and fork server, not by a new one each."""
     pool = make(2, context=context)._pool
     pool.warm_up()
-    wait_until(lambda: sum(worker.ready for worker in tuple(pool.workers)) == 2)
-    assert len({type(worker._popen) for worker in tuple(pool.workers)}) == 1
+    wait_until(lambda: sum(worker.ready for worker in tuple(pool.state.workers)) == 2)
+    assert len({type(worker._popen) for worker in tuple(pool.state.workers)}) == 1

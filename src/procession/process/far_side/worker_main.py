@@ -12,7 +12,7 @@ from procession.process.far_side import worker_setup as environment
 from procession.process.io import messages
 from procession.process.io.channel import Receiver, frame, parse, send_all
 from procession.process.io.flight_recorder import BlackBox
-from procession.process.io.spin_wait import Haste
+from procession.process.io.polling import SpinWait
 from procession.process.start.starting import Descriptors
 from procession.system import NamedTuple, lifeline
 from procession.system.pristine import socket, threading, time
@@ -72,7 +72,7 @@ class _Worker:
         self._runner = Runner(inherits=method == "fork")
         self._outbox = _Outbox(sock, box)
         self._inbox: list[Any] = []
-        self._haste = Haste(sock.fileno())
+        self._wait = SpinWait(sock.fileno())
 
     def prepare(self, plan: Plan) -> bool:
         """Do all that comes before the first item. Whether the worker is ready."""
@@ -144,7 +144,7 @@ class _Worker:
         """Wait for one message; the parent's end counts as STOP."""
         while not self._inbox:
             try:
-                self._haste.wait(self._read)
+                self._wait.wait(self._read)
             except EOFError:
                 return (messages.STOP,), ()
             except OSError as error:  # it may have gone with a reply unread
@@ -164,7 +164,7 @@ class _Worker:
         self._inbox.extend(self._receiver.read())
 
     def _run(self, task: messages.Task) -> None:
-        self._box.chunk += 1
+        chunk = self._box.next_chunk()
         if task.forget:
             self._forget(task.forget)
         if task.ahead:
@@ -178,7 +178,7 @@ class _Worker:
         # What lies in shared memory is the item's to change, so it must not have to run again.
         several = len(task.items) > 1
         outbox.begin(
-            self._box.chunk,
+            chunk,
             len(task.items),
             prompt=several and any(item[3] and isinstance(item[3], tuple) for item in task.items),
         )

@@ -17,6 +17,7 @@ from __future__ import annotations
 import marshal
 import os
 import signal
+import sys
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from multiprocessing import resource_tracker, spawn
 from typing import Any
 from weakref import WeakSet
 
-from procession.process.io.handover import send
+from procession.process.io.channel import MOST
 from procession.process.start.hash_seed import execute, more_flags, sent_path
 from procession.system import after_fork, cpython, owned_descriptors
 from procession.system.identity import credentials
@@ -34,6 +35,7 @@ __all__ = [
     "Server",
     "current",
     "in_use",
+    "read_number",
     "stop_all",
     "stop_unused",
 ]
@@ -41,6 +43,9 @@ __all__ = [
 _AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 _MOST = 4
 """Servers kept for environments used before; each holds some 15 MB. A guess."""
+
+NUMBER_SIZE = 8
+"""Bytes of a number that the server tells."""
 
 _PATIENCE = 2.0
 """Seconds a server gets to end when asked, until it is killed. It needs a millisecond."""
@@ -105,7 +110,6 @@ class Server:
     def __init__(self) -> None:
         self.using = after_fork.lock()
         self.started: WeakSet[Any] = WeakSet()  # its processes, as they are known here
-        self.popen: Any = None  # the class that starts processes through this server
         self.stopped = False
         self.pid: int | None = None
         self._requests: int | None = None
@@ -147,8 +151,8 @@ class Server:
             descriptors: What it is handed.
 
         Returns:
-            Where its numbers are read (see `procession.process.io.handover`), and where is written
-            what it is to run.
+            Where its numbers are read (`read_number`): its process id, or a negative errno, and in
+            the end its exit code. And where is written what it is to run.
 
         Raises:
             OSError: The system refuses, or the server has just died.
@@ -172,11 +176,11 @@ class Server:
 
     def _send(self, descriptors: Sequence[int]) -> None:
         try:
-            send(self._ensure_running(), descriptors)
+            _send(self._ensure_running(), descriptors)
         except ConnectionError:
             # It is dying, and has closed its end before it can be seen to be dead.
             self._bury()
-            send(self._ensure_running(), descriptors)
+            _send(self._ensure_running(), descriptors)
 
     def _bury(self) -> None:
         pid = self.pid
@@ -208,6 +212,32 @@ class Server:
         requests, self._requests, self.pid = self._requests, None, None
         if requests is not None:
             owned_descriptors.close(requests)
+
+
+def _send(requests: int, descriptors: Sequence[int]) -> None:
+    """Send a request: one byte with descriptors (SCM_RIGHTS)."""
+    if len(descriptors) > MOST:
+        raise ValueError(
+            f"{len(descriptors)} descriptors cannot be passed to one process, at most {MOST}"
+        )
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, requests)
+    try:
+        quietly = getattr(socket, "MSG_NOSIGNAL", 0)  # SIGPIPE may mean the caller's end
+        socket.send_fds(sock, [b"\0"], list(descriptors), quietly)
+    finally:
+        sock.detach()
+
+
+def read_number(descriptor: int) -> int:
+    """Wait for the server's next number.
+
+    Raises:
+        EOFError: The server is gone, or cannot open what it was sent.
+    """
+    data = os.read(descriptor, NUMBER_SIZE)
+    if len(data) < NUMBER_SIZE:
+        raise EOFError("the fork server ended, or may open no more files (ulimit -n)")
+    return int.from_bytes(data, sys.byteorder, signed=True)
 
 
 def _await_end(pid: int, patience: float) -> None:

@@ -1,4 +1,9 @@
-"""What our fork server runs in its own process; `server` is the client's side."""
+"""What our fork server runs in its own process; `client` is the other side.
+
+A request is one byte with descriptors (SCM_RIGHTS), over a pair of connected sockets that no one
+else holds. The first ones are where the new process reads what it is to run, and where the server
+writes two numbers: its process id, or a negative errno, and in the end its exit code.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,8 @@ from multiprocessing import resource_tracker, spawn, util  # noqa: F401 - loaded
 from typing import Any, NoReturn
 
 from procession.process.far_side import worker_setup as environment
-from procession.process.io.handover import inherited, receive, write_number
+from procession.process.io.channel import ROOM, numbers_in
+from procession.process.start.starting import inherited
 from procession.system import cpython
 from procession.system.pristine import fork, select, socket
 
@@ -89,7 +95,7 @@ class _Serving:
                 self._reap()
             if self._requests.fileno() in ready:
                 try:
-                    handed = receive(self._requests)
+                    handed = _receive(self._requests)
                 except (EOFError, ConnectionError):
                     return
                 if handed:
@@ -105,19 +111,19 @@ class _Serving:
                 return
             told = self._running.pop(pid, None)
             if told is not None:
-                write_number(told, os.waitstatus_to_exitcode(status))
+                _write_number(told, os.waitstatus_to_exitcode(status))
                 os.close(told)
 
     def _fork(self, data: int, status: int, *handed: int) -> None:
         try:
             pid = fork()
         except OSError as error:
-            write_number(status, -(error.errno or 1))
+            _write_number(status, -(error.errno or 1))
             os.close(status)
         else:
             if pid == 0:
                 self._become(data, status, handed)
-            write_number(status, pid)
+            _write_number(status, pid)
             self._running[pid] = status
         for descriptor in (data, *handed):
             os.close(descriptor)
@@ -146,3 +152,29 @@ class _Serving:
                 cpython.run_exit_handlers()
             finally:
                 os._exit(code)
+
+
+def _receive(sock: socket.socket) -> list[int]:
+    """Wait for a request. Its descriptors; none if this process may not open so many.
+
+    Raises:
+        EOFError: The client is gone.
+    """
+    data, rights, flags, _ = sock.recvmsg(1, ROOM, socket.MSG_CMSG_CLOEXEC)
+    if not data:
+        raise EOFError
+    numbers = [number for _, _, descriptors in rights for number in numbers_in(descriptors)]
+    if not flags & socket.MSG_CTRUNC:
+        return numbers
+    for number in numbers:
+        os.close(number)
+    return []
+
+
+def _write_number(descriptor: int, number: int) -> None:
+    """Tell the client; if it is gone, no one wants to know."""
+    try:
+        # At once: a pipe takes so little whole.
+        os.write(descriptor, number.to_bytes(8, sys.byteorder, signed=True))
+    except BrokenPipeError:
+        pass

@@ -14,6 +14,7 @@ tuple's last entry then gives the length of each segment.
 
 from __future__ import annotations
 
+import array
 import marshal
 import os
 import struct
@@ -21,15 +22,31 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from procession.process.io.handover import MOST, ROOM, numbers_in
 from procession.system import after_fork
 from procession.system.pristine import socket
 
-__all__ = ["SEGMENT", "Message", "Receiver", "Sender", "frame", "parse", "send_all"]
+__all__ = [
+    "MOST",
+    "ROOM",
+    "SEGMENT",
+    "Message",
+    "Receiver",
+    "Sender",
+    "frame",
+    "numbers_in",
+    "parse",
+    "send_all",
+]
 
 SEGMENT = 64 * 1024
 """Blobs from this size on are sent from where they lie. A guess: below it, one copy more costs
 less than the larger number of system calls."""
+
+MOST = 253
+"""Most descriptors that Linux passes with one message (SCM_MAX_FD)."""
+
+ROOM = socket.CMSG_SPACE(MOST * array.array("i").itemsize)
+"""What `recvmsg` needs for so many."""
 
 _HEAD = struct.Struct("<IQ")
 _BLOCK = 64 * 1024
@@ -63,6 +80,13 @@ def frame(message: tuple[Any, ...], segments: Sequence[Any] = ()) -> Frame:
     sizes = tuple(map(len, views))
     body = marshal.dumps((*message, sizes))
     return Frame([_HEAD.pack(len(body), len(sizes)) + body, *views])
+
+
+def numbers_in(descriptors: bytes) -> list[int]:
+    """The descriptors that an SCM_RIGHTS message brings. (`socket.recv_fds` takes no flags.)"""
+    numbers = array.array("i")
+    numbers.frombytes(descriptors[: len(descriptors) - len(descriptors) % numbers.itemsize])
+    return list(numbers)
 
 
 class Passed(dict[int, int]):

@@ -50,8 +50,7 @@ class BlackBox:
 
     Attributes:
         map: The mapped memory.
-        chunk: How many chunks were begun (worker), or given to it (parent). What the word says of
-            an earlier chunk is of no interest any more.
+        chunk: How many chunks were begun, on the worker's side.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -68,6 +67,11 @@ class BlackBox:
         self.map.close()
 
     # -- the worker's side -----------------------------------------------------------------
+
+    def next_chunk(self) -> int:
+        """Count one more chunk: what the recorder says of earlier ones is of no interest now."""
+        self.chunk += 1
+        return self.chunk
 
     def begin(self, index: int) -> None:
         """Say that the item with this index runs from now on."""
@@ -104,10 +108,14 @@ class BlackBox:
 
     # -- the parent's side -----------------------------------------------------------------
 
-    def running(self) -> Running | None:
-        """The item of the present chunk that was begun last, if any was."""
+    def running(self, present: int) -> Running | None:
+        """The item of the present chunk that was begun last, if any was.
+
+        Args:
+            present: How many chunks the worker was given.
+        """
         since, chunk, index = _WORD.unpack_from(self.map, 0)
-        if not chunk or abs(chunk) != self.chunk:
+        if not chunk or abs(chunk) != present:
             return None
         return Running(index, since / 1e9, chunk < 0)
 

@@ -2,16 +2,14 @@
 keeps the time. It starts with the first worker and ends with the last one.
 
 It runs no code of the user's, but the collector may run a finalizer in it, as in any thread. So
-what it has to do is in a queue, from which another thread goes on if this one is kept: at once if
-it is about to wait for others, and else when the deputy, a second thread that does nothing but look
-at the first one while that works, finds that it takes too long.
+what it has to do is in a queue, from which another thread goes on if this one is kept. That is at
+once if it is about to wait for others. Else the deputy, a second thread that only looks at the
+first one while that works, finds that it takes too long.
 """
 
 from __future__ import annotations
 
 import errno
-import heapq
-import itertools
 import math
 from collections import deque
 from collections.abc import Callable
@@ -19,44 +17,19 @@ from functools import partial
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from procession.process.io.poller import READ, WRITE, Poller, make_poller
+from procession.process.io.polling import READ, WRITE, Poller, make_poller
+from procession.process.io.timekeeping import Deputy, Timer, Timers
 from procession.system import after_fork
-from procession.system.pristine import start_new_thread, threading, time
+from procession.system.pristine import threading, time
 from procession.system.wakeup import giving_way
 from procession.user_threads import report, teller
 
 __all__ = ["READ", "WRITE", "Reactor", "Timer", "guarded", "reactor"]
 
 
-class Timer:
-    """A call at a later time; `cancel` takes it back."""
-
-    __slots__ = ("call", "when")
-
-    def __init__(self, when: float, call: Callable[[], Any]) -> None:
-        self.when = when
-        self.call: Callable[[], Any] | None = call
-
-    def cancel(self) -> None:
-        """Do not call."""
-        self.call = None
-
-    def fire(self) -> None:
-        """Its time has come."""
-        call, self.call = self.call, None
-        if call is not None:
-            call()
-
-
 LATE = 0.1
 """Seconds after which a thread that is at one thing is taken to be kept by a finalizer. A guess:
 what it does itself takes a millisecond."""
-
-_LONG = 60.0
-"""Seconds that the deputy sleeps at most."""
-
-_LOOK = 0.05
-"""Seconds between two looks of the deputy, while there is work."""
 
 _abandoned: list[Any] = []
 """What threads that died have waited by, never to be closed."""
@@ -79,20 +52,19 @@ class Reactor:
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
         self._calls: dict[int, Callable[[], Any]] = {}
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._serial = itertools.count()
+        self._timers = Timers()
         self._sleeps_until: float | None = None
         self._held = 0
         self._deferred: deque[Callable[[], Any]] = deque()
         self._to_do: deque[Callable[[], Any]] = deque()
         self._turns = 0
         self._since: float | None = None  # when it began what it is at; None while it waits
-        self._deputy = _Deputy(self)
+        self._deputy = Deputy(self)
         self._served: WeakSet[Any] = WeakSet()
         self._garbage: list[Any] = []
 
     def serve(self, who: Served) -> None:
-        """Tell it if the thread should die, as long as somebody holds it."""
+        """Tell it if the thread should die, as long as it lives."""
         self._served.add(who)
 
     def let_go(self, what: Any) -> None:
@@ -116,9 +88,7 @@ class Reactor:
             RuntimeError: There is no thread, and none can be started any more.
         """
         with self._lock:
-            if self._poller is None:
-                self._poller = make_poller()
-            self._ensure_thread()
+            self._ensure_poller()
             self._held += 1
 
     def release(self) -> None:
@@ -131,11 +101,9 @@ class Reactor:
     def watch(self, descriptor: int, call: Callable[[], Any]) -> None:
         """Call `call` whenever the descriptor, once `arm`-ed, is ready."""
         with self._lock:
-            if self._poller is None:
-                self._poller = make_poller()
+            poller = self._ensure_poller()
             self._calls[descriptor] = call
-            self._poller.add(descriptor)
-            self._ensure_thread()
+            poller.add(descriptor)
 
     def arm(self, descriptor: int, events: int) -> None:
         """Wait for one event of the descriptor; `events` 0 waits for none any more."""
@@ -158,13 +126,11 @@ class Reactor:
         """Call `call` in the reactor's thread after so many seconds."""
         timer = Timer(time.monotonic() + seconds, call)
         with self._lock:
-            heapq.heappush(self._timers, (timer.when, next(self._serial), timer))
-            if self._poller is None:
-                self._poller = make_poller()
-            self._ensure_thread()
+            self._timers.add(timer)
+            poller = self._ensure_poller()
             sleeps_until = self._sleeps_until
             if sleeps_until is None or timer.when < sleeps_until:
-                self._poller.wake()
+                poller.wake()
         return timer
 
     def call_soon(self, call: Callable[[], Any]) -> None:
@@ -183,6 +149,12 @@ class Reactor:
                 poller.wake()
             except OSError:
                 pass  # it has just ended with the last worker
+
+    def _ensure_poller(self) -> Poller:
+        if self._poller is None:
+            self._poller = make_poller()
+        self._ensure_thread()
+        return self._poller
 
     def _ensure_thread(self) -> None:
         if self._thread is None:
@@ -218,14 +190,9 @@ class Reactor:
 
     def left(self) -> float:
         """Seconds until its thread is late with what it is at, or with what it waits for."""
-        since, when = self._since, math.inf
-        if since is not None:
-            when = since
-        try:
-            when = min(when, self._timers[0][0])
-        except IndexError:
-            pass
-        return when + LATE - time.monotonic()
+        begun = (self._since, self._timers.next())
+        first = min((when for when in begun if when is not None), default=math.inf)
+        return first + LATE - time.monotonic()
 
     def relieve(self) -> None:
         """If its thread is late, have another one go on."""
@@ -253,19 +220,14 @@ class Reactor:
                 self._thread, self._ident = thread, ident
 
     def _died(self, error: BaseException) -> None:
-        """The thread ends by a fault: whoever was served is told by the next one."""
-        with self._lock:
-            poller, self._poller, self._thread = self._poller, None, None
-            self._sleeps_until = self._since = None
-            self._to_do.clear()
-            self._calls.clear()
-            self._held = 0
+        """The thread ends by a fault: those it served are told by the next one."""
+        poller = self._forget_all()
         if isinstance(error, OSError):
-            # Somebody has closed it; the numbers of its descriptors may be theirs by now.
+            # The program has closed it; the numbers of its descriptors may be others' by now.
             _abandoned.append(poller)
-        elif poller is not None:
-            guarded(poller.close)
-        if not isinstance(error, OSError):
+        else:
+            if poller is not None:
+                guarded(poller.close)
             teller.tell(partial(report, error))
         for who in list(self._served):
             self.call_soon(partial(who.fail, error))
@@ -276,15 +238,19 @@ class Reactor:
         The thread that waits by them ends when it next looks.
         """
         error = OSError(errno.EBADF, "the program has closed descriptors that are not its own")
+        _abandoned.append(self._forget_all())
+        for who in list(self._served):
+            guarded(partial(who.fail, error))
+
+    def _forget_all(self) -> Poller | None:
+        """Watch nothing any more; gives what was waited by."""
         with self._lock:
-            _abandoned.append(self._poller)
-            self._poller, self._thread, self._ident = None, None, None
+            poller, self._poller, self._thread, self._ident = self._poller, None, None, None
             self._sleeps_until = self._since = None
             self._to_do.clear()
             self._calls.clear()
             self._held = 0
-        for who in list(self._served):
-            guarded(partial(who.fail, error))
+        return poller
 
     def _work(self, me: int) -> None:
         while self._ident == me:
@@ -299,19 +265,19 @@ class Reactor:
                 if self._ident != me:
                     return  # another thread has taken over
                 poller = self._poller
-                if poller is None or not (self._held or self._calls or self._live_timers()):
+                if poller is None or not (self._held or self._calls or self._timers):
                     # The last worker is gone: the next one starts another thread.
                     self._poller = self._thread = self._ident = self._since = None
                     if poller is not None:
                         poller.close()
                     self._deputy.look()
                     return
-                if self._take_due():
+                due = self._timers.take_due()
+                if due:
+                    self._to_do += due
                     continue
-                timeout = None
-                if self._timers:
-                    timeout = max(0.0, self._timers[0][0] - time.monotonic())
-                self._sleeps_until = self._timers[0][0] if self._timers else None
+                when = self._sleeps_until = self._timers.next()
+                timeout = None if when is None else max(0.0, when - time.monotonic())
                 if self._deferred:
                     timeout = 0.0
                 self._since = None
@@ -335,72 +301,6 @@ class Reactor:
                 return
             self._since = time.monotonic()
             guarded(call)
-
-    def _live_timers(self) -> bool:
-        while self._timers and self._timers[0][2].call is None:
-            heapq.heappop(self._timers)
-        return bool(self._timers)
-
-    def _take_due(self) -> bool:
-        """Under the lock: have the calls made whose time has come. Whether there are any."""
-        now = time.monotonic()
-        any_due = False
-        while self._timers and self._timers[0][0] <= now:
-            self._to_do.append(heapq.heappop(self._timers)[2].fire)
-            any_due = True
-        return any_due
-
-
-class _Deputy:
-    """A thread that has another one go on for the reactor's when a finalizer keeps that."""
-
-    def __init__(self, reactor: Reactor) -> None:
-        self._reactor = reactor
-        self._may_begin = [True]
-        self._asleep = False
-        self._wake = threading.Lock()
-        self._wake.acquire()
-
-    def ensure(self) -> None:
-        """Be there, as long as the reactor is."""
-        try:
-            self._may_begin.pop()
-        except IndexError:
-            return
-        try:
-            start_new_thread(self._run, ())
-        except RuntimeError:  # the interpreter is ending, or the system has no thread left
-            self._may_begin.append(True)
-
-    def look(self) -> None:
-        """The reactor begins to work, or ends."""
-        if self._asleep:
-            self._asleep = False
-            try:
-                self._wake.release()
-            except RuntimeError:
-                pass
-
-    def _run(self) -> None:
-        reactor = self._reactor
-        while reactor.runs:
-            turn, left = reactor.turns, reactor.left()
-            if left <= 0:
-                reactor.relieve()
-            # Not by a wakeup, whose waits that last do more than is to be done here.
-            self._wake.acquire(timeout=_LOOK)
-            if turn == reactor.turns and (left := reactor.left()) > _LOOK:
-                self._asleep = True  # until then, or until there is work, which is looked for again
-                if turn == reactor.turns:
-                    self._wake.acquire(timeout=min(left, _LONG))
-                self._asleep = False
-        self._may_begin.append(True)
-        self._again()
-
-    def _again(self) -> None:
-        """A reactor that has begun meanwhile has found this one still there."""
-        if self._reactor.runs:
-            self.ensure()
 
 
 def guarded(call: Callable[[], Any]) -> None:

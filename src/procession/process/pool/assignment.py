@@ -1,145 +1,154 @@
-"""A chunk in the pool's hands: where it is, and how to wait for it."""
+"""A chunk that was given to a pool, and a worker of it: what they are at, one by one.
+
+A chunk's assignment:
+
+    WAITING ──► ASSIGNED ──► RUNNING ──► OVER
+       │            └────► CONDEMNED ─────┤
+       └──────────────────────────────────┘  (taken back, or refused)
+
+A worker:
+
+    STARTING ──► IDLE ◄──► BUSY ──► RETIRING ──► DEAD ──► GONE
+        └─────────┴─────────┴─────► CONDEMNED ────┘
+
+`RETIRING` was told to end in order, `CONDEMNED` is being killed. Of `DEAD`, what it said last is
+still to be read: until it is `GONE` it may hold a chunk. `PoolState` makes these steps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 from procession.contract import Chunk, Item, Reply
-from procession.process.io.reactor import reactor
-from procession.process.pool.replies import look, take
-from procession.system.pristine import threading, time
+from procession.system import NamedTuple
 
-if TYPE_CHECKING:
-    from procession.process.io.reactor import Timer
-    from procession.process.pool.worker import Worker
-    from procession.process.pool.worker_pool import WorkerPool
+__all__ = ["Assignment", "Blame", "Verdict", "WorkerState"]
 
-__all__ = ["Ticket"]
+_LOOKS = 10
+"""A chunk that the audit has found so often assigned to a worker, but not sent, is lost."""
+
+Verdict = Literal["timeout", "memory", "cancelled"]
+Phase = Literal["starting", "idle", "busy", "retiring", "condemned", "dead", "gone"]
+
+STARTING: Phase = "starting"
+IDLE: Phase = "idle"
+BUSY: Phase = "busy"
+RETIRING: Phase = "retiring"
+CONDEMNED: Phase = "condemned"
+DEAD: Phase = "dead"
+GONE: Phase = "gone"
+
+_UP = (IDLE, BUSY)
+STAYING = (STARTING, IDLE, BUSY)
 
 
-class Ticket:
+class Blame(NamedTuple):
+    """What a chunk's worker is killed for: which item, how long it ran, how much it took."""
+
+    index: int | None = None  # type: ignore[assignment]  # tuple.index, which no one calls here
+    seconds: float = 0.0
+    peak: int = 0
+
+
+NO_BLAME = Blame()
+
+
+class Assignment:
     """One chunk's way through a pool.
 
-    Attributes:
-        pool: Where it was started.
+    Its marks are only ever set, so that they can be read, and `sent` be set, without the lock.
+
+    Args:
         chunk: The chunk.
+        ahead: How many values its generator may be ahead; 0 if it is an ordinary chunk.
+        since: When it was made, by the clock that its limits are measured by.
+
+    Attributes:
         worker: Who it was given to.
         sent: Whether it was sent, or begun to be.
-        looks: How often the pool's audit has found it given but not sent.
+        verdict: Why its worker is being killed, and `blame` for what; or `None`.
         over: Whether its end was, or is about to be, told.
         replied: Which of its items have replied before the last ones, if any.
+        lent: Its items that have buffers in shared memory, by index, if any.
         timers: What watches its limits.
-        ahead: How many values its generator may be ahead; 0 if it is an ordinary chunk.
-        beside: Those of its items that have buffers in shared memory, by index.
-        since: When it was made, if its items' time is limited.
+        looks: How often the audit has found it assigned but not sent.
     """
 
     __slots__ = (
         "ahead",
-        "beside",
+        "blame",
         "chunk",
+        "lent",
         "looks",
         "over",
-        "pool",
         "replied",
         "sent",
         "since",
         "timers",
+        "verdict",
         "worker",
     )
 
-    def __init__(self, pool: WorkerPool, chunk: Chunk, ahead: int = 0) -> None:
-        self.pool = pool
+    def __init__(self, chunk: Chunk, ahead: int = 0, since: float = 0.0) -> None:
         self.chunk = chunk
-        self.worker: Worker | None = None
-        self.over = False
-        self.sent = False
-        self.looks = 0
-        self.replied: set[int] | None = None
-        self.timers: list[Timer] = []
         self.ahead = ahead
-        self.beside: dict[int, Item] | None = None
-        self.since = 0.0 if chunk.job.timeout is None else time.monotonic()
+        self.since = since
+        self.worker: Any = None
+        self.sent = False
+        self.verdict: Verdict | None = None
+        self.blame = NO_BLAME
+        self.over = False
+        self.replied: set[int] | None = None
+        self.timers: list[Any] = []
+        self.looks = 0
+        self.lent: dict[int, Item] | None = None
         for item in chunk.items:
             if item.buffers:
-                self.beside = self.beside or {}
-                self.beside[item.index] = item
+                self.lent = self.lent or {}
+                self.lent[item.index] = item
 
-    def let_go(self, replies: Sequence[Reply]) -> None:
-        """Items that have results are not sent again: their shared memory is free for others."""
-        if self.beside is not None:
-            for reply in replies:
-                item = self.beside.pop(reply.index, None)
-                if item is not None and reply.ok:
-                    item.buffers = ()
+    @property
+    def state(self) -> str:
+        """Where it stands, in a word."""
+        if self.over:
+            return "over"
+        if self.worker is None:
+            return "waiting"
+        return "condemned" if self.verdict else "running" if self.sent else "assigned"
 
     def missing(self) -> int:
         """The first of its items that has not replied."""
         items, replied = self.chunk.items, self.replied or ()
         return next((item.index for item in items if item.index not in replied), items[0].index)
 
-    def wait(self, timeout: float | None) -> None:
-        """Read the worker's channel in this thread until the chunk is over, or time is.
+    def lacks(self, index: int) -> bool:
+        """Whether it has this item, and no reply of it."""
+        return index not in (self.replied or ()) and any(i.index == index for i in self.chunk.items)
 
-        Returns at once if the chunk waits for a worker, or somebody else reads: the reactor then
-        does the work, and the caller waits for the listener to be told, as it must after this in
-        any case. An interrupt (Ctrl-C) that strikes while bytes are being taken out of the channel
-        makes the stream unknown: that worker is killed, and its chunk ends as ``"died"``.
-        """
-        worker = self.worker
-        if worker is None or self.over or worker.unsent:
-            return
-        deadline = None if timeout is None else time.monotonic() + timeout
-        mine = (threading.get_ident(), self)
-        # A signal handler may raise anywhere, also between two steps here. What then is left
-        # undone (the lock, the arming, the telling) the pool's audit does within a second.
-        try:
-            if worker.reading.acquire(blocking=False):
-                worker.reader = mine
-                self._read(worker, deadline)
-        finally:
-            if worker.reader is mine:
-                worker.reader = None
-                worker.reading.release()
-                # Only now, in this order: an event that came meanwhile was dropped by the reactor.
-                if worker.receiver.fetched:
-                    reactor.call_soon(lambda: look(self.pool, worker))
-                elif worker.ticket is not None and not worker.dead:
-                    worker.arm()
-            elif worker.handed_over:
-                self._come_back(worker)
-            worker.tell()
+    def mark_sent(self) -> None:
+        """It was sent, or begun to be."""
+        self.sent = True
 
-    def _come_back(self, worker: Worker) -> None:
-        """Others read in this thread's place since a signal handler kept it."""
-        worker.handed_over = False
-        if worker.closed:
-            worker.sock.close()
-        elif worker.receiver.fetched:
-            reactor.call_soon(lambda: look(self.pool, worker))
+    def mark_replied(self, replies: Sequence[Reply]) -> None:
+        """Some of its items have replied, but not the last one."""
+        self.replied = (self.replied or set()).union([reply.index for reply in replies])
+        self.release_buffers(replies)
 
-    def _read(self, worker: Worker, deadline: float | None) -> None:
-        worker.disarm()
-        while worker.ticket is self and not worker.dead:
-            if deadline is None:
-                worker.fetch()
-            elif not (
-                worker.receiver.fetched
-                or worker.wait_readable(max(0.0, deadline - time.monotonic()))
-            ):
-                return
-            if worker.handed_over:
-                return
-            try:
-                take(self.pool, worker, worker.read())
-            except EOFError:
-                worker.give_up()
-                return
-            except BaseException:
-                worker.garbled = True
-                worker.kill()
-                raise
+    def release_buffers(self, replies: Sequence[Reply]) -> None:
+        """Items that have results are not sent again: their shared memory is free for others."""
+        lent = self.lent or {}
+        for reply in replies:
+            item = lent.pop(reply.index, None)
+            if item is not None and reply.ok:
+                item.buffers = ()
+
+    def watch(self, timer: Any) -> None:
+        """Have a timer cancelled with it; it watches a limit."""
+        self.timers = [each for each in self.timers if each.call is not None]
+        self.timers.append(timer)
+        if self.over:  # meanwhile: no one else takes it back
+            self.forget_timers()
 
     def forget_timers(self) -> None:
         """Watch its limits no more."""
@@ -147,3 +156,108 @@ class Ticket:
             for timer in self.timers:
                 timer.cancel()
             self.timers = []
+
+    # -- by the machine, under the lock --------------------------------------------------------
+
+    def condemn(self, verdict: Verdict, blame: Blame) -> None:
+        """Its worker is being killed."""
+        self.verdict, self.blame = verdict, blame
+
+    def finish(self) -> None:
+        """Its end is about to be told."""
+        self.over = True
+
+    def look(self) -> bool:
+        """The audit has found it once more. Whether it is lost."""
+        if self.sent:
+            return False
+        self.looks += 1
+        return self.looks > _LOOKS
+
+
+class WorkerState:
+    """One worker, as the machine sees it.
+
+    Attributes:
+        state: Where it stands, one of the module's states.
+        ready: Whether it was ever ready.
+        in_order: Whether it was told to end in order.
+        assignment: The chunk it has.
+        tasks: How many items it was given.
+        chunks: How many chunks it was given.
+        since: When it began to start, or became idle.
+    """
+
+    def __init__(self) -> None:
+        self.state: Phase = STARTING
+        self.ready = False
+        self.in_order = False
+        self.assignment: Assignment | None = None
+        self.tasks = 0
+        self.chunks = 0
+        self.since = 0.0
+
+    @property
+    def up(self) -> bool:
+        """Whether it does work, or could."""
+        return self.state in _UP
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to end, is being killed, or is dead."""
+        return self.state not in STAYING
+
+    def assign(self, assignment: Assignment) -> None:
+        """It has a chunk."""
+        self.assignment, assignment.worker = assignment, self
+        self.state = BUSY
+        self.tasks += len(assignment.chunk.items)
+        self.chunks += 1
+
+    def release(self) -> Assignment | None:
+        """Its chunk, if it has one, is over with it."""
+        assignment = self.assignment
+        if assignment is not None:
+            assignment.over = True
+            self.assignment = None
+        return assignment
+
+    def finish(self, now: float, most: int | None) -> bool:
+        """Its chunk is over. Whether it waits for the next one: not if it has had so many items."""
+        assignment = self.assignment
+        if assignment is not None:
+            assignment.over = True  # first: what interrupts this finds its end to be told
+            self.assignment = None
+        if self.state != BUSY:
+            return False  # it died meanwhile
+        if most is not None and self.tasks >= most:
+            self.retire()
+            return False
+        self.state = IDLE
+        self.since = now
+        return True
+
+    def rest(self, now: float) -> None:
+        """It is set up, and waits for its first chunk."""
+        self.ready = True
+        self.state = IDLE
+        self.since = now
+
+    def retire(self) -> None:
+        """It is to end in order."""
+        self.in_order = True
+        self.state = RETIRING
+
+    def condemn(self) -> None:
+        """It is being killed."""
+        if self.state not in (DEAD, GONE):
+            self.state = CONDEMNED
+
+    def die(self) -> None:
+        """Its death was seen."""
+        self.ready = self.ready or self.stopping  # what we have ended has not failed to start
+        self.state = DEAD
+
+    def leave(self) -> None:
+        """Its place is free."""
+        self.state = GONE

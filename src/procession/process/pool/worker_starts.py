@@ -1,178 +1,148 @@
-"""Starting workers for a pool: as many as chunks wait, in a helper thread, and not for ever."""
+"""Starting workers for a pool: as many as were ordered, in a helper thread, and not for ever."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from procession.pickling.packed_initializer import Packed, pack_initializer
+from procession.process.far_side import worker_main, worker_setup
+from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.reactor import reactor
-from procession.process.pool.launching import launch_worker
-from procession.process.pool.replies import welcome
+from procession.process.pool.assignment import Assignment
+from procession.process.pool.state import TRIES, PoolState
 from procession.process.pool.worker import Worker
-from procession.process.start.worker_spec import WorkerSpec
+from procession.process.start.launchers import launch
+from procession.process.start.starting import Descriptors, method_of
+from procession.system import NamedTuple, lifeline, owned_descriptors
 from procession.system.alarm import short_turns
 from procession.system.limits import explain
-from procession.system.pristine import perf_counter, start_new_thread
+from procession.system.pristine import perf_counter, socket, start_new_thread
+from procession.system.wakeup import Wakeups
+from procession.worker.preparing import Cap
 
-if TYPE_CHECKING:
-    from procession.process.pool.worker_pool import WorkerPool
-
-__all__ = ["Hiring"]
-
-_TRIES = 3
-"""Workers that may die before they are ready, or cannot be started, one after the other, until
-waiting work is refused. A guess: once may be the kernel, twice bad luck."""
+__all__ = ["Starter", "WorkerSpec", "launch_worker", "never_ready"]
 
 
-class Hiring:
-    """Decides how many workers to start, and starts them. Its state is guarded by the pool's lock.
+class WorkerSpec(NamedTuple):
+    """How worker processes are started and set up.
 
-    Args:
-        pool: For whom.
-        spec: What they are.
+    Attributes:
+        context: ``"fork"``, ``"spawn"``, ``"forkserver"``, ``"loky"``, a `multiprocessing`
+            context object, or `None` for the platform's safest fast one.
+        initializer: Run once in each worker before its first item, with `initargs`.
+        initargs: Its arguments.
+        max_tasks_per_worker: Items after which a worker is replaced, or `None`. A chunk is never
+            torn apart: a worker is replaced after the chunk that reaches the number.
+        threads_per_worker: Cap for OpenMP and BLAS thread pools, or `None`.
+        name: What the processes are called.
+        preload: Modules that a worker imports before it is ready. What they raise is not lost: it
+            is raised again by the items that need them.
     """
 
-    def __init__(self, pool: WorkerPool, spec: WorkerSpec) -> None:
-        self._pool = pool
+    context: Any = None
+    initializer: Any = None
+    initargs: tuple[Any, ...] = ()
+    max_tasks_per_worker: int | None = None
+    threads_per_worker: Cap | None = None
+    name: str = "procession-worker"
+    preload: tuple[str, ...] = ()
+
+
+class Starter:
+    """Starts the workers that the pool's state has ordered.
+
+    Args:
+        spec: What they are.
+        lock: The pool's, which guards its state.
+        state: The pool's state.
+        gone: Rung when a start has ended.
+        welcome: Takes a process that was just started.
+        refuse: Is told which chunks are refused, and why, if none can be started.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        lock: Any,
+        state: PoolState[Worker],
+        gone: Wakeups,
+        welcome: Callable[[Worker], None],
+        refuse: Callable[[Sequence[Assignment], BaseException], None],
+    ) -> None:
         self._spec = spec
+        self._lock = lock
+        self._state = state
+        self._gone = gone
+        self._welcome = welcome
+        self._refuse = refuse
         self._initializer: Packed | None = None
-        self.renew()
+        self._at_work: _Turn | None = None
 
-    def renew(self) -> None:
-        """Forget what was begun, in a forked child."""
-        self._orders = 0
-        self._begun = 0
-        self._failures = 0
-        self._held: _Hold | None = None
-
-    @property
-    def count(self) -> int:
-        """How many workers are about to come."""
-        return self._orders + self._begun
-
-    # -- under the pool's lock -----------------------------------------------------------------
-
-    def look(self) -> None:
-        """Order workers for the chunks that wait; `act` starts them."""
-        pool = self._pool
-        living = ready = 0
-        for worker in pool.workers:
-            if not worker.stopping:
-                living += 1
-                ready += worker.ready
-        if self._failures >= _TRIES and ready:
-            return  # those that are up do the work
-        starting = living - ready + self.count
-        wanted = min(len(pool.queue) - starting, pool.size - living - self.count)
-        if wanted > 0:
-            self._orders += wanted
-
-    def spare(self) -> None:
-        """Order the worker that waits for the next call, after a first one."""
-        pool = self._pool
-        if not pool.single_use or pool.queue or self.count or pool.closed:
+    def start(self) -> None:
+        """Start what was ordered, unless a thread does already. Call without the lock."""
+        if not self._state.orders:
             return
-        if not any(worker.ticket is None and not worker.stopping for worker in pool.workers):
-            self._orders += 1
-
-    def succeeded(self) -> None:
-        """A worker is ready."""
-        self._failures = 0
-
-    def failed(self, worker: Worker, code: int | None) -> Callable[[], BaseException] | None:
-        """A worker has ended before it was ready. Why waiting chunks are to be refused, if so.
-
-        It is told by a function, as to rebuild what an initializer raised runs code of the user's.
-        """
-        if worker.stopping:
-            return None
-        self._failures += 1
-        if any(each.ready and not each.stopping for each in self._pool.workers):
-            return None
-        if worker.failure is not None:
-            from procession.exceptions.transport import load_exception
-
-            return partial(load_exception, worker.failure)
-        if self._failures < _TRIES:
-            return None
-        error = _never_ready(worker, code)
-        return lambda: error
-
-    # -- without it ------------------------------------------------------------------------------
-
-    def hire(self, workers: int) -> None:
-        """Order so many workers, and start them."""
-        if workers > 0:
-            with self._pool.lock:
-                self._orders += workers
-            self.act()
-
-    def act(self) -> None:
-        """Start what was ordered."""
-        if not self._orders:
-            return
-        held = _Hold()
+        turn = _Turn()
         try:
-            with self._pool.lock:
-                if not self._orders or self._held is not None:
+            with self._lock:
+                if not self._state.orders or self._at_work is not None:
                     return
-                self._held = held
+                self._at_work = turn
             reactor.hold()
             try:
-                # No `threading.Thread`: Ctrl-C in its `start` can leave the new thread waiting for
+                # No `threading.Thread`. Ctrl-C in its `start` can leave the new thread waiting for
                 # a lock of the one that starts it, or known to Python without ever running.
-                start_new_thread(self._work, (held,))
+                start_new_thread(self._work, (turn,))
             except RuntimeError:  # the interpreter is ending, or the system has no thread left
-                self._work(held)
+                self._work(turn)
         except BaseException as error:
-            if held.take():  # it does not run, and will not
-                if self._held is held:
-                    self._held = None
-                    held.release()
+            if turn.take():  # it does not run, and will not
+                if self._at_work is turn:
+                    self._at_work = None
+                    turn.release()
                 if not isinstance(error, Exception):  # Ctrl-C, but others may wait for a worker
-                    reactor.call_soon(self.act)
+                    reactor.call_soon(self.start)
             raise
 
-    def _work(self, held: _Hold) -> None:
-        if not held.take():
+    def _work(self, turn: _Turn) -> None:
+        if not turn.take():
             return
-        pool = self._pool
+        state = self._state
         while True:
-            with pool.lock:
-                if not self._orders or (pool.closed and not pool.queue):
-                    self._orders = 0
-                    self._held = None
-                    pool.gone.wake()
+            with self._lock:
+                if not state.begin_start():
+                    self._at_work = None
+                    self._gone.wake()
                     break
-                self._orders -= 1
-                self._begun += 1
-            worker: Worker | None = None
-            error: BaseException | None = None
-            since = perf_counter()
-            try:
-                spare = pool.single_use and not pool.queue  # nobody waits: there is time
-                with short_turns:
-                    worker = launch_worker(self._spec, self._packed(), rehearse=spare)
-                worker.since = since
-                welcome(pool, worker)
-            except BaseException as raised:
-                error = raised
-                if worker is not None:
-                    worker.kill()
-            with pool.lock:
-                self._begun -= 1
-                if error is not None:
-                    self._failures += 1
-                    if isinstance(error, (OSError, EOFError)) and self._failures < _TRIES:
-                        self._orders += 1  # the fork server may have died amid the request
-                        error = None
-                pool.gone.wake()
-            if error is not None:
+            error = self._start_one()
+            dropped: Sequence[Assignment] | None = None
+            with self._lock:
+                if error is None:
+                    state.end_start()
+                else:
+                    # Of the system, it may pass; or the fork server has died amid the request.
+                    dropped = state.start_failed(again=isinstance(error, (OSError, EOFError)))
+                self._gone.wake()
+            if error is not None and dropped is not None:
                 explain(error, starting=True)
-                pool.refuse(error)
-        held.release()
+                self._refuse(dropped, error)
+        turn.release()
+
+    def _start_one(self) -> BaseException | None:
+        """Start a worker. What stopped that, if anything has."""
+        worker: Worker | None = None
+        try:
+            # If no chunk waits, there is time.
+            rehearse = self._state.single_use and not self._state.queue
+            with short_turns:
+                worker = launch_worker(self._spec, self._packed(), rehearse=rehearse)
+            self._welcome(worker)
+        except BaseException as error:
+            if worker is not None:
+                worker.kill()
+            return error
+        return None
 
     def _packed(self) -> Packed:
         if self._initializer is None:
@@ -180,23 +150,23 @@ class Hiring:
         return self._initializer
 
 
-class _Hold:
-    """Is taken once, by the thread that is to work or by who could not start it; that one lets the
-    reactor go when it is done."""
+class _Turn:
+    """The right to start workers. It is taken once: by the new thread, or by the one that could
+    not start it. That one lets the reactor go when it is done."""
 
     def __init__(self) -> None:
         self._free = [True]
         self._left = [reactor.release]
 
     def take(self) -> bool:
-        """Whether nobody has taken it before."""
+        """Whether it was free."""
         try:
             return self._free.pop()
         except IndexError:
             return False
 
     def release(self) -> None:
-        """The thread has done its work, or never began."""
+        """The work is done, or never began."""
         try:
             release = self._left.pop()
         except IndexError:
@@ -204,7 +174,47 @@ class _Hold:
         release()
 
 
-def _never_ready(worker: Worker, code: int | None) -> BaseException:
+def launch_worker(spec: WorkerSpec, initializer: Packed, *, rehearse: bool = False) -> Worker:
+    """Start a process with its channel, black box and lifeline; it says HELLO when it is ready.
+
+    Args:
+        spec: How.
+        initializer: The spec's initializer and its arguments, packed; or empty.
+        rehearse: Whether it is to prepare for one single item.
+
+    Raises:
+        OSError: The system refuses (processes, memory, descriptors).
+    """
+    launched = perf_counter()
+    method = method_of(spec.context)
+    around = worker_setup.surroundings()
+    plan = worker_main.Plan(
+        method, around, spec.threads_per_worker, spec.preload, initializer, rehearse
+    )
+    opened: list[int] = []
+    lifeline.acquire()
+    try:
+        with owned_descriptors.forking:
+            ours, theirs = socket.socketpair()
+            opened += [ours.detach(), theirs.detach()]
+            opened += [BlackBox.create()]
+            opened += [lifeline.inheritable()]
+            owned_descriptors.own(*opened)
+        handed = Descriptors(opened[1:])
+        popen = launch(spec.context, worker_main.main, (handed, plan), spec.name, keep=opened[1:])
+        box = BlackBox(opened[2])
+    except BaseException:
+        owned_descriptors.close(*opened)
+        lifeline.release()
+        raise
+    owned_descriptors.close(*opened[1:])
+    # From here on its socket object closes it, in a forked child too.
+    owned_descriptors.disown(opened[0])
+    return Worker(method, popen, socket.socket(fileno=opened[0]), box, launched)
+
+
+def never_ready(worker: Worker, code: int | None) -> BaseException:
+    """What chunks are told if worker after worker ends before it is ready, this one the last."""
     import signal
 
     try:
@@ -221,7 +231,7 @@ def _never_ready(worker: Worker, code: int | None) -> BaseException:
     how = f"killed by {name}" if name else f"exit code {code}"
     report = worker.box.report()
     return WorkerDied(
-        f"{_TRIES} workers in a row ended before they were ready ({how}), so no work was started. "
+        f"{TRIES} workers in a row ended before they were ready ({how}), so no work was started. "
         f"Look at what runs when a worker starts: the initializer, sitecustomize, .pth files; and "
         "at what was printed to stderr." + (f"\n{report}" if report else ""),
         exitcode=code,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procession.process.io import spin_wait as haste
+from procession.process.io import polling
 
 
 class Clock:
@@ -23,14 +23,14 @@ class Clock:
 
 
 class Line:
-    """A `haste.Haste` on a pipe, whose messages come when the test says."""
+    """A `SpinWait` on a pipe, whose messages come when the test says."""
 
     def __init__(self, clock: Clock, descriptor: int) -> None:
         self.clock = clock
-        self.haste = haste.Haste(descriptor)
+        self.spin_wait = polling.SpinWait(descriptor)
         self.asked = 0
         self.coming = 0.0
-        self.haste.ask = self._ask
+        self.spin_wait.ask = self._ask
 
     def _ask(self, timeout: float | None) -> list[Any]:
         assert timeout == 0
@@ -47,7 +47,7 @@ class Line:
         def receive() -> None:
             self.clock.now = max(self.clock.now, self.coming)
 
-        self.haste.wait(receive)
+        self.spin_wait.wait(receive)
         return self.asked
 
 
@@ -55,8 +55,8 @@ class Line:
 def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     """A line of a process with two processors."""
     clock = Clock()
-    monkeypatch.setattr(haste, "perf_counter", clock)
-    monkeypatch.setattr(haste, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(polling, "perf_counter", clock)
+    monkeypatch.setattr(polling, "usable_cpus", lambda: 2)
     ours, theirs = os.pipe()
     yield Line(clock, ours)
     os.close(ours)
@@ -114,7 +114,7 @@ def test_the_end_of_a_loop_is_forgiven(line: Line) -> None:
 
 def test_with_one_processor_it_sleeps(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where both sides share the only processor, asking would keep the other from answering."""
-    monkeypatch.setattr(haste, "usable_cpus", lambda: 1)
+    monkeypatch.setattr(polling, "usable_cpus", lambda: 1)
     alone = Line(line.clock, 0)
     in_a_loop(alone)
     assert alone.message(50e-6) == 0
@@ -124,5 +124,5 @@ def test_nothing_is_taken_but_by_receiving(line: Line) -> None:
     """What receives is called exactly once for each wait, also when it was asked before."""
     in_a_loop(line)
     calls: list[int] = []
-    line.haste.wait(lambda: calls.append(1))
+    line.spin_wait.wait(lambda: calls.append(1))
     assert calls == [1]

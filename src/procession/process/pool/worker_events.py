@@ -1,0 +1,219 @@
+"""What workers say and how they end, and what the pool does about it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from procession import logger
+from procession.contract import End
+from procession.errors import PoolClosed
+from procession.process.io import messages
+from procession.process.io.reactor import guarded, reactor
+from procession.process.pool.attended_channel import Ending
+from procession.process.pool.dispatch import Dispatch
+from procession.process.pool.worker_starts import never_ready
+from procession.recording.observer import observers
+from procession.system.pristine import time
+from procession.system.resources import OOM_NOTE, OomWatch
+from procession.user_threads import teller
+
+if TYPE_CHECKING:
+    from procession.process.io.channel import Message
+    from procession.process.pool.worker import Worker
+
+__all__ = ["abandoned", "welcome"]
+
+_ANSWERS = (messages.DONE, messages.REPLIES)
+
+_oom: OomWatch | None = None
+
+
+def welcome(pool: Dispatch, worker: Worker) -> None:
+    """Watch a process that was just started."""
+    global _oom
+    if _oom is None:
+        _oom = OomWatch()
+    worker.weigh()  # what its set-up takes is its own
+    with pool.lock:
+        pool.state.started(worker, time.monotonic())
+        pool.ensure_audit()
+    worker.watch(partial(_died, pool, worker), partial(_take, pool, worker))
+    if worker.stopping:
+        worker.kill()
+    elif pool.state.queue:
+        pool.look_at_starts()
+
+
+# -- what they say -----------------------------------------------------------------------------
+
+
+def _take(pool: Dispatch, worker: Worker, received: Sequence[Message]) -> None:
+    """Act on messages of a worker, in the thread that reads its channel."""
+    for message, segments in received:
+        kind = message[0]
+        if kind in _ANSWERS and message[2] != worker.chunks:
+            # Nothing that it says can be trusted any more.
+            worker.distrust(
+                f"It was ended because it answered for chunk {message[2]} while it ran chunk "
+                f"{worker.chunks}: look for code that writes to descriptors which are not its own."
+            )
+            return
+        if kind == messages.DONE:
+            _done(pool, worker, message, segments)
+        elif kind == messages.REPLIES:
+            _replies(worker, message, segments)
+        elif kind == messages.HELLO:
+            _ready(pool, worker)
+        elif kind == messages.FAILED:
+            worker.fail_set_up(message[1])
+
+
+def _ready(pool: Dispatch, worker: Worker) -> None:
+    logger.worker_started(worker.pid, worker.method)
+    observers.worker_started(worker.pid, worker.launched)
+    worker.weigh()
+    with pool.lock:
+        given = pool.state.ready(worker, time.monotonic())
+    pool.hand_out(given)
+
+
+def _replies(worker: Worker, message: Any, segments: Sequence[Any]) -> None:
+    assignment = worker.assignment
+    if assignment is None or assignment.verdict == "cancelled":
+        return
+    replies = messages.unpack_replies(message, segments, worker.channel.passed)
+    if not assignment.ahead:  # the indexes in a stream count its values
+        if assignment.verdict is not None:
+            replies = [reply for reply in replies if reply.index != assignment.blame.index]
+        assignment.mark_replied(replies)
+    if replies:
+        assignment.chunk.listener.replied(assignment.chunk, replies)
+
+
+def _done(pool: Dispatch, worker: Worker, message: Any, segments: Sequence[Any]) -> None:
+    assignment = worker.assignment
+    if assignment is None:
+        return
+    if assignment.verdict is not None:  # its end comes with its death
+        _replies(worker, message, segments)
+        return
+    # Before anything changes: an interrupt from here on loses neither the replies nor the end.
+    replies = messages.unpack_replies(message, segments, worker.channel.passed)
+    ending = Ending(worker.channel, assignment, replies)
+    if assignment.lent:
+        assignment.release_buffers(replies)
+    state = pool.state
+    with pool.lock:
+        given = state.done(worker, time.monotonic())
+    if given is None:  # condemned meanwhile
+        ending.forget()
+        return
+    if assignment.timers:
+        assignment.forget_timers()
+    if worker.in_order and (worker, None) not in given:  # it has had its share
+        pool.replace(worker)
+    if given or state.orders:
+        pool.hand_out(given)
+    if state.queue:
+        pool.read_on()
+
+
+# -- how they end ------------------------------------------------------------------------------
+
+
+def _died(pool: Dispatch, worker: Worker) -> None:
+    """A worker is dead: use what it said last, and tell how its chunk ended."""
+    with pool.lock:
+        if not pool.state.died(worker):
+            return
+    worker.hear_last()
+    _bury(pool, worker)
+
+
+def _bury(pool: Dispatch, worker: Worker) -> None:
+    code = worker.reap()
+    logger.worker_ended(worker.pid, code)
+    end = _end_of(worker, code)
+    with pool.lock:
+        assignment, dropped = pool.state.buried(worker, broken=worker.set_up_error is not None)
+        given = pool.state.match()
+    refusal = _why_refused(worker, code) if dropped else None
+    guarded(worker.close)  # however that fails, the chunk's end is told
+    pool.hand_out(given)
+    if assignment is not None:
+        assignment.forget_timers()
+        assignment.chunk.listener.ended(assignment.chunk, end)
+        reactor.let_go(assignment.chunk)
+    if refusal is not None:
+        teller.tell(lambda: pool.refuse(dropped, refusal()))
+    pool.forget(worker)
+
+
+def _why_refused(worker: Worker, code: int | None) -> Callable[[], BaseException]:
+    """Makes the error: to rebuild what an initializer raised runs code of the user's."""
+    if worker.set_up_error is not None:
+        from procession.exceptions.transport import load_exception
+
+        return partial(load_exception, worker.set_up_error)
+    error = never_ready(worker, code)
+    return lambda: error
+
+
+def abandoned(pool: Dispatch, error: BaseException) -> None:
+    """The reactor's thread has died, so no one has watched the workers: end them, and say why.
+
+    What they have sent is still used; what they had not done, and what waited, fails with the
+    reason. The next call starts new workers.
+    """
+    refusal = PoolClosed(
+        "the thread that watches all workers of this process died of "
+        f"{type(error).__name__}: {error}. What they ran was ended; the next call starts new ones."
+    )
+    refusal.__cause__ = error
+    with pool.lock:
+        workers, dropped = pool.state.abandon()
+    for worker in workers:
+        worker.refuse(refusal)
+        if isinstance(error, OSError):
+            worker.lose()
+        guarded(partial(_died, pool, worker))
+    pool.refuse(dropped, refusal)
+
+
+def _end_of(worker: Worker, code: int | None) -> End:
+    """How the chunk of a dead worker ended; blame goes to the item it ran, if it ran one."""
+    assignment = worker.assignment
+    if assignment is None or assignment.verdict == "cancelled":
+        return End("cancelled")
+    report = worker.box.report()
+    if worker.untouchable:
+        report = _untouchable(worker) + (f"\n{report}" if report else "")
+    if worker.send_error is not None:
+        return End("refused", error=worker.send_error)
+    if assignment.verdict is not None:
+        index, seconds, peak = assignment.blame
+        return End(assignment.verdict, index, code, report, peak, None, seconds)
+    running = worker.running()
+    index, seconds = None, 0.0
+    if running is not None and assignment.lacks(running.item):
+        index, seconds = running.item, max(0.0, time.monotonic() - running.since)
+    reason = worker.reason
+    if not reason and code == -signal.SIGKILL and _oom is not None and _oom.struck():
+        reason = OOM_NOTE
+    if reason:
+        report = f"{reason}\n{report}" if report else reason
+    deserted = worker.deserted or worker.box.deserted()
+    return End("died", index, code, report, 0, None, seconds, deserted)
+
+
+def _untouchable(worker: Worker) -> str:
+    return (
+        f"Worker {worker.pid} could not be killed (EPERM): this process is user {os.geteuid()} "
+        "now, and was another one when it started that worker. It ends by itself after what it "
+        "runs, at the latest with this program. Give up privileges before the first call, or call "
+        "procession.shutdown() just before that."
+    )
