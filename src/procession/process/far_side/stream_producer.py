@@ -100,7 +100,7 @@ class Producer:
         while self._credit <= 0:
             message, _ = self._home.next_message()
             if message[0] == messages.STOP:
-                os._exit(0)  # nobody reads on
+                os._exit(0)  # no one reads on
             if message[0] == messages.CREDIT:
                 self._credit += message[1]
         self._since = perf_counter() if self._timed else 0.0

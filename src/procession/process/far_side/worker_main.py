@@ -229,7 +229,7 @@ class _Outbox:
         now = time.monotonic()
         if len(self._replies) == 1:
             self._since = now
-        large = self._prompt or reply.buffers  # a message costs little beside it
+        large = self._prompt or reply.buffers  # a message costs little against it
         if large or reply.seconds >= _WORTH or now - self._since >= _DELAY:
             self._flush()
         elif not self._armed.is_set():

@@ -76,8 +76,8 @@ def set_up(method: str, around: Surroundings | None) -> None:
         signal.set_wakeup_fd(-1)
         cpython.become_main_thread()
     usual_signals()
-    # A session of its own, not only a group: without a terminal, what asks for a password there is
-    # told so (ENXIO), where in a background group it would be stopped for ever (SIGTTIN, SIGTTOU).
+    # A session of its own, not only a group. Without a terminal, what asks for a password there is
+    # told so (ENXIO). In a background group it would be stopped for ever (SIGTTIN, SIGTTOU).
     os.setsid()
     unblock_signals()
     _close_stdin()
@@ -176,7 +176,7 @@ def observe(descriptor: int) -> BlackBox:
         _keep.append(stderr)
         sys.stderr = wrapped
     except Exception:
-        pass  # no stderr, or somebody's own: it works as it did, only unrecorded
+        pass  # no stderr, or one of the user's own: it works as it did, only unrecorded
     return box
 
 

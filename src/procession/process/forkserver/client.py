@@ -6,10 +6,10 @@ socket has a name in the file system, which a killed program leaves behind; and 
 takes 10 ms here and again there, of the 70 until a program has its first result. Ours preloads what
 a worker needs, guarded and with our ``sys.path`` (`procession.process.forkserver.server_loop`).
 
-A server is used as long as the environment that is only read when an interpreter starts
-(``LD_*``, ``PYTHON*``, …) stays the same, and so do this process's user, groups and root folder. It
-ends with this process, as it waits on a socket whose other end only we hold; a forked child of this
-process starts its own.
+A server is used as long as this process's user, groups and root folder stay the same. So must the
+environment that is only read when an interpreter starts (``LD_*``, ``PYTHON*``, …). It ends with
+this process, as it waits on a socket whose other end only we hold. A forked child of this process
+starts its own.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def _await_end(pid: int, patience: float) -> None:
             try:
                 os.kill(pid, signal.SIGKILL)
             except PermissionError:
-                return  # this process was somebody else; it ends as nobody can ask it for more
+                return  # this process was another user; it ends as no one can ask it for more
         time.sleep(pause)
         pause = min(pause * 2, 0.02)
 

@@ -41,7 +41,7 @@ _alarm: Any = signal.SIG_DFL
 
 
 def serve(requests: int) -> None:
-    """What the server process runs, until nobody holds the other end of `requests`."""
+    """What the server process runs, until no one holds the other end of `requests`."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     environment.usual_signals()
@@ -143,7 +143,7 @@ class _Serving:
             cpython.adopt_tracker(tracker)
             code = cpython.run_spawned(data, os.dup(data))
         except (EOFError, ConnectionError):
-            pass  # the client went amid the request: there is nobody to run for
+            pass  # the client went amid the request: there is no one to run for
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
             sys.stderr.flush()

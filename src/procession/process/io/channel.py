@@ -90,7 +90,7 @@ def numbers_in(descriptors: bytes) -> list[int]:
 
 
 class Passed(dict[int, int]):
-    """Descriptors that came with frames, by their file's inode, until somebody takes them."""
+    """Descriptors that came with frames, by their file's inode, until they are taken."""
 
     def add(self, descriptors: bytes) -> None:
         """Take what one call of ``recvmsg`` brought."""
@@ -122,7 +122,7 @@ class Receiver:
         self._rest = b""
         self._piece: bytearray | None = None
         self._filled = 0
-        self._beside = False
+        self._segmented = False
         self._message: tuple[Any, ...] | None = None
         self._sizes: deque[int] = deque()
         self._segments: list[bytearray] = []
@@ -172,8 +172,8 @@ class Receiver:
         if self._rest:
             data, self._rest = self._rest + data, b""
         elif len(data) >= _HEAD.size:
-            length, beside = _HEAD.unpack_from(data)
-            if not beside and len(data) == _HEAD.size + length:  # one frame, and all of it
+            length, segments = _HEAD.unpack_from(data)
+            if not segments and len(data) == _HEAD.size + length:  # one frame, and all of it
                 return [(marshal.loads(memoryview(data)[_HEAD.size :]), ())]
         return self._parse(memoryview(data))
 
@@ -182,8 +182,8 @@ class Receiver:
             received = self.fetched.popleft()
         else:
             received = self._sock.recvmsg(_BLOCK, ROOM, flags | _CLOEXEC)
-        data, beside, _, _ = received
-        for level, kind, descriptors in beside:
+        data, rights, _, _ = received
+        for level, kind, descriptors in rights:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 passed.add(descriptors)
         return data
@@ -203,13 +203,13 @@ class Receiver:
             if len(view) - at < _HEAD.size:
                 self._rest = bytes(view[at:])
                 break
-            length, beside = _HEAD.unpack_from(view, at)
+            length, segments = _HEAD.unpack_from(view, at)
             at += _HEAD.size
-            if not beside and len(view) - at >= length:
+            if not segments and len(view) - at >= length:
                 messages.append((marshal.loads(view[at : at + length]), ()))
                 at += length
             else:
-                self._beside = bool(beside)
+                self._segmented = bool(segments)
                 self._piece, self._filled = bytearray(length), 0
         return messages
 
@@ -219,7 +219,7 @@ class Receiver:
         if self._message is None:
             loaded: tuple[Any, ...] = marshal.loads(self._piece)
             self._message = loaded
-            if self._beside:
+            if self._segmented:
                 sizes: tuple[int, ...] = loaded[-1]
                 self._sizes.extend(sizes)
         else:
@@ -281,13 +281,7 @@ class Sender:
         Raises:
             OSError: The other side is closed.
         """
-        with self._lock:
-            amid = self._sending
-            try:
-                self._sending = True
-                return not amid and self._flush()
-            finally:
-                self._sending = amid
+        return self.send(())
 
     def _flush(self) -> bool:
         while self._waiting:

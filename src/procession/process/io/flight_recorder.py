@@ -1,6 +1,6 @@
 """A worker's flight recorder: memory that both sides map, so that it survives any death.
 
-It says which item runs and since when (one write of the worker before each item, no message),
+It says which item runs and since when: one write of the worker before each item, no message. It
 holds the end of what the worker wrote to `sys.stderr`, and takes faulthandler's stacks. The parent
 reads it at any time, also after SIGKILL.
 """

@@ -4,11 +4,11 @@ A poller waits for many, each armed for one event at a time, from any thread.
 
 `SpinWait` asks for a message, for an instant, before it sleeps. Between two processes on two
 processors, going to sleep and being woken takes longer than all the Python of a call. So a thread
-that waits for a message asks for it a few times first, but only where calls follow each other in a
-loop and messages come that fast. Everywhere else it sleeps at once. After a pause asking does harm:
-it moves the two processes to different processors, so that each waking is a far one. (Calls 0.5 ms
-apart took 320 µs in place of 125 with a worker that always asked first.) Where tasks take their
-time, it only takes a processor from others.
+that waits for a message asks for it a few times first. It does so only where calls follow each
+other in a loop and messages come that fast, and sleeps at once everywhere else. After a pause
+asking does harm: it moves the two processes to different processors, so that each waking is a far
+one. Calls 0.5 ms apart took 320 µs in place of 125 with a worker that always asked first. Where
+tasks take their time, it only takes a processor from others.
 """
 
 from __future__ import annotations

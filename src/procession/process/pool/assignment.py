@@ -237,6 +237,14 @@ class WorkerState:
         self.since = now
         return True
 
+    def begin(self, now: float) -> None:
+        """Its process was started."""
+        self.since = now
+
+    def set_up(self) -> None:
+        """It has said that it is ready, though it may be dead by now."""
+        self.ready = True
+
     def rest(self, now: float) -> None:
         """It is set up, and waits for its first chunk."""
         self.ready = True

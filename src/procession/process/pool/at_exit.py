@@ -71,7 +71,7 @@ def register(pool: Ends) -> None:
 def before_executors(pool: Ends, kind: str) -> None:
     """Have what an executor runs finished before that kind's own exit handler runs.
 
-    That one waits for everything that was submitted, though nobody may read it, and cannot be
+    That one waits for everything that was submitted, though no one may read it, and cannot be
     interrupted. Such handlers run when the main thread has ended, the last one registered first;
     so call this after the executor has taken its first work. Registering is private to CPython
     (`concurrent.futures` and loky do it): without it, a program's end waits for abandoned work.
@@ -92,7 +92,7 @@ def has_ended() -> bool:
 
 
 def _living(pools: _Pools) -> list[Ends]:
-    """Those there are, whatever other threads do meanwhile."""
+    """Those there are, though other threads add and remove some."""
     return [pool for each in pools.valuerefs() if (pool := each()) is not None]
 
 
@@ -135,7 +135,7 @@ def shutdown(*, wait: bool = True, kill: bool = False) -> None:
 def at_exit() -> None:
     """Let submitted work finish, as the standard library's pools do; Ctrl-C ends it at once.
 
-    Work that nobody will read is not finished: chunks whose listener says ``abandoned``.
+    Work that no one will read is not finished: chunks whose listener says ``abandoned``.
     """
     global _ended
     _ended = True
@@ -166,9 +166,9 @@ def _finish_executors() -> None:
 
 
 def _finish(pools: Sequence[Ends], *, abandon: bool = True) -> None:
-    """Wait until nothing runs that somebody may still want."""
+    """Wait until nothing runs that may still be wanted."""
     if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
-        shutdown(kill=True)  # the program was interrupted, so nobody waits for what still runs
+        shutdown(kill=True)  # the program was interrupted, so no one waits for what still runs
     if abandon:
         for pool in pools:
             pool.drop_abandoned()

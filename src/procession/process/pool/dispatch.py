@@ -218,6 +218,10 @@ class Dispatch:
         if self._auditor is None:
             self._auditor = reactor.call_later(_AUDIT, self._audit)
 
+    def retire(self) -> None:
+        """Let workers go as soon as they are idle."""
+        self.idle_timeout = 0.0
+
     def _audit(self) -> None:
         with self.lock:
             old, lost = self.state.audit(time.monotonic(), self.idle_timeout)

@@ -212,7 +212,7 @@ class PoolState(Generic[W]):
 
     def started(self, worker: W, now: float) -> None:
         """A process was started; it may not be wanted any more, and is condemned then."""
-        worker.since = now
+        worker.begin(now)
         self.workers.add(worker)
         if self.closed and not self.queue:
             worker.condemn()
@@ -243,7 +243,7 @@ class PoolState(Generic[W]):
         if worker.state == STARTING:
             worker.rest(now)
             self.idle.append(worker)
-        worker.ready = True
+        worker.set_up()
         return self.match()
 
     def overdue(self, worker: W, assignment: Assignment, verdict: Verdict, blame: Blame) -> bool:

@@ -173,7 +173,7 @@ class WorkerPool:
 
     def retire(self) -> None:
         """Let workers go as soon as they are idle."""
-        self._dispatch.idle_timeout = 0.0
+        self._dispatch.retire()
 
     def fail(self, error: BaseException) -> None:
         """The reactor's thread has died."""

@@ -92,7 +92,7 @@ class Starter:
             reactor.hold()
             try:
                 # No `threading.Thread`. Ctrl-C in its `start` can leave the new thread waiting for
-                # a lock of the one that starts it, or known to Python without ever running.
+                # a lock of the one that starts it. Or Python knows of it, and it never runs.
                 start_new_thread(self._work, (turn,))
             except RuntimeError:  # the interpreter is ending, or the system has no thread left
                 self._work(turn)

@@ -59,7 +59,7 @@ def _own() -> str | None:
 
 
 def _at_start() -> str | None:
-    """The fixed seed that this process was started with, whatever became of `os.environ`."""
+    """The fixed seed that this process was started with, though `os.environ` may have changed."""
     if sys.flags.ignore_environment:
         return None
     try:
