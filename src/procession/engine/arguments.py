@@ -59,7 +59,7 @@ _FIXED: frozenset[type] = frozenset(
         *(FunctionType, BuiltinFunctionType, ModuleType),
     }
 )
-"""Types whose values nobody can change, or that travel by name."""
+"""Types whose values cannot be changed, or that travel by name."""
 
 _FIXED_BY_NAME = frozenset(
     {
@@ -79,8 +79,8 @@ _FIXED_BY_NAME = frozenset(
 def vary(values: Iterable[Any]) -> bool:
     """Whether an item that is given these could change one of them.
 
-    Not what is shared on purpose (`procession.shared`), and not what is the same in all items
-    whatever they do: numbers, strings, functions, classes, and tuples of those.
+    Not what is shared on purpose (`procession.shared`), and not what items cannot
+    change: numbers, strings, functions, classes, and tuples of those.
     """
     return not all(map(_is_fixed, values))
 
@@ -98,8 +98,8 @@ def with_bound_arguments(call: Call, kwargs: dict[str, Any]) -> tuple[Call, dict
 def _parted(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """A callable's function, and the arguments bound to it that an item could change.
 
-    Those of a `functools.partial`, the instance of a bound method, and an object that is called go
-    to every item as much as those that are given to the verb.
+    That is what a `functools.partial` holds, the instance of a bound method, or an object that is
+    called. They go to every item, as those do that are given to the verb.
     """
     before: tuple[Any, ...] = ()
     named: dict[str, Any] = {}

@@ -115,7 +115,7 @@ def value_of(settled: Settled, rules: Rules) -> Any:
 
 
 def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
-    """The item's outcome, whatever came of it.
+    """The item's outcome, be it a value or an error.
 
     Raises:
         BaseException: What a signal handler has raised meanwhile.
@@ -239,22 +239,16 @@ def begin_again(
         give_up: Called in its place, with what the item fails with, if `retry_delay` cannot tell.
         most: Seconds after which it is called in any case.
     """
-    teller.tell(partial(_begin_again, item, rules, go, give_up, most))
 
+    def rest() -> None:
+        try:
+            seconds = pause_before(item, rules)
+        except BaseException as error:
+            give_up(error)
+            return
+        if seconds <= 0:
+            go()
+        else:
+            after(min(seconds, max(0.0, most)), partial(teller.tell, go))
 
-def _begin_again(
-    item: Item,
-    rules: Rules,
-    go: Callable[[], None],
-    give_up: Callable[[BaseException], None],
-    most: float,
-) -> None:
-    try:
-        seconds = pause_before(item, rules)
-    except BaseException as error:
-        give_up(error)
-        return
-    if seconds <= 0:
-        go()
-    else:
-        after(min(seconds, max(0.0, most)), partial(teller.tell, go))
+    teller.tell(rest)

@@ -1,8 +1,8 @@
 """Whether values that stay in this process could have gone to a worker, and come back.
 
-An item that runs here is the caller's own object, and so is its result. So that a lock is refused
-all the same, wherever it happens to run, they are pickled for nothing, as far as that costs little
-beside the items themselves:
+An item that runs here is the caller's own object, and so is its result. A lock is to be refused all
+the same, wherever it happens to run. So they are pickled for nothing, as far as that costs little
+next to the items themselves:
 
 * numbers, texts and bytes hold nothing, and are not pickled;
 * the first values of a map are, and the first of each type;
@@ -43,8 +43,8 @@ _SHARE = 0.2
 _FIRST = 64
 _FIRST_BYTES = 1 << 16
 _LEAST = 3
-"""So many values are checked whatever that takes, while their pickles have no more bytes than that;
-a few in any case."""
+"""So many values are checked at any cost, while their pickles have no more bytes than that. A few
+are in any case."""
 
 _CHEAP = 40e-9
 """Seconds per value that are not counted: to look at its type takes half as long."""
@@ -73,6 +73,11 @@ class Budget:
         self.earned = 0.0
         self.ran = 0
         self.spent = 0.0
+
+    def add(self, ran: int, seconds: float) -> None:
+        """So many items have run, and took so long."""
+        self.ran += ran
+        self.earned += seconds
 
     def left(self, coming: int) -> float:
         """Seconds that checks may take, if so many more items are about to run."""
@@ -225,12 +230,7 @@ class Checks:
 
 
 def result_refusal(name: str, pickling: Pickling) -> Refusal:
-    """A function that tells why a result could not be sent back, as a worker would.
-
-    Args:
-        name: The function's.
-        pickling: How its results are pickled.
-    """
+    """A function that tells why a result could not be sent back, as a worker would."""
 
     def refusal(index: int, result: Any) -> BaseException | None:
         try:
@@ -251,11 +251,7 @@ def result_refusal(name: str, pickling: Pickling) -> Refusal:
 
 
 def item_refusal(pack: Callable[[int, Any], Any]) -> Refusal:
-    """A function that tells why an item could not be sent.
-
-    Args:
-        pack: Makes the item, or raises why not.
-    """
+    """A function that tells why an item could not be sent; `pack` makes it, or raises why not."""
 
     def refusal(index: int, value: Any) -> BaseException | None:
         try:
@@ -303,16 +299,9 @@ def across(header: Header, value: Any) -> Any:
     try:
         return loads(dumps(result, settings.pickling))
     except Exception as error:
-        from procession.explaining.explain import explain
+        from procession.worker.failures import refused_result
 
-        raise explain(
-            error,
-            result,
-            where="result",
-            function=settings.name,
-            root="result",
-            pickling=settings.pickling,
-        ) from None
+        raise refused_result(error, result, settings.name, settings.pickling) from None
 
 
 def _refused(error: Exception, header: Header, value: Any) -> BaseException:

@@ -213,8 +213,8 @@ class Running:
     """Items that run now, whose end the helper thread may take away while they do.
 
     The values are read by a list's iterator, which says how far it is and sees when the list
-    becomes shorter. So a slice may be long without keeping from the pool what is behind an item
-    that takes long, and the loop over it is a plain comprehension.
+    becomes shorter. So the loop is a plain comprehension, over a slice that may be long: what is
+    behind an item that takes long is not kept from the pool.
 
     Attributes:
         start: The index of the first value.

@@ -39,7 +39,7 @@ _HELP_EVERY = 20e-3
 """Seconds between its later looks."""
 
 _SLICE_SECONDS = 4e-3
-"""A slice of tiny items grows to about this long; short beside what anyone would notice."""
+"""A slice of tiny items grows to about this long; short next to what anyone would notice."""
 
 _SLICE_ITEMS = 4096
 """Most items in a slice whose results go on bit by bit. A slice costs some 10 µs by itself, and
@@ -235,8 +235,7 @@ class Inline:
         self._run.sender.hold_up(False)
         running.end(running.ran + (running.error is not None), self._run.intake.give_back)
         self.seconds = running.seconds
-        self._budget.earned += running.seconds
-        self._budget.ran += running.ran
+        self._budget.add(running.ran, running.seconds)
         self._last = running.values
         return self._done(running)
 

@@ -135,7 +135,7 @@ class ShortMap:
     def _check_results(self, running: Running) -> None:
         """Refuse what could not have come back from a worker."""
         call = self._call
-        self._budget.earned, self._budget.ran = running.seconds, running.ran
+        self._budget.add(running.ran, running.seconds)
         pickling = call.options.pickling
         checks = Checks(result_refusal(call.name, pickling), pickling, self._budget)
         refused = checks.first(0, running.out)

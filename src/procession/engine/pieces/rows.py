@@ -138,7 +138,7 @@ def _as(kind: Any, whole: Any) -> Any:
 
 
 def _says_nothing(data: Any) -> bool:
-    """Whether it is what numpy makes of an empty list, whose dtype nobody has chosen."""
+    """Whether it is what numpy makes of an empty list, whose dtype was not chosen."""
     return bool(data.shape == (0,) and data.dtype == float)
 
 

@@ -22,10 +22,9 @@ LAZY_PIECE: Final = 1024
 _DATA: Final = frozenset({*LIBRARIES.replace(" and", ",").split(", "), "scipy", "dask", "h5py"})
 """Libraries whose containers are no lists of elements: how they are iterated over says little."""
 
-
 _PIECES_PER_WORKER = 4
-"""Enough to even out pieces of different cost (at most a quarter of a worker's share waits at the
-end), few enough that the function still sees large pieces. A guess in the range that OpenMP's
+"""Enough to even out pieces of different cost: at most a quarter of a worker's share waits at the
+end. Few enough that the function still sees large pieces. A guess in the range that OpenMP's
 dynamic schedules and joblib's batches use."""
 
 _SEEDED_PIECES = 32
@@ -133,7 +132,7 @@ def _lazily(elements: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _refuse_unsplittable(data: Any) -> None:
-    """Refuse whatever is not simply an iterable of elements."""
+    """Refuse what is not simply an iterable of elements."""
     kind = class_of(data)
     name = kind.__name__
     if isinstance(data, Mapping):

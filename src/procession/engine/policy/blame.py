@@ -169,14 +169,14 @@ _DESERTED = (
 )
 
 _HINTS = {
-    "SIGKILL": " Somebody killed it, or the system ran out of memory.",
+    "SIGKILL": " It was killed from outside, or the system ran out of memory.",
     "SIGSEGV": " Native code crashed.",
     "SIGABRT": " Native code gave up.",
     "SIGBUS": " Memory that a file backs was not there: a file was cut short while it was mapped, "
     "or its file system (such as /dev/shm) is full.",
     "SIGXCPU": " It had used up its CPU time: raise that limit (RLIMIT_CPU, `ulimit -t`).",
     "SIGXFSZ": " It wrote too large a file: raise that limit (RLIMIT_FSIZE, `ulimit -f`).",
-    "SIGTERM": " Somebody ended it.",
+    "SIGTERM": " It was ended from outside.",
 }
 
 

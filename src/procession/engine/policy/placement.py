@@ -10,11 +10,11 @@ from __future__ import annotations
 __all__ = ["Pace", "Placement"]
 
 SHIP_SECONDS = 8e-6
-"""What this process spends on an item beside pickling it: bookkeeping, its share of a message, and
-unpickling a small result. Measured at 6 to 9 µs per item for chunks of some hundred."""
+"""What this process spends on an item, besides pickling it: bookkeeping, its share of a message,
+and unpickling a small result. Measured at 6 to 9 µs per item for chunks of some hundred."""
 
 WORKER_SECONDS = 6e-6
-"""What a worker spends on an item beside running it (unpickle, context, reply). Measured alike."""
+"""What a worker spends on an item, besides running it: unpickle, context, reply. Measured alike."""
 
 ROUND_TRIP_SECONDS = 150e-6
 """One message to a waiting worker and back. Measured at 60 to 200 µs."""
@@ -26,7 +26,7 @@ SLOW_PICKLE_SECONDS = 200e-9
 
 START_SECONDS = 75e-3
 FIRST_START_SECONDS = 140e-3
-"""A cold pool's first results come after so long, beside a caller that computes: once its modules
+"""A cold pool's first results come after so long, while the caller computes: once its modules
 are loaded here, and before. Measured with forkserver on two processors, as the lengths of maps that
 take the loop's time either way (150 and 280 ms: one of the two is busy with the start)."""
 

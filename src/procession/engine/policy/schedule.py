@@ -4,8 +4,8 @@ Three forces, in this order:
 
 * A chunk is long enough to drown what a message costs (Kruskal & Weiss 1985 ask for the same):
   items are added up to `TARGET_SECONDS`, by the time that finished items took.
-* Towards the end of an input of known length chunks shrink, so that no worker sits on a long one
-  while the others have nothing left: at most 1/(2·workers) of what remains, as in factoring
+* Towards the end of an input of known length chunks shrink. So no worker sits on a long one while
+  the others have nothing left: at most 1/(2·workers) of what remains, as in factoring
   (Hummel, Schonberg & Flynn 1992).
 * Nothing is believed before it was seen: the first chunks hold one item, and sizes grow with what
   was measured.
@@ -130,8 +130,8 @@ class Schedule:
             room: Most items that may be taken now.
 
         Returns:
-            At least 1; or 0 if it is better to wait until one of the chunks in flight tells how
-            long an item takes, which it never says unless every worker has one.
+            At least 1; or 0 if every worker has a chunk, and it is better to wait until one of them
+            tells how long an item takes.
         """
         self._workers = workers = max(1, workers)
         if self._chunk is not None:
