@@ -35,6 +35,7 @@ class SingleCall:
         self._backend = backend
         self._apart: Backend | None = None
         self._rules = rules
+        self.name = rules.name
         self._lock = threading.RLock()
         self._chunk: Chunk | None = None
         self._reply: Reply | None = None
@@ -87,10 +88,9 @@ class SingleCall:
         self._over(None, error)
 
     def _start(self, backend: Backend, job: Job, item: Item) -> None:
-        chunk = Chunk(job, [item], self, not self._watched)
-        chunk.home = backend
         args, kwargs = item.value
-        chunk.plain = not kwargs and ATOMS.issuperset(map(type, args))
+        plain = not kwargs and ATOMS.issuperset(map(type, args))
+        chunk = Chunk(job, [item], self, not self._watched, home=backend, plain=plain)
         self._chunk = chunk
         self._observer.sent(chunk)
         backend.start(chunk)
@@ -232,11 +232,6 @@ class SingleCall:
             self._apart.close(wait=False)
 
     # -- Work --------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        return self._rules.name
 
     def cancel(self) -> bool:
         """End the call. True if it will not deliver."""

@@ -262,8 +262,11 @@ class Sender:
         taken = perf_counter()
         self._reading = taken - begin
         refused: list[Settled] = []
-        item = self._packed(start, values[0], refused)
-        if item is not None:
+        try:
+            item = self._plan.pack(start, values[0])
+        except Exception as error:
+            refused.append(_refused(start, values[0], error))
+        else:
             intake.hold(item)
             if placement is not None:
                 placement.packed(1, perf_counter() - taken, item.size)
@@ -276,15 +279,6 @@ class Sender:
         if not busy or intake.pending >= self._chunk_items:
             self.pump()
         return True
-
-    def _packed(self, index: int, value: Any, refused: list[Settled]) -> Item | None:
-        try:
-            return self._plan.pack(index, value)
-        except Exception as error:
-            if strikes(error):
-                raise
-            refused.append(Settled(Item(index, value), None, error))
-            return None
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -372,9 +366,10 @@ class Sender:
         refused: list[Settled] = []
         begin = perf_counter()
         for index, value in values:
-            item = self._packed(index, value, refused)
-            if item is not None:
-                items.append(item)
+            try:
+                items.append(plan.pack(index, value))
+            except Exception as error:
+                refused.append(_refused(index, value, error))
         size = sum([item.size for item in items])
         if values:
             if plan.placement is not None:
@@ -394,6 +389,13 @@ class Sender:
             backend.start(chunk)
         except Exception as error:
             replies.ended(chunk, End("refused", error=error))
+
+
+def _refused(index: int, value: Any, error: Exception) -> Settled:
+    """An item that cannot be pickled, unless that is the error of a signal handler."""
+    if strikes(error):
+        raise error
+    return Settled(Item(index, value), None, error)
 
 
 class _Feeder:
