@@ -16,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -74,16 +73,20 @@ def test_the_owner_of_a_lock_is_known() -> None:
     assert not cpython.is_owned(lock)
 
 
+def lock_of(make: str) -> tuple[Any, Any]:
+    """A lock, and what it is renewed by."""
+    if make == "Event":
+        event: Any = threading.Event()
+        return event._cond, event
+    lock: Any = getattr(pristine.threading, make)()
+    return lock, lock
+
+
 @needs_fork
 @pytest.mark.parametrize("make", ["Lock", "RLock", "Event"])
 def test_a_child_opens_a_lock_that_another_thread_held(make: str) -> None:
     """Locks, reentrant ones and events of `threading` can be renewed."""
-    if make == "Event":
-        event = threading.Event()
-        held: Any = event._cond  # type: ignore[attr-defined]
-        renewed: Any = event
-    else:
-        held = renewed = getattr(pristine.threading, make)()
+    held, renewed = lock_of(make)
     taken, over = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -94,8 +97,8 @@ def test_a_child_opens_a_lock_that_another_thread_held(make: str) -> None:
     thread = in_thread(hold)
     taken.wait(30)
 
-    def use() -> bool:
-        before = held.acquire(blocking=False)
+    def use() -> Any:
+        before: Any = held.acquire(blocking=False)
         cpython.renew_lock(renewed)
         return not before and held.acquire(blocking=False)
 
@@ -111,8 +114,7 @@ def test_a_child_opens_a_lock_that_another_thread_held(make: str) -> None:
 
 def test_locks_that_are_taken_at_a_fork() -> None:
     """`logging` and the threads of executors have the locks that a fork takes."""
-    import concurrent.futures.thread  # noqa: F401
-
+    import_module("concurrent.futures.thread")
     found = cpython.locked_at_fork()
     assert set(found) == {"logging", "concurrent.futures.thread"}
     assert found["logging"] is logging._lock  # type: ignore[attr-defined]
@@ -121,37 +123,41 @@ def test_locks_that_are_taken_at_a_fork() -> None:
         lock.release()
 
 
+IMPORTS = """
+import builtins, os, sys, threading, warnings
+from importlib import import_module
+from procession.system import cpython
+
+warnings.simplefilter("ignore", DeprecationWarning)
+sys.path.insert(0, {folder!r})
+begun, over = builtins._slow = threading.Event(), threading.Event()
+thread = threading.Thread(target=import_module, args=("slow_to_load",))
+thread.start()
+begun.wait(30)
+assert ("slow_to_load", True) in cpython.imports_elsewhere()
+assert cpython.imports_elsewhere(["slow_to_load"]) == []
+if (child := os.fork()) == 0:
+    cpython.go_on_importing("slow_to_load")
+    os._exit(40 + hasattr(import_module("slow_to_load"), "DONE"))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+if (child := os.fork()) == 0:
+    over.set()
+    cpython.import_anew("slow_to_load")
+    os._exit(50 + import_module("slow_to_load").DONE)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+over.set()
+thread.join()
+assert cpython.imports_elsewhere() == []
+"""
+
+
 @needs_fork
-def test_imports_of_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module that another thread imports is known, and a forked child can import it anew."""
+def test_imports_of_other_threads(tmp_path: Path) -> None:
+    """A module that another thread imports is known; a forked child goes on, or imports it anew."""
     (tmp_path / "slow_to_load.py").write_text(
         "import builtins\nbuiltins._slow[0].set()\nbuiltins._slow[1].wait(30)\nDONE = 1\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    begun, over = threading.Event(), threading.Event()
-    monkeypatch.setattr("builtins._slow", (begun, over), raising=False)
-    thread = in_thread(lambda: import_module("slow_to_load"))
-    assert begun.wait(30)
-
-    def anew() -> bool:
-        over.set()
-        cpython.import_anew("slow_to_load")
-        return "slow_to_load" not in sys.modules and import_module("slow_to_load").DONE == 1
-
-    def go_on() -> bool:
-        cpython.go_on_importing("slow_to_load")
-        return isinstance(import_module("slow_to_load"), ModuleType)
-
-    try:
-        assert ("slow_to_load", True) in cpython.imports_elsewhere()
-        assert cpython.imports_elsewhere(["slow_to_load"]) == []
-        assert in_child(anew) == 0
-        assert in_child(go_on) == 0
-    finally:
-        over.set()
-        thread.join()
-        sys.modules.pop("slow_to_load", None)
-    assert cpython.imports_elsewhere() == []
+    assert python(IMPORTS.format(folder=str(tmp_path))).split() == ["40", "51"]
 
 
 # -- threads and the program's end ---------------------------------------------------------------
@@ -477,7 +483,7 @@ def test_an_executor_s_processes() -> None:
 
 def test_what_a_future_is_made_of() -> None:
     """The attributes that `procession.futures` and `procession.waiting` share with its base."""
-    future: Any = Future()
+    future: Any = Future[int]()
     assert future._state == "PENDING"
     assert (future._result, future._exception) == (None, None)
     assert (future._waiters, future._done_callbacks) == ([], [])
@@ -494,7 +500,7 @@ def test_what_a_future_is_made_of() -> None:
     future.set_result(3)
     assert waiter.told is future
     assert (future._state, future._result) == ("FINISHED", 3)
-    cancelled: Any = Future()
+    cancelled: Any = Future[int]()
     cancelled.cancel()
     assert cancelled._state == "CANCELLED"
     cancelled.set_running_or_notify_cancel()
@@ -505,7 +511,7 @@ def test_what_a_future_is_made_of() -> None:
 
 def test_who_waits_for_standard_futures() -> None:
     """A waiter of `concurrent.futures` has an event, and perhaps a lock: both can be renewed."""
-    future: Any = Future()
+    future: Any = Future[int]()
     thread = in_thread(lambda: cf.wait([future], timeout=30))
     while not future._waiters:
         time.sleep(0.001)

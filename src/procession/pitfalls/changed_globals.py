@@ -11,6 +11,7 @@ from typing import Any, Final
 from procession.system.bytecode import (
     FARTHEST,
     Instruction,
+    attribute_of,
     codes,
     instructions,
     keeps,
@@ -91,12 +92,12 @@ def _of_namespace(
     if after[0][1] in ("STORE_ATTR", "DELETE_ATTR"):
         attribute = part.co_names[after[0][2]]
     elif after[0][1] == "COPY" and len(after) > 1 and after[1][1] == "LOAD_ATTR":
-        attribute = _attribute(part, after[1])
+        attribute = attribute_of(part, after[1])
         stores = (each for each in after[2:_ASSIGNED_WITHIN] if each[1] == "STORE_ATTR")
         if not any(part.co_names[arg] == attribute for _, _, arg in stores):
             return None
     elif after[0][1] == "LOAD_ATTR":
-        attribute = _attribute(part, after[0])
+        attribute = attribute_of(part, after[0])
         kind = _kind(vars(value).get(attribute))
         if not kind or not use(part, after[1:]):
             return None
@@ -104,10 +105,6 @@ def _of_namespace(
     else:
         return None
     return f"'{variable}.{attribute}'", "Return the value, or keep it in procession.shared.Value()."
-
-
-def _attribute(part: CodeType, step: Instruction) -> str:
-    return part.co_names[step[2] >> 1 if sys.version_info >= (3, 12) else step[2]]
 
 
 def _kind(value: Any) -> str:

@@ -11,7 +11,17 @@ from itertools import pairwise
 from opcode import HAVE_ARGUMENT, opmap, opname, stack_effect
 from types import CodeType
 
-__all__ = ["FARTHEST", "Instruction", "codes", "instructions", "keeps", "line", "makes_once", "use"]
+__all__ = [
+    "FARTHEST",
+    "Instruction",
+    "attribute_of",
+    "codes",
+    "instructions",
+    "keeps",
+    "line",
+    "makes_once",
+    "use",
+]
 
 Instruction = tuple[int, str, int]
 """(offset, name, argument)."""
@@ -131,7 +141,7 @@ def keeps(code: CodeType, steps: list[Instruction], variable: str) -> bool:
     if asks and any(map(_takes_item, after)):
         return True
     compares = any(op.endswith(("IF_NONE", "IF_NOT_NONE")) for _, op, _ in steps)
-    return compares and any(each and _attribute(code, each[0]) == "get" for each in after)
+    return compares and any(each and attribute_of(code, each[0]) == "get" for each in after)
 
 
 def makes_once(code: CodeType, steps: list[Instruction], variable: str) -> bool:
@@ -160,7 +170,8 @@ def _takes_item(steps: list[Instruction]) -> bool:
     return False
 
 
-def _attribute(code: CodeType, step: Instruction) -> str:
+def attribute_of(code: CodeType, step: Instruction) -> str:
+    """The attribute that an instruction loads; empty if it loads none."""
     _, op, arg = step
     if op not in ("LOAD_ATTR", "LOAD_METHOD"):
         return ""

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from procession.system.pristine import threading
@@ -267,8 +268,6 @@ def run_spawned(descriptor: int, sentinel: int) -> int:
 
 def open_semaphore(address: int, kind: int, highest: int) -> Any:
     """The semaphore (a C ``sem_t``) that lies at an address, as `multiprocessing` has it."""
-    from importlib import import_module
-
     semaphores: Any = import_module("_multiprocessing")
     return semaphores.SemLock._rebuild(address, kind, highest, None)
 
@@ -279,7 +278,7 @@ def open_semaphore(address: int, kind: int, highest: int) -> Any:
 def can_fork_exec() -> bool:
     """Whether `fork_exec` can be called on this system."""
     try:
-        import _posixsubprocess  # noqa: F401
+        import_module("_posixsubprocess")
     except ImportError:
         return False
     return True

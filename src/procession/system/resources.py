@@ -10,6 +10,8 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
 
 from procession.system.pristine import time
 
@@ -168,7 +170,7 @@ def check_available() -> None:
     if _LINUX:
         return
     try:
-        import psutil  # noqa: F401
+        import_module("psutil")
     except ImportError as error:
         from procession.errors import BackendUnavailable
 
@@ -185,8 +187,7 @@ def private_bytes(pid: int) -> int:
     What the process's own children take does not count.
     """
     if not _LINUX:
-        import psutil
-
+        psutil: Any = import_module("psutil")
         try:
             info = psutil.Process(pid).memory_info()
         except psutil.Error:
