@@ -9,7 +9,7 @@ from typing import Any
 from procession.shared.memory.layout import BODY, WORD
 from procession.shared.memory.segment import Segment
 
-__all__ = ["Description", "ctype_of", "describe", "raw"]
+__all__ = ["Description", "ctype_of", "describe", "is_array", "raw"]
 
 _CODES: dict[str, Any] = {
     "c": ctypes.c_char,
@@ -68,11 +68,16 @@ def ctype_of(typecode_or_type: Any) -> Any:
 def describe(ctype: Any) -> Description:
     """Take an array type apart."""
     lengths: list[int] = []
-    while issubclass(ctype, ctypes.Array):
-        array: Any = ctype
-        lengths.insert(0, array._length_)
-        ctype = array._type_
-    return ctype, tuple(lengths)
+    element: Any = ctype
+    while is_array(element):
+        lengths.append(element._length_)
+        element = element._type_
+    return element, tuple(lengths[::-1])
+
+
+def is_array(ctype: Any) -> bool:
+    """Whether a ctypes type is an array's."""
+    return issubclass(ctype, ctypes.Array)
 
 
 def raw(segment: Segment, description: Description) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 from procession.shared.locks import Lock, RLock
 from procession.shared.memory.segment import Segment, Shared, attach
-from procession.shared.raw import Description, ctype_of, describe, raw
+from procession.shared.raw import Description, ctype_of, describe, is_array, raw
 
 __all__ = [
     "Array",
@@ -261,7 +261,6 @@ def _make(ctype: Any, args: tuple[Any, ...], lock: Lock | bool | None) -> Any:
 
 
 def _wrapper(ctype: Any) -> type[_Synchronized]:
-    if issubclass(ctype, ctypes.Array):
-        element: Any = ctype._type_
-        return SynchronizedString if element is ctypes.c_char else SynchronizedArray
+    if is_array(ctype):
+        return SynchronizedString if ctype._type_ is ctypes.c_char else SynchronizedArray
     return Synchronized if issubclass(ctype, ctypes._SimpleCData) else SynchronizedStruct
