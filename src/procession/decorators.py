@@ -89,9 +89,9 @@ def parallel(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     ``submit`` and the other verbs run the function in worker processes (see
     `procession.typing.Decorated`).
 
-    It works bare or with options, on functions, methods, classmethods and staticmethods (then it
-    stands above ``@classmethod`` or ``@staticmethod``), and as a plain call
-    ``measure_all = parallel(workers=2)(measure)`` on a function that stays as it is.
+    It works bare or with options, on functions, methods, classmethods and staticmethods. It stands
+    above ``@classmethod`` or ``@staticmethod`` then. As a plain call,
+    ``measure_all = parallel(workers=2)(measure)``, it leaves the function as it is.
 
     In ``__main__``, the REPL and notebooks a function is sent by value, so a script needs no
     ``if __name__ == "__main__":`` guard.
@@ -109,9 +109,9 @@ def parallel(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
 
     Raises:
         OptionError: An option's name or value cannot be used.
-        TypeError: What is decorated is not a function that can be run in a worker: a class, an
-            ``async def`` or generator function (those take `isolated`), a function that is
-            decorated already, or a method with the decorators in the wrong order.
+        TypeError: What is decorated cannot be run in a worker. It is a class, an ``async def`` or
+            generator function (those take `isolated`), or a function that is decorated already.
+            Or ``@classmethod`` or ``@staticmethod`` stands above.
     """
     return _decorate("parallel", function, extra, options)
 
@@ -169,11 +169,11 @@ def parallel_chunks(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -
 
         normalise(samples)    # the same call, the same type, several processes
 
-    The function keeps its signature. Its first argument is a sequence or an iterable, or has rows
-    (arrays, tensors, sparse matrices, tables and frames of numpy, pandas, polars, pyarrow, scipy,
-    torch, xarray), and it must not matter to the function where that is cut. The results are
-    joined by their type (lists are chained, arrays and frames concatenated by rows), or by
-    ``combine``, which is given the list of them in order. What is of another kind is refused, and
+    The function keeps its signature. Its first argument is a sequence or an iterable, or has rows:
+    arrays, tensors, sparse matrices, tables and frames of numpy, pandas, polars, pyarrow, scipy,
+    torch, xarray. It must not matter to the function where that is cut. The results are joined by
+    their type (lists are chained, arrays and frames concatenated by rows), or by ``combine``, which
+    is given the list of them in order. What is of another kind is refused, and
     so are results that do not fit together, because columns, dtypes or categories differ.
 
     Where it works, what it does in ``__main__``, and how a call ends: as `parallel`.
@@ -243,7 +243,7 @@ def isolated(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
         parse(data)    # Document; a crash is a WorkerDied here, nothing more
 
     A crash, ``os._exit``, a leak or a hang stays in that process. It is ended with the call, and
-    whatever it started goes with it.
+    so is what it started.
 
     It also takes what the other decorators refuse. On ``async def`` the call is awaitable and
     never blocks the event loop; cancelling the task ends the process. On a generator function the

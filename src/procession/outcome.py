@@ -22,6 +22,12 @@ class Outcome(Generic[R_co]):
 
     __slots__ = ("_value", "attempts", "error", "index", "item", "seconds")
 
+    index: int
+    item: Any
+    error: BaseException | None
+    attempts: int
+    seconds: float
+
     def __init__(
         self,
         index: int,

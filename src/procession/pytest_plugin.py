@@ -34,13 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--procession-backend",
         metavar="NAME",
-        help="run every decorated function on this backend, whatever the code says; "
+        help="run every decorated function on this backend, not on that of the code; "
         "'serial' runs them here",
     )
     group.addoption(
         "--procession-workers",
         metavar="N",
-        help="number of workers in every pool, whatever the code says",
+        help="number of workers in every pool, in place of what the code says",
     )
     group.addoption(
         "--procession-strict",

@@ -70,7 +70,7 @@ class _Switch(AbstractContextManager[None]):
 
 
 def inline() -> _Switch:
-    """Run every decorated function in this process, whatever its options say.
+    """Run every decorated function in this process, also where its options say otherwise.
 
     No worker is started; debuggers, mocks and coverage reach the function, and it sees the
     caller's own objects. A ``timeout`` or ``memory_limit`` does not hold meanwhile, since nothing
@@ -137,7 +137,7 @@ def _serial() -> Generator[None, None, None]:
     from procession.errors import ParallelWarning
 
     with _environment({"PROCESSION_BACKEND": "serial"}), warnings.catch_warnings():
-        # An operator is warned that limits do not hold; whoever asks for this in a test knows.
+        # An operator is warned that limits do not hold; a test that asks for this knows.
         warnings.filterwarnings("ignore", _LIMITS_DO_NOT_HOLD, ParallelWarning)
         yield
 

@@ -21,6 +21,10 @@ class Profile(Recorded):
     profiles may be open at once; each records for itself. A forked child records nothing.
     """
 
+    began: float
+    at: float
+    ended: float | None
+
     def __init__(self) -> None:
         super().__init__()
         self._entered = False

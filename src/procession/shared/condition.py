@@ -87,8 +87,8 @@ class Condition(Shared):
         self._waiters = Waiters(segment)
         if arguments:
             (self._lock,) = arguments
-        self.acquire = self._lock.acquire
-        self.release = self._lock.release
+        self.acquire: Callable[..., bool] = self._lock.acquire
+        self.release: Callable[[], None] = self._lock.release
 
     def __enter__(self) -> bool:
         return self._lock.acquire()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from sys import maxsize
-from typing import Any, Self, SupportsIndex, TypeVar, cast, overload
+from typing import Any, ClassVar, Self, SupportsIndex, TypeVar, cast, overload
 
 from procession.pickling.pickler import loads
 from procession.shared.replica import Replica
@@ -188,7 +188,7 @@ class List(Replica, MutableSequence[_T]):
             return self is other or self.copy() == [*other]
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"List({self.copy()!r})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 from procession.shared.locks import Lock, RLock
@@ -39,8 +39,8 @@ class _Synchronized(Shared):
         self._description: Description
         self._description, self._lock = arguments
         self._obj = raw(segment, self._description)
-        self.acquire = self._lock.acquire
-        self.release = self._lock.release
+        self.acquire: Callable[..., bool] = self._lock.acquire
+        self.release: Callable[[], None] = self._lock.release
 
     def get_lock(self) -> Lock:
         """The lock; hold it for what must happen as one, such as ``value += 1``."""

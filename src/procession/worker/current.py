@@ -52,6 +52,11 @@ class CurrentTask:
     # Not a dataclass: the import of dataclasses costs a worker 30 ms.
     __slots__ = ("_nested", "attempt", "function", "index", "worker")
 
+    index: int
+    attempt: int
+    worker: str
+    function: str
+
     def __init__(
         self, index: int, attempt: int, worker: str, function: str, nested: str = "serial"
     ) -> None:

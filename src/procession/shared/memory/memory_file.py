@@ -78,7 +78,7 @@ class MemoryFile:
         self._closing = Closing(self, fd)
         self._path = path
         self._creator = creator
-        self.map = mmap.mmap(fd, os.fstat(fd).st_size)
+        self.map: mmap.mmap = mmap.mmap(fd, os.fstat(fd).st_size)
 
     @classmethod
     def _make(cls, label: str, size: int) -> Self:

@@ -68,9 +68,9 @@ class Segment(MemoryFile):
     """
 
     def __init__(self, fd: int, path: str, creator: int = 0) -> None:
-        self.row = 0
+        self.row: int = 0
         super().__init__(fd, path, creator)
-        self.words = memoryview(self.map).cast("q")
+        self.words: memoryview[int] = memoryview(self.map).cast("q")
         self.views: weakref.WeakValueDictionary[type, Any] = weakref.WeakValueDictionary()
         self._guard = threading.Lock()
         if creator:
