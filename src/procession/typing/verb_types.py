@@ -53,7 +53,7 @@ T5_contra = TypeVar("T5_contra", contravariant=True)
 
 
 class Takes(Protocol[P, R_co]):
-    """A decorated function, whatever it takes."""
+    """Any decorated function."""
 
     @property
     def local(self) -> Callable[P, R_co]:
