@@ -100,7 +100,7 @@ class Item:
         blob: The value, pickled, or itself where it `fits_message` (see
             `procession.pickling.out_of_band`); empty on backends that share this process.
         buffers: Large buffers that belong to the blob: the ticket of a segment (see
-            `procession.buffers.buffer_segment`), or empty.
+            `procession.buffers.nameless_memory`), or empty.
         size: Bytes of blob and buffers, as far as they are counted (`ATOM_BYTES`).
         attempt: 1 for the first run.
         seconds: Spent running in attempts that failed.

@@ -14,7 +14,7 @@ import wrapt
 from procession.configuration import resolve, validate
 from procession.decoration import check_order, unwrapped
 from procession.engine.call import Call, History
-from procession.pickling.active_pickler import naming
+from procession.pickling.references import naming
 from procession.verbs import Annotations, Verbs, name_of, shown
 
 if TYPE_CHECKING:

@@ -93,9 +93,8 @@ class PerWorker(Generic[T]):
         return value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from procession.pickling.active_pickler import naming
         from procession.pickling.importable import find
-        from procession.pickling.references import may_name, resolve
+        from procession.pickling.references import may_name, naming, resolve
 
         module = getattr(self._factory, "__module__", None) or ""
         name = getattr(self._factory, "__qualname__", None) or ""

@@ -12,7 +12,7 @@ from procession.configuration.choices import short
 from procession.engine.call import Call
 from procession.futures import Future
 from procession.outcome import Outcome
-from procession.pickling.active_pickler import looks_at_functions
+from procession.pickling.references import asks_by_class
 from procession.pitfalls.misuse import check_call, first_argument, wrong_keyword
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Verbs:
     def __class__(self) -> Any:
         # As wrapt has it, what is decorated says that it is a function. Not to cloudpickle: that
         # would take it apart as one, and send the undecorated function in its place.
-        if looks_at_functions(sys._getframe(1)):
+        if asks_by_class(sys._getframe(1)):
             return type(self)
         return self.__wrapped__.__class__
 

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from procession import WorkerDied, parallel, shutdown
 from procession.buffers import receiver as arrivals
-from procession.buffers.buffer_segment import Gone
 from procession.buffers.housekeeping import housekeeper
+from procession.buffers.nameless_memory import Gone
 from procession.buffers.sender import Segments, segments
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import LARGE, loads

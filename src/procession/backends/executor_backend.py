@@ -19,9 +19,8 @@ from procession.backends.executor_end import Ending, exit_code, listed, refuse_i
 from procession.backends.executor_far_side import Shipment, run_chunk
 from procession.backends.executor_makers import make_executor
 from procession.backends.pool_choice import packed_initializer, thread_cap
-from procession.buffers.broadcast import BroadcastBytes
-from procession.buffers.buffer_segment import Ticket
 from procession.buffers.housekeeping import housekeeper
+from procession.buffers.nameless_memory import BroadcastBytes, Ticket
 from procession.configuration import Options
 from procession.contract import Chunk, End, Job, Reply
 from procession.errors import PoolClosed

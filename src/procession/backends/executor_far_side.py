@@ -15,7 +15,7 @@ from typing import Any
 from procession.buffers.sender import segments
 from procession.contract import Chunk, End, Item, Job, Reply
 from procession.pickling.objects import is_a
-from procession.pickling.packed_initializer import Packed
+from procession.pickling.pickler import PackedInitializer
 from procession.system import NamedTuple, after_fork
 from procession.system.wakeup import Wakeup
 from procession.worker.current import end_copy, mark_worker_process
@@ -50,7 +50,7 @@ class Shipment(NamedTuple):
 
     Attributes:
         key: The job, unique over all processes that may send to the same worker.
-        header: The job's header, or where to read it if it is large (see `buffers.broadcast`).
+        header: The job's header, or where to read it if it is large (see `read_broadcast`).
         buffers: The header's large buffers: a ticket, or the bytes themselves.
         items: ``(index, attempt, blob, ticket)`` each; a single one if the job has limits.
         timeout: The job's limit for one item, in seconds.
@@ -74,9 +74,9 @@ _runner_of = 0
 _setup_error: BaseException | None = None
 _guard: _Guard | None = None
 _guarding = after_fork.lock()
-_packed: Packed = b""
+_packed: PackedInitializer = b""
 """The user's initializer and its arguments."""
-_initializer: Packed = b""
+_initializer: PackedInitializer = b""
 """The same, until it has run here."""
 _threads: Cap | None = None
 _forked = False
@@ -164,7 +164,7 @@ def _plain(buffers: Any) -> Sequence[Any]:
 def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
     """Run a chunk of one item in a process that can be ended."""
     global _guard
-    from procession.buffers.broadcast import read_broadcast
+    from procession.buffers.nameless_memory import read_broadcast
 
     with _guarding:
         if _guard is None:
@@ -198,7 +198,7 @@ def _run(shipment: Shipment) -> list[Reply]:
         if _setup_error is not None:
             _runner.refuse(key, _setup_error)
         else:
-            from procession.buffers.broadcast import read_broadcast
+            from procession.buffers.nameless_memory import read_broadcast
 
             if buffers and _heavy is not None:
                 _runner.forget(_heavy)  # it comes again with its next chunk, if there is one
@@ -216,7 +216,7 @@ def _unwatched(index: int) -> None:
 class _Guard:
     """Runs items, one at a time, in a process that is ended when one passes its limit."""
 
-    def __init__(self, packed: Packed, threads: Cap | None) -> None:
+    def __init__(self, packed: PackedInitializer, threads: Cap | None) -> None:
         from procession.backends.process import ProcessBackend
         from procession.process.pool.worker_starts import WorkerSpec
 

@@ -21,7 +21,7 @@ from procession.system.limits import is_python, must_execute
 
 if TYPE_CHECKING:  # a worker that spawn has started loads this module to start
     from procession.configuration import Options
-    from procession.pickling.packed_initializer import Packed
+    from procession.pickling.pickler import PackedInitializer
     from procession.worker.preparing import Cap
 
 __all__ = ["make_executor"]
@@ -31,7 +31,7 @@ _IDLE_SECONDS = 60
 
 
 def make_executor(
-    options: Options, initializer: Packed, threads: Cap | None, workers: int
+    options: Options, initializer: PackedInitializer, threads: Cap | None, workers: int
 ) -> Executor:
     """Make the executor for ``backend="loky"`` or ``"stdlib"``.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from procession._warn import warn_user
 from procession.configuration import Options
-from procession.pickling.packed_initializer import Packed, pack_initializer
+from procession.pickling.pickler import PackedInitializer, pack_initializer
 from procession.system import NamedTuple
 from procession.system.interrupts import is_collecting
 from procession.worker.preparing import Cap, default_applies, default_cap
@@ -133,7 +133,7 @@ def _initializer_key(options: Options) -> Any:
     return key
 
 
-def packed_initializer(options: Options) -> Packed:
+def packed_initializer(options: Options) -> PackedInitializer:
     """The initializer and its arguments as they are sent, which is also what tells them apart.
 
     Raises:

@@ -16,7 +16,8 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
-from procession.buffers.buffer_segment import (
+from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
+from procession.buffers.nameless_memory import (
     GENERATION,
     TAKEN,
     TRANSIT,
@@ -25,7 +26,6 @@ from procession.buffers.buffer_segment import (
     most_maps,
     shared_map,
 )
-from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.system.descriptors import Closed, reopen
 from procession.system.pristine import time
 

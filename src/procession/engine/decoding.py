@@ -13,10 +13,10 @@ from procession.contract import Item, Reply, Settled
 from procession.engine.policy.blame import Rules, may_retry, unable
 from procession.errors import NotPicklable
 from procession.exceptions.transport import add_item_note, add_note, load_exception
-from procession.explaining.frameworks import DJANGO_ERRORS, DJANGO_MEND
 from procession.outcome import Outcome
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import loads
+from procession.pickling.refusals import framework_mend
 from procession.system.alarm import after
 from procession.system.interrupts import strikes
 from procession.system.limits import mend
@@ -160,7 +160,7 @@ def _hint(error: BaseException, item: Item, rules: Rules, *, here: bool) -> str:
             "PROCESSION_BACKEND=serial in the environment and run the program again: every call "
             "is then made in this process, where breakpoint() works."
         )
-    return DJANGO_MEND if kind in DJANGO_ERRORS else ""
+    return framework_mend(error)
 
 
 def _arguments(message: str, item: Item, rules: Rules) -> str:

@@ -1,9 +1,9 @@
 """Exceptions on their way home: the user's own type, its causes, and a readable traceback.
 
-An exception is taken apart into records, one for it and one for each exception that it hangs
-together with, each pickled alone and rebuilt once here before it is sent: what cannot be sent
-is replaced alone. Constructors are not called again, so any signature will do, unless the class
-says itself how it is pickled.
+An exception is taken apart into records: one for it and one for each exception that it hangs
+together with. Each is pickled alone and rebuilt once here before it is sent, so that what cannot be
+sent is replaced alone. Constructors are not called again, so any signature will do. A class that
+says itself how it is pickled is an exception to that.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from procession.errors import NotPicklable
 from procession.exceptions.tracebacks import Frame, pack_traceback, unpack_traceback
-from procession.pickling.bare_exceptions import apart, has_own_reduce, make_bare, put_back
 from procession.pickling.objects import a_type, class_of, is_a, short_repr, type_name
 from procession.pickling.pickler import Pickling, dumps, loads
+from procession.pickling.reducers import has_own_reduce, make_exception, put_back, take_apart
 from procession.pickling.refusals import Refused
 from procession.system import NamedTuple
 
@@ -112,7 +112,7 @@ def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]
     try:
         # The class goes by value if it must: it does not matter where an error was defined.
         head = dumps(type(exc), "by-value")
-        args, state = apart(exc)
+        args, state = take_apart(exc)
         state.pop("__notes__", None)
         if is_a(exc, BaseExceptionGroup):
             args = args[:1]  # the members are records of their own
@@ -215,7 +215,7 @@ def _rebuild(core: bytes, kind: str, children: list[BaseException]) -> BaseExcep
         return whole
     head, packed, attributes = pickle.loads(core)
     cls, args, state = loads(head), loads(packed), loads(attributes)
-    exc = make_bare(cls, [*args, children] if kind == "group" else args)
+    exc = make_exception(cls, [*args, children] if kind == "group" else args)
     put_back(exc, state)
     return exc
 
@@ -253,13 +253,9 @@ def add_note(exc: BaseException, note: str) -> None:
 
 
 def add_item_note(exc: BaseException, function: str, index: int | None, item: Any) -> None:
-    """Note on an exception which function raised it, and for what.
+    """Note on an exception which function raised it, and for which item.
 
-    Args:
-        exc: The exception.
-        function: The function's name.
-        index: The item's index in the input; ``None`` for a single call.
-        item: The item; of a single call its ``(args, kwargs)``. Only a short repr is kept.
+    A single call has no index, and ``(args, kwargs)`` as its item.
     """
     if index is None:
         args, kwargs = item

@@ -33,15 +33,7 @@ def explain(
     root: str,
     pickling: Pickling = "strict",
 ) -> NotPicklable:
-    """Explain why `obj` could not be pickled.
-
-    Args:
-        error: What pickling raised.
-        obj: What was pickled.
-        where: What it was.
-        function: The name of the function it was for.
-        root: The expression that paths start with, such as a parameter's name.
-        pickling: How it was pickled.
+    """Explain why `obj`, called `root` in paths, could not be pickled for a function.
 
     Raises:
         MemoryError: It was pickling's error: that arrives as itself.
@@ -60,13 +52,7 @@ def explain_call(
 ) -> NotPicklable:
     """Explain why the arguments of a call could not be pickled, by the parameters' names.
 
-    Args:
-        error: What pickling raised.
-        args: Positional arguments, the instance or class of a method first.
-        kwargs: Keyword arguments.
-        target: What was to be called with them, undecorated.
-        function: Its name for the message.
-        pickling: How they were pickled.
+    The instance or class of a method comes first in `args`; `target` is undecorated.
     """
     return _explain(error, parameters(target, args, kwargs), "argument", function, pickling)
 
@@ -93,10 +79,7 @@ def _explain(
 ) -> NotPicklable:
     if isinstance(error, MemoryError):
         raise error  # it says nothing of the object
-    search = Search(pickling == "strict")
-    if where == "function":
-        search.code.is_all = True
-        search.code.accept(obj for _, obj in roots)
+    search = Search(pickling == "strict", code=where == "function")
     search.run(roots)
     findings = search.findings or [_unknown(error, search)]
     first = findings[0]

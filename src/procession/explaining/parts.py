@@ -1,8 +1,7 @@
 """What an object is pickled from.
 
-How a part is called is worked out only for the few that end up in a message (see
-`procession.explaining.paths`), so what is kept is the pair (kind, key) and the object it belongs
-to.
+What is kept of a part is the pair (kind, key), and the object it belongs to. How it is called is
+worked out only for the few that end up in a message (see `procession.explaining.paths`).
 """
 
 from __future__ import annotations

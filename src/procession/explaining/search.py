@@ -17,9 +17,11 @@ from procession.pickling.by_value import VALUE
 from procession.pickling.code_rules import Code
 from procession.pickling.importable import find, importable
 from procession.pickling.objects import ATOMS, a_type, class_of, is_a
-from procession.pickling.refusals import Refusal, Refused, refusal_of
+from procession.pickling.reducers import loaded_modules
+from procession.pickling.references import Named
+from procession.pickling.refusals import Refusal, Refused, is_handle, refusal_of
 
-__all__ = ["Finding", "Node", "Search"]
+__all__ = ["Finding", "Node", "Search", "named_instead"]
 
 _MOST = 1_000_000
 """Objects looked at before the search gives up and counts no further. About a gigabyte of notes
@@ -29,6 +31,7 @@ _DEEPEST = 20_000
 """Levels looked at. The C pickler stops before (lists: 498 on 3.11, 748 on 3.12, 4,999 on 3.13)."""
 
 
+_CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 _REMAKE = "Create it inside the function{or_leave_out}."
 
 
@@ -69,6 +72,7 @@ class Search:
 
     Args:
         strict: Whether lambdas and what is defined inside functions are refused.
+        code: Whether what is looked through is code, with what it uses.
 
     Attributes:
         findings: All that was found, nearest first.
@@ -76,11 +80,12 @@ class Search:
         complete: Whether everything was looked at.
     """
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, strict: bool, *, code: bool = False) -> None:
         self.findings: list[Finding] = []
         self.last: Node | None = None
         self.complete = True
-        self.code = Code(strict)
+        self._strict, self._is_code = strict, code
+        self._code = Code(strict)
         self.makers: dict[int, Any] = {}
         """What makes each object again that was reached, by the object's id."""
         self._seen: set[int] = set()
@@ -96,6 +101,8 @@ class Search:
     def reach(self, roots: Iterable[tuple[str, Any]]) -> Iterator[Node]:
         """The roots and all that they are pickled from, nearest first."""
         queue = [Node(obj, None, "root", None, root) for root, obj in roots]
+        if self._is_code:
+            self._code = Code(self._strict, [node.obj for node in queue])
         self._seen.update(id(node.obj) for node in queue)
         for node in queue:
             yield node
@@ -120,10 +127,10 @@ class Search:
     def _pickled_from(self, obj: Any) -> Iterable[edges.Edge]:
         cls = class_of(obj)
         if cls is types.FunctionType:
-            return () if self.code.reference(obj) else edges.parts_of_function(obj)
+            return () if self._code.reference(obj) else edges.parts_of_function(obj)
         if issubclass(cls, type):
-            return () if self.code.is_named(obj) else edges.parts_of_class(obj)
-        if self.code.takes_stream(obj) or cls is PickleBuffer:
+            return () if self._code.is_named(obj) else edges.parts_of_class(obj)
+        if self._code.takes_stream(obj) or cls is PickleBuffer:
             return ()
         registered = copyreg.dispatch_table.get(cls)
         if registered is None:
@@ -146,10 +153,57 @@ class Search:
     def _nameless(self, cls: type) -> Refusal | None:
         """Blame the object, not its class, for a class that cannot be sent."""
         try:
-            self.code.is_named(cls)
+            self._code.is_named(cls)
         except Refused as error:
             return error.refusal._replace(what=f"an object of {error.refusal.what}")
         return None
+
+
+def named_instead(roots: list[tuple[str, Any]], strict: bool) -> Named:
+    """What may go by name so that the rest of some code can be pickled.
+
+    An object that a function uses, and that an importable module holds (``from library import
+    client``), goes by value if it can: so it arrives with what the program has changed in it. If it
+    cannot, it goes by the module's name for it, as the function would if it stood in a module. A
+    bare lock, socket or file is refused all the same: code that uses one means the one.
+
+    Args:
+        roots: Pairs of an expression and its value, as for `Search.run`.
+        strict: Whether they were pickled strictly.
+
+    Returns:
+        The objects; none if something else stops it as well.
+    """
+    search = Search(strict, code=True)
+    search.run(roots)
+    places = _places() if search.findings else {}
+    named: Named = {}
+    for finding in search.findings:
+        for node in finding.node.trail()[1:]:
+            place = places.get(id(node.obj))
+            cls = class_of(node.obj)
+            if place is not None and (refusal_of(cls) is None or is_handle(cls)):
+                named[id(node.obj)] = place
+                break
+        else:
+            return {}
+    return named
+
+
+def _places() -> Named:
+    """Where importable modules hold objects that are no code, each in its own library if it can."""
+    places: Named = {}
+    best: Named = {}
+    for name, module in loaded_modules():
+        if not importable(name):
+            continue
+        for attribute, value in list(vars(module).items()):
+            cls = class_of(value)
+            if cls.__module__ == "builtins" or issubclass(cls, _CODE):
+                continue
+            own = cls.__module__.partition(".")[0] == name.partition(".")[0]
+            (best if own else places).setdefault(id(value), (name, attribute))
+    return places | best
 
 
 class _Verdicts(dict[type, Refusal | None]):

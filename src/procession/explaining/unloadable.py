@@ -1,20 +1,25 @@
 """Says what was pickled but could not be rebuilt where it arrived, and where it sits.
 
-The receiver finds the place, in the pickle; the sender, who has the object, its class.
+The receiver finds the place, in the pickle. The pickle is loaded once more by the unpickler that is
+written in Python, with something that stands in for each object that fails; the search then finds
+the first of these in the whole. The sender, who has the object, finds its class.
 """
 
 from __future__ import annotations
 
+import io
+import pickle
 import re
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from procession.errors import NotPicklable, Where
-from procession.explaining.frameworks import DJANGO_ERRORS, DJANGO_MEND
 from procession.explaining.paths import path_of
 from procession.explaining.search import Search
 from procession.pickling.objects import class_of, is_a, type_name
+from procession.pickling.refusals import framework_mend
+from procession.system import cpython
 
 __all__ = ["explain_unloadable", "locate"]
 
@@ -32,9 +37,11 @@ def explain_unloadable(
 ) -> NotPicklable:
     """Explain, where it arrived, why something that was pickled could not be rebuilt.
 
+    A result is rebuilt in the caller, all else in the worker.
+
     Args:
         error: What unpickling raised.
-        where: What was to be rebuilt: a result is rebuilt in the caller, all else in the worker.
+        where: What was to be rebuilt.
         function: The name of the function it was for.
         root: What it is called, such as a parameter's name.
         blob: The pickle, to find the path in.
@@ -56,11 +63,11 @@ def explain_unloadable(
     )
     if isinstance(error, ImportError):
         mend = f"Make that module importable {place} (is its folder on sys.path?)."
-    elif type(error).__name__ in DJANGO_ERRORS:
-        mend = DJANGO_MEND
     else:
         owner = culprit.rpartition(".")[2] or "the class"
-        mend = f"Correct __reduce__ or __setstate__ of {owner}, so that copy.copy() of it works."
+        mend = framework_mend(error) or (
+            f"Correct __reduce__ or __setstate__ of {owner}, so that copy.copy() of it works."
+        )
     lines = [
         f"{call} could not be run: {what} was pickled, but could not be rebuilt {place}"
         if where != "result"
@@ -74,19 +81,18 @@ def explain_unloadable(
 
 def _place_in(blob: bytes, roots: Callable[[Any], list[tuple[str, Any]]]) -> tuple[str, str]:
     """Where in a pickle the object is that cannot be rebuilt, and what was to be made."""
-    from procession.explaining.rebuilding import rebuild
-
     if not blob:
         return "", ""
     try:
-        whole, culprit, name = rebuild(blob)
+        rebuilder = _Rebuilder(blob)
+        whole, culprit = rebuilder.load(), rebuilder.culprit
         if culprit is not None:
             for node in Search(strict=False).reach(roots(whole)):
                 if node.obj is culprit:
-                    return path_of(node.trail())[0], name
+                    return path_of(node.trail())[0], rebuilder.name
     except (Exception, SystemExit):
         return "", ""  # what fails once may fail otherwise the second time
-    return "", name
+    return "", rebuilder.name
 
 
 def _rebuilt(error: BaseException) -> str:
@@ -106,12 +112,7 @@ def _rebuilt(error: BaseException) -> str:
 
 
 def locate(error: NotPicklable, roots: Iterable[tuple[str, Any]]) -> NotPicklable:
-    """Add the path to an error of `explain_unloadable`, where the object still is.
-
-    Args:
-        error: The error that came from the worker.
-        roots: What had been pickled, after the expressions that paths start with.
-    """
+    """Add the path to a worker's error of `explain_unloadable`, where the object still is."""
     search = Search(strict=False)
     found: tuple[str, str] | None = None
     for node in list(search.reach(roots)):  # all of it, to know what makes each
@@ -139,3 +140,113 @@ def _names_of(obj: Any, name: str, search: Search) -> set[str]:
     if maker is not None:
         names.add(f"{getattr(maker, '__module__', '')}.{getattr(maker, '__qualname__', '')}")
     return names
+
+
+# -- loading what cannot be loaded -------------------------------------------------------------
+
+_InPython: Any = cpython.python_unpickler()
+
+
+class _StandIn:
+    """Stands for an object that could not be made."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __call__(self, *args: Any) -> _StandIn:
+        """Make another, where a class or a function was asked for."""
+        return _StandIn(*args)
+
+
+class _Rebuilder(_InPython):  # type: ignore[misc]
+    """Loads a pickle that cannot be loaded: goes on after failures, and notes the first.
+
+    Attributes:
+        culprit: The first object that cannot be rebuilt, or something that stands for it.
+        name: Its class's name, or that of the function that was to make it.
+    """
+
+    dispatch: dict[int, Callable[[Any], None]] = dict(_InPython.dispatch)
+
+    def __init__(self, blob: bytes) -> None:
+        _InPython.__init__(self, io.BytesIO(blob))
+        self.culprit: Any = None
+        self.name = ""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _InPython.find_class(self, module, name)
+        except Exception:
+            stand_in = _StandIn()
+            self.blame(stand_in, f"{module}.{name}")
+            return stand_in
+
+    def blame(self, culprit: Any, name: str) -> None:
+        """Note the first failure."""
+        if self.culprit is None:
+            self.culprit, self.name = culprit, name
+
+    def make(self, maker: Any, parts: tuple[Any, ...], call: Callable[[], Any]) -> None:
+        """Make an object, or something that stands for it."""
+        try:
+            made = call()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            made = _StandIn(maker, *parts)
+            if not any(is_a(part, _StandIn) for part in made.parts):
+                self.blame(made, _name_of(maker))
+        if maker is self.culprit:
+            self.culprit = made  # a class that is missing here: blame its object
+        self.stack.append(made)
+
+    def load_reduce(self) -> None:
+        """``make(*args)``."""
+        args, maker = self.stack.pop(), self.stack.pop()
+        self.make(maker, args, lambda: maker(*args))
+
+    def load_newobj(self) -> None:
+        """``cls.__new__(cls, *args)``."""
+        args, cls = self.stack.pop(), self.stack.pop()
+        self.make(cls, args, lambda: cls.__new__(cls, *args))
+
+    def load_newobj_ex(self) -> None:
+        """``cls.__new__(cls, *args, **kwargs)``."""
+        kwargs, args, cls = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        parts = (*args, *kwargs.values())
+        self.make(cls, parts, lambda: cls.__new__(cls, *args, **kwargs))
+
+    def load_next_buffer(self) -> None:
+        """A buffer that left the pickle; it may be gone by now."""
+        self.stack.append(_StandIn())
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
+    dispatch[pickle.NEXT_BUFFER[0]] = load_next_buffer
+
+
+def _filling(usual: Callable[[Any], None]) -> Callable[[Any], None]:
+    """An instruction that changes the object below it: its state, its items."""
+
+    def load(self: Any) -> None:
+        try:
+            usual(self)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            obj = self.stack[-1]
+            self.blame(obj, type_name(class_of(obj)))
+
+    return load
+
+
+for _code in (pickle.BUILD, pickle.APPEND, pickle.APPENDS, pickle.SETITEM, pickle.SETITEMS):
+    _Rebuilder.dispatch[_code[0]] = _filling(_Rebuilder.dispatch[_code[0]])
+_Rebuilder.dispatch[pickle.ADDITEMS[0]] = _filling(_Rebuilder.dispatch[pickle.ADDITEMS[0]])
+
+
+def _name_of(maker: Any) -> str:
+    if is_a(maker, type):
+        return type_name(maker)
+    return f"{getattr(maker, '__module__', '')}.{getattr(maker, '__qualname__', '')}".strip(".")

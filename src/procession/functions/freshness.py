@@ -1,9 +1,9 @@
 """Whether a function still means what it meant when it was last pickled.
 
-What was pickled for a function may be sent again only if pickling it now would give the same. That
-can be known cheaply: for a name, by following it again; for a function that goes by value, if all
-the globals that it uses are atoms, modules, importable classes, or functions of which the same
-holds. Otherwise there is nothing to watch, and the function is pickled each time.
+What was pickled for a function may be sent again only if pickling it now would give the same. For a
+name that is known cheaply, by following it again. For a function that goes by value it is known if
+all the globals that it uses are atoms, modules, importable classes, or such functions. Otherwise
+there is nothing to watch, and the function is pickled each time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,19 @@ from typing import Any
 
 from procession.functions.reloads import generation, latest
 from procession.pickling.importable import importable, resolves
-from procession.pickling.objects import class_of, is_a
-from procession.pickling.references import Reference, is_decorated, mangled, reference_to
-from procession.pickling.singletons import Named
+from procession.pickling.objects import ATOMS, class_of, is_a
+from procession.pickling.references import (
+    Named,
+    Reference,
+    is_decorated,
+    mangled,
+    reference_to,
+)
 from procession.system.identity import working_folder
 
 __all__ = ["Watch", "watch"]
 
-_ATOMS = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis))
+_CONSTANT = (ModuleType, BuiltinFunctionType, type(Ellipsis))
 _MOST = 200
 _NOTHING = object()
 
@@ -118,7 +123,7 @@ class Watch:
 
     def _add(self, value: Any) -> list[Any]:
         """Look at a value that a function uses; what is in it is to be looked at as well."""
-        if type(value) in _ATOMS or isinstance(value, (ModuleType, BuiltinFunctionType)):
+        if type(value) in ATOMS or isinstance(value, _CONSTANT):
             return []
         if id(value) in self._named:
             self._name((*self._named[id(value)], 0))
@@ -150,12 +155,9 @@ def _contents(cell: CellType) -> Any:
 def watch(
     function: Callable[..., Any], reference: Reference | None, named: Named | None = None
 ) -> Watch | None:
-    """Watch what was just pickled for a function; `None` if nobody knows what it depends on.
+    """Watch what was just pickled for a function; `None` if what it depends on is not known.
 
-    Args:
-        function: The undecorated function.
-        reference: The name it went by; `None` if it went by value.
-        named: Objects that it uses and that went by name.
+    Without a reference it went by value; `named` objects that it uses went by name.
     """
     if type(function) is not FunctionType:
         return None
@@ -180,7 +182,7 @@ def watch(
 
 
 def _own(function: FunctionType) -> tuple[Any, ...]:
-    """What a function is compared by, beside the places where its values stand."""
+    """What a function is compared by, apart from the places where its values stand."""
     return (
         function.__code__,
         function.__defaults__,

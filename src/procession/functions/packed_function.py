@@ -1,10 +1,10 @@
 """What is sent for a function.
 
 (a) A reference, if the function's name leads to it, however it is decorated: the worker walks to
-the same object and unwraps it. (b) By value, if it lives in a module that workers cannot import
-(``__main__``, a notebook, a test under ``--import-mode=importlib``) and has a name of its own.
-(c) Otherwise (lambdas, closures, a function whose name means another one now) by value under
-``pickling="by-value"``, and refused under ``"strict"``. Never by name alone.
+the same object and unwraps it. (b) By value, if it has a name of its own in a module that workers
+cannot import, such as ``__main__`` or a notebook. (c) Otherwise (lambdas, closures, a function
+whose name means another one now) by value under ``pickling="by-value"``, and refused under
+``"strict"``. Never by name alone.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from procession.errors import NotPicklable
+from procession.functions.code_digests import code_digest
 from procession.functions.freshness import Watch, watch
-from procession.functions.loaders import Loader, hint, loader_of, rewrites, spec_of
-from procession.functions.reloads import Version, load, stale, version
-from procession.pickling.active_pickler import Naming
-from procession.pickling.digests import digest
+from procession.functions.reloads import Version, load, missing_hook, rewrites, stale, version
 from procession.pickling.importable import refresh
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.pickling.references import (
+    Named,
+    Naming,
     Reference,
     is_decorated,
     reference_to,
@@ -34,7 +34,6 @@ from procession.pickling.references import (
     why_not_by_value,
 )
 from procession.pickling.refusals import Refusal
-from procession.pickling.singletons import Named, named_instead
 from procession.system.identity import working_folder
 
 __all__ = ["dump_function", "dump_watched", "load_function", "reduce_decorated"]
@@ -117,7 +116,7 @@ def load_function(payload: bytes) -> Callable[..., Any]:
 
     Raises:
         NotPicklable: The name leads to another function here.
-        Exception: Whatever importing the function's module, or rebuilding it, raises.
+        Exception: What importing the function's module, or rebuilding it, raises.
     """
     path, reference, rest = pickle.loads(payload)
     sys.path += [entry for entry in path if entry not in sys.path]
@@ -136,7 +135,7 @@ def load_function(payload: bytes) -> Callable[..., Any]:
 
 
 def undecorated(function: Any) -> Callable[..., Any]:
-    """The function below our decorator, ``@classmethod`` and ``@staticmethod``."""
+    """The function below Procession's decorator, ``@classmethod`` and ``@staticmethod``."""
     while is_decorated(function):
         function = function.__wrapped__
     if is_a(function, classmethod, staticmethod):
@@ -159,24 +158,22 @@ def _where_defined(function: Any) -> tuple[Any, ...] | None:
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return None
-    return code.co_name, code.co_firstlineno, digest(code)
+    return code.co_name, code.co_firstlineno, code_digest(code)
 
 
 def _version_of(module: str) -> tuple[Any, ...] | None:
     if module.partition(".")[0] in sys.stdlib_module_names:
         return None
-    spec = spec_of(module)
-    return tuple(version(module)), loader_of(spec), rewrites(spec)
+    return tuple(version(module))
 
 
 def _resolve(reference: Reference, expected: Any) -> Callable[..., Any]:
     defined, given = expected
     if given is None:
         return undecorated(resolve(*reference))
-    module, theirs, loader = reference[0], Version(*given[0]), given[1]
-    _import(module, theirs, loader)
-    spec = spec_of(module)
-    hook = hint(module, loader, loader_of(spec))
+    module, theirs = reference[0], Version(*given)
+    _import(module, theirs)
+    hook = missing_hook(module, theirs)
     why = stale(module, theirs)
     try:
         function = undecorated(resolve(*reference))
@@ -185,11 +182,11 @@ def _resolve(reference: Reference, expected: Any) -> Callable[..., Any]:
             raise
         raise _other_function(reference, why or hook, "It is not there. ") from None
     here = _where_defined(function)
-    if not _same_place(here, defined, rewritten=given[2] or rewrites(spec)):
+    if not _same_place(here, defined, rewritten=theirs.rewritten or rewrites(module)):
         why = why or hook or "Its module defines the function differently in a worker."
         place = f"It was {_place(defined)} in the caller, and is {_place(here)} here. "
         raise _other_function(reference, why, place)
-    if why or (hook and loader[1]):
+    if why or (hook and theirs.changed):
         raise _other_function(reference, why or hook)
     return function
 
@@ -202,11 +199,11 @@ def _same_place(here: Any, defined: Any, *, rewritten: bool) -> bool:
     return same
 
 
-def _import(module: str, theirs: Version, loader: Loader) -> None:
+def _import(module: str, theirs: Version) -> None:
     try:
         load(module, theirs)
     except ModuleNotFoundError as error:
-        hook = hint(module, loader)
+        hook = missing_hook(module, theirs)
         if error.name is None or not f"{module}.".startswith(f"{error.name}.") or not hook:
             raise
         raise NotPicklable(
@@ -241,28 +238,23 @@ def _place(defined: Any) -> str:
 
 def _dump_value(function: Any, pickling: Pickling) -> tuple[bytes, Named]:
     """A function by value, and what it uses that went by name."""
-    if type(function) is not FunctionType:
-        return _explaining(function, pickling, lambda: dumps(function, pickling)), {}
-    refusal = why_not_by_value(function) if pickling == "strict" else None
+    is_function = type(function) is FunctionType
+    refusal = why_not_by_value(function) if is_function and pickling == "strict" else None
     if refusal is not None:
         raise _nameless(function, refusal)
-    from procession.pickling.by_value import dumps_by_value
-
     try:
-        return dumps_by_value(function, pickling, code=True), {}
-    except Exception as error:
-        failure = error
-    named = named_instead([("function", function)], pickling == "strict")
-    if not named:
-        raise _explained(failure, function, pickling) from failure
-    return _explaining(
-        function, pickling, lambda: dumps_by_value(function, pickling, code=True, named=named)
-    ), named
+        if not is_function:
+            return dumps(function, pickling), {}
+        from procession.explaining.search import named_instead
+        from procession.pickling.by_value import dumps_by_value
 
-
-def _explaining(function: Any, pickling: Pickling, dump: Callable[[], bytes]) -> bytes:
-    try:
-        return dump()
+        try:
+            return dumps_by_value(function, pickling, code=True), {}
+        except Exception:
+            named = named_instead([("function", function)], pickling == "strict")
+            if not named:
+                raise
+        return dumps_by_value(function, pickling, code=True, named=named), named
     except Exception as error:
         raise _explained(error, function, pickling) from error
 

@@ -6,8 +6,12 @@ since the last look can be asked for each call. Workers that have imported older
 used for new calls: pools belong to a `generation`.
 
 What runs is what the caller has. A file that was edited and not reloaded is new code for a worker
-that starts now, and old code here: the versions of both sides are compared when a worker looks for
-a function by its name.
+that starts now, and old code here. So the versions of both sides are compared when a worker looks
+for a function by its name.
+
+Workers do not have the program's import hooks: typeguard's, beartype's, its own finder. A loader
+that changes code as it loads it makes other functions than a worker gets, which imports the module
+in the usual way. So the loader's type is part of the version.
 """
 
 from __future__ import annotations
@@ -16,9 +20,20 @@ import os
 import sys
 from typing import Any
 
+from procession.functions.code_digests import agrees
 from procession.system import NamedTuple, after_fork
 
-__all__ = ["Version", "generation", "latest", "load", "note", "stale", "version"]
+__all__ = [
+    "Version",
+    "generation",
+    "latest",
+    "load",
+    "missing_hook",
+    "note",
+    "rewrites",
+    "stale",
+    "version",
+]
 
 
 class Version(NamedTuple):
@@ -30,6 +45,9 @@ class Version(NamedTuple):
         reloaded: The generation that began when it last imported the module anew; 0 if never.
         stamp: The source file's time of change and size when it was loaded.
         checksum: Of its contents then; `None` if that was never read.
+        loader: The type of the module's loader; empty for Python's own.
+        changed: Whether that loader changes the code.
+        rewritten: Whether asserts were rewritten (pytest).
     """
 
     process: tuple[str, int]
@@ -37,6 +55,9 @@ class Version(NamedTuple):
     reloaded: int = 0
     stamp: tuple[int, int] | None = None
     checksum: int | None = None
+    loader: str = ""
+    changed: bool = False
+    rewritten: bool = False
 
 
 class _Source:
@@ -52,6 +73,9 @@ class _Source:
 
 _STANDARD = sys.stdlib_module_names
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
+_USUAL = ("importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport", "_pytest")
+"""Where Python's own loaders are; and pytest's, which rewrites nothing but ``assert``."""
+_CHANGING = ("source_to_code", "get_code")
 _PATCHER = "IPython.extensions.autoreload"
 """Where it is loaded, files are looked at for each call: there is a person who edits them."""
 
@@ -146,8 +170,6 @@ def _look_at_files() -> None:
 
 def _patched(name: str, source: _Source) -> _Source:
     """The source of a module whose file has changed: the new one, if that is what is loaded."""
-    from procession.functions.patched_modules import agrees
-
     module = sys.modules.get(name)
     now = _Source(source.spec)
     try:
@@ -186,7 +208,15 @@ def version(name: str) -> Version:
         elif source.checksum is None:
             source.checksum = _checksum(source.spec)
         stamp, checksum = source.stamp, source.checksum
-    return Version((_FAMILY, os.getpid()), _generation, _reloaded.get(name, 0), stamp, checksum)
+    return Version(
+        (_FAMILY, os.getpid()),
+        _generation,
+        _reloaded.get(name, 0),
+        stamp,
+        checksum,
+        *_loader_of(name),
+        rewrites(name),
+    )
 
 
 def load(name: str, theirs: Version) -> None:
@@ -199,12 +229,7 @@ def load(name: str, theirs: Version) -> None:
 
 
 def stale(name: str, theirs: Version) -> str:
-    """Why the module that is loaded here is not the caller's; nothing if it is.
-
-    Args:
-        name: A module that was loaded here (see `load`).
-        theirs: Its `version` in the caller.
-    """
+    """Why the module that was loaded here (see `load`) is not the caller's; nothing if it is."""
     if theirs.process == (_FAMILY, os.getpid()):
         return ""
     since = _loaded.get((theirs.process, name), _first.get(theirs.process, 0))
@@ -236,3 +261,40 @@ def _checksum(spec: Any) -> int | None:
             return crc32(file.read())
     except OSError:
         return None
+
+
+# -- import hooks ------------------------------------------------------------------------------
+
+
+def _loader(name: str) -> Any:
+    return getattr(_spec_of(sys.modules.get(name)), "loader", None)
+
+
+def _loader_of(name: str) -> tuple[str, bool]:
+    """The type of a module's loader, empty for Python's own; and whether it changes the code."""
+    loader = _loader(name)
+    cls: Any = loader if isinstance(loader, type) else type(loader)
+    if loader is None or cls.__module__.partition(".")[0] in _USUAL:
+        return "", False
+    changes = any(
+        method in base.__dict__
+        for base in cls.__mro__
+        for method in _CHANGING
+        if base.__module__.partition(".")[0] not in _USUAL
+    )
+    return f"{cls.__module__}.{cls.__qualname__}", changes
+
+
+def rewrites(name: str) -> bool:
+    """Whether code is not compiled from the source as it stands, by a loader that says no more."""
+    return type(_loader(name)).__module__.partition(".")[0] == "_pytest"
+
+
+def missing_hook(name: str, theirs: Version) -> str:
+    """What to do about a loader that this worker does not have; nothing if there is none."""
+    if not theirs.loader or theirs.loader == _loader_of(name)[0]:
+        return ""
+    return (
+        f"The program loads {name} through an import hook of its own ({theirs.loader}), which this "
+        "worker does not have: install the hook in a function, and pass it as initializer=."
+    )

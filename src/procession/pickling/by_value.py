@@ -1,9 +1,8 @@
 """Pickles by value what a worker cannot import: cloudpickle's reducers with refusals of ours.
 
-Three things differ from cloudpickle. What is bound to this process is refused. Under ``"strict"``
-so are lambdas and what is defined inside functions, unless it is part of code that goes by value
-anyway (a method that some decorator made, a helper that a ``__main__`` function calls). And a
-class that comes home from a worker never overwrites the class of its owner.
+Three things differ from cloudpickle. What is bound to this process is refused. Functions and
+classes follow `procession.pickling.code_rules`. And a class that comes home from a worker never
+overwrites the class of its owner.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from procession.pickling.classes import reduce_dynamic_class
 from procession.pickling.cloudpickle_names import (
     Pickler,
     reduce_class,
@@ -22,16 +20,15 @@ from procession.pickling.cloudpickle_names import (
     reduce_function,
     registered_reducer,
 )
-from procession.pickling.code_rules import Code, dispatched
-from procession.pickling.dispatch_tables import Table, refuse
+from procession.pickling.code_rules import Code, dispatched, standard_stream, stream_name
+from procession.pickling.dispatch_tables import Pickling, Table, keep_small, refuse
+from procession.pickling.dynamic_code import reduce_dynamic_class, set_function
 from procession.pickling.importable import find, importable, resolves
 from procession.pickling.objects import class_of, is_a
-from procession.pickling.references import resolve
-from procession.pickling.settings import Pickling, keep_small
-from procession.pickling.shared_globals import set_function
-from procession.pickling.singletons import Named, attribute_of, standard_stream, stream_name
+from procession.pickling.reducers import named_attribute
+from procession.pickling.references import Named, resolve
 
-__all__ = ["ValuePickler", "dumps_by_value"]
+__all__ = ["VALUE", "ValuePickler", "dumps_by_value"]
 
 _named: dict[tuple[str, str], Any] = {}
 
@@ -43,30 +40,25 @@ def dumps_by_value(
     code: bool = False,
     named: Named | None = None,
 ) -> bytes:
-    """Pickle with by-value reducers.
+    """Pickle with by-value reducers (see `procession.pickling.pickler.dumps`).
 
     Args:
         obj: Anything.
-        pickling: See `procession.pickling.pickler.dumps`.
-        buffers: See `procession.pickling.pickler.dumps`.
+        pickling: As there.
+        buffers: As there.
         code: Whether `obj` is a function to be run there.
         named: Objects that go by name.
 
     Raises:
         Refused: At something that must not cross.
-        Exception: Whatever the objects' own code raises.
     """
     pieces: list[Any] = []
     large: list[Any] = []
     sink: Any = types.SimpleNamespace(write=pieces.append)
     callback = None if buffers is None else keep_small(large)
     VALUE.keep_in_step()
-    pickler = ValuePickler(sink, callback, strict=pickling == "strict")
-    pickler.named = named or {}
-    if code:
-        pickler.code.is_all = True
-        pickler.code.accept([obj])
-    pickler.dump(obj)
+    rules = Code(pickling == "strict", [obj] if code else None)
+    ValuePickler(sink, callback, rules, named or {}).dump(obj)
     if buffers is not None:
         buffers += large
     return b"".join(pieces)
@@ -134,11 +126,11 @@ class ValuePickler(Pickler):
     dispatch_table = VALUE
 
     def __init__(
-        self, file: Any, buffer_callback: Callable[[Any], Any] | None, *, strict: bool
+        self, file: Any, buffer_callback: Callable[[Any], Any] | None, code: Code, named: Named
     ) -> None:
         super().__init__(file, 5, buffer_callback)
-        self.code = Code(strict)
-        self.named: Named = {}
+        self.code = code
+        self.named = named
 
     def dump(self, obj: Any) -> None:
         """Pickle an object. Called from here, its ``__reduce_ex__`` sees who asks."""
@@ -148,7 +140,7 @@ class ValuePickler(Pickler):
         """Asked by the C pickler for every object that is no builtin atom or container."""
         cls = class_of(obj)
         if self.named and id(obj) in self.named:
-            return attribute_of, self.named[id(obj)]
+            return named_attribute, self.named[id(obj)]
         if VALUE.get(cls, refuse) is not refuse:  # seen before: neither a function nor a class
             return NotImplemented
         if cls is types.FunctionType:

@@ -1,11 +1,17 @@
-"""Which functions and classes go by name, which by value, and which not at all.
+"""Which functions, classes and streams go by name, which by value, and which not at all.
 
 Shared by the pickler that sends them and the search that explains why one cannot be sent.
+
+A function or class goes by name if a worker that follows the name finds the very same one. Else it
+goes by value. Under ``"strict"`` it must have a name in its own process for that, or be part of
+code that goes by value anyway. A standard stream that code uses goes by name, too; as an argument
+it is refused.
 """
 
 from __future__ import annotations
 
 import copyreg
+import sys
 import types
 from collections.abc import Iterable
 from typing import Any
@@ -15,15 +21,27 @@ from procession.pickling.importable import importable, resolves
 from procession.pickling.objects import class_of, is_a
 from procession.pickling.references import Reference, reference_to, why_not_by_value
 from procession.pickling.refusals import Refusal, Refused
-from procession.pickling.singletons import stream_name
 
-__all__ = ["Code", "dispatched", "global_names", "used_globals"]
+__all__ = ["Code", "dispatched", "global_names", "standard_stream", "stream_name", "used_globals"]
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not in C
 _SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
+_STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 _DEEPEST = 3
 _DEEPEST_HELD = 6
 _MOST_HELD = 2000
+
+
+def stream_name(obj: Any) -> str | None:
+    """The name in `sys` of a standard stream; `None` for anything else."""
+    if obj is None:
+        return None
+    return next((name for name in _STREAMS if getattr(sys, name, None) is obj), None)
+
+
+def standard_stream(name: str) -> Any:
+    """The stream of that name in this process."""
+    return getattr(sys, name)
 
 
 class Code:
@@ -33,15 +51,14 @@ class Code:
         strict: Whether lambdas and what is defined inside functions are refused, unless they are
             part of code that goes by value anyway: a method that some decorator made, a helper
             that a ``__main__`` function calls, a field's default factory.
-
-    Attributes:
-        is_all: Whether all that is pickled is code, with what it uses.
+        roots: What is pickled, if all of it is code, with what it uses.
     """
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, strict: bool, roots: Iterable[Any] | None = None) -> None:
         self._strict = strict
         self._accepted: set[int] = set()
-        self.is_all = False
+        self._is_all = roots is not None
+        self._accept(roots or ())
 
     def reference(self, function: types.FunctionType) -> Reference | None:
         """The name a function goes by; `None` if it goes by value.
@@ -54,9 +71,9 @@ class Code:
             if reference is not None:
                 return reference
         self._check(function)
-        self.accept([function.__closure__, function.__defaults__, function.__kwdefaults__])
-        self.accept(used_globals(function).values())
-        self.accept([function.__dict__, dispatched(function)])
+        self._accept([function.__closure__, function.__defaults__, function.__kwdefaults__])
+        self._accept(used_globals(function).values())
+        self._accept([function.__dict__, dispatched(function)])
         return None
 
     def is_named(self, cls: type) -> bool:
@@ -72,13 +89,13 @@ class Code:
             return True
         _check_mapped(cls)
         self._check(cls)
-        self.accept([cls.__bases__, type(cls), cls.__dict__])
+        self._accept([cls.__bases__, type(cls), cls.__dict__])
         self._accept_all(cls.__dict__.values())
         return False
 
     def takes_stream(self, obj: Any) -> bool:
         """Whether `obj` is a standard stream that code uses: it goes by its name."""
-        return (self.is_all or id(obj) in self._accepted) and stream_name(obj) is not None
+        return (self._is_all or id(obj) in self._accepted) and stream_name(obj) is not None
 
     def _check(self, obj: Any) -> None:
         if self._strict and id(obj) not in self._accepted:
@@ -86,7 +103,7 @@ class Code:
             if refusal is not None:
                 raise Refused(refusal)
 
-    def accept(self, values: Iterable[Any], depth: int = 0) -> None:
+    def _accept(self, values: Iterable[Any], depth: int = 0) -> None:
         """Note functions and classes that are part of code which goes by value."""
         for value in values:
             # Not isinstance: a decorated function says that it is a function.
@@ -94,7 +111,7 @@ class Code:
             if is_code or stream_name(value) is not None:
                 self._accepted.add(id(value))
             elif depth < _DEEPEST:
-                self.accept(_parts(value), depth + 1)
+                self._accept(_parts(value), depth + 1)
 
     def _accept_all(self, values: Iterable[Any]) -> None:
         """Note the functions and classes of what a class holds: a decorator put it there.
@@ -110,19 +127,15 @@ class Code:
             if (cls.__module__ == "builtins" and cls is not tuple) or id(value) in seen:
                 continue
             seen.add(id(value))
-            self.accept([cls])
+            self._accept([cls])
             held = _held(value)
-            self.accept(held)
+            self._accept(held)
             if depth < _DEEPEST_HELD:
                 waiting += [(part, depth + 1) for part in held]
 
 
 def _check_mapped(cls: type) -> None:
-    """Refuse SQLAlchemy's declarative classes by value: they are parts of a registry.
-
-    Raises:
-        Refused: In place of its weak references and engines.
-    """
+    """Refuse SQLAlchemy's declarative classes by value, in place of what their registry holds."""
     if not any(each.__module__.startswith("sqlalchemy.orm.") for each in (type(cls), *cls.__mro__)):
         return
     raise Refused(

@@ -1,20 +1,24 @@
 """Memory that is a file's: what one process writes there, all that map the file see.
 
-Arrays on such memory (`numpy.memmap`, `multiprocessing.shared_memory`, a `RawArray`, a file that
-the program has mapped itself) and tensors in shared memory are sent as the place in the file. A
-copy would take time and memory, and what a worker writes to it would be lost. Where the file has no
-name any more, another process opens it through ours; where nobody can, it is refused. Memory that
-is mapped privately (``mode="c"``), and what only a worker has, goes as a copy, as all memory does.
+Such memory lies below a `numpy.memmap`, `multiprocessing.shared_memory`, a `RawArray`, or a file
+that the program has mapped itself. Arrays there, and tensors in shared memory, are sent as the
+place in the file. A copy would take time and memory, and what a worker writes to it would be lost.
+
+Where the file has no name any more, another process opens it through this one. Where none can, it
+is refused. Memory that is mapped privately (``mode="c"``), and what only a worker has, goes as a
+copy, as all memory does.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import sys
 import weakref
 from typing import Any
 
 from procession.errors import ProcessionError
+from procession.pickling.objects import as_usual
 from procession.pickling.refusals import Refusal, Refused
 from procession.system import NamedTuple
 from procession.system.descriptors import offer, reopen
@@ -22,10 +26,10 @@ from procession.system.descriptors import offer, reopen
 __all__ = [
     "Region",
     "Where",
-    "descriptor",
-    "lasting",
+    "ends_before_arrival",
     "opened",
     "place_of",
+    "reduce_tensor",
     "region_at",
     "region_of",
 ]
@@ -71,8 +75,8 @@ class Region(NamedTuple):
     inode: int
 
 
-lasting = [True]
-"""Whether this process outlives what it sends: a worker does not."""
+_outlives = True
+"""Whether this process outlives what it sends."""
 
 _regions: weakref.WeakKeyDictionary[mmap.mmap, tuple[Region | None, Any]] = (
     weakref.WeakKeyDictionary()
@@ -80,6 +84,12 @@ _regions: weakref.WeakKeyDictionary[mmap.mmap, tuple[Region | None, Any]] = (
 _maps: weakref.WeakValueDictionary[tuple[int, int, bool], mmap.mmap] = weakref.WeakValueDictionary()
 _came: dict[tuple[int, int], Where] = {}
 """How files without a name came here, so that they go on, and home, in the same way."""
+
+
+def ends_before_arrival() -> None:
+    """This process may end before what it sends is opened: it is a worker."""
+    global _outlives
+    _outlives = False
 
 
 def region_at(pointer: int) -> Region | None:
@@ -141,7 +151,7 @@ def place_of(region: Region, what: str) -> Where | None:
     """Where others can open a region's file; `None` if a copy is to be sent.
 
     Raises:
-        Refused: Others see what is written there, and nobody else could open it.
+        Refused: Others see what is written there, and no other process could open it.
     """
     if not region.shared:
         return None
@@ -149,7 +159,7 @@ def place_of(region: Region, what: str) -> Where | None:
     if identity is not None and os.access(region.path, _access(region.writable)):
         return Where(region.path, *identity)
     came = _came.get((region.device, region.inode))
-    if came is not None or not lasting[0]:
+    if came is not None or not _outlives:
         return came
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -175,12 +185,8 @@ def _access(writable: bool) -> int:
     return os.R_OK | os.W_OK if writable else os.R_OK
 
 
-def descriptor(where: Where, flags: int) -> int:
-    """Open the file at a place, if it is still the one that was sent.
-
-    Raises:
-        ProcessionError: It is not.
-    """
+def _descriptor(where: Where, flags: int) -> int:
+    """Open the file at a place, if it is still the one that was sent."""
     try:
         if not where.path:
             opened = reopen(where.pid, where.fd, where.inode, flags)
@@ -204,7 +210,7 @@ def opened(where: Where, writable: bool, end: int) -> mmap.mmap:
     kept = _maps.get(key)
     if kept is not None and len(kept) >= end:
         return kept
-    fd = descriptor(where, os.O_RDWR if writable else os.O_RDONLY)
+    fd = _descriptor(where, os.O_RDWR if writable else os.O_RDONLY)
     try:
         made = mmap.mmap(fd, 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
     finally:
@@ -219,3 +225,45 @@ def _gone(where: Where, why: str) -> ProcessionError:
         f"An array was sent as its place in {whose}, which cannot be opened here: {why}. Keep the "
         "file, and the array where it is sent from, until it has arrived; or pass array.copy()."
     )
+
+
+# -- torch -------------------------------------------------------------------------------------
+
+
+def reduce_tensor(given: Any) -> Any:
+    """Reducer of `torch.Tensor`, and of those subclasses that leave it to that."""
+    torch: Any = sys.modules["torch"]
+    if (
+        type(given) is not torch.Tensor
+        or given.device.type != "cpu"
+        or given.layout != torch.strided
+        or given.is_quantized
+        or not (given.is_shared() and given.is_leaf and given.numel())
+        or given.is_conj()
+        or given.is_neg()
+    ):
+        return as_usual(given)
+    storage = given.untyped_storage()
+    region = region_at(storage.data_ptr())
+    where = None
+    if region is not None and region.offset == 0 and region.start == storage.data_ptr():
+        where = place_of(region, "a tensor in shared memory")
+    if where is None:
+        return as_usual(given)
+    how = (given.storage_offset(), tuple(given.shape), given.stride())
+    return _tensor, (tuple(where), storage.nbytes(), given.dtype, how, given.requires_grad)
+
+
+def _tensor(where: Any, size: int, kind: Any, how: Any, requires_grad: bool) -> Any:
+    """A tensor on the same memory, here."""
+    import importlib
+
+    torch: Any = importlib.import_module("torch")
+    place = Where(*where)
+    handle = _descriptor(place, os.O_RDONLY)
+    try:
+        name = place.path or f"/proc/self/fd/{handle}"
+        storage = torch.UntypedStorage.from_file(name, shared=True, nbytes=size)
+    finally:
+        os.close(handle)
+    return torch.empty(0, dtype=kind).set_(storage, *how).requires_grad_(requires_grad)

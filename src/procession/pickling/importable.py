@@ -1,9 +1,9 @@
 """Which names a worker can import.
 
 What is pickled by reference is found again by ``import module``. That works for a module that the
-import system finds under its own name in the same file, and not for ``__main__``, for a module
-that was put into ``sys.modules`` by hand, for a test under ``--import-mode=importlib``, or for a
-file whose folder has left ``sys.path``. What lives there must go by value.
+import system finds under its own name in the same file. It does not for ``__main__``, or a module
+that was put into ``sys.modules`` by hand. Nor does it for a test under ``--import-mode=importlib``,
+or a file whose folder has left ``sys.path``. What lives there must go by value.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MAIN = frozenset({"__main__", "__mp_main__"})
 """Names under which a process knows its own main module; a worker's is another one."""
 
 _CYTHON = ("_cython_", "cython_runtime")
-"""What Cython puts into ``sys.modules`` in every process: nobody's functions and classes."""
+"""What Cython puts into ``sys.modules`` in every process: no program's functions and classes."""
 
 
 class _Answers:
     """What was found for one ``sys.path``.
 
-    Threads ask at the same time, so nothing is noted before it has been found, and what a thread
-    finds for a path that is no longer in force goes into answers that nobody reads any more.
+    Threads ask at the same time, so nothing is noted before it has been found. What a thread finds
+    for a path that is no longer in force goes into answers that are not read any more.
     """
 
     def __init__(self, path: list[str]) -> None:
@@ -42,7 +42,7 @@ _answers = _Answers([])
 
 
 def importable(name: Any) -> bool:
-    """Whether a worker that has our ``sys.path`` gets this very module by importing `name`."""
+    """Whether a worker with the same ``sys.path`` gets this very module by importing `name`."""
     if not isinstance(name, str) or name in MAIN:
         return False
     answer = _answers.known.get(name)
@@ -73,7 +73,7 @@ def _is_importable(name: str, module: Any, answers: _Answers) -> bool:
     parent = name.rpartition(".")[0]
     if file is None and not getattr(module, "__path__", None):
         # Built by hand or by its package (`six.moves`, parts of a C extension): the package will
-        # build it again. Without a package nobody will.
+        # build it again. Without a package nothing will.
         return importable(parent) if parent else _locate(name, answers) is not None
     spec = _locate(name, answers)
     if spec is None:
@@ -140,7 +140,7 @@ def resolves(obj: Any) -> bool:
 def unimportable_marks() -> tuple[bytes, ...]:
     """How the names of modules that workers cannot import look in a pickle.
 
-    The C pickler writes plain functions and classes by name and asks nobody, so their modules are
+    The C pickler writes plain functions and classes by name without asking. So their modules are
     looked for in what it wrote. New modules are judged when ``sys.modules`` has changed: what is
     imported comes last in it.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import reprlib
 from collections.abc import Callable, Sequence
-from operator import countOf
+from operator import countOf, methodcaller
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -13,6 +13,7 @@ __all__ = [
     "ATOMS",
     "SCALARS",
     "a_type",
+    "as_usual",
     "builtin_bytes",
     "class_of",
     "is_a",
@@ -26,6 +27,9 @@ SCALARS = frozenset({int, float, bool, complex, type(None)})
 ATOMS = SCALARS | {str, bytes}
 """Types of values that hold no other object, so that there is nothing to check."""
 
+
+as_usual = methodcaller("__reduce_ex__", 5)
+"""What pickle itself asks an object."""
 
 # -- types -------------------------------------------------------------------------------------
 

@@ -69,19 +69,10 @@ class _Raw:
 def dumps_out_of_band(
     value: Any, pickling: Pickling, *, private: bool = False, transit: bool = False
 ) -> tuple[bytes, tuple[Any, ...]]:
-    """Pickle a value; what is large goes into a segment, if there is one.
-
-    Args:
-        value: Anything.
-        pickling: As in `pickling.dumps`.
-        private: See `Segments.place`.
-        transit: See `Segments.place`.
+    """Pickle a value as `dumps` does; what is large goes into a segment (see `Segments.place`).
 
     Returns:
-        The pickle, and the ticket that `pickling.loads` needs with it, or an empty tuple.
-
-    Raises:
-        Exception: As in `pickling.dumps`.
+        The pickle, and the ticket that `loads` needs with it, or an empty tuple.
     """
     if not NAMELESS or type(value) in SCALARS:
         return dumps(value, pickling), ()
@@ -107,9 +98,7 @@ def fits_message(value: Any) -> bool:
 def bytes_out_of_band(value: Any, others: dict[int, Any] = replacements) -> Any:
     """The value; each large `bytes` and `bytearray` that is an argument will leave the pickle.
 
-    Args:
-        value: Anything.
-        others: What goes into the pickle instead of other objects.
+    `others` go into it instead of the objects of these ids.
     """
     if type(value) not in _LOOKED_AT and not others:
         return value

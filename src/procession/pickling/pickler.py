@@ -1,9 +1,9 @@
 """Pickles values for another process, refusing what must not cross.
 
-First the C pickler with a dispatch table of ours (see `procession.pickling.dispatch_tables`), which
-costs what plain pickling costs. What it cannot name for a worker (functions and classes of
-``__main__``, of notebooks, of modules that workers cannot import) goes by value, in a second
-attempt, with cloudpickle's reducers and the same refusals (see `procession.pickling.by_value`).
+First the C pickler, with the dispatch table of `procession.pickling.dispatch_tables`: it costs what
+plain pickling costs. It cannot name for a worker what is in ``__main__``, in notebooks, and in
+modules that workers cannot import. Such functions and classes go by value, in a second attempt,
+with cloudpickle's reducers and the same refusals (see `procession.pickling.by_value`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,21 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from procession.pickling.dispatch_tables import PLAIN, ByValue
+from procession.pickling.dispatch_tables import LARGE, PLAIN, ByValue, Pickling, keep_small
 from procession.pickling.importable import unimportable_marks
 from procession.pickling.objects import ATOMS
-from procession.pickling.settings import LARGE, Pickling, keep_small
 
-__all__ = ["LARGE", "Pickling", "dumps", "loads"]
+__all__ = [
+    "LARGE",
+    "PackedInitializer",
+    "Pickling",
+    "dumps",
+    "loads",
+    "open_initializer",
+    "pack_initializer",
+]
+
+PackedInitializer = bytes | tuple[bytes, tuple[Any, ...]]
 
 _FRAME = 2 * 64 * 1024 + 4096
 """The C pickler closes a frame at 64 KiB. What it writes beyond this size is one large payload."""
@@ -58,7 +67,7 @@ def dumps(obj: Any, pickling: Pickling = "strict", buffers: list[Any] | None = N
         buffers: Takes the large buffers (protocol 5) out of the pickle; `loads` needs them again.
 
     Raises:
-        Exception: Whatever stops it. `procession.explaining.explain` finds out where it sits.
+        Exception: What stops it. `procession.explaining.explain` finds out where it sits.
     """
     if type(obj) in ATOMS:
         return _plain(obj, 5)
@@ -101,7 +110,7 @@ def loads(blob: Any, buffers: Iterable[Any] | tuple[Any, ...] = ()) -> Any:
 
     Raises:
         Gone: The ticket's segment cannot be opened.
-        Exception: Whatever the objects' own code raises.
+        Exception: What the objects' own code raises.
     """
     if not buffers:
         return pickle.loads(blob)
@@ -110,3 +119,27 @@ def loads(blob: Any, buffers: Iterable[Any] | tuple[Any, ...] = ()) -> Any:
 
         return pickle.loads(blob, buffers=open_ticket(buffers))
     return pickle.loads(blob, buffers=buffers)
+
+
+def pack_initializer(
+    initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> PackedInitializer:
+    """Pickle a worker's initializer with its arguments, for a process that starts.
+
+    Arguments that only a starting process can take (multiprocessing's locks and queues) are left
+    as they are: the start itself then hands them over, as it does for the standard library.
+    """
+    if initializer is None:
+        return b""
+    try:
+        return dumps((initializer, initargs), "by-value")
+    except Exception:
+        return dumps(initializer, "by-value"), initargs
+
+
+def open_initializer(packed: PackedInitializer) -> tuple[Callable[..., object], tuple[Any, ...]]:
+    """The initializer and its arguments, in the worker."""
+    if isinstance(packed, bytes):
+        initializer, initargs = loads(packed)
+        return initializer, initargs
+    return loads(packed[0]), packed[1]

@@ -3,24 +3,33 @@
 A reference is (module, qualified name, steps): the name must lead to the object, or to something
 that wraps it, and `steps` says how often to unwrap. The sender checks that the walk ends at the
 very same object; the receiver walks the same way.
+
+Whether a name will do depends on who pickles. The same decorated function goes to workers of other
+libraries as well. `pickle` (so `multiprocessing.Pool` and `concurrent.futures`) writes functions by
+name, and its workers have a ``__main__`` to look in. cloudpickle (so joblib, loky, Dask, Ray) and
+dill write those of ``__main__`` by value, as their workers have none. All of them ask an object for
+its ``__reduce_ex__`` in the same way, and only the calling frame tells them apart.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from types import FrameType, FunctionType
+from typing import Any, Literal
 
-from procession.pickling.active_pickler import Naming
-from procession.pickling.digests import same_function
 from procession.pickling.importable import find, importable
-from procession.pickling.objects import class_of, is_a
+from procession.pickling.objects import ATOMS, class_of, is_a
 from procession.pickling.refusals import Refusal
 
 __all__ = [
+    "Named",
+    "Naming",
     "Reference",
+    "asks_by_class",
     "is_decorated",
     "mangled",
     "may_name",
+    "naming",
     "reference_to",
     "resolve",
     "why_not_by_value",
@@ -28,11 +37,14 @@ __all__ = [
 
 Reference = tuple[str, str, int]
 
+Named = dict[int, tuple[str, str]]
+"""Objects that go by name: their places, (module, attribute), by the objects' ids."""
+
 _MOST_STEPS = 16
 
 
 def is_decorated(obj: Any) -> bool:
-    """Whether `obj` is one of our decorated functions; needs no import of wrapt to know."""
+    """Whether `obj` is a decorated function of Procession's; needs no import of wrapt to know."""
     return bool(getattr(class_of(obj), "__procession_function__", False))
 
 
@@ -54,7 +66,7 @@ def reference_to(target: Any, named: Naming = "importable") -> Reference | None:
     except (AttributeError, KeyError):
         return None
     for steps in range(_MOST_STEPS):
-        if found is target or same_function(found, target):
+        if found is target or _same_function(found, target):
             return module, name, steps
         inner = _unwrap(found)
         if inner is None:
@@ -166,18 +178,99 @@ def _holds(wrapper: Any, function: Any) -> bool:
 
 
 def _hidden(wrapper: Any, name: str, full: str) -> Refusal:
-    """A decorator above ours that does not say what it wraps."""
+    """A decorator above Procession's that does not say what it wraps."""
     made_by = getattr(wrapper, "__qualname__", "").partition(".<locals>")[0]
     decorator = made_by or class_of(wrapper).__qualname__
     return Refusal(
         f"the function {name}, which the decorator {decorator} hides",
         f"A worker would follow the name {full} and find what {decorator} returned, and that does "
         "not say which function it wraps.",
-        f"Put functools.wraps (or update_wrapper) on what {decorator} returns, or write our "
-        f'decorator above it, or pass pickling="by-value".',
+        f"Put functools.wraps (or update_wrapper) on what {decorator} returns, or write "
+        f'Procession\'s decorator above it, or pass pickling="by-value".',
     )
 
 
 _METHODS = (classmethod, staticmethod)
 _NAMELESS = "A worker finds code by importing its module and following its name, and this has none."
 _MEND = 'Write it as a module-level %s, or pass pickling="by-value".'
+
+
+# -- two functions that do the same ------------------------------------------------------------
+
+
+def _same_function(one: Any, other: Any) -> bool:
+    """Whether two functions of one module do the same: the same code, globals and defaults.
+
+    After a reload there are two of each, and a tool may have put the new code into the old ones.
+    """
+    if type(one) is not FunctionType or type(other) is not FunctionType:
+        return False
+    return (
+        one.__globals__ is other.__globals__
+        and one.__code__ == other.__code__
+        and not one.__closure__
+        and not other.__closure__
+        and _same_values(one.__defaults__ or (), other.__defaults__ or ())
+        and _same_values(tuple(_items(one)), tuple(_items(other)))
+    )
+
+
+def _items(function: FunctionType) -> list[Any]:
+    return [part for item in (function.__kwdefaults__ or {}).items() for part in item]
+
+
+def _same_values(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    return len(some) == len(others) and all(map(_equal, some, others))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    return type(one) is type(other) and type(one) in ATOMS and bool(one == other)
+
+
+# -- who pickles -------------------------------------------------------------------------------
+
+Naming = Literal["importable", "loaded", "nothing"]
+"""Which decorated functions go by name: those of modules that workers can import, those of any
+module that is loaded (``__main__`` too), or none."""
+
+_KNOW_IMPORTABLE = ("procession.", "dill.")
+
+
+def asks_by_class(frame: FrameType) -> bool:
+    """Whether this is cloudpickle's code, in one of its many copies.
+
+    It takes apart all that says that it is a function, and would send what is below a decorator.
+    """
+    name = frame.f_globals.get("__name__")
+    return type(name) is str and name.rpartition(".")[2].startswith("cloudpickle")
+
+
+def naming(frame: FrameType, module: str) -> Naming:
+    """How what pickles now names the functions of a module.
+
+    Args:
+        frame: Who called ``__reduce_ex__``.
+        module: The function's module.
+    """
+    asking: FrameType | None = frame
+    while asking is not None and asking.f_globals.get("__name__") == "pickle":
+        asking = asking.f_back  # a pickler that is written in Python, or a subclass of it
+    if asking is None:
+        return "loaded"
+    if asks_by_class(asking):
+        return "loaded" if _names(asking.f_globals, module) else "nothing"
+    return (
+        "importable"
+        if str(asking.f_globals.get("__name__")).startswith(_KNOW_IMPORTABLE)
+        else "loaded"
+    )
+
+
+def _names(space: dict[str, Any], module: str) -> bool:
+    """Whether this copy of cloudpickle leaves what the module holds to its name."""
+    by_value: Any = space.get("_PICKLE_BY_VALUE_MODULES", ())
+    return module != "__main__" and not any(
+        module == each or module.startswith(f"{each}.") for each in by_value
+    )

@@ -1,7 +1,7 @@
 """Whether objects of a type must not cross to another process.
 
-A class that inherits from a type in the table is refused with it, unless it says itself, below
-it, how it is pickled (``__reduce__``, ``__reduce_ex__`` or ``__getstate__``).
+A class that inherits from a type in the table is refused with it. It is not if it says itself,
+below that type, how it is pickled (``__reduce__``, ``__reduce_ex__`` or ``__getstate__``).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from procession.pickling.refused_types import CURSOR, DATABASE, TABLE, Refusal
+from procession.pickling.refused_types import CURSOR, DATABASE, HANDLES, TABLE, Refusal
 
-__all__ = ["Refusal", "Refused", "refusal_of"]
+__all__ = ["Refusal", "Refused", "framework_mend", "is_handle", "refusal_of"]
 
 
 class Refused(Exception):
@@ -26,8 +26,6 @@ class Refused(Exception):
 
 
 _OWN = ("__reduce__", "__reduce_ex__", "__getstate__")
-_PEP_249_CONNECTION = ("cursor", "commit", "rollback", "close")
-_PEP_249_CURSOR = ("execute", "executemany", "fetchone", "fetchmany", "fetchall", "close")
 
 
 def refusal_of(cls: type) -> Refusal | None:
@@ -41,14 +39,19 @@ def refusal_of(cls: type) -> Refusal | None:
     return _database(cls)
 
 
+def is_handle(cls: type) -> bool:
+    """Whether objects of a type are handles of a library: they hold connections or open files."""
+    return any(f"{base.__module__}.{base.__qualname__}" in HANDLES for base in cls.__mro__)
+
+
 def _database(cls: type) -> Refusal | None:
     """Connections and cursors of any PEP 249 driver, by their methods and by name or module."""
     for refusal, methods, name in (
-        (DATABASE, _PEP_249_CONNECTION, "connection"),
-        (CURSOR, _PEP_249_CURSOR, "cursor"),
+        (DATABASE, "cursor commit rollback close", "connection"),
+        (CURSOR, "execute executemany fetchone fetchmany fetchall close", "cursor"),
     ):
         known = name in cls.__name__.lower() or _is_driver(cls.__module__)
-        if known and all(_has(cls, method) for method in methods):
+        if known and all(_has(cls, method) for method in methods.split()):
             return refusal
     return None
 
@@ -60,3 +63,13 @@ def _has(cls: type, method: str) -> bool:
 def _is_driver(module: Any) -> bool:
     top = sys.modules.get(str(module).partition(".")[0])
     return top is not None and hasattr(top, "apilevel") and hasattr(top, "paramstyle")
+
+
+def framework_mend(error: BaseException) -> str:
+    """What to do where a framework says that it was not set up in this process."""
+    if type(error).__name__ not in ("AppRegistryNotReady", "ImproperlyConfigured"):
+        return ""
+    return (
+        "Django was not set up in this worker. Write initializer=django.setup, with "
+        "DJANGO_SETTINGS_MODULE in the environment: each worker then does what manage.py does."
+    )

@@ -20,9 +20,8 @@ from itertools import count
 from pickle import PickleBuffer
 from typing import Any, TypeVar
 
-from procession.buffers.broadcast import BroadcastBytes, read_broadcast
-from procession.buffers.buffer_segment import DROPPED
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
+from procession.buffers.nameless_memory import DROPPED, BroadcastBytes, read_broadcast
 from procession.buffers.sender import Placed, segments
 from procession.pickling.dispatch_tables import wrap_reducer
 from procession.pickling.out_of_band import bytes_out_of_band, note_sent, put_keys, replacements

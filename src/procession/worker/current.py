@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from weakref import WeakSet
 
 from procession.errors import NestedParallelism, TaskExited
-from procession.pickling.file_maps import lasting
+from procession.pickling.file_maps import ends_before_arrival
 
 __all__ = [
     "CurrentTask",
@@ -99,7 +99,7 @@ def mark_worker_process() -> None:
     """Say that this whole process is a worker, whichever thread asks, and runs no item yet."""
     global _at_work, _worker_pid, _latest
     _worker_pid, _latest, _at_work = os.getpid(), None, False
-    lasting[0] = False
+    ends_before_arrival()
 
 
 def in_worker_process() -> bool:

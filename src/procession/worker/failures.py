@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, TracebackType
 from typing import Any, Final
 
-from procession.buffers.buffer_segment import Gone
+from procession.buffers.nameless_memory import Gone
 from procession.contract import Reply
 from procession.errors import NotPicklable, TaskExited
 from procession.pickling.pickler import Pickling

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from procession.buffers.buffer_segment import Gone
+from procession.buffers.nameless_memory import Gone
 from procession.errors import NotPicklable
 from procession.forwarding.outgoing import Outgoing
 from procession.pickling.objects import is_a

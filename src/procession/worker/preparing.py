@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from procession.errors import BackendUnavailable, TaskExited
-from procession.pickling.packed_initializer import Packed, open_initializer
+from procession.pickling.pickler import PackedInitializer, open_initializer
 from procession.system import NamedTuple, after_fork
 from procession.user_threads import Once
 from procession.worker import current
@@ -142,7 +142,7 @@ _here: list[tuple[Any, tuple[Any, ...], Once[BaseException | None]]] = []
 _lock = after_fork.rlock()
 
 
-def run_initializer(packed: Packed) -> None:
+def run_initializer(packed: PackedInitializer) -> None:
     """Run the initializer; what it sets in the context holds for every item.
 
     Raises:
@@ -159,10 +159,10 @@ def run_initializer(packed: Packed) -> None:
         raise
 
 
-def run_unpacked(packed: Packed) -> None:
+def run_unpacked(packed: PackedInitializer) -> None:
     """Run the initializer as a plain function."""
     from procession.forwarding.interpreter_settings import keep_changes, read
-    from procession.pickling.shared_globals import arriving
+    from procession.pickling.dynamic_code import arriving
 
     with current.while_loading(), arriving() as arrivals:
         initializer, initargs = open_initializer(packed)

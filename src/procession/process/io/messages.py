@@ -6,7 +6,7 @@ raised), `REPLIES` (some), `DONE` (the last ones of a chunk).
 
 A blob of up to `channel.SEGMENT` bytes travels in the tuple; of a larger one, and of each buffer,
 the tuple holds a placeholder, and the bytes follow as a segment. Of buffers that lie in shared
-memory the tuple holds the ticket (see `procession.buffers.buffer_segment`). So a message without
+memory the tuple holds the ticket (see `procession.buffers.nameless_memory`). So a message without
 segments is used as it stands: that is what most are, and what the latency of a call depends on.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from procession.buffers.buffer_segment import Gone, Ticket
+from procession.buffers.nameless_memory import Gone, Ticket
 from procession.contract import Item, Job, Reply
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers

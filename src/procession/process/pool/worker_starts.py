@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from procession.pickling.packed_initializer import Packed, pack_initializer
+from procession.pickling.pickler import PackedInitializer, pack_initializer
 from procession.process.far_side import worker_main, worker_setup
 from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.reactor import reactor
@@ -76,7 +76,7 @@ class Starter:
         self._gone = gone
         self._welcome = welcome
         self._refuse = refuse
-        self._initializer: Packed | None = None
+        self._initializer: PackedInitializer | None = None
         self._at_work: _Turn | None = None
 
     def start(self) -> None:
@@ -144,7 +144,7 @@ class Starter:
             return error
         return None
 
-    def _packed(self) -> Packed:
+    def _packed(self) -> PackedInitializer:
         if self._initializer is None:
             self._initializer = pack_initializer(self._spec.initializer, self._spec.initargs)
         return self._initializer
@@ -174,7 +174,9 @@ class _Turn:
         release()
 
 
-def launch_worker(spec: WorkerSpec, initializer: Packed, *, rehearse: bool = False) -> Worker:
+def launch_worker(
+    spec: WorkerSpec, initializer: PackedInitializer, *, rehearse: bool = False
+) -> Worker:
     """Start a process with its channel, black box and lifeline; it says HELLO when it is ready.
 
     Args:
