@@ -54,7 +54,7 @@ class ExecutorBackend:
         make: Makes the executor, given the number of its workers.
         workers: How many workers it has.
         name: For messages, such as ``"loky"``.
-        owned: Whether the executor is ours: to be made anew when it breaks, and shut down.
+        owned: Whether Procession has made it: then it is made anew when it breaks, and shut down.
         local: Whether its workers are on this machine (large headers then go by shared memory).
     """
 
@@ -173,7 +173,7 @@ class ExecutorBackend:
         return header.ticket
 
     def _current(self, chunk: Chunk) -> Executor:
-        """The executor, which from here on is not to be ended as one that nobody wants."""
+        """The executor, which from here on is not to be ended as idle."""
         with self._lock:
             if self._closed:
                 raise PoolClosed(f"the {self._name} pool was shut down")
@@ -249,7 +249,7 @@ class ExecutorBackend:
         chunk.listener.ended(chunk, End(*ended))
 
     def _failed(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
-        # If we have killed it, nobody is to blame, and nothing to be run again.
+        # If it was killed here, no item is to blame, and nothing to be run again.
         if self._killed or isinstance(error, CancelledError):
             return End("cancelled")
         if isinstance(error, BrokenExecutor):
@@ -274,7 +274,7 @@ class ExecutorBackend:
         return future is not None and future.cancel()
 
     def abandon(self, chunks: Sequence[Chunk]) -> None:
-        """Take back what has not started; end what runs if the executor works for nobody else.
+        """Take back what has not started; end what runs if the executor runs nothing else.
 
         Its workers are killed then, and the next chunk starts new ones.
         """
@@ -298,7 +298,7 @@ class ExecutorBackend:
         return True
 
     def drop_abandoned(self) -> None:
-        """End the maps that nobody will read: their listener is ``abandoned``.
+        """End the maps that will not be read: their listener is ``abandoned``.
 
         The maps, not their chunks: a map that goes on would send the next chunk to a new executor.
         """
@@ -334,7 +334,7 @@ class ExecutorBackend:
         return apart
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:
-        """Shut the executor down if it is ours."""
+        """Shut the executor down, unless it is the user's own."""
         with self._lock:
             self._closed = True
             self._killed = self._killed or kill

@@ -1,7 +1,7 @@
 """What runs in the workers of an executor: loky's, the standard library's, or any.
 
-Such a worker cannot be ended for one item. So a job with a ``timeout`` or a ``memory_limit`` runs
-its items in one more process, which can be ended when one passes its limit (`_Guard`).
+Such a worker cannot be ended for one item. So items with a ``timeout`` or a
+``memory_limit`` run in one more process, which is ended when one passes it (`_Guard`).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ Beyond the protocol of `contract`, `ProcessBackend` has
 * ``notice(chunk)``: the chunk was ``attended``, and is now looked at in another way.
 * ``warm_up()``: start workers before they are needed.
 
-For isolated calls each worker is used once. After the first call one is kept warm, so that the next
-call does not wait for a start, and has imported the function's module already. There is at most one
+For isolated calls each worker is used once. After the first call a spare is kept warm, which has
+imported the function's module: so the next call does not wait for a start. There is at most one
 for each `WorkerSpec`, so for each module (see `isolated_spec`), and it goes after ten idle seconds.
 
 `IsolatedStream` is for generator functions. The process sends values as they are produced, and is

@@ -90,7 +90,7 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
     """Load the function and the shared arguments of a job.
 
     Raises:
-        Exception: Whatever the import of the function's module, or unpickling, raises.
+        Exception: What the import of the function's module, or unpickling, raises.
     """
     from procession.functions.packed_function import load_function
 
@@ -228,11 +228,7 @@ class CommonArguments:
         return own
 
     def take(self) -> _Given:
-        """The arguments for the next item.
-
-        Raises:
-            Exception: Whatever loading them raises.
-        """
+        """The arguments for the next item; raises what loading them raises."""
         if self._kept:
             own = self._own()
             if own.items == own.looks_at:
@@ -307,9 +303,9 @@ class CommonArguments:
         code = getattr(function, "__code__", None)
         warnings.warn_explicit(
             f"{self._settings.name}() changes its argument {place!r}, which goes to every item. "
-            "Each item is to see it as it was sent, so it is loaded anew for each from now on, "
-            "which takes time for one so large. Change a copy; or pass "
-            f"procession.shared.put({place}), which is loaded once and keeps what items do to it, "
+            "Each item is to see it as it was sent, so it is loaded anew for each from now on. "
+            "That takes time for one so large. Change a copy; or pass "
+            f"procession.shared.put({place}), which is loaded once and keeps what items do to it; "
             "or procession.shared.array for memory that all write to.",
             ParallelWarning,
             getattr(code, "co_filename", "<unknown>"),

@@ -46,7 +46,7 @@ class Runner:
     """Runs items in a worker process; one per process.
 
     Args:
-        out_of_band: Whether large buffers of results travel beside the pickle, in shared memory.
+        out_of_band: Whether large buffers of results travel in shared memory.
         adopts: Whether this process takes over the caller's logging, warnings and variables.
         inherits: Whether it was forked from the caller, with the settings of that moment.
     """

@@ -1,7 +1,7 @@
 """Random numbers that depend on (seed, index) alone, and streams that no two workers share.
 
 `random` and the global generators of numpy, torch and OpenCV are seeded before each item, and put
-back after it, so an item draws the same numbers in any chunk, worker or backend, and leaves no
+back after it. So an item draws the same numbers in any chunk, worker or backend, and leaves no
 trace. Generators that user code makes itself (``numpy.random.default_rng``, ``random.Random``) are
 not touched.
 
