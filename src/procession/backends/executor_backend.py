@@ -342,14 +342,16 @@ class ExecutorBackend:
             executor, self._executor = self._executor, None
             held, self._holds = self._holds, False
             processes, self._processes = listed(self._processes), None
-        if executor is not None and self._owned:
-            end = Ending(executor, processes, held, self._name, kill=kill)
-            if wait or cleanup.has_ended():
-                end()
-            else:
-                self._end_aside(end)
-        elif held:
-            lifeline.release()
+            end = None
+            if executor is not None and self._owned:
+                end = Ending(executor, processes, held, self._name, kill=kill)
+                if not (wait or cleanup.has_ended()):
+                    self._end_aside(end)  # under the lock, so that another `close` waits for it
+                    end = None
+            elif held:
+                lifeline.release()
+        if end is not None:
+            end()
         for apart in list(self._aparts) if kill else ():
             apart.close(wait=wait, kill=True)
         if wait:
