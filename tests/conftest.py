@@ -105,6 +105,13 @@ def _nothing_left_behind(
         pytest.fail("left behind by this module:\n" + "\n".join(lines), pytrace=False)
 
 
+@pytest.fixture
+def pools_end() -> Iterator[None]:
+    """The pools end after each test, not only after each module."""
+    yield
+    _shut_down()
+
+
 def _shut_down() -> None:
     """End the pools that are kept warm between tests, if the library was used at all."""
     if "procession" in sys.modules:

@@ -20,7 +20,18 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 OTHERS = {
     *dir(builtins),
-    *("wrapt", "asyncio", "gevent", "multiprocessing", "socket", "fork", "select", "deadline"),
+    *(
+        "__main__",
+        "os",
+        "wrapt",
+        "asyncio",
+        "gevent",
+        "multiprocessing",
+        "socket",
+        "fork",
+        "select",
+        "deadline",
+    ),
 }
 """Words in backticks that are no names of ours."""
 
@@ -64,7 +75,9 @@ EVERYTHING = set().union(*NAMES.values()) | set(NAMES)
 def _is_ours(quoted: str) -> bool:
     """Whether a quoted path, module or name exists."""
     if "/" in quoted or quoted.endswith((".py", ".md", ".txt")):
-        return any((base / quoted).exists() for base in (ROOT, PACKAGE, ROOT / "tests"))
+        return any(
+            (base / quoted).exists() for base in (ROOT, ROOT / "src", PACKAGE, ROOT / "tests")
+        )
     first, *rest = quoted.removeprefix("procession.").removesuffix("()").split(".")
     if not rest:
         return first in EVERYTHING
@@ -82,6 +95,24 @@ def test_the_architecture_names_what_there_is() -> None:
     """Each object, module and folder that the page names exists."""
     quoted = {name for name in _quoted(ARCHITECTURE) if name.partition(".")[0] not in OTHERS}
     assert not sorted(name for name in quoted if not _is_ours(name))
+
+
+def _rooms() -> dict[str, list[str]]:
+    """Each folder of the package with its modules."""
+    rooms: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        rooms[f"{path.parent.relative_to(PACKAGE.parent)}/"].append(path.stem)
+    return {room: [name for name in names if name != "__init__"] for room, names in rooms.items()}
+
+
+def test_the_architecture_has_the_tree() -> None:
+    """The page's table of rooms has each folder, in a line that names its modules."""
+    rows = re.findall(r"^\| `([\w/]+/)` \| .+ \| (.*) \|$", ARCHITECTURE.read_text(), flags=re.M)
+    page = {room: re.findall(r"`(\w+)`", files) for room, files in rows}
+    for room, names in _rooms().items():
+        row = ", ".join(f"`{name}`" for name in names)
+        assert page.get(room) == names, f"write in the row of {room}: {row}"
+    assert set(page) == set(_rooms())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

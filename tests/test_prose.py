@@ -50,7 +50,10 @@ def _of_python(path: Path) -> Iterator[tuple[int, str]]:
 def _of_page(path: Path) -> Iterator[tuple[int, str]]:
     """Each block of a page that is no code; of a table, each cell."""
     text = re.sub(
-        r"^```.*?^```", lambda m: "\n" * m[0].count("\n"), path.read_text(), flags=re.M | re.S
+        r"^```.*?^```",
+        lambda m: "\n" * m[0].count("\n"),
+        path.read_text().replace("**", ""),
+        flags=re.M | re.S,
     )
     line = 1
     for block in text.split("\n\n"):

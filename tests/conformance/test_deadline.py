@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import procession
 from procession import (
     DeadlineExceeded,
     OptionError,
@@ -50,10 +49,7 @@ def tell_and_hang(path: str) -> None:
     time.sleep(600)
 
 
-@pytest.fixture(autouse=True)
-def _end() -> Iterator[None]:
-    yield
-    procession.shutdown()
+pytestmark = pytest.mark.usefixtures("pools_end")
 
 
 def test_a_call_is_ended(tmp_path: object) -> None:

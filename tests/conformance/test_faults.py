@@ -37,7 +37,7 @@ def test_a_worker_that_dies(processes: Place, how: str) -> None:
         assert how in str(error)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 5])
+@pytest.mark.parametrize("chunk", [2, 5])
 def test_a_worker_that_dies_in_a_chunk(processes: Place, chunk: int) -> None:
     """Neighbours in the bad item's chunk arrive all the same."""
     outcome_of(processes, "SIGKILL", chunk=chunk)

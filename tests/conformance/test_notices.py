@@ -6,7 +6,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -58,10 +58,7 @@ def marked(tmp_path: object) -> Marked:
     return Marked(f"{tmp_path}/mark")
 
 
-@pytest.fixture(autouse=True)
-def _end() -> Iterator[None]:
-    yield
-    procession.shutdown()
+pytestmark = pytest.mark.usefixtures("pools_end")
 
 
 def test_deaths_and_retries(marked: Marked, caplog: pytest.LogCaptureFixture) -> None:

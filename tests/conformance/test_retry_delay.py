@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,7 @@ def negative(attempt: int) -> float:
     return -1.0
 
 
-@pytest.fixture(autouse=True)
-def _end() -> Iterator[None]:
-    yield
-    procession.shutdown()
+pytestmark = pytest.mark.usefixtures("pools_end")
 
 
 @pytest.mark.parametrize("backend", ["process", "loky", "thread", "serial"])

@@ -142,7 +142,11 @@ def test_the_source_lines_of_a_script_s_functions(tmp_path: Path) -> None:
     assert text.count(f'File "{script}"') >= 3
 
 
-@pytest.mark.parametrize("place", [None, *PROCESSES], ids=lambda place: str(place or "default"))
+@pytest.mark.parametrize(
+    "place",
+    [None, Place("process", "spawn"), Place("loky"), Place("stdlib", "forkserver")],
+    ids=lambda place: str(place or "default"),
+)
 def test_a_command_line_program(place: Place | None) -> None:
     """`python -c`."""
     assert run("-c", program(place)) == EXPECTED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,13 +18,6 @@ from procession.engine.arguments import vary
 
 LARGE = 200_000
 """Elements of a list whose pickle is far larger than what is loaded for each item."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pools() -> Iterator[None]:
-    """The pools end with the module's last test."""
-    yield
-    procession.shutdown()
 
 
 @parallel(workers=2)

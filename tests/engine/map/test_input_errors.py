@@ -8,15 +8,7 @@ from typing import Any
 
 import pytest
 
-import procession
 from procession import parallel, parallel_map
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pools() -> Iterator[None]:
-    """The pools end with the module's last test."""
-    yield
-    procession.shutdown()
 
 
 @parallel(workers=2)

@@ -18,13 +18,6 @@ from procession import TaskExited, parallel
 from procession.system.interrupts import strikes
 
 
-@pytest.fixture(scope="module", autouse=True)
-def pools() -> Iterator[None]:
-    """The pools end with the module's last test."""
-    yield
-    procession.shutdown()
-
-
 class Deadline(Exception):
     """What a caller's alarm raises."""
 

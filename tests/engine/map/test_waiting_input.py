@@ -16,19 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import procession
 from procession import parallel, parallel_chunks, parallel_map
 from procession.engine.map.source import may_wait
 from tests.support.waiting import wait_for_file
 
 COUNT = 60
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pools() -> Iterator[None]:
-    """The pools end with the module's last test."""
-    yield
-    procession.shutdown()
 
 
 @parallel(workers=2)

@@ -180,11 +180,11 @@ def shapes(workers: int, per_worker: int, mean: float) -> dict[str, list[float]]
 
 
 def table(per_worker: int = 500, mean: float = 10e-3) -> str:
-    """The table of docs/scheduling.md: time over the lower bound, ours and the classic rules."""
+    """The table of docs/scheduling.md: time over the bound, by Procession and by classic rules."""
     from procession.engine.policy.schedule import Schedule
 
     lines = [
-        "| workers | durations | ours | ours, length unknown | one per worker | four per worker "
+        "| workers | durations | Procession | length unknown | one per worker | four per worker "
         "| one item | guided | factoring |",
         "|--:|---|--:|--:|--:|--:|--:|--:|--:|",
     ]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import procession
 from procession import WorkerDied, isolated, parallel
 from tests.process.far_side import forking_items as items
 from tests.support.waiting import wait_until
@@ -21,10 +19,7 @@ PLACES: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _ended() -> Iterator[None]:
-    yield
-    procession.shutdown()
+pytestmark = pytest.mark.usefixtures("pools_end")
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import procession
 from procession import WorkerDied, isolated, parallel
 from procession.process.forkserver import client as server
 from tests.process.jobs import die, is_alive
 from tests.process.pool import ending_items as items
 from tests.support.waiting import wait_for_file, wait_until
 
-
-@pytest.fixture(autouse=True)
-def _ended() -> Iterator[None]:
-    yield
-    procession.shutdown()
+pytestmark = pytest.mark.usefixtures("pools_end")
 
 
 def test_workers_outlive_their_fork_server(tmp_path: Path) -> None:

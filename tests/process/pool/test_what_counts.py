@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,7 @@ Make = Callable[..., ProcessBackend]
 PLACES: tuple[dict[str, Any], ...] = ({}, {"context": "spawn"}, {"backend": "loky"})
 
 
-@pytest.fixture(autouse=True)
-def _ended() -> Iterator[None]:
-    yield
-    procession.shutdown()
+pytestmark = pytest.mark.usefixtures("pools_end")
 
 
 @pytest.fixture
