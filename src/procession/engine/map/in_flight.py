@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -142,11 +142,19 @@ class Replies:
         self._intake = delivery.intake
         self._lock = delivery.lock
         self._sending: Sending | None = None
+        self._end: Callable[[], None] | None = None
         self._deadline: Deadline | None = None
 
-    def attach(self, sending: Sending | None) -> None:
-        """Say what is told when more can be sent; nothing, once the map is over."""
+    def attach(self, sending: Sending | None, end: Callable[[], None] | None = None) -> None:
+        """Say what is told when more can be sent, and what ends the map; at its end, nothing."""
         self._sending = sending
+        self._end = end
+
+    def cancel(self) -> None:
+        """End the map whose chunks these are. Asked at the program's end by executors."""
+        end = self._end
+        if end is not None:
+            end()
 
     def keep(self) -> None:
         """The results are wanted even at the program's end."""

@@ -63,7 +63,7 @@ class MapRun:
         self.replies = Replies(plan, observer, self.delivery)
         self.sender = Sender(self.replies, backend, aside=aside, blocking=self._consumed)
         self.delivery.attach(self.sender.refill)
-        self.replies.attach(self.sender)
+        self.replies.attach(self.sender, self.cancel)
 
     # -- the consumer's side -----------------------------------------------------------------
 
