@@ -19,7 +19,7 @@ from procession.buffers.receiver import is_private
 from procession.pickling.file_maps import Where, opened, place_of, region_at, region_of
 from procession.pickling.objects import as_usual, class_of
 
-__all__ = ["reduce_array", "reduce_subclass"]
+__all__ = ["reduce_array", "reduce_mapped", "reduce_subclass"]
 
 _SMALL = 16 * 1024
 """Bytes up to which one copy more costs less than what it saves: some 3 and 6 µs for writing and
@@ -40,7 +40,7 @@ def reduce_array(given: Any) -> Any:
     if base is not None:
         while type(base) is numpy.ndarray:
             base = base.base
-        reduced = None if type(base) in _OWN else _mapped(given)
+        reduced = None if type(base) in _OWN else reduce_mapped(given)
         if reduced is not None:
             return reduced
     if given.nbytes <= _SMALL and given.flags.carray:
@@ -58,10 +58,10 @@ def rebuild(buffer: bytearray, code: str, shape: tuple[int, ...]) -> Any:
 
 def reduce_subclass(given: Any) -> Any:
     """Reducer of those of numpy's subclasses that leave their pickling to `numpy.ndarray`."""
-    return (None if given.base is None else _mapped(given)) or as_usual(given)
+    return (None if given.base is None else reduce_mapped(given)) or as_usual(given)
 
 
-def _mapped(given: Any) -> Any:
+def reduce_mapped(given: Any) -> Any:
     """What an array is rebuilt from, if it lies on a file; else `None`."""
     holder = given.base
     while isinstance(holder, numpy.ndarray):

@@ -30,7 +30,7 @@ from procession.system import after_fork
 from procession.system.descriptors import NAMELESS
 from procession.system.pristine import threading, time
 
-__all__ = ["put"]
+__all__ = ["Snapshot", "put"]
 
 T = TypeVar("T")
 Reduce = Callable[[Any], Any]
@@ -46,7 +46,7 @@ _BUILTIN = frozenset({list, dict, tuple, str, bytes, bytearray, set, frozenset})
 """Types that the C pickler writes without asking."""
 
 
-class _Put:
+class Snapshot:
     """A snapshot: where it lies, and the object that it was taken of."""
 
     __slots__ = ("__weakref__", "key", "lies", "object", "reference")
@@ -89,7 +89,7 @@ class _Held:
 
 _lock = after_fork.rlock()
 _serials = count()
-_puts: dict[int, _Put] = {}
+_puts: dict[int, Snapshot] = {}
 _held: dict[_Key, _Held] = {}
 _wrapped: set[type] = set()
 _marks: list[bytes] = []
@@ -136,13 +136,13 @@ def put(obj: T) -> T:
     _sweep()
     if isinstance(obj, _AS_THEY_ARE):
         return obj  # travels by name, or in a few bytes
-    entry = _Put(obj)
+    entry = Snapshot(obj)
     with _lock:
         _register(obj, entry)
     return obj
 
 
-def _register(obj: Any, entry: _Put) -> None:
+def _register(obj: Any, entry: Snapshot) -> None:
     key = id(obj)
     superseded = _puts.get(key)
     if superseded is not None:
@@ -213,12 +213,12 @@ def _forget(key: int) -> None:
     _puts.pop(key, None)
 
 
-def _references(entry: _Put) -> int:
+def _references(entry: Snapshot) -> int:
     return sys.getrefcount(entry.object)
 
 
 def _alone() -> int:
-    entry = _Put.__new__(_Put)
+    entry = Snapshot.__new__(Snapshot)
     entry.key = (0, b"", 0)
     entry.object = object()
     return _references(entry)

@@ -1,0 +1,1 @@
+"""`procession.joblib`: joblib and what stands on it, on Procession's workers."""

@@ -1,0 +1,66 @@
+"""joblib's own tests of backends, run against Procession's.
+
+joblib installs its tests with itself. They are copied, with Procession's backend in place of the
+list of joblib's, and run by a pytest of their own. `DIFFERS` names what is not the same, and why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import pytest
+
+OWN = Path(joblib.__file__).parent / "test" / "test_parallel.py"
+REGISTER = "import procession.joblib; procession.joblib.register()"
+
+DIFFERS = {
+    "test_memmapping_leaks": "it looks for joblib's temporary files, and Procession makes none",
+}
+
+
+def adapted(source: str) -> str:
+    """joblib's tests of every backend, for one: ours."""
+    for pattern, instead in [
+        (r"^    PROCESS_BACKENDS = \[.+\]$", '    PROCESS_BACKENDS = ["procession"]'),
+        (r"^PARALLEL_BACKENDS = .*$", 'PARALLEL_BACKENDS = ["procession", "threading"]'),
+        (
+            r"^ALL_VALID_BACKENDS = .*$",
+            f"{REGISTER}\nOURS = procession.joblib.ProcessionBackend\n"
+            'ALL_VALID_BACKENDS = ["procession", OURS()]',
+        ),
+        (r"^ALL_VALID_BACKENDS \+= .*$", ""),
+        (r"^    ALL_VALID_BACKENDS.append.*$", "    pass"),
+        (
+            r"^( *)from joblib import Parallel, delayed(.*)$",
+            rf"\1from joblib import Parallel, delayed\2\n\1{REGISTER}",
+        ),
+    ]:
+        source, count = re.subn(pattern, instead, source, flags=re.MULTILINE)
+        assert count or "spawn" in pattern or "append" in pattern, pattern
+    return source
+
+
+@pytest.mark.timeout(400)
+def test_joblibs_own_tests(tmp_path: Path) -> None:
+    """All of joblib's tests that run on any backend of processes pass, but for what differs."""
+    copy = tmp_path / "test_parallel_of_joblib.py"
+    copy.write_text(adapted(OWN.read_text()))
+    chosen = " and ".join(["procession", *(f"not {name}" for name in DIFFERS)])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    done = subprocess.run(
+        [*command, "-p", "no:randomly", "--tb=short", str(copy)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) > 50
