@@ -14,8 +14,10 @@ Every name is loaded when it is first used, so ``import procession`` costs next 
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from procession import joblib as joblib
     from procession import shared as shared
     from procession import testing as testing
+    from procession.backends.pool_stats import stats as stats
     from procession.backends.shutdown import shutdown as shutdown
     from procession.configuration import Options as Options
     from procession.configuration import configure as configure
@@ -85,6 +87,7 @@ __all__ = [
     "profile",
     "shared",
     "shutdown",
+    "stats",
     "testing",
     "usable_cpus",
     "wait",
@@ -117,6 +120,7 @@ _HOMES = {
     ),
     "procession.pool": ("Pool",),
     "procession.futures": ("Future",),
+    "procession.backends.pool_stats": ("stats",),
     "procession.backends.shutdown": ("shutdown",),
     "procession.outcome": ("Outcome",),
     "procession.profiling": ("Profile", "profile"),
@@ -124,7 +128,7 @@ _HOMES = {
     "procession.waiting": ("as_completed", "gather", "wait"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_SUBMODULES = ("shared", "testing")
+_SUBMODULES = ("joblib", "shared", "testing")
 
 
 if not TYPE_CHECKING:  # else a checker takes every misspelt name for one of ours

@@ -20,8 +20,10 @@ __all__ = [
     "Item",
     "Job",
     "Listener",
+    "Load",
     "Reply",
     "Settled",
+    "Tally",
     "size_back",
 ]
 
@@ -232,6 +234,67 @@ class End(NamedTuple):
     deserted: bool = False
 
 
+class Tally:
+    """What came of the chunks of a backend, in numbers; see `procession.stats`.
+
+    Told by the engine, from any thread. The numbers are exact without a lock: between reading and
+    writing one of them CPython, with its GIL, lets no other thread run.
+
+    Attributes:
+        done: Items and calls that gave a result.
+        failed: Those that failed for good.
+        retried: Attempts that were followed by another one.
+        died: Chunks whose worker died.
+        bytes_out: Bytes of items that were sent, large buffers included.
+        bytes_back: Bytes of what came home.
+    """
+
+    __slots__ = ("bytes_back", "bytes_out", "died", "done", "failed", "retried")
+
+    def __init__(self) -> None:
+        self.done = self.failed = self.retried = self.died = 0
+        self.bytes_out = self.bytes_back = 0
+
+    def answered(self, settled: Sequence[Settled]) -> None:
+        """Items have run, and will not run again."""
+        failed = sum([reply is None or not reply.ok for _, reply, _ in settled])
+        count = len(settled) - failed
+        self.failed += failed
+        self.done += count
+
+    def moved(self, out: int, back: int) -> None:
+        """So many bytes went to workers, and came home."""
+        self.bytes_out += out
+        self.bytes_back += back
+
+    def again(self) -> None:
+        """An item that has failed will run once more."""
+        self.retried += 1
+
+    def ended(self, end: End, failed: int, again: int) -> None:
+        """A chunk ended early: so many of its items failed, and so many will run once more."""
+        died = int(end.kind in ("died", "broken"))
+        self.failed += failed
+        self.retried += again
+        self.died += died
+
+
+class Load(NamedTuple):
+    """What a backend is doing.
+
+    Attributes:
+        workers: Workers that there are.
+        busy: Those that have a chunk.
+        waiting: Chunks that wait for one.
+        started: Workers that there have been so far.
+    """
+
+    workers: int
+    busy: int
+    waiting: int
+    started: int
+
+
 class Listener(Protocol):
     """Who is told what came of a chunk. Called from any thread, never under a backend's lock."""
 
@@ -274,6 +337,17 @@ class Chunk:
 
 class Backend(Protocol):
     """Where chunks run."""
+
+    kind: str
+    """What it is called: ``"process"``, ``"isolated"``, ``"thread"``, or its executor's name."""
+
+    tally: Tally
+    """What came of its chunks so far; the engine tells it."""
+
+    @property
+    def load(self) -> Load:
+        """What it is doing now."""
+        ...
 
     @property
     def workers(self) -> int:

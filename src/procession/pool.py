@@ -27,6 +27,7 @@ from procession.futures import Future
 from procession.process.pool.at_exit import has_ended
 from procession.system import after_fork
 from procession.system.pristine import time
+from procession.system.resources import usable_cpus
 from procession.user_threads import teller
 from procession.worker.current import is_loading, refuse_while_loading
 
@@ -126,6 +127,17 @@ class Pool(Executor):
         self._calls: weakref.WeakSet[SingleCall] = weakref.WeakSet()
         self._telling: set[Any] = set()
         self._numbers = itertools.count()
+
+    @property
+    def _max_workers(self) -> int:
+        """How many calls run at once: dask and others read it, as of the standard library's."""
+        return self._options.workers or usable_cpus()
+
+    @property
+    def backends(self) -> list[Backend]:
+        """Where its calls run: none any more when it was shut down."""
+        with self._lock:
+            return [self._backend, *self._former] if self._open else []
 
     def _resolved(self) -> Options:
         options = resolve(self._given)

@@ -22,7 +22,7 @@ from procession.backends.pool_choice import packed_initializer, thread_cap
 from procession.buffers.housekeeping import housekeeper
 from procession.buffers.nameless_memory import BroadcastBytes, Ticket
 from procession.configuration import Options
-from procession.contract import Chunk, End, Job, Reply
+from procession.contract import Chunk, End, Job, Load, Reply, Tally
 from procession.errors import PoolClosed
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
@@ -81,6 +81,9 @@ class ExecutorBackend:
         self._warm = False
         self._holds = False
         self._flight: dict[Chunk, Executor] = {}
+        self.kind = name
+        self.tally = Tally()
+        self._started = 0
         self._telling = 0
         self._retiring = False
         self._endings: list[Ending] = []
@@ -100,6 +103,14 @@ class ExecutorBackend:
     def workers(self) -> int:
         """How many chunks can run at once."""
         return self._workers
+
+    @property
+    def load(self) -> Load:
+        """What its workers do now, as far as what was given to the executor tells."""
+        given, processes = len(self._flight), len(listed(self._processes))
+        there = processes or (self._workers if self._executor is not None else 0)
+        busy = min(given, there)
+        return Load(there, busy, given - busy, self._started)
 
     @property
     def warm(self) -> bool:
@@ -180,6 +191,7 @@ class ExecutorBackend:
             if self._executor is None:
                 self._hold_lifeline()
                 self._executor = self._make(self._workers)
+                self._started += self._workers
                 self._processes = getattr(self._executor, "_processes", None)
                 self._warm = False
             self._flight[chunk] = self._executor

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import Chunk, End, Item, Job, Reply
+from procession.contract import Chunk, End, Item, Job, Load, Reply, Tally
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io import messages
 from procession.process.io.reactor import reactor
@@ -76,12 +76,19 @@ class ProcessBackend:
         housekeeper.use_clock(reactor.call_later)
         if idle is None:
             idle = SPARE if single_use else IDLE
+        self.kind = "isolated" if single_use else "process"
+        self.tally = Tally()
         self._pool = WorkerPool(spec, workers, idle=idle, single_use=single_use)
 
     @property
     def workers(self) -> int:
         """How many chunks can run at once."""
         return self._pool.size
+
+    @property
+    def load(self) -> Load:
+        """What its workers do now; what is being started counts as none yet."""
+        return self._pool.load
 
     @property
     def warm(self) -> bool:

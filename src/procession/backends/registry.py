@@ -34,6 +34,7 @@ __all__ = [
     "era",
     "forget_routes",
     "hold",
+    "in_use",
     "is_loaded",
     "is_warm",
     "let_go",
@@ -284,6 +285,12 @@ def all_pools() -> list[Backend]:
     """All that may be at work."""
     ending = [pool for pool in list(_ending) if pool.at_work]
     return [*list(_pools.values()), *_dropped, *list(_former), *ending]
+
+
+def in_use() -> list[Backend]:
+    """The pools that take calls: those of decorated functions, and of `Pool` objects."""
+    held = [pool for each in list(_held) for pool in each.backends]
+    return [*list(_pools.values()), *held]
 
 
 def take_all() -> list[Backend]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
-from procession.contract import Chunk, End, Reply
+from procession.contract import Chunk, End, Load, Reply, Tally
 from procession.errors import PoolClosed
 from procession.system import after_fork
 from procession.system.pristine import threading
@@ -35,6 +35,7 @@ class ThreadBackend:
         self._mine = threading.local()
         self._closed = False
         self._flight: set[Chunk] = set()
+        self.tally = Tally()
         self.renew()
         after_fork.register(self)
 
@@ -61,10 +62,17 @@ class ThreadBackend:
         return self._workers
 
     @property
+    def load(self) -> Load:
+        """What its threads do now."""
+        busy = min(len(self._flight), self._workers)
+        return Load(self._workers, busy, len(self._flight) - busy, self._workers)
+
+    @property
     def warm(self) -> bool:
         """Always: a thread starts in microseconds."""
         return True
 
+    kind = "thread"
     kills = False
 
     @property

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from procession import logger as notices
-from procession.contract import Backend, Chunk, End, Item, Job, Reply, Settled
+from procession.contract import Backend, Chunk, End, Item, Job, Reply, Settled, size_back
 from procession.engine.decoding import asks_again, begin_again, value_of
 from procession.engine.overload import Deadline, admit, leave
 from procession.engine.policy.blame import Rules, judge, unable
@@ -110,6 +110,8 @@ class SingleCall:
     def _answer(self, chunk: Chunk, item: Item, reply: Reply) -> None:
         settled, rules = Settled(item, reply), self._rules
         self._observer.replied(chunk, (settled,))
+        chunk.home.tally.answered((settled,))
+        chunk.home.tally.moved(item.size, size_back(item, reply))
         if reply.raw and reply.ok and reply.extras is None:
             self._over(reply.payload, None)
             return
@@ -140,6 +142,7 @@ class SingleCall:
         notices.died(rules.name, rules.retries, verdicts, end, single=True)
         (_, error, apart, counted), *_ = verdicts
         self._observer.settled(int(error is not None), int(error is None), end)
+        chunk.home.tally.ended(end, int(error is not None), int(error is None))
         if error is not None:
             self._over(None, error)
         else:
@@ -161,6 +164,7 @@ class SingleCall:
         else:
             item.seconds += reply.seconds
             self._observer.replied(chunk, (Settled(item, reply),), (item,))
+            chunk.home.tally.again()
             if reply.extras is not None:
                 teller.tell(Replay(reply.extras))
             self._again(chunk, item)

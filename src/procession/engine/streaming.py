@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from procession.contract import Chunk, End, Item, Reply, Settled
+from procession.contract import Chunk, End, Item, Reply, Settled, size_back
 from procession.engine.decoding import value_of
 from procession.engine.overload import Place, leave
 from procession.engine.policy.blame import Rules, judge
@@ -62,13 +62,17 @@ class Stream(Iterator[Any]):
             Replay(reply.extras)()
         settled = Settled(self._item, reply)
         self._observer.replied(self._chunk, (settled,))
+        self._chunk.home.tally.moved(0, size_back(self._item, reply))
         return self._observer.decoding(value_of)(settled, self._rules)
 
     def _check(self, end: End) -> None:
         """Raise what ended the process, unless the generator has ended by itself."""
+        tally = self._chunk.home.tally
         if end.kind == "done":
+            tally.answered((Settled(self._item, Reply(0, True, b"")),))
             return
         self._observer.settled(1, 0, end)
+        tally.ended(end, 1, 0)
         for verdict in judge(self._chunk, [self._item], end, self._rules):
             if verdict.error is not None:
                 raise verdict.error

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from procession import logger as notices
-from procession.contract import Backend, Chunk, End, Item, Reply, Settled, size_back
+from procession.contract import Backend, Chunk, End, Item, Reply, Settled, Tally, size_back
 from procession.engine.decoding import asks_again, begin_again
 from procession.engine.job import Plan
 from procession.engine.map.window import Delivery
@@ -181,8 +181,9 @@ class Replies:
             else:
                 settled.append(Settled(item, reply))
         self.observer.replied(chunk, settled)
+        chunk.home.tally.answered(settled)
         with self._lock:
-            self._measure(found)
+            self._measure(found, chunk.home.tally)
         self.delivery.put(settled)
         if doubtful:
             teller.tell(partial(self._decide, chunk, doubtful))
@@ -202,12 +203,13 @@ class Replies:
         if sending is not None:
             sending.send_on()
 
-    def _measure(self, found: list[tuple[Item | None, Reply]]) -> None:
+    def _measure(self, found: list[tuple[Item | None, Reply]], tally: Tally) -> None:
         seconds = sum([reply.seconds for _, reply in found])
         sent = sum([item.size for item, _ in found if item is not None])
         back = sum([size_back(item, reply) for item, reply in found if item is not None])
         self.count += len(found)
         self.traffic.moved(len(found), sent, back, seconds)
+        tally.moved(sent, back)
         self.plan.schedule.observe(len(found), seconds, sent + back)
         if self.plan.placement is not None:
             self.plan.placement.ran(len(found), seconds)
@@ -221,9 +223,11 @@ class Replies:
             settled = Settled(item, reply)
             self.observer.replied(chunk, (settled,), (item,) if again else ())
             if again:
+                chunk.home.tally.again()
                 item.seconds += reply.seconds
                 self._try_again(item)
             else:
+                chunk.home.tally.answered((settled,))
                 self.delivery.put([settled])
 
     def _judge(self, chunk: Chunk, missing: list[Item], end: End) -> None:
@@ -244,6 +248,7 @@ class Replies:
                 elif self._intake.wants(item.index):
                     self.in_flight.run_again(item, apart=apart)
         self.observer.settled(len(settled), len(missing) - len(settled), end)
+        chunk.home.tally.ended(end, len(settled), len(missing) - len(settled))
         self.delivery.put(settled)
         for item in delayed:
             self._try_again(item)

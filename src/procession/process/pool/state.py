@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
+from procession.contract import Load
 from procession.process.pool.assignment import (
     DEAD,
     GONE,
@@ -53,6 +54,7 @@ class PoolState(Generic[W]):
         orders: How many workers are to be started.
         launching: How many are just being started, and are not among `workers` yet.
         failures: How many in a row could not be started, or died before they were ready.
+        made: How many have been set up so far.
     """
 
     def __init__(self, size: int, most: int | None = None, *, single_use: bool = False) -> None:
@@ -67,6 +69,7 @@ class PoolState(Generic[W]):
         self.orders = 0
         self.launching = 0
         self.failures = 0
+        self.made = 0
 
     # -- what can be asked ---------------------------------------------------------------------
 
@@ -79,6 +82,12 @@ class PoolState(Generic[W]):
     def warm(self) -> bool:
         """Whether a worker is up."""
         return bool(self.idle) or any(worker.up for worker in tuple(self.workers))
+
+    @property
+    def load(self) -> Load:
+        """Workers, those with a chunk, chunks that wait, and workers so far."""
+        there = sum(worker.up for worker in tuple(self.workers))
+        return Load(there, self.busy, len(self.queue), self.made)
 
     @property
     def at_work(self) -> bool:
@@ -240,6 +249,7 @@ class PoolState(Generic[W]):
     def ready(self, worker: W, now: float) -> Sequence[tuple[W, Assignment | None]]:
         """A worker is set up."""
         self.failures = 0
+        self.made += 1
         if worker.state == STARTING:
             worker.rest(now)
             self.idle.append(worker)

@@ -6,7 +6,7 @@ instant harms no other. Who runs what is decided in `procession.process.pool.sta
 
 from __future__ import annotations
 
-from procession.contract import Chunk, End
+from procession.contract import Chunk, End, Load
 from procession.errors import PoolClosed
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit
@@ -54,6 +54,11 @@ class WorkerPool:
     def state(self) -> PoolState[Worker]:
         """Who runs what, for those who look."""
         return self._dispatch.state
+
+    @property
+    def load(self) -> Load:
+        """What the workers do now."""
+        return self._dispatch.state.load
 
     @property
     def warm(self) -> bool:
