@@ -84,10 +84,10 @@ def grid() -> None:
 
 
 def after_a_kill() -> None:
-    """A call whose worker is killed, and the next one."""
+    """A cross-validation one of whose workers is killed, and the next one."""
     with suppress(Exception):
-        Parallel()([delayed(die)(), delayed(abs)(1)])
-    Parallel()(delayed(abs)(i) for i in range(4))
+        Parallel()([delayed(die)(), delayed(fit)(1)])
+    grid()
 
 
 CASES: dict[str, tuple[Callable[[], None], float]] = {

@@ -20,6 +20,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 from procession.errors import BackendUnavailable, OptionError, TaskExited
@@ -90,7 +91,7 @@ class ProcessionBackend(AutoBatchingMixin, ParallelBackendBase):
         super().__init__(
             nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads, **options
         )
-        parallel(**_checked(options))(_Run("joblib"))  # refuses wrong options now
+        parallel(**_checked(options))(_run_as("joblib"))  # refuses wrong options now
         self.parallel: Any = None
         self._calling = False
         self._futures: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
@@ -148,12 +149,24 @@ class ProcessionBackend(AutoBatchingMixin, ParallelBackendBase):
         self._calling = False
         self._arrays.clear()
 
+    def compute_batch_size(self) -> int:
+        """How many tasks go into the next batch: while they are short, four times as many.
+
+        joblib doubles it. Procession's messages cost less, so fewer steps to the right size gain
+        more than a smaller last step loses (2,000 calls of `abs`: 50 messages, 25 now).
+        """
+        before = self._effective_batch_size
+        size = super().compute_batch_size()
+        if size == 2 * before:
+            size = self._effective_batch_size = 2 * size
+        return size
+
     def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> Future[Any]:
         """Start a batch of tasks in a worker; its arguments are pickled now."""
         name = _name(func)
         run = self._runs.get(name)
         if run is None:
-            run = self._runs[name] = parallel(**self._options)(_Run(name))
+            run = self._runs[name] = parallel(**self._options)(_run_as(name))
         with self._arrays:
             future = run.submit(func)
         self._futures.add(future)
@@ -197,14 +210,15 @@ def _name(batch: Any) -> str:
         return "joblib"
 
 
-class _Run:
-    """Runs a batch, under the name of the function that it calls."""
+def _run_as(name: str) -> FunctionType:
+    """A function that runs a batch, under the name of the function that the batch calls."""
 
-    def __init__(self, name: str) -> None:
-        self.__name__ = self.__qualname__ = name
-
-    def __call__(self, batch: Any) -> Any:
+    def run(batch: Any) -> Any:
         return batch()
+
+    run.__name__ = run.__qualname__ = name
+    assert isinstance(run, FunctionType)
+    return run
 
 
 # -- large arrays ----------------------------------------------------------------------------------
