@@ -209,7 +209,7 @@ def test_a_finalizer_closes_its_iterator(where: str) -> None:
     done, said = cycle(iterator.close)
 
     def struck() -> None:
-        with run.lock:
+        with run.intake.lock:
             gc.collect()
 
     THREADS[where](struck)
