@@ -9,8 +9,8 @@
 
 Large arrays go to the workers once for each call of `joblib.Parallel`, without a file. What a task
 sees of them is what joblib documents for `mmap_mode`. With ``"r"`` it is read-only, with ``"c"`` a
-private copy, with ``"r+"`` memory that all tasks of the call write to. An array that lies on a file
-of the user's (`numpy.memmap`) is mapped from that file in the workers, and written through.
+private copy. With ``"r+"`` it is memory that all tasks of the call write to. An array on a file of
+the user's (`numpy.memmap`) is mapped from that file in the workers, and written through.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A thread that reads for itself saves a thread switch, half of what a small call costs. But it may be
 the main thread, where a signal handler can raise between any two steps (Ctrl-C), or make calls
 itself. So all that reads is in this module, and nothing else reads a worker's channel here.
-docs/reading-in-the-waiting-thread.md has the rules and the reasons for the order of the steps, what
-happens at which instant, and the tests that prove it.
+The rules are in docs/reading-in-the-waiting-thread.md. It says why the steps have this order, what
+happens at which instant, and which tests prove it.
 
 In short: one thread reads at a time (`_reading`). What is taken out of the socket is kept in the
 same step. What was read and not told is told by the next one who comes. A stream that is not known
