@@ -13,6 +13,9 @@ import pytest
 
 import procession
 from procession import DeadlineExceeded, OptionError, background, isolated, parallel
+from procession.contract import Item
+from procession.engine.decoding import pause_before
+from procession.engine.policy.blame import Rules
 
 
 def stamp(item: tuple[str, int]) -> list[float]:
@@ -50,6 +53,15 @@ def negative(attempt: int) -> float:
 
 
 pytestmark = pytest.mark.usefixtures("pools_end")
+
+
+@pytest.mark.parametrize("delay", [2.0, lambda attempt: float(attempt)])
+def test_attempts_that_failed_together_come_back_apart(delay: Any) -> None:
+    """Up to a tenth of the pause is added, at random."""
+    item = Item(0, None, attempt=2)
+    pauses = {pause_before(item, Rules("f", 1, (), delay=delay)) for _ in range(100)}
+    assert len(pauses) > 10
+    assert all(2.0 <= each <= 2.2 for each in pauses)
 
 
 @pytest.mark.parametrize("backend", ["process", "loky", "thread", "serial"])

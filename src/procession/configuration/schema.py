@@ -89,7 +89,8 @@ class Options:
         retries: Further attempts after a crash or a timeout, and after exceptions in `retry_on`.
         retry_on: Exception classes after which an item runs again, as long as `retries` last.
         retry_delay: Seconds before another attempt, or a function that gives them for its number
-            (2 is the first retry); other items go on meanwhile.
+            (2 is the first retry). Up to a tenth is added, at random, so that what failed together
+            does not come back together. Other items go on meanwhile.
         memory_limit: Bytes of private memory one worker may reach in one item. `None`: no limit.
         max_tasks_per_worker: Items after which a worker is replaced. `None`: never.
         initializer: Called once in each worker before its first item.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Sized
 from functools import partial
@@ -210,13 +211,15 @@ def asks_again(item: Item, reply: Reply, rules: Rules) -> bool:
 
 
 def pause_before(item: Item, rules: Rules) -> float:
-    """Seconds until the item's next attempt, which is counted already.
+    """Seconds until the item's next attempt, which is counted already: up to a tenth more.
+
+    What failed together, as when a server went down, does not come back in the same instant.
 
     Raises:
         BaseException: What the item fails with, if `retry_delay` cannot tell how long.
     """
     try:
-        return rules.seconds_before(item.attempt)
+        return rules.seconds_before(item.attempt) * (1 + os.urandom(1)[0] / 2550)
     except BaseException as error:
         if strikes(error):
             raise
