@@ -31,7 +31,7 @@ TOP = """
     parallel parallel_map parallel_chunks background isolated
     Options configure options
     Future gather as_completed wait Pool Outcome
-    current_task per_worker usable_cpus shutdown
+    current_task per_worker usable_cpus shutdown stats
     Profile profile shared testing
     ProcessionError OptionError NotPicklable WorkerDied TaskExited TimedOut DeadlineExceeded
     Overloaded MemoryLimitExceeded NestedParallelism BackendUnavailable PoolClosed ParallelWarning

@@ -124,7 +124,8 @@ def test_a_sick_module(run: Run, tmp_path: Path, what: str) -> None:
     assert done.returncode == code, done.stdout + done.stderr
     assert said in " ".join(done.stdout.split())
     assert "sick.py" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    lines = [line for line in done.stdout.splitlines() if "/" not in line]  # paths are not broken
+    assert max(map(len, lines)) <= 80
 
 
 def test_nothing_to_check(run: Run) -> None:

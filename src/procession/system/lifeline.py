@@ -65,9 +65,11 @@ class _Pipe:
     def acquire(self) -> None:
         with owned_descriptors.forking, self.lock:
             if self.ends is None:
-                self.ends = os.pipe()
-                owned_descriptors.own(*self.ends)
-                self.file = file_of(self.ends[1])
+                ends = os.pipe()
+                owned_descriptors.own(*ends)
+                # The file first: `broken` takes no lock, and must not see ends with another's file.
+                self.file = file_of(ends[1])
+                self.ends = ends
             self.users += 1
 
     def release(self) -> None:
