@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,20 +55,25 @@ def test_joblibs_own_tests(tmp_path: Path) -> None:
     chosen = " and ".join(["procession", *(f"not {name}" for name in DIFFERS)])
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    own = subprocess.Popen(
+    before = _shared_memory()
+    own = subprocess.run(
         [*command, "--tb=short", f"--basetemp={tmp_path / 'own'}", str(copy)],
         cwd=tmp_path,
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
     )
-    said, _ = own.communicate()
-    for semaphore in Path("/dev/shm").glob(f"sem.loky-{own.pid}-*"):
-        semaphore.unlink(
-            missing_ok=True
-        )  # some of the tests start joblib's own loky, which left it
+    # Some of the tests start joblib's own loky, and kill what would clean up after it.
+    for left in _shared_memory() - before:
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    said = own.stdout + own.stderr
     assert own.returncode == 0, said[-5000:]
     passed = re.search(r"(\d+) passed", said)
     assert passed is not None
     assert int(passed[1]) > 50
+
+
+def _shared_memory() -> set[Path]:
+    """What loky and joblib keep under names in shared memory."""
+    folder = Path("/dev/shm")
+    return {*folder.glob("sem.loky-*"), *folder.glob("joblib_memmapping_folder_*")}
