@@ -152,16 +152,22 @@ def _hidden(value: Any) -> Any:
     """The decorated object that a value is, or that other decorators stand above; or `None`."""
     from procession.decoration import is_decorated
 
+    inner: Any = value
     for _ in range(20):
-        if value is None or is_decorated(value):
-            return value
-        if isinstance(value, (classmethod, staticmethod)):
-            value = value.__func__
-        elif isinstance(value, functools.partial):
-            value = value.func
-        else:
-            value = vars(value).get("__wrapped__") if hasattr(value, "__dict__") else None
+        if inner is None or is_decorated(inner):
+            return inner
+        inner = _below(inner)
     return None
+
+
+def _below(value: Any) -> Any:
+    """What a wrapper of the standard library, or of `functools.wraps`, stands above; or `None`."""
+    if type(value) in (classmethod, staticmethod):
+        return value.__func__
+    if type(value) is functools.partial:
+        return value.func
+    held: dict[str, Any] = getattr(value, "__dict__", {})
+    return held.get("__wrapped__")
 
 
 def _about(name: str, value: Any) -> Iterator[Finding]:

@@ -47,7 +47,7 @@ class Report:
     """All that a command found, in sections."""
 
     title: str
-    sections: dict[str, list[Finding]] = field(default_factory=dict)
+    sections: dict[str, list[Finding]] = field(default_factory=dict[str, list[Finding]])
 
     def add(self, section: str, finding: Finding) -> None:
         """Take a finding into a section."""

@@ -12,7 +12,11 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
-from multiprocessing import resource_tracker, spawn, util  # noqa: F401 - loaded before it forks
+from multiprocessing import (  # loaded before it forks
+    resource_tracker,  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    spawn,  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    util,
+)
 from typing import Any, NoReturn
 
 from procession.process.far_side import worker_setup as environment

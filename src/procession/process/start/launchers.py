@@ -17,8 +17,8 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from multiprocessing import context as contexts
 from multiprocessing import popen_fork, process, resource_tracker, spawn, util
+from multiprocessing.context import set_spawning_popen
 from multiprocessing.reduction import dump
 from types import FunctionType
 from typing import Any, Final
@@ -224,12 +224,12 @@ class _ServerPopen(popen_fork.Popen):
     def _launch(self, process_obj: process.BaseProcess) -> None:
         packed = io.BytesIO()
         spawning: Any = self
-        contexts.set_spawning_popen(spawning)
+        set_spawning_popen(spawning)
         try:
             dump(_Data("forkserver").get_preparation_data(process_obj.name), packed)
             dump(process_obj, packed)
         finally:
-            contexts.set_spawning_popen(None)
+            set_spawning_popen(None)
         self.sentinel, data = self._server.request(self._fds)
         with open(data, "wb") as pipe:
             try:
