@@ -271,6 +271,22 @@ def test_threads_of_libraries() -> None:
         assert Parallel()(delayed(cap)(i) for i in range(2)) == ["1", "1"]
 
 
+def test_lokys_workers_are_lokys() -> None:
+    """joblib's copy of loky takes over loky's start method; ``backend="loky"`` is not led there."""
+    program = (
+        "import loky, joblib, operator\n"
+        "from procession import parallel\n"
+        "assert parallel(backend='loky', workers=1)(operator.neg).submit(1).result() == -1\n"
+        "from joblib.externals.loky.backend.resource_tracker import _resource_tracker as joblibs\n"
+        "from loky.backend.resource_tracker import _resource_tracker as lokys\n"
+        "print(joblibs._pid, lokys._pid is not None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["None", "True"]
+
+
 def test_without_joblib() -> None:
     """Where joblib is missing, the import says which extra brings it."""
     program = (

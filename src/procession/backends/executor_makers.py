@@ -54,10 +54,7 @@ def _loky(options: Options, setup: Setup, workers: int) -> Executor:
 
     context: Any = options.context
     method = context if isinstance(context, str) else getattr(context, "_name", None)
-    if context == "loky":
-        context = None  # loky's own default
-    elif context is not None:
-        context = _context(context)
+    context = _own_context() if context in (None, "loky") else _context(context)
     setup = setup._replace(forked=method == "fork")
     return ProcessPoolExecutor(
         workers,
@@ -67,6 +64,14 @@ def _loky(options: Options, setup: Setup, workers: int) -> Executor:
         initargs=(setup,),
         env=_variables(setup),
     )
+
+
+def _own_context() -> Any:
+    """loky's default context, and not that of the copy of loky in joblib, which takes its name."""
+    from loky.backend.context import ctx_loky, get_context
+
+    chosen = get_context()
+    return ctx_loky if chosen.get_start_method() == "loky" else chosen
 
 
 def _variables(setup: Setup) -> dict[str, str]:

@@ -1,4 +1,6 @@
 from multiprocessing.context import BaseContext
 
+ctx_loky: BaseContext
+
 def get_context(method: str | None = None) -> BaseContext: ...
 def cpu_count(only_physical_cores: bool = False) -> int: ...
