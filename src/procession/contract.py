@@ -255,12 +255,11 @@ class Tally:
         self.done = self.failed = self.retried = self.died = 0
         self.bytes_out = self.bytes_back = 0
 
-    def answered(self, settled: Sequence[Settled]) -> None:
-        """Items have run, and will not run again."""
-        failed = sum([reply is None or not reply.ok for _, reply, _ in settled])
-        count = len(settled) - failed
+    def answered(self, items: int, failed: int) -> None:
+        """So many items have run and will not run again; so many of them have failed."""
+        done = items - failed
         self.failed += failed
-        self.done += count
+        self.done += done
 
     def moved(self, out: int, back: int) -> None:
         """So many bytes went to workers, and came home."""

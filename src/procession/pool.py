@@ -27,7 +27,6 @@ from procession.futures import Future
 from procession.process.pool.at_exit import has_ended
 from procession.system import after_fork
 from procession.system.pristine import time
-from procession.system.resources import usable_cpus
 from procession.user_threads import teller
 from procession.worker.current import is_loading, refuse_while_loading
 
@@ -131,7 +130,7 @@ class Pool(Executor):
     @property
     def _max_workers(self) -> int:
         """How many calls run at once: dask and others read it, as of the standard library's."""
-        return self._options.workers or usable_cpus()
+        return self._backend.workers
 
     @property
     def backends(self) -> list[Backend]:

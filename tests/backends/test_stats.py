@@ -97,6 +97,16 @@ def test_deaths_and_retries(single: bool, tmp_path: Path) -> None:
     assert numbers["started"] == 2
 
 
+@pytest.mark.parametrize("backend", ["loky", "stdlib"])
+def test_what_runs_apart_counts(backend: Any) -> None:
+    """Items that an executor's death made suspects run in one of their own, for the same pool."""
+    f = parallel(workers=2, chunk=1, inline=False, backend=backend)(die)
+    assert [each.ok for each in f.outcomes([1, 3, 5, 7])] == [True, False, True, True]
+    numbers = only()
+    assert (numbers["done"], numbers["failed"]) == (3, 1)
+    assert numbers["died"] >= 1
+
+
 @pytest.mark.parametrize("make", [parallel, isolated])
 def test_what_is_busy(make: Callable[..., Any]) -> None:
     """Workers with work, and calls that wait, are seen while they are."""

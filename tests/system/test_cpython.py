@@ -160,6 +160,21 @@ def test_imports_of_other_threads(tmp_path: Path) -> None:
     assert python(IMPORTS.format(folder=str(tmp_path))).split() == ["40", "51"]
 
 
+def test_a_module_that_is_half_imported_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is `None` until its import is over, and the module from then on."""
+    (tmp_path / "asks_for_itself.py").write_text(
+        "from procession.system import cpython\nSEEN = cpython.loaded(__name__)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cpython.loaded("asks_for_itself") is None
+    module = import_module("asks_for_itself")
+    assert module.SEEN is None
+    assert cpython.loaded("asks_for_itself") is module
+    del sys.modules["asks_for_itself"]
+
+
 # -- threads and the program's end ---------------------------------------------------------------
 
 

@@ -153,3 +153,16 @@ def test_python_cpu_count(monkeypatch: pytest.MonkeyPatch, text: str, overrides:
     monkeypatch.setattr(resources, "_affinity", lambda: 2)
     monkeypatch.setenv("PYTHON_CPU_COUNT", text)
     assert (usable_cpus() == 16) is overrides
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells it")
+def test_the_memory_that_is_free() -> None:
+    """Fields are bytes and added up; one that is not there makes it unknown."""
+    free, swap = resources.meminfo("MemFree"), resources.meminfo("SwapTotal")
+    assert free is not None
+    assert swap is not None
+    total = resources.meminfo("MemTotal")
+    assert total is not None
+    assert 2**20 < free < total
+    assert resources.meminfo("MemTotal", "SwapTotal") == total + swap
+    assert resources.meminfo("MemTotal", "Nowhere") is None

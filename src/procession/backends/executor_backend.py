@@ -340,6 +340,7 @@ class ExecutorBackend:
     def apart(self) -> ExecutorBackend:
         """A new executor of the same kind with one worker."""
         apart = ExecutorBackend(self._make, 1, self._name, local=self._local)
+        apart.tally = self.tally  # what runs there is this pool's work
         with self._lock:
             self._aparts = [each for each in self._aparts if not each._closed or each.at_work]
             self._aparts.append(apart)

@@ -9,7 +9,6 @@ the handler has returned.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from procession.buffers.housekeeping import housekeeper
 from procession.configuration import precedence
 from procession.errors import OptionError, PoolClosed
 from procession.process.pool.at_exit import has_ended
+from procession.system import cpython
 from procession.system.after_fork import outstanding
 from procession.system.pristine import start_new_thread, threading, time
 from procession.system.wakeup import Wakeup
@@ -121,11 +121,11 @@ def _end(wait: bool, *, late: bool) -> None:
 def _stop_helpers() -> None:
     """End the fork server and the helper thread, and give back memory kept for the next use."""
     # Not by way of the pools: executors start processes from Procession's fork server, too.
-    server = sys.modules.get("procession.process.forkserver.client")
+    server = cpython.loaded("procession.process.forkserver.client")
     if server is not None:
         server.stop_unused()
     teller.stop()
-    alarm = sys.modules.get("procession.system.alarm")
+    alarm = cpython.loaded("procession.system.alarm")
     if alarm is not None:
         alarm.stop()
     housekeeper.clear()

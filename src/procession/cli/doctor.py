@@ -20,7 +20,7 @@ __all__ = ["doctor"]
 _PATIENCE = 60
 """Seconds that one call may take, the start of its workers included."""
 
-_FEW_FILES = 256
+_FEW = 256
 _LITTLE = 256 * 2**20
 _BACKENDS = ("process", "loky", "stdlib", "thread", "serial")
 _LIBRARIES = ("cloudpickle", "wrapt", "loky", "numpy", "threadpoolctl", "tqdm", "joblib")
@@ -74,7 +74,9 @@ def _processors() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    free = _available()
+    from procession.system.resources import meminfo
+
+    free = meminfo("MemAvailable")
     if free is not None:
         yield Finding(
             "memory",
@@ -99,17 +101,6 @@ def _memory() -> Iterator[Finding]:
 _NO_SHM = "Procession's own workers do without it; in Docker, --shm-size=1g makes it larger."
 
 
-def _available() -> int | None:
-    try:
-        with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
-
-
 def _limits() -> Iterator[Finding]:
     try:
         import resource
@@ -117,23 +108,26 @@ def _limits() -> Iterator[Finding]:
         yield Finding("limits", "note", "this system has none that a process can ask for")
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = 0 <= soft < _FEW_FILES
-    yield Finding(
+    yield _limit(
         "open files",
-        "warning" if few else "ok",
-        f"at most {_number(soft)} (can be raised to {_number(hard)})",
-        "Each worker takes about eight: write 'ulimit -n 4096' before the program." if few else "",
+        soft,
+        f"(can be raised to {_number(hard)})",
+        "Each worker takes about eight: write 'ulimit -n 4096' before the program.",
     )
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    few = 0 <= soft < _FEW_FILES
-    yield Finding(
+    yield _limit(
         "processes",
-        "warning" if few else "ok",
-        f"at most {_number(soft)} for this user",
-        "Threads count too. Raise it with 'ulimit -u' or in the container's settings."
-        if few
-        else "",
+        soft,
+        "for this user",
+        "Threads count too. Raise it with 'ulimit -u' or in the container's settings.",
     )
+
+
+def _limit(name: str, limit: int, more: str, mend: str) -> Finding:
+    text = f"at most {_number(limit)} {more}"
+    if 0 <= limit < _FEW:
+        return Finding(name, "warning", text, mend)
+    return Finding(name, "ok", text)
 
 
 def _number(limit: int) -> str:

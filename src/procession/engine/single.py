@@ -110,7 +110,7 @@ class SingleCall:
     def _answer(self, chunk: Chunk, item: Item, reply: Reply) -> None:
         settled, rules = Settled(item, reply), self._rules
         self._observer.replied(chunk, (settled,))
-        chunk.home.tally.answered((settled,))
+        chunk.home.tally.answered(1, int(not reply.ok))
         chunk.home.tally.moved(item.size, size_back(item, reply))
         if reply.raw and reply.ok and reply.extras is None:
             self._over(reply.payload, None)

@@ -69,7 +69,7 @@ class Stream(Iterator[Any]):
         """Raise what ended the process, unless the generator has ended by itself."""
         tally = self._chunk.home.tally
         if end.kind == "done":
-            tally.answered((Settled(self._item, Reply(0, True, b"")),))
+            tally.answered(1, 0)
             return
         self._observer.settled(1, 0, end)
         tally.ended(end, 1, 0)

@@ -18,6 +18,7 @@ from procession.pickling.dispatch_tables import wrap_reducer
 from procession.shared.memory import handles
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import time
+from procession.system.resources import meminfo
 
 if TYPE_CHECKING:
     from numpy import dtype, float64, generic, ndarray
@@ -131,13 +132,8 @@ def _new(shape: Any, kind: Any, order: Any) -> Any:
 
 def _check(size: int) -> None:
     """Refuse what would have the kernel end processes, this one first."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        free = 1024 * sum(int(lines[each].split()[0]) for each in ("MemAvailable", "SwapFree"))
-    except (OSError, KeyError, ValueError):
-        return  # not Linux
-    if size > free:
+    free = meminfo("MemAvailable", "SwapFree")
+    if free is not None and size > free:
         raise MemoryError(f"{size} bytes of shared memory were asked for, and {free} are free.")
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "imports_elsewhere",
     "interpreter_arguments",
     "is_owned",
+    "loaded",
     "locked_at_fork",
     "log_settings",
     "lose_tracker",
@@ -96,6 +97,12 @@ def imports_elsewhere(but: Collection[str] = ()) -> list[tuple[str, bool]]:
         for name, lock in found
         if getattr(lock, "owner", me) != me and name not in but
     ]
+
+
+def loaded(name: str) -> Any:
+    """A module, if it has been imported, and not only in part, as by another thread just now."""
+    module = sys.modules.get(name)
+    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
 
 
 def go_on_importing(name: str) -> None:

@@ -15,7 +15,15 @@ from typing import Any
 
 from procession.system.pristine import time
 
-__all__ = ["OOM_NOTE", "OomWatch", "check_available", "cpu_quota", "private_bytes", "usable_cpus"]
+__all__ = [
+    "OOM_NOTE",
+    "OomWatch",
+    "check_available",
+    "cpu_quota",
+    "meminfo",
+    "private_bytes",
+    "usable_cpus",
+]
 
 _LINUX: bool = sys.platform.startswith("linux")
 
@@ -159,6 +167,15 @@ def _ratio(quota: str, period: str) -> float:
 
 
 # -- memory --------------------------------------------------------------------------------------
+
+
+def meminfo(*fields: str) -> int | None:
+    """Bytes of these fields of ``/proc/meminfo`` together; `None` where there are none."""
+    found = dict(line.split(":", 1) for line in _lines("/proc/meminfo") if ":" in line)
+    try:
+        return 1024 * sum(int(found[each].split()[0]) for each in fields)
+    except (KeyError, IndexError, ValueError):
+        return None
 
 
 def check_available() -> None:

@@ -171,17 +171,20 @@ class Replies:
         rules, untold = self._rules, self.delivery.untold
         settled: list[Settled] = []
         doubtful: list[tuple[Item, Reply]] = []
+        failed = 0
         for item, reply in found:
             if item is None:
                 continue
             if reply.extras is not None:
                 untold.append(reply.extras)
-            if not reply.ok and rules.retry_on and item.attempt <= rules.retries:
-                doubtful.append((item, reply))
-            else:
-                settled.append(Settled(item, reply))
+            if not reply.ok:
+                if rules.retry_on and item.attempt <= rules.retries:
+                    doubtful.append((item, reply))
+                    continue
+                failed += 1
+            settled.append(Settled(item, reply))
         self.observer.replied(chunk, settled)
-        chunk.home.tally.answered(settled)
+        chunk.home.tally.answered(len(settled), failed)
         with self._lock:
             self._measure(found, chunk.home.tally)
         self.delivery.put(settled)
@@ -227,7 +230,7 @@ class Replies:
                 item.seconds += reply.seconds
                 self._try_again(item)
             else:
-                chunk.home.tally.answered((settled,))
+                chunk.home.tally.answered(1, 1)
                 self.delivery.put([settled])
 
     def _judge(self, chunk: Chunk, missing: list[Item], end: End) -> None:

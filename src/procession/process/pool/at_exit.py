@@ -110,7 +110,7 @@ class _Afresh:
             return
         lifeline.broken()
         cpython.lose_tracker()
-        server = sys.modules.get("procession.process.forkserver.client")
+        server = cpython.loaded("procession.process.forkserver.client")
         if server is not None:
             server.stop_all()
         segments.lose()
@@ -127,7 +127,7 @@ def shutdown(*, wait: bool = True, kill: bool = False) -> None:
     if wait:
         for pool in pools:
             pool.close(wait=True, kill=kill)
-        server = sys.modules.get("procession.process.forkserver.client")
+        server = cpython.loaded("procession.process.forkserver.client")
         if server is not None:
             server.stop_all()
 
