@@ -18,6 +18,7 @@ ROOT = Path(procession.__file__).parent
 EXCEPTIONS = Path(__file__).with_name("house_exceptions.txt")
 
 FLOORS = [
+    "hints",
     "_error_root",
     "_worker_died",
     "errors",
@@ -47,6 +48,7 @@ FLOORS = [
     "engine",
     "pitfalls",
     "verbs",
+    "wrapt_core",
     "function",
     "typing",
     "decorators",

@@ -1,6 +1,6 @@
 """The root of the tree of errors, on which both `procession.errors` and its slow part stand."""
 
-from typing import Any
+from procession.hints import Any
 
 __all__ = ["ProcessionError"]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from procession.hints import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["NOT_GIVEN"]
 

@@ -8,8 +8,8 @@ nothing of processes, pipes or executors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
 
+from procession.hints import Any, Literal, Protocol
 from procession.system import NamedTuple
 
 __all__ = [

@@ -10,7 +10,11 @@ import gc
 import sys
 from collections.abc import Mapping
 from types import FunctionType
-from typing import Any, Final, Literal
+
+from procession.hints import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = [
     "Kind",

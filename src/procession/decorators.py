@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import (
+
+from procession.absent import NOT_GIVEN
+from procession.hints import (
     TYPE_CHECKING,
     Any,
     Literal,
@@ -17,8 +19,6 @@ from typing import (
     Unpack,
     overload,
 )
-
-from procession.absent import NOT_GIVEN
 
 if TYPE_CHECKING:
     from procession.configuration import OptionValues

@@ -17,10 +17,13 @@ An error that the user's own function raises is not in here: it arrives as itsel
 Every class pickles, with its attributes and notes.
 """
 
-import pickle
-from typing import TYPE_CHECKING, Any, Literal
+try:
+    from _pickle import PicklingError  # without the import of pickle, which takes 3 ms
+except ImportError:
+    from pickle import PicklingError
 
 from procession._error_root import ProcessionError
+from procession.hints import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from procession._worker_died import WorkerDied as WorkerDied
@@ -50,7 +53,7 @@ class OptionError(ProcessionError, ValueError):
     """Raised when an option's name or value cannot be used; names the nearest valid one."""
 
 
-class NotPicklable(ProcessionError, pickle.PicklingError):
+class NotPicklable(ProcessionError, PicklingError):
     """Raised when something cannot, or must not, cross to another process.
 
     Attributes:

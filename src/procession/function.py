@@ -7,15 +7,14 @@ import sys
 import types
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
-
-import wrapt
 
 from procession.configuration import resolve, validate
 from procession.decoration import check_order, unwrapped
 from procession.engine.call import Call, History
+from procession.hints import TYPE_CHECKING, Any, cast
 from procession.pickling.references import naming
 from procession.verbs import Annotations, Verbs, name_of, shown
+from procession.wrapt_core import BoundFunctionWrapper, FunctionWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BoundFunction", "Function"]
 
 
-class BoundFunction(Verbs, wrapt.BoundFunctionWrapper):
+class BoundFunction(Verbs, BoundFunctionWrapper):
     """A decorated method bound to its instance or class."""
 
     __annotations__ = cast("Any", Annotations())
@@ -81,7 +80,7 @@ class BoundFunction(Verbs, wrapt.BoundFunctionWrapper):
         return shown(self._self_parent, bound)
 
 
-_bind = wrapt.BoundFunctionWrapper.__init__
+_bind = BoundFunctionWrapper.__init__
 
 
 def _parts(function: Any, instance: Any) -> tuple[Any, ...]:
@@ -113,7 +112,7 @@ def rebind(function: Function, instance: object, owner: Any) -> Any:
     return function.__get__(instance, owner if instance is None else type(instance))
 
 
-class Function(Verbs, wrapt.FunctionWrapper):
+class Function(Verbs, FunctionWrapper):
     """A decorated function.
 
     Args:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import concurrent.futures as cf
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from procession.hints import TYPE_CHECKING, Any, Protocol, TypeVar
 from procession.system.after_fork import outstanding
 from procession.system.pristine import time
 from procession.system.wakeup import Condition, Wakeup

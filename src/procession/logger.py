@@ -9,11 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
 
 from procession.contract import End, Item
+from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import short_repr
 from procession.user_threads import teller
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["died", "retried", "worker_ended", "worker_started"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from procession.hints import Any, Generic, TypeVar
 
 __all__ = ["Outcome"]
 

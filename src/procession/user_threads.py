@@ -15,12 +15,15 @@ import atexit
 import threading as _shared
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
 
+from procession.hints import TYPE_CHECKING, Any, Generic, TypeVar
 from procession.system import after_fork
 from procession.system.after_fork import outstanding
 from procession.system.pristine import monotonic, start_new_thread, threading, time
 from procession.system.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["Once", "Teller", "in_main", "report", "teller"]
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from procession.configuration import Options
 from procession.configuration.choices import short
 from procession.engine.call import Call
-from procession.futures import Future
-from procession.outcome import Outcome
+from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.references import asks_by_class
 from procession.pitfalls.misuse import check_call, first_argument, wrong_keyword
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from procession.futures import Future
+    from procession.outcome import Outcome
 
 __all__ = ["Annotations", "Verbs", "name_of", "shown"]
 
@@ -99,6 +100,8 @@ class Verbs:
         call = self._call()
         wrong = wrong_keyword(call, kwargs, "submit") if kwargs else None
         if wrong is not None:
+            from procession.futures import Future
+
             future: Future[Any] = Future()
             future.settle(None, wrong)
             return future

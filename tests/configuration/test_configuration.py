@@ -90,6 +90,33 @@ def test_options_are_frozen_and_hashable() -> None:
         chosen.workers = 3  # type: ignore[misc]
 
 
+def test_options_are_a_dataclass_to_their_users() -> None:
+    """What `dataclasses` and `copy` do with one, they do with these; wrong arguments are named."""
+    chosen = Options(workers=2, timeout=1.0)
+    import copy
+    import inspect
+    import pickle
+
+    assert dataclasses.is_dataclass(Options)
+    assert dataclasses.replace(chosen, workers=3) == Options(workers=3, timeout=1.0)
+    assert (
+        copy.copy(chosen) == copy.deepcopy(chosen) == pickle.loads(pickle.dumps(chosen)) == chosen
+    )
+    assert chosen != dataclasses.replace(chosen, explicit=frozenset({"seed"}), seed=1)
+    assert chosen == dataclasses.replace(chosen, explicit=frozenset({"seed"}))
+    assert repr(chosen).startswith("Options(workers=2, backend='process', address=None")
+    assert "explicit" not in repr(chosen)
+    assert list(inspect.signature(Options).parameters) == [
+        field.name for field in dataclasses.fields(Options)
+    ]
+    with pytest.raises(TypeError, match="unexpected argument 'worker'"):
+        Options(worker=2)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="no argument 'workers'"):
+        Options()  # type: ignore[call-arg]
+    with pytest.raises(dataclasses.FrozenInstanceError, match="'workers'"):
+        del chosen.workers
+
+
 def test_every_default_is_a_valid_value() -> None:
     """What an option is by default can be written, so that it can be set back."""
     defaults = dataclasses.asdict(Options(workers=2))

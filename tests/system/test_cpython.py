@@ -555,3 +555,52 @@ def test_bare_copies_of_modules() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def test_the_pickle_that_needs_no_other_import() -> None:
+    """The C module has the very functions and classes that `pickle` gives."""
+    assert cpython.pickle.Pickler is pickle.Pickler
+    assert cpython.pickle.dumps is pickle.dumps
+    assert cpython.pickle.PicklingError is pickle.PicklingError
+
+
+def test_imports_wait_for_the_lock() -> None:
+    """While a module's lock is held, another thread does not begin to import it."""
+    sys.modules.pop("antigravity_of_procession", None)
+    begun, refused = threading.Event(), threading.Event()
+
+    def imports() -> None:
+        begun.set()
+        try:
+            import_module("antigravity_of_procession")
+        except ModuleNotFoundError:
+            refused.set()
+
+    with cpython.import_lock("antigravity_of_procession"):
+        thread = in_thread(imports)
+        begun.wait(30)
+        assert not refused.wait(0.05)
+    thread.join(30)
+    assert refused.is_set()
+
+
+def test_an_extension_imports_by_the_function_given() -> None:
+    """C code that imports while it is loaded asks the builtins of its caller."""
+    import importlib.machinery
+
+    asked: list[str] = []
+
+    def importing(name: str, *more: Any) -> Any:
+        asked.append(name)
+        return __import__(name, *more)
+
+    spec = importlib.machinery.PathFinder.find_spec("wrapt._wrappers", _folder_of("wrapt"))
+    assert spec is not None
+    module: Any = cpython.module_from_spec(spec)
+    cpython.execute_extension(module, importing)
+    assert module.FunctionWrapper is not None
+    assert set(asked) <= {"builtins", "wrapt.exceptions", "math"}
+
+
+def _folder_of(package: str) -> Any:
+    return import_module(package).__path__

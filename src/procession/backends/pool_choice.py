@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator
 from functools import reduce
 from operator import getitem
-from typing import Any
 
 from procession._warn import warn_user
 from procession.configuration import Options
+from procession.hints import Any
 from procession.pickling.pickler import PackedInitializer, pack_initializer
 from procession.system import NamedTuple
 from procession.system.interrupts import is_collecting

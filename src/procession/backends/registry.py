@@ -7,7 +7,6 @@ import os
 import sys
 import weakref
 from collections import deque
-from typing import Any
 from weakref import WeakSet
 
 from procession.backends.pool_choice import (
@@ -19,6 +18,7 @@ from procession.backends.pool_choice import (
 from procession.contract import Backend
 from procession.errors import BackendUnavailable
 from procession.functions import reloads
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.identity import Identity, identity, who
 from procession.system.interrupts import is_collecting, watch_collections

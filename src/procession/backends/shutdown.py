@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from procession.backends.registry import all_pools, forget_routes, take_all
 from procession.buffers.housekeeping import housekeeper
 from procession.configuration import precedence
 from procession.errors import OptionError, PoolClosed
+from procession.hints import Any
 from procession.process.pool.at_exit import has_ended
 from procession.system import cpython
 from procession.system.after_fork import outstanding

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import time
 from procession.user_threads import teller

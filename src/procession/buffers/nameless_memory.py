@@ -27,9 +27,9 @@ import struct
 import sys
 import weakref
 from collections.abc import Iterable
-from typing import Any
 
 from procession.errors import ProcessionError
+from procession.hints import Any
 from procession.system import NamedTuple
 from procession.system.descriptors import NAMELESS, nameless, offer, reopen
 

@@ -12,10 +12,10 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from pickle import PickleBuffer
-from typing import Any
 
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.buffers.nameless_memory import DROPPED, FIRST, Segment, Ticket, most_maps
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.descriptors import has_proc, offer
 from procession.system.pristine import time

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, Final
 
 from procession.configuration.compatibility import BACKENDS, CONTEXTS, UNBUILT, context_name
+from procession.hints import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["Refused", "address", "backend", "context", "one_of", "refuse_type", "short"]
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final
 
+from procession.hints import TYPE_CHECKING, Any
 from procession.system import NamedTuple, cpython
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = [
     "BACKENDS",

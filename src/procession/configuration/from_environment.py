@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Final
 
 from procession._warn import warn_user
 from procession.configuration.parsers import OPTIONS
 from procession.configuration.validation import ALIASES, parse_option
 from procession.errors import OptionError
+from procession.hints import TYPE_CHECKING, Any
 from procession.system import cpython
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["PREFIX", "TEXT_FORMS", "overrides", "snapshot"]
 

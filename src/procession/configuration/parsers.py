@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, Final
 
 from procession.configuration.choices import (
     Refused,
@@ -16,6 +15,10 @@ from procession.configuration.choices import (
     refuse_type,
     short,
 )
+from procession.hints import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["OPTIONS"]
 

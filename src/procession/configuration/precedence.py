@@ -10,7 +10,6 @@ import contextvars
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
-from typing import Any, Final, Unpack
 
 from procession._warn import warn_user
 from procession.configuration import from_environment as environment
@@ -19,9 +18,13 @@ from procession.configuration.compatibility import BACKENDS, conflicts
 from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
 from procession.configuration.validation import validate
 from procession.errors import OptionError
+from procession.hints import TYPE_CHECKING, Any, Unpack
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import time
 from procession.system.resources import usable_cpus
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["configure", "forget", "options", "resolve"]
 

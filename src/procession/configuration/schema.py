@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+
+from procession.hints import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+    from dataclasses import dataclass as frozen
+    from dataclasses import field
     from multiprocessing.context import BaseContext
+    from typing import Final
+else:
+    from procession.configuration.frozen_class import field, frozen
 
 __all__ = ["DEFAULT_BACKEND", "NEVER_INLINE", "OptionValues", "Options"]
 
@@ -62,7 +67,7 @@ class OptionValues(TypedDict, total=False):
     combine: Callable[[list[Any]], Any] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of one decorated function, resolved: what ``f.options`` gives.
 

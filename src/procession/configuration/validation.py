@@ -6,12 +6,15 @@ Also what other libraries call the options, and which option a misspelt name is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
 
 from procession.configuration.choices import Refused, short
 from procession.configuration.compatibility import conflicts
 from procession.configuration.parsers import OPTIONS
 from procession.errors import OptionError
+from procession.hints import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["ALIASES", "VERBS", "as_option", "nearest", "parse_option", "validate"]
 

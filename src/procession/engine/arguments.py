@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
-from typing import Any
 
 from procession.contract import Item
 from procession.engine.call import Call
+from procession.hints import Any
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import (
     BroadcastBuffers,
@@ -22,6 +21,7 @@ from procession.pickling.out_of_band import (
     with_senders,
 )
 from procession.pickling.pickler import LARGE, dumps
+from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 from procession.worker.job_header import Loading, Style
 

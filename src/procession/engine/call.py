@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import Any
 
 from procession.configuration import Options
-from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Pace
-from procession.forwarding.outgoing import Outgoing
+from procession.hints import TYPE_CHECKING, Any
 from procession.system import NamedTuple
 from procession.system.pristine import threading
-from procession.worker import current as state
-from procession.worker.job_header import Settings, Style
+
+if TYPE_CHECKING:
+    from procession.engine.policy.blame import Rules
+    from procession.forwarding.outgoing import Outgoing
+    from procession.worker.job_header import Settings, Style
 
 __all__ = ["Call", "History"]
 
@@ -65,6 +66,8 @@ class Call(NamedTuple):
 
     def rules(self, *, single: bool = False) -> Rules:
         """The options that decide about retries."""
+        from procession.engine.policy.blame import Rules
+
         options = self.options
         code = getattr(self.function, "__code__", None)
         names = code.co_varnames[len(self.prefix) : code.co_argcount] if code is not None else ()
@@ -80,6 +83,8 @@ class Call(NamedTuple):
 
     def settings(self, style: Style, out: Outgoing | None = None, **more: Any) -> Settings:
         """How its items are run; `more` as in `Settings`."""
+        from procession.worker.job_header import Settings
+
         options = self.options
         return Settings(
             self.name, style, options.pickling, options.seed, options.nested, out, **more
@@ -94,6 +99,8 @@ class Call(NamedTuple):
         """
         if self.history is None:
             return 0
+        from procession.worker import current as state
+
         task = state.current_task()
         if task is None:
             return next(self.history.numbers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NoReturn
 
 from procession.backends.shutdown import check_open
 from procession.contract import Item, Settled
@@ -19,6 +18,7 @@ from procession.engine.overload import Place, admit
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
+from procession.hints import Any, NoReturn
 from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
 

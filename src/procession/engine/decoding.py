@@ -7,13 +7,13 @@ import os
 import re
 from collections.abc import Callable, Sized
 from functools import partial
-from typing import Any, cast
 
 from procession import logger as notices
 from procession.contract import Item, Reply, Settled
 from procession.engine.policy.blame import Rules, may_retry, unable
 from procession.errors import NotPicklable
 from procession.exceptions.transport import add_item_note, add_note, load_exception
+from procession.hints import Any, cast
 from procession.outcome import Outcome
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import loads

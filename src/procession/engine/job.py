@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any
 
 from procession.configuration import Options
 from procession.contract import Item, Job, Reply
@@ -20,6 +19,7 @@ from procession.engine.policy.schedule import Schedule
 from procession.forwarding.interpreter_settings import differing, separate
 from procession.forwarding.outgoing import Outgoing, outgoing, unchanged
 from procession.functions.freshness import Watch
+from procession.hints import Any
 from procession.pickling.out_of_band import BroadcastBuffers, with_senders
 from procession.recording.observer import observers, timing
 from procession.system import NamedTuple

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from procession import logger as notices
 from procession.contract import Backend, Chunk, End, Item, Job, Reply, Settled, size_back
@@ -14,6 +13,7 @@ from procession.engine.overload import Deadline, admit, leave
 from procession.engine.policy.blame import Rules, judge, unable
 from procession.forwarding.records import Replay
 from procession.futures import Future
+from procession.hints import Any
 from procession.pickling.objects import ATOMS
 from procession.recording.observer import call_began
 from procession.system.interrupts import strikes

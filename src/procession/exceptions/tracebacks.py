@@ -11,7 +11,8 @@ import os
 import sys
 from itertools import islice
 from types import CodeType, FrameType, TracebackType
-from typing import Any
+
+from procession.hints import Any
 
 __all__ = ["Frame", "pack_traceback", "unpack_traceback"]
 

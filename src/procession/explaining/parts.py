@@ -11,8 +11,8 @@ import types
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from functools import partial
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.code_rules import dispatched, used_globals
 from procession.pickling.objects import class_of, is_a, type_name
 

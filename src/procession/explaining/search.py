@@ -10,9 +10,9 @@ import copyreg
 import types
 from collections.abc import Callable, Iterable, Iterator
 from pickle import PickleBuffer
-from typing import Any
 
 from procession.explaining import parts as edges
+from procession.hints import Any
 from procession.pickling.by_value import VALUE
 from procession.pickling.code_rules import Code
 from procession.pickling.importable import find, importable

@@ -11,13 +11,16 @@ a job that brings none it is put back.
 
 from __future__ import annotations
 
-import pickle
 import sys
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Final
 
 from procession.forwarding.process_settings import SETTINGS, glance
+from procession.hints import TYPE_CHECKING, Any
+from procession.system.cpython import pickle
 from procession.system.import_hooks import forget, when_loaded
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["AdoptedSettings", "differing", "holds_settings", "keep_changes", "read", "separate"]
 

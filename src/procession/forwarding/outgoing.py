@@ -11,9 +11,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, Any
 
 from procession.forwarding.interpreter_settings import holds_settings
+from procession.hints import TYPE_CHECKING, Any
 from procession.system import NamedTuple, cpython
 from procession.system.import_hooks import when_loaded
 

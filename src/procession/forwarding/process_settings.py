@@ -12,11 +12,14 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
 
+from procession.hints import TYPE_CHECKING, Any, Generic, TypeVar
 from procession.system import NamedTuple, cpython
 from procession.system.identity import read_umask
 from procession.system.pristine import monotonic
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["SETTINGS", "Setting", "glance"]
 

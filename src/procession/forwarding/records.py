@@ -8,15 +8,15 @@ puts it, and disturbs neither others nor the call.
 
 from __future__ import annotations
 
-import pickle
 import sys
 import warnings
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from procession.forwarding.outgoing import AdoptedReporting, Outgoing
+from procession.hints import TYPE_CHECKING, Any
+from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 from procession.user_threads import Once
 

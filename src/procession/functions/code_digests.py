@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from binascii import crc32
 from types import CodeType, FunctionType, MappingProxyType
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.objects import is_a
 
 __all__ = ["agrees", "code_digest"]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
-from typing import Any
 
 from procession.functions.reloads import generation, latest
+from procession.hints import Any
 from procession.pickling.importable import importable, resolves
 from procession.pickling.objects import ATOMS, class_of, is_a
 from procession.pickling.references import (

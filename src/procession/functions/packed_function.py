@@ -10,17 +10,16 @@ whose name means another one now) by value under ``pickling="by-value"``, and re
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from types import CodeType, FunctionType
-from typing import Any
 
 from procession.errors import NotPicklable
 from procession.functions.code_digests import code_digest
 from procession.functions.freshness import Watch, watch
 from procession.functions.reloads import Version, load, missing_hook, rewrites, stale, version
+from procession.hints import Any
 from procession.pickling.importable import refresh
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import Pickling, dumps, loads
@@ -34,6 +33,7 @@ from procession.pickling.references import (
     why_not_by_value,
 )
 from procession.pickling.refusals import Refusal
+from procession.system.cpython import pickle
 from procession.system.identity import working_folder
 
 __all__ = ["dump_function", "dump_watched", "load_function", "reduce_decorated"]

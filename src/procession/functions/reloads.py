@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
-from procession.functions.code_digests import agrees
+from procession.hints import Any
 from procession.system import NamedTuple, after_fork
 
 __all__ = [
@@ -177,6 +176,8 @@ def _patched(name: str, source: _Source) -> _Source:
             text = file.read()
     except OSError:
         return source
+    from procession.functions.code_digests import agrees
+
     if _spec_of(module) is not source.spec or not agrees(module, text):
         return source
     with _lock:

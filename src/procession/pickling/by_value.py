@@ -8,11 +8,10 @@ overwrites the class of its owner.
 from __future__ import annotations
 
 import functools
-import pickle
 import types
 from collections.abc import Callable
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.cloudpickle_names import (
     Pickler,
     reduce_class,
@@ -27,6 +26,7 @@ from procession.pickling.importable import find, importable, resolves
 from procession.pickling.objects import class_of, is_a
 from procession.pickling.reducers import named_attribute
 from procession.pickling.references import Named, resolve
+from procession.system.cpython import pickle
 
 __all__ = ["VALUE", "ValuePickler", "dumps_by_value"]
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any
 
 from cloudpickle import cloudpickle
+
+from procession.hints import Any
 
 __all__ = [
     "BUILTIN_TYPES",

@@ -14,8 +14,8 @@ import copyreg
 import sys
 import types
 from collections.abc import Iterable
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.cloudpickle_names import BUILTIN_TYPES, code_globals
 from procession.pickling.importable import importable, resolves
 from procession.pickling.objects import class_of, is_a

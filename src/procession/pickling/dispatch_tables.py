@@ -8,10 +8,9 @@ is a C callable, which does what the pickler would do itself: the happy path cos
 from __future__ import annotations
 
 import copyreg
-import pickle
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn
 
+from procession.hints import Any, Literal, NoReturn
 from procession.pickling.importable import importable
 from procession.pickling.objects import as_usual, class_of
 from procession.pickling.reducers import (
@@ -22,6 +21,7 @@ from procession.pickling.reducers import (
     special_reducer,
 )
 from procession.pickling.refusals import Refusal, Refused, refusal_of
+from procession.system.cpython import pickle
 
 __all__ = ["LARGE", "PLAIN", "ByValue", "Pickling", "Table", "keep_small", "refuse", "wrap_reducer"]
 

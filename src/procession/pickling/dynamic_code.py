@@ -20,10 +20,10 @@ import types
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
+from procession.hints import Any
 from procession.pickling.cloudpickle_names import (
     CLASSES_BY_ID,
     class_by_id,

@@ -15,9 +15,9 @@ import mmap
 import os
 import sys
 import weakref
-from typing import Any
 
 from procession.errors import ProcessionError
+from procession.hints import Any
 from procession.pickling.objects import as_usual
 from procession.pickling.refusals import Refusal, Refused
 from procession.system import NamedTuple

@@ -12,7 +12,8 @@ import os
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+
+from procession.hints import Any
 
 __all__ = ["MAIN", "find", "importable", "refresh", "resolves", "unimportable_marks"]
 

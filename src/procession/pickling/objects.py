@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 import reprlib
 from collections.abc import Callable, Sequence
 from operator import countOf, methodcaller
 from types import SimpleNamespace
-from typing import Any, NoReturn
+
+from procession.hints import Any, NoReturn
+from procession.system.cpython import pickle
 
 __all__ = [
     "ATOMS",

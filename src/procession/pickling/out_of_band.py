@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pickle import PickleBuffer
-from typing import Any, TypeVar
 
 from procession.buffers.sender import Placed, segments
+from procession.hints import Any, TypeVar
 from procession.pickling.objects import SCALARS
 from procession.pickling.pickler import LARGE, Pickling, dumps
 from procession.system import after_fork

@@ -9,14 +9,14 @@ with cloudpickle's reducers and the same refusals (see `procession.pickling.by_v
 from __future__ import annotations
 
 import copyreg
-import pickle
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.dispatch_tables import LARGE, PLAIN, ByValue, Pickling, keep_small
 from procession.pickling.importable import unimportable_marks
 from procession.pickling.objects import ATOMS
+from procession.system.cpython import pickle
 
 __all__ = [
     "LARGE",

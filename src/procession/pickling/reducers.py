@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import MethodType, ModuleType
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.importable import MAIN, find, importable
 from procession.pickling.objects import as_usual, class_of, is_a
 from procession.pickling.refusals import Refusal, Refused

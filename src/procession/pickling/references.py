@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import sys
 from types import FrameType, FunctionType
-from typing import Any, Literal
 
+from procession.hints import Any, Literal
 from procession.pickling.importable import find, importable
 from procession.pickling.objects import ATOMS, class_of, is_a
 from procession.pickling.refusals import Refusal

@@ -7,8 +7,8 @@ below that type, how it is pickled (``__reduce__``, ``__reduce_ex__`` or ``__get
 from __future__ import annotations
 
 import sys
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.refused_types import CURSOR, DATABASE, HANDLES, TABLE, Refusal
 
 __all__ = ["Refusal", "Refused", "framework_mend", "is_handle", "refusal_of"]

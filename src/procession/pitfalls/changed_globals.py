@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from opcode import opmap
 from types import CodeType, ModuleType
-from typing import Any, Final
 
+from procession.hints import TYPE_CHECKING, Any
 from procession.system.bytecode import (
     FARTHEST,
     Instruction,
@@ -18,6 +18,9 @@ from procession.system.bytecode import (
     line,
     use,
 )
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["changed_globals"]
 

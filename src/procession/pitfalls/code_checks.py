@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from opcode import opmap
 from types import CodeType, FunctionType
-from typing import Any
 
 from procession._warn import warn_user
+from procession.hints import Any
 from procession.pitfalls.changed_globals import changed_globals
 from procession.system.bytecode import FARTHEST, codes, instructions, line, makes_once, use
 

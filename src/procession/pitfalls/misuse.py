@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sized
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, cast
+
+from procession.hints import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from procession.engine.call import Call

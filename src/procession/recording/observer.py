@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from threading import current_thread
-from typing import Any, Protocol
 
 from procession.contract import Chunk, End, Item, Reply, Settled
+from procession.hints import Any, Protocol
 from procession.system import after_fork
 from procession.system.pristine import perf_counter
 from procession.worker.current import in_worker

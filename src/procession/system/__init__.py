@@ -9,7 +9,7 @@ of it, and so does a program before its first call. `typing.NamedTuple` takes 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from procession.hints import TYPE_CHECKING, Any
 
 __all__ = ["NamedTuple"]
 

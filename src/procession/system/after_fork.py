@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
 from weakref import ref
 
+from procession.hints import Any, Protocol
 from procession.system import cpython
 from procession.system.pristine import threading
 

@@ -13,9 +13,18 @@ import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from types import FunctionType
 
+from procession.hints import TYPE_CHECKING, Any
 from procession.system.pristine import threading
+
+if TYPE_CHECKING:
+    import pickle as pickle
+else:
+    try:
+        import _pickle as pickle  # what pickle takes from there, without pickle's own import of re
+    except ImportError:
+        import pickle
 
 __all__ = [
     "accept",
@@ -28,11 +37,13 @@ __all__ = [
     "context_of",
     "default_context_kept",
     "environment",
+    "execute_extension",
     "executor_threads",
     "fork_exec",
     "go_on_importing",
     "has_gil",
     "import_anew",
+    "import_lock",
     "imports_elsewhere",
     "interpreter_arguments",
     "is_owned",
@@ -41,7 +52,9 @@ __all__ = [
     "log_settings",
     "lose_tracker",
     "method_of",
+    "module_from_spec",
     "open_semaphore",
+    "pickle",
     "python_unpickler",
     "renew_lock",
     "renew_tracker",
@@ -103,6 +116,36 @@ def loaded(name: str) -> Any:
     """A module, if it has been imported, and not only in part, as by another thread just now."""
     module = sys.modules.get(name)
     return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
+
+
+@contextmanager
+def import_lock(name: str) -> Generator[None, None, None]:
+    """Other threads that import this module wait, before they begin, until this is over."""
+    importing: Any = sys.modules["_frozen_importlib"]
+    with importing._ModuleLockManager(name):
+        yield
+
+
+def module_from_spec(spec: Any) -> Any:
+    """As `importlib.util` has it, which need not be loaded."""
+    importing: Any = sys.modules["_frozen_importlib"]
+    return importing.module_from_spec(spec)
+
+
+def execute_extension(module: Any, importing: Callable[..., Any]) -> None:
+    """Run what an extension module does when it is loaded; it imports by this function.
+
+    C code imports by the ``__import__`` that the code which called it has among its builtins.
+    """
+    import _imp
+    import builtins
+
+    space = {"__builtins__": {**vars(builtins), "__import__": importing}}
+    FunctionType(_call_with.__code__, space)(_imp.exec_dynamic, module)
+
+
+def _call_with(call: Callable[[Any], Any], value: Any) -> None:
+    call(value)
 
 
 def go_on_importing(name: str) -> None:

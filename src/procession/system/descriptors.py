@@ -17,8 +17,8 @@ import os
 import stat
 import struct
 import sys
-from typing import Any
 
+from procession.hints import Any
 from procession.system import after_fork, cpython
 from procession.system.pristine import socket, threading, time
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
+from procession.hints import Any
 from procession.system import NamedTuple
 
 __all__ = ["Identity", "adopt", "credentials", "identity", "read_umask", "who", "working_folder"]

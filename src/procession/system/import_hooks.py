@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from typing import Any
+
+from procession.hints import Any
 
 __all__ = ["forget", "when_loaded"]
 

@@ -18,8 +18,8 @@ import opcode
 import signal
 import threading as _shared
 from types import CodeType, FrameType, TracebackType
-from typing import Any
 
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import threading
 

@@ -17,8 +17,8 @@ import fcntl
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
 
+from procession.hints import Any
 from procession.system import NamedTuple, after_fork, owned_descriptors
 from procession.system.descriptors import file_of
 from procession.system.pristine import select, threading, time

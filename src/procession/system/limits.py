@@ -14,9 +14,9 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
 
 from procession.errors import BackendUnavailable, OptionError
+from procession.hints import Any
 
 __all__ = [
     "explain",

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
 
+from procession.hints import Any
 from procession.system import after_fork, cpython
 from procession.system.descriptors import file_of
 from procession.system.pristine import threading, time

@@ -19,7 +19,8 @@ import sys
 import threading as _shared
 from functools import partial
 from types import BuiltinFunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+
+from procession.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import select as select

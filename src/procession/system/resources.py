@@ -11,8 +11,8 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
 
+from procession.hints import Any
 from procession.system.pristine import time
 
 __all__ = [

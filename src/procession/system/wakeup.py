@@ -14,8 +14,8 @@ from __future__ import annotations
 import threading as _shared
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
 
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import threading
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from types import FrameType
-from typing import Any, NoReturn
 from weakref import WeakSet
 
 from procession.errors import NestedParallelism, TaskExited
+from procession.hints import Any, NoReturn
 from procession.pickling.file_maps import ends_before_arrival
 
 __all__ = [

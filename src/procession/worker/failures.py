@@ -9,17 +9,20 @@ process: a note tells the difference.
 from __future__ import annotations
 
 import io
-import pickle
 import sys
 from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, TracebackType
-from typing import Any, Final
 
 from procession.buffers.nameless_memory import Gone
 from procession.contract import Reply
 from procession.errors import NotPicklable, TaskExited
+from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.pickler import Pickling
+from procession.system.cpython import pickle
 from procession.worker.job_header import Header, Settings, arguments_of
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = [
     "argument_error",

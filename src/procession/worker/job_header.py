@@ -8,18 +8,18 @@ as a look after 1, 2, 4, 8 … items finds that none of them has changed it.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
 
 from procession.buffers.nameless_memory import Gone
 from procession.errors import NotPicklable
 from procession.forwarding.outgoing import Outgoing
+from procession.hints import Any, Literal
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.system import NamedTuple
+from procession.system.cpython import pickle
 from procession.system.pristine import threading
 
 __all__ = [

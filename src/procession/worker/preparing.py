@@ -11,9 +11,9 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from procession.errors import BackendUnavailable, TaskExited
+from procession.hints import Any
 from procession.pickling.pickler import PackedInitializer, open_initializer
 from procession.system import NamedTuple, after_fork
 from procession.user_threads import Once

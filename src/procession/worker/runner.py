@@ -10,10 +10,10 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from procession.buffers.housekeeping import housekeeper
 from procession.contract import Reply
+from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import dumps_out_of_band, fits_message
 from procession.pickling.pickler import dumps, loads

@@ -16,9 +16,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, Final
 
+from procession.hints import TYPE_CHECKING, Any
 from procession.system import after_fork, import_hooks
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["item_seed", "preserve", "reseed", "seeded"]
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import countOf
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.objects import ATOMS, builtin_bytes
 from procession.pickling.out_of_band import bytes_out_of_band
 from procession.pickling.pickler import Pickling, dumps, loads

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 from procession.contract import Item, Reply
 from procession.decoration import kind
@@ -19,6 +18,7 @@ from procession.engine.decoding import again, pause_before
 from procession.engine.local.crossing import across, crossing
 from procession.engine.map.source import Source
 from procession.engine.policy.blame import Rules
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, time

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MethodType
-from typing import Any
 
 from procession.contract import Item, Reply, Settled
 from procession.engine.local.crossing import Budget, Checks, item_refusal, result_refusal
@@ -21,6 +20,7 @@ from procession.engine.local.in_process import (
 from procession.engine.local.where import Where
 from procession.engine.map.map_run import MapRun
 from procession.engine.policy.placement import Placement
+from procession.hints import Any
 from procession.recording.observer import UNOBSERVED
 from procession.system import NamedTuple, after_fork
 from procession.system.alarm import Alarm, after, short_turns

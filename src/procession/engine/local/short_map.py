@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from typing import Any
 
 from procession.contract import Item
 from procession.engine.arguments import packer
@@ -20,6 +19,7 @@ from procession.engine.local.inline import HELP_AFTER, Inline, Slice
 from procession.engine.local.where import placement_of
 from procession.engine.policy.placement import Pace
 from procession.functions.packed_function import dump_watched
+from procession.hints import Any
 from procession.pickling.objects import ATOMS, SCALARS
 from procession.system import after_fork
 from procession.system.alarm import after

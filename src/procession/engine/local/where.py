@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import CodeType
-from typing import Any
 
 from procession._warn import warn_user
 from procession.backends import registry
@@ -21,6 +20,7 @@ from procession.engine.call import Call
 from procession.engine.local.crossing import crossing
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Pace, Placement
+from procession.hints import Any
 from procession.recording.observer import observers
 from procession.system import NamedTuple
 from procession.system.bytecode import codes, instructions

@@ -6,7 +6,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 from procession import logger as notices
 from procession.contract import Backend, Chunk, End, Item, Reply, Settled, Tally, size_back
@@ -15,6 +14,7 @@ from procession.engine.job import Plan
 from procession.engine.map.window import Delivery
 from procession.engine.overload import Deadline
 from procession.engine.policy.blame import judge
+from procession.hints import Protocol
 from procession.recording.observer import CallObserver
 from procession.recording.traffic import Traffic
 from procession.user_threads import teller

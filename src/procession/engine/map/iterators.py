@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
 from procession.contract import Settled
 from procession.engine.decoding import outcome_of, value_of
@@ -13,6 +12,7 @@ from procession.engine.local.inline import Inline
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.engine.map.results import begin, end, warn_of_traffic
+from procession.hints import TYPE_CHECKING, Any
 from procession.system.interrupts import strikes
 from procession.user_threads import teller
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, cast
 
 from procession.backends.shutdown import check_open
 from procession.engine.arguments import with_bound_arguments
@@ -22,6 +21,7 @@ from procession.engine.map.progress import open_progress
 from procession.engine.map.results import FutureCollector, collect
 from procession.engine.map.source import Source
 from procession.futures import Future
+from procession.hints import Any, cast
 from procession.recording.observer import UNOBSERVED, call_began
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter

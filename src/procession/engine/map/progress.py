@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Final
 
 from procession._warn import warn_user
+from procession.hints import TYPE_CHECKING, Any
 from procession.system.pristine import perf_counter, threading
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["Progress", "open_progress"]
 

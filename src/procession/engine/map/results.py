@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
 from procession.contract import Settled
 from procession.engine.decoding import value_of
 from procession.engine.local.inline import Inline, Slice
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
+from procession.hints import Any
 from procession.system.interrupts import strikes
 from procession.user_threads import teller
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any
 
 from procession.contract import ATOM_BYTES, Backend, Chunk, End, Item, Settled
 from procession.engine.map.in_flight import Replies
 from procession.engine.map.window import Delivery
+from procession.hints import Any
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, threading
 from procession.system.wakeup import Wakeup

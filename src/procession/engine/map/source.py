@@ -21,8 +21,8 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.objects import ATOMS, is_a
 from procession.system.interrupts import strikes
 

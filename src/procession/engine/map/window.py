@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from procession.contract import Item, Settled
 from procession.engine.map.source import Source
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import threading
 from procession.system.wakeup import Wakeup, Wakeups

@@ -14,7 +14,11 @@ Three forces, in this order:
 from __future__ import annotations
 
 import math
-from typing import Final, Literal
+
+from procession.hints import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["BLIND_SECONDS", "MAX_BYTES", "MAX_ITEMS", "TARGET_SECONDS", "Schedule"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from procession.contract import Item, Job, Reply
+from procession.hints import Any
 from procession.process.far_side import worker_setup as environment
 from procession.process.io import messages
 from procession.process.io.channel import Receiver, frame, parse, send_all

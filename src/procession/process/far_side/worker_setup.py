@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any
 
+from procession.hints import Any
 from procession.process.io.flight_recorder import BlackBox
 from procession.system import NamedTuple, cpython
 from procession.system.identity import Identity, adopt, identity, read_umask

@@ -22,9 +22,9 @@ from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker, spawn
-from typing import Any
 from weakref import WeakSet
 
+from procession.hints import Any
 from procession.process.io.channel import MOST
 from procession.process.start.hash_seed import execute, more_flags, sent_path
 from procession.system import after_fork, cpython, owned_descriptors

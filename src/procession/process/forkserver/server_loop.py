@@ -17,8 +17,8 @@ from multiprocessing import (  # loaded before it forks
     spawn,  # noqa: F401  # pyright: ignore[reportUnusedImport]
     util,
 )
-from typing import Any, NoReturn
 
+from procession.hints import Any, NoReturn
 from procession.process.far_side import worker_setup as environment
 from procession.process.io.channel import ROOM, numbers_in
 from procession.process.start.starting import inherited

@@ -20,8 +20,8 @@ import os
 import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import socket
 

@@ -13,10 +13,10 @@ segments is used as it stands: that is what most are, and what the latency of a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from procession.buffers.nameless_memory import Gone, Ticket
 from procession.contract import Item, Job, Reply
+from procession.hints import Any
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.channel import SEGMENT, Frame, Passed, frame

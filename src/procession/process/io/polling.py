@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from procession.hints import Any
 from procession.system import after_fork, owned_descriptors
 from procession.system.pristine import perf_counter, select
 from procession.system.resources import usable_cpus

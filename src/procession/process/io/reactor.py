@@ -14,9 +14,9 @@ import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
 from weakref import WeakSet
 
+from procession.hints import Any, Protocol
 from procession.process.io.polling import READ, WRITE, Poller, make_poller
 from procession.process.io.timekeeping import Deputy, Timer, Timers
 from procession.system import after_fork

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from typing import Any, Protocol
 
+from procession.hints import Any, Protocol
 from procession.system.pristine import start_new_thread, threading, time
 
 __all__ = ["Deputy", "Timer", "Timers"]

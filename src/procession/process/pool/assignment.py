@@ -18,9 +18,9 @@ still to be read: until it is `GONE` it may hold a chunk. `PoolState` makes thes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
 
 from procession.contract import Chunk, Item, Reply
+from procession.hints import Any, Literal
 from procession.system import NamedTuple
 
 __all__ = ["Assignment", "Blame", "Verdict", "WorkerState"]

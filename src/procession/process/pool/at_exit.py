@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 from procession.buffers.sender import segments
+from procession.hints import Protocol
 from procession.process.io.reactor import reactor
 from procession.system import after_fork, cpython, lifeline
 from procession.system.pristine import time

@@ -17,9 +17,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Protocol
 
 from procession.contract import End, Reply
+from procession.hints import Any, Protocol
 from procession.process.io.channel import Message, Passed, Receiver, Sender, frame
 from procession.process.io.polling import SpinWait
 from procession.process.io.reactor import READ, WRITE, reactor

@@ -8,9 +8,9 @@ listener is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from procession.contract import End
+from procession.hints import Any
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment, Blame, Verdict
 from procession.process.pool.limits_watch import StartLimits, guard

@@ -18,8 +18,8 @@ does not come up has `_BOOT` seconds at least.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from procession.hints import Any
 from procession.process.io.flight_recorder import Running
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment, Blame, Verdict

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
-from typing import Generic, TypeVar
 
 from procession.contract import Load
+from procession.hints import Generic, TypeVar
 from procession.process.pool.assignment import (
     DEAD,
     GONE,

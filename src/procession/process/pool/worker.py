@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
 from weakref import ref
 
 from procession.contract import Job
+from procession.hints import Any
 from procession.process.far_side.worker_setup import DUMP_SIGNAL
 from procession.process.io import messages
 from procession.process.io.channel import Message

@@ -6,11 +6,11 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from procession import logger
 from procession.contract import End
 from procession.errors import PoolClosed
+from procession.hints import TYPE_CHECKING, Any
 from procession.process.io import messages
 from procession.process.io.reactor import guarded, reactor
 from procession.process.pool.attended_channel import Ending

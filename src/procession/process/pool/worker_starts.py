@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from procession.hints import Any
 from procession.pickling.pickler import PackedInitializer, pack_initializer
 from procession.process.far_side import worker_main, worker_setup
 from procession.process.io.flight_recorder import BlackBox

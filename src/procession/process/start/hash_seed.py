@@ -13,8 +13,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing import process, util
-from typing import Any
 
+from procession.hints import Any
 from procession.system import cpython
 
 __all__ = ["VARIABLE", "Util", "agrees", "execute", "hash_seed", "more_flags", "sent_path"]

@@ -21,13 +21,16 @@ from multiprocessing import popen_fork, process, resource_tracker, spawn, util
 from multiprocessing.context import set_spawning_popen
 from multiprocessing.reduction import dump
 from types import FunctionType
-from typing import Any, Final
 
+from procession.hints import TYPE_CHECKING, Any
 from procession.process.forkserver import client
 from procession.process.start.hash_seed import Util, more_flags, sent_path
 from procession.process.start.starting import Inherited, method_of, quietly
 from procession.system import cpython, owned_descriptors
 from procession.system.pristine import fork, select
+
+if TYPE_CHECKING:
+    from typing import Final
 
 __all__ = ["authkey", "launch", "launcher"]
 

@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from procession.errors import OptionError
+from procession.hints import Any
 from procession.system.limits import is_python, must_execute
 
 __all__ = [
