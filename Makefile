@@ -22,7 +22,7 @@ JOBS ?= $(shell $(PYTHON) -c 'import os; print(len(getattr(os, "sched_getaffinit
 # Seconds that one soak test may take before its stacks are dumped and the run ends.
 SOAK_TIMEOUT ?= 1200
 
-.PHONY: help demo test cov lint format soak bench clean
+.PHONY: help demo test cov lint format docs soak bench clean
 
 help:
 	@echo "Times are of two idle processors; the first target to need .venv takes 1 or 2 minutes more."
@@ -32,6 +32,7 @@ help:
 	@echo "make cov     15 min  the tests in one process, with coverage"
 	@echo "make lint    2 min   ruff, mypy --strict, pyright strict, and the types of all public names"
 	@echo "make format  1 s     let ruff rewrite the sources"
+	@echo "make docs    20 s    build the documentation into build/docs; a warning is an error"
 	@echo "make soak    1 hour  the long runs that make test leaves out; each ends after SOAK_TIMEOUT"
 	@echo "make bench   10 min  the benchmarks, beside joblib, mpire and pebble"
 	@echo "make clean   1 s     remove .venv, caches and build output"
@@ -56,6 +57,10 @@ $(STAMP)-bench: $(STAMP)-base
 	$(PIP) install --editable '.[numpy,threads]' --group bench
 	@touch $@
 
+$(STAMP)-docs: $(STAMP)-base
+	$(PIP) install --group docs
+	@touch $@
+
 # Compiled once, here and below, or each worker that starts compiles where nothing may be cached.
 demo: $(STAMP)-base
 	$(BIN)/python -m compileall -q src
@@ -78,6 +83,9 @@ lint: $(STAMP)-lint
 format: $(STAMP)-lint
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(STAMP)-docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -E docs build/docs
 
 soak: $(STAMP)-test
 	$(BIN)/python -m compileall -q src tests

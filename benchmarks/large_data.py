@@ -3,8 +3,8 @@
     python benchmarks/large_data.py [--rounds 5] [--megabytes 40] [--only in,out,...]
 
 Two workers everywhere; the contestants take turns in every round; printed are medians. The bars are
-in docs/large-data.md. Memory is the peak of the whole process tree, shared memory counted once,
-above what it was before. Others that are not installed are left out.
+in docs/guides/large-data.md. Memory is the peak of the whole process tree, shared memory counted
+once, above what it was before. Others that are not installed are left out.
 """
 
 from __future__ import annotations

@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 import procession
+import procession.errors
 from tests.support import ROOT
+from tests.support.pages import DOCS, PAGES
 
 PACKAGE = Path(procession.__file__).parent
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+ARCHITECTURE = DOCS / "architecture.md"
+SOURCE = "https://github.com/procession-py/procession"
+SITE = "https://procession.readthedocs.io"
 
 OTHERS = {
     *dir(builtins),
@@ -115,12 +118,105 @@ def test_the_architecture_has_the_tree() -> None:
     assert set(page) == set(_rooms())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def _anchors(page: Path) -> set[str]:
+    """What links can point at in a page: its headings, as GitHub and myst write them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    titles = re.findall(r"^#+ (.+)$", text, flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = page.parent / name if name else page
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_paths_and_links_lead_somewhere(page: Path) -> None:
-    """Each path of this project that a page quotes, and each link to a file, exists."""
-    text = page.read_text()
-    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
-    assert not [link for link in links if not (page.parent / link).exists()]
+    """Each path of this project that a page quotes, and each link to a file or heading, exists."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert not [link for link in links if not _leads_somewhere(page, link)]
+    ours = re.findall(rf"\]\({SOURCE}/(?:blob|tree)/main/([^)#]+)", text)
+    assert not [path for path in ours if not (ROOT / path).exists()]
+    site = re.findall(rf"\]\({SITE}/en/latest/([\w/-]+)\.html", text)
+    assert not [path for path in site if not (DOCS / f"{path}.md").exists()]
     inside = r"(?:src|tests|docs|examples|benchmarks|engine|backends|process|worker|configuration)/"
     paths = [name for name in _quoted(page) if re.match(inside, name)]
     assert not [path for path in paths if not _is_ours(path)]
+
+
+def _contents() -> list[str]:
+    """The pages that the site's contents name, in order."""
+    trees = re.findall(r"```{toctree}\n(.*?)```", (DOCS / "index.md").read_text(), flags=re.S)
+    lines = [line for tree in trees for line in tree.splitlines()]
+    return [line for line in lines if line and not line.startswith(":")]
+
+
+def test_every_page_is_in_the_contents() -> None:
+    """Each page of the site stands once in a `toctree` of index.md."""
+    pages = {str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.rglob("*.md")}
+    assert sorted(_contents()) == sorted(pages - {"index"})
+
+
+VERBS = """
+    local submit map starmap imap imap_unordered outcomes map_async aimap with_options options
+"""
+
+
+def _documented(page: str) -> set[str]:
+    """The last name of everything that a page takes from a docstring."""
+    text = (DOCS / "reference" / page).read_text()
+    return {name.rpartition(".")[2] for name in re.findall(r"^\.\. auto\w+:: ([\w.]+)", text, re.M)}
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """And every verb of a decorated function; each has a docstring to show."""
+    from procession import shared, testing, typing
+    from procession.verbs import Verbs
+
+    names = _documented("api.md")
+    public = {*procession.__all__, *testing.__all__, *typing.__all__, *VERBS.split()}
+    assert public - names == {"shared", "testing"}
+    assert _documented("shared.md") == set(shared.__all__)
+    for verb in VERBS.split():
+        assert getattr(Verbs, verb, getattr(procession.parallel(abs), verb)).__doc__
+
+
+def _messages() -> str:
+    """Every text of the sources, with `…` for what is put in."""
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = (
+                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                )
+                found.append("".join(map(str, parts)))
+    return "\n".join(found)
+
+
+def test_errors_stand_by_their_literal_text() -> None:
+    """Each message on the page of errors is one that the sources have, word for word."""
+    messages = _messages()
+    page = (DOCS / "reference" / "errors.md").read_text()
+    texts = re.findall(r"^`(.+)`\n: ", page, flags=re.M)
+    assert len(texts) > 50
+    pieces = [piece for text in texts for piece in text.split("…") if len(piece) > 8]
+    assert not [piece for piece in pieces if piece.strip() not in messages]
+
+
+def test_the_reference_has_every_error_and_option() -> None:
+    """No class of errors is left out of their page, and no option of the two of options."""
+    from procession.configuration.from_environment import TEXT_FORMS
+    from procession.configuration.parsers import OPTIONS
+
+    errors = (DOCS / "reference" / "errors.md").read_text()
+    kinds = [name for name in vars(procession.errors)["__all__"] if name not in errors]
+    assert not kinds
+    options = (DOCS / "reference" / "options.md").read_text()
+    assert not [name for name in OPTIONS if f"`{name}`" not in options]
+    environment = (DOCS / "reference" / "environment.md").read_text()
+    assert not [name for name in TEXT_FORMS if f"`PROCESSION_{name.upper()}`" not in environment]

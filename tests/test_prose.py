@@ -19,7 +19,7 @@ from tests.support import ROOT
 
 PACKAGE = Path(procession.__file__).parent
 EXCEPTIONS = Path(__file__).with_name("prose_exceptions.txt")
-FILES = sorted([*PACKAGE.rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+FILES = sorted([*PACKAGE.rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 MOST_WORDS = 25
 RIDDLES = re.compile(r"\b(whoever|whomever|nobody|somebody|whatever|beside)\b", re.IGNORECASE)
@@ -48,11 +48,11 @@ def _of_python(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _of_page(path: Path) -> Iterator[tuple[int, str]]:
-    """Each block of a page that is no code; of a table, each cell."""
+    """Each block of a page that is no code, comment or link's target; of a table, each cell."""
     text = re.sub(
-        r"^```.*?^```",
+        r"^```.*?^```|^<!-- .*?-->",
         lambda m: "\n" * m[0].count("\n"),
-        path.read_text().replace("**", ""),
+        re.sub(r"\]\([^)]*\)", "]", path.read_text().replace("**", "")),
         flags=re.M | re.S,
     )
     line = 1

@@ -182,6 +182,10 @@ class Function(Verbs, FunctionWrapper):
     def with_options(self, /, **options: Any) -> Function:
         """A copy of this decorated function with some options changed.
 
+            f.with_options(workers=2, timeout=5).map(items)
+
+        The function itself stays as it is. Copies share what was measured of it.
+
         Raises:
             OptionError: An option's name or value cannot be used.
         """

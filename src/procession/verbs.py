@@ -84,17 +84,32 @@ class Verbs:
 
     @property
     def local(self) -> Callable[..., Any]:
-        """The undecorated function: called, it runs here."""
+        """The undecorated function: ``f.local(*args)`` runs it here, in this process."""
         function: Callable[..., Any] = self.__wrapped__
         return function
 
     @property
     def options(self) -> Options:
-        """The options in force for this function here and now, resolved and frozen."""
+        """The options in force for this function here and now, resolved: an `Options`."""
         return self._call().options
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start one call in the pool and return its future at once."""
+        """Start one call in the pool and return its future at once.
+
+            future = f.submit(2, unit="cm")
+            future.result()    # or: await future
+
+        The arguments are pickled now: what happens to them later is not seen. `Future.cancel` ends
+        the call, also while it runs.
+
+        Args:
+            *args: As for the function.
+            **kwargs: As for the function.
+
+        Returns:
+            The future. It carries what the function raises, and what Procession raises: this verb
+            never raises for an argument.
+        """
         from procession.engine.calls import submit
 
         call = self._call()
@@ -108,7 +123,26 @@ class Verbs:
         return submit(call, args, kwargs)
 
     def map(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> list[Any]:
-        """Run the function on every item; return the results in order."""
+        """Run the function on every item, in the pool; return the results in order.
+
+            f.map([1, 2, 3])              # [f(1), f(2), f(3)]
+            f.map([1, 2, 3], unit="cm")   # [f(1, unit="cm"), ...]
+
+        Ctrl-C, or the first error, ends the map: what runs is ended, what has not started is given
+        up.
+
+        Args:
+            items: Any iterable. It is read in this thread, and each item pickled when it is taken.
+            *args: Further arguments, the same for every item.
+            **kwargs: The same, by name.
+
+        Returns:
+            A list as long as the input.
+
+        Raises:
+            BaseException: The first error in the order of the items, with a note that names the
+                item. `outcomes` keeps the others' results.
+        """
         return self._map("map", items, args, kwargs)
 
     def _map(
@@ -130,24 +164,49 @@ class Verbs:
     def starmap(
         self, argtuples: Iterable[Iterable[Any]], /, *args: Any, **kwargs: Any
     ) -> list[Any]:
-        """Run the function on every tuple of arguments; return the results in order."""
+        """Run the function on every tuple of arguments; return the results in order.
+
+            f.starmap([(1, 2), (3, 4)])    # [f(1, 2), f(3, 4)]
+            f.starmap(zip(xs, ys))
+
+        Else as `map`.
+
+        Args:
+            argtuples: An iterable of tuples or lists, one for each call.
+            *args: Further arguments, after those of each tuple.
+            **kwargs: Arguments by name, the same for every call.
+        """
         from procession.engine.map.map_verbs import map_list
 
         call = self._checked("starmap", argtuples, args, kwargs)
         return map_list(call, "star", argtuples, args, kwargs)
 
     def imap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Like `map`, lazily: results in order, each as soon as it is there."""
+        """Like `map`, lazily: results in order, each as soon as it is there.
+
+            for result in f.imap(endless_input()): ...
+
+        At most ``window`` items are taken from the input ahead of what was yielded, so the input
+        may be infinite. An error is raised where its item stands. Leaving the loop, or closing the
+        iterator, gives up what has not started.
+        """
         return self._imap("imap", items, args, kwargs)
 
     def imap_unordered(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Like `imap`, but the results come as they finish."""
+        """Like `imap`, but the results come as they finish, in any order."""
         return self._imap("imap_unordered", items, args, kwargs, ordered=False)
 
     def outcomes(
         self, items: Iterable[Any], /, *args: Any, **kwargs: Any
     ) -> Iterator[Outcome[Any]]:
-        """One `Outcome` per item, in order; never raises for an item."""
+        """One `Outcome` per item, in order; never raises for an item.
+
+            for outcome in f.outcomes(items):
+                print(outcome.item, outcome.value if outcome.ok else outcome.error)
+
+        Lazy as `imap`. Of n items exactly n outcomes come, each index once. That also holds for
+        items that raised, exited, crashed their process, or were ended at a limit.
+        """
         return self._imap("outcomes", items, args, kwargs, outcomes=True)
 
     def _imap(
@@ -163,13 +222,25 @@ class Verbs:
         return imap(self._checked(verb, items, args, kwargs), items, args, kwargs, **how)
 
     def map_async(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Future[list[Any]]:
-        """Start a `map` and return its future at once."""
+        """Start a `map` and return its future at once.
+
+            future = f.map_async([1, 2, 3])
+            future.result()    # a list; or: await future
+
+        The input is read in a thread of its own. `Future.cancel` ends the whole map.
+        """
         from procession.engine.map.map_verbs import map_async
 
         return map_async(self._checked("map_async", items, args, kwargs), items, args, kwargs)
 
     def aimap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Like `imap`, for ``async for``."""
+        """Like `imap`, for ``async for``: never blocks the event loop.
+
+            async for result in f.aimap(items): ...
+
+        The input is an ordinary iterable, and is read in a thread of its own. Cancelling the task,
+        or leaving the loop, gives up what has not started.
+        """
         from procession.engine.map.map_verbs import amap
 
         return amap(self._checked("aimap", items, args, kwargs), items, args, kwargs)

@@ -737,8 +737,8 @@ def test_other_variables_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_documented_table_of_contexts_is_the_real_one() -> None:
-    """docs/options.md lists every backend × context as it is."""
-    page = ROOT / "docs" / "options.md"
+    """docs/reference/options.md lists every backend × context as it is."""
+    page = ROOT / "docs" / "reference" / "options.md"
     for backend, cells in SUPPORTED.items():
         words = ["works" if cells[context] is None else "refused" for context in CONTEXTS]
         assert f"| {backend} | {' | '.join(words)} |" in page.read_text(encoding="utf-8")

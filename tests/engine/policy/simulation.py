@@ -180,7 +180,7 @@ def shapes(workers: int, per_worker: int, mean: float) -> dict[str, list[float]]
 
 
 def table(per_worker: int = 500, mean: float = 10e-3) -> str:
-    """The table of docs/scheduling.md: time over the bound, by Procession and by classic rules."""
+    """The table of docs/guides/chunking.md: time over the bound, ours and that of classic rules."""
     from procession.engine.policy.schedule import Schedule
 
     lines = [
