@@ -78,6 +78,16 @@ def test_decorating_loads_few_modules() -> None:
     assert len(loaded(DECORATE)) <= 75
 
 
+def test_a_first_map_loads_nothing_that_a_pool_needs() -> None:
+    """A script's short map takes a dozen modules more: no pickler, no reactor, no backend."""
+    tiny = loaded(DECORATE + "assert double(range(10))[-1] == 18\n")
+    slow = {*HEAVY, "typing", "re", "inspect", "pickle", "enum", "logging", "selectors", "mmap"}
+
+    assert slow.isdisjoint(tiny)
+    assert not [m for m in tiny if m.startswith(("procession.backends", "procession.process"))]
+    assert len(tiny - loaded(DECORATE)) <= 18
+
+
 def test_no_public_name_loads_an_optional_or_pool_library() -> None:
     """Naming everything that is public loads no array library, no pool and no pickler."""
     assert (HEAVY - {"multiprocessing"}).isdisjoint(loaded(NAMES) - loaded("import wrapt"))

@@ -148,7 +148,7 @@ class Verbs:
     def _map(
         self, verb: str, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[Any]:
-        from procession.engine.map.map_verbs import map_list  # by this name at once: it is cheaper
+        from procession.engine.map.whole_list import map_list  # by this name: it is cheaper
 
         call = self._call()
         check_call(call, items, args, kwargs, verb)
@@ -176,7 +176,7 @@ class Verbs:
             *args: Further arguments, after those of each tuple.
             **kwargs: Arguments by name, the same for every call.
         """
-        from procession.engine.map.map_verbs import map_list
+        from procession.engine.map.whole_list import map_list
 
         call = self._checked("starmap", argtuples, args, kwargs)
         return map_list(call, "star", argtuples, args, kwargs)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import gc
 import itertools
 import opcode
-import signal
 import threading as _shared
 from types import CodeType, FrameType, TracebackType
 
@@ -81,6 +80,8 @@ def _is_struck(where: Any, struck: FrameType | None, code: CodeType) -> bool:
 
 def _is_set(code: CodeType) -> bool:
     """Whether this is the code of a handler that is set now."""
+    import signal
+
     for number in signal.valid_signals():
         handler = signal.getsignal(number)
         function = getattr(handler, "__func__", handler)

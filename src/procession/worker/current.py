@@ -20,7 +20,6 @@ from weakref import WeakSet
 
 from procession.errors import NestedParallelism, TaskExited
 from procession.hints import Any, NoReturn
-from procession.pickling.file_maps import ends_before_arrival
 
 __all__ = [
     "CurrentTask",
@@ -98,6 +97,8 @@ _initializers = 0
 def mark_worker_process() -> None:
     """Say that this whole process is a worker, whichever thread asks, and runs no item yet."""
     global _at_work, _worker_pid, _latest
+    from procession.pickling.file_maps import ends_before_arrival
+
     _worker_pid, _latest, _at_work = os.getpid(), None, False
     ends_before_arrival()
 

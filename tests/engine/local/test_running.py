@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procession.engine.local.in_process import Running
+from procession.engine.local.running import Running
 from procession.engine.map.source import Source
 from procession.engine.map.window import Intake
 

@@ -8,13 +8,12 @@ from types import MethodType
 
 from procession.contract import Item, Reply, Settled
 from procession.engine.local.crossing import Budget, Checks, item_refusal, result_refusal
-from procession.engine.local.in_process import (
+from procession.engine.local.in_process import Taking, each_value, every_value, reply_here
+from procession.engine.local.running import (
+    HELP_AFTER,
+    HELP_EVERY,
     Running,
-    Taking,
-    each_value,
-    every_value,
     raised_here,
-    reply_here,
     task_here,
 )
 from procession.engine.local.where import Where
@@ -30,13 +29,7 @@ from procession.user_threads import teller
 from procession.worker import current as state
 from procession.worker.job_header import Header
 
-__all__ = ["HELP_AFTER", "Inline", "Slice"]
-
-HELP_AFTER = 5e-3
-"""Seconds until the helper looks for the first time whether the pool is to be started."""
-
-_HELP_EVERY = 20e-3
-"""Seconds between its later looks."""
+__all__ = ["Inline", "Slice"]
 
 _SLICE_SECONDS = 4e-3
 """A slice of tiny items grows to about this long; short next to what anyone would notice."""
@@ -154,7 +147,7 @@ class Inline:
                 self._going = True
                 short_turns.__enter__()  # from here on, as the other thread waits for its turn
                 teller.tell(self._go)
-        self._alarm = after(_HELP_EVERY, self.help)
+        self._alarm = after(HELP_EVERY, self.help)
 
     def _go(self) -> None:
         """In a teller's thread, as to pickle items runs code of the user's."""

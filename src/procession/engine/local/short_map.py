@@ -1,7 +1,10 @@
 """Short maps: their items run here before anything is made that a pool, or a window, would need.
 
-The loop over three tiny items takes a microsecond, and making a map takes a hundred. Should an item
-take its time after all, the helper thread makes the map and goes on as for any other.
+The loop over three tiny items takes a microsecond, and making a map takes a hundred. Should the
+items take their time after all, the helper thread makes the map and goes on as for any other.
+
+A script's first map is one of these, however many its items: what pools need takes longer to import
+than many scripts run. So nothing of it is imported until the items have shown that it is worth it.
 """
 
 from __future__ import annotations
@@ -9,30 +12,108 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 
-from procession.contract import Item
-from procession.engine.arguments import packer
 from procession.engine.call import Call
-from procession.engine.decoding import noted
-from procession.engine.local.crossing import Budget, Checks, item_refusal, result_refusal
-from procession.engine.local.in_process import Running, raised_here, task_here
-from procession.engine.local.inline import HELP_AFTER, Inline, Slice
-from procession.engine.local.where import placement_of
-from procession.engine.policy.placement import Pace
-from procession.functions.packed_function import dump_watched
-from procession.hints import Any
+from procession.engine.local.hashing import hashes_otherwise
+from procession.engine.local.running import (
+    HELP_AFTER,
+    HELP_EVERY,
+    Running,
+    raised_here,
+    task_here,
+)
+from procession.engine.policy.placement import Pace, Placement
+from procession.functions.plain import surely_crosses
+from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
-from procession.system import after_fork
-from procession.system.alarm import after
-from procession.system.interrupts import strikes
+from procession.system import after_fork, cpython
+from procession.system.alarm import Alarm, after
 from procession.system.pristine import perf_counter
 from procession.worker import current as state
 
-__all__ = ["ShortMap"]
+if TYPE_CHECKING:
+    from procession.engine.local.inline import Inline, Slice
+
+__all__ = ["ShortMap", "begins_as_short_map"]
+
+_SHORT = 64
+"""Items of a short map. A guess: so many are soon run, or else soon looked at by the helper."""
+
+_COLD = 1 << 16
+"""Items of a short map while no pool is up, if they are numbers."""
+
+_AT_HAND = frozenset({list, tuple, range})
+
+
+def begins_as_short_map(call: Call, items: Any) -> Pace | None:
+    """What is known of a function whose map of these items begins here; `None` if it does not.
+
+    It is for few items, that are at hand, and a function with no option that says more than where
+    they run; if no pool is up at all, or the function's last items were tiny.
+    """
+    if type(items) not in _AT_HAND:
+        return None
+    _check_open(call.name)
+    count, pace, none_open = len(items), call.pace, _none_open()
+    if not 0 < count <= (_COLD if none_open else _SHORT) or _watched() or state.in_worker():
+        return None
+    if pace is None or pace.deadly or not _asks_nothing(call, pace):
+        return None
+    return pace if none_open or pace.tiny(count) else None
+
+
+def _check_open(name: str) -> None:
+    """Refuse a call while `shutdown` is under way: it is not, if that is not loaded.
+
+    Raises:
+        PoolClosed: It is.
+    """
+    ending = cpython.loaded("procession.backends.shutdown")
+    if ending is not None:
+        ending.check_open(name)
+
+
+def _none_open() -> bool:
+    """Whether no pool is open: so it is, if what keeps them is not loaded."""
+    registry = cpython.loaded("procession.backends.registry")
+    return registry is None or bool(registry.none_open())
+
+
+def _watched() -> bool:
+    """Whether something is told of each call, or has items cross that run here."""
+    recording = cpython.loaded("procession.recording.observer")
+    crossing = cpython.loaded("procession.engine.local.crossing")
+    return bool(
+        (recording is not None and recording.observers.active)
+        or (crossing is not None and crossing.crossing())
+    )
+
+
+def _asks_nothing(call: Call, pace: Pace) -> bool:
+    """Whether nothing is asked for but to run the function on items, wherever that is faster."""
+    if call.prefix or call.isolated:
+        return False
+    if pace.plain is not call.options:
+        options = call.options
+        plain = (
+            options.inline == "auto"
+            and options.may_inline
+            and options.backend == "process"
+            and options.window is None
+            and options.seed is None
+            and not options.retries
+            and not options.progress
+        )
+        if not plain or hashes_otherwise(call):
+            return False
+        pace.plain = options
+    return True
+
 
 _adopting = after_fork.lock()
 """One for all maps: it is held while a slow one is made, which takes less than a millisecond."""
 
-Collect = Callable[[Slice], list[Any]]
+Collect = Callable[["Slice"], list[Any]]
+Make = Callable[[Call, list[Any]], "tuple[Inline, Collect]"]
 
 
 class ShortMap:
@@ -42,23 +123,27 @@ class ShortMap:
         call: The call, of a function that is given nothing but the item.
         items: All of the input.
         pace: From `where.begins_as_short_map`.
-        make: Makes the map of these items of this call, which run here already. It gives what runs
-            its items, and what takes its results, the first ones first.
+        load: Gives what makes the map of items of a call that run here already. That gives what
+            runs its items, and what takes its results, the first ones first.
     """
 
-    __slots__ = ("_budget", "_call", "_context", "_made", "_make", "_over", "_pace", "_running")
+    __slots__ = (
+        *("_alarm", "_budget", "_call", "_context", "_load", "_made", "_over", "_pace"),
+        "_running",
+    )
 
     def __init__(
         self,
         call: Call,
         items: Sequence[Any],
         pace: Pace,
-        make: Callable[[Call, list[Any]], tuple[Inline, Collect]],
+        load: Callable[[], Make],
     ) -> None:
-        self._budget = Budget()
+        self._alarm: Alarm | None = None
+        self._budget: Any = None
         self._call = call
         self._pace = pace
-        self._make = make
+        self._load = load
         self._context = copy_context()
         self._running = Running(0, list(items))
         self._made: tuple[Inline, Collect] | None = None
@@ -71,9 +156,21 @@ class ShortMap:
             NotPicklable: The function cannot cross.
         """
         call, values = self._call, self._running.values
-        dump_watched(call.function, call.decorated, call.options.pickling)
-        if SCALARS.issuperset(map(type, values)):
+        pickling = call.options.pickling
+        plain = SCALARS.issuperset(map(type, values))
+        if plain and surely_crosses(call.function, call.decorated):
             return True
+        from procession.functions.packed_function import dump_watched
+
+        dump_watched(call.function, call.decorated, pickling)
+        if plain:
+            return True
+        if len(values) > _SHORT:
+            return False
+        from procession.engine.arguments import packer
+        from procession.engine.local.crossing import Budget, Checks, item_refusal
+        from procession.system.interrupts import strikes
+
         begin = perf_counter()
         pack = packer(call, "value")
         try:
@@ -82,9 +179,14 @@ class ShortMap:
             if strikes(error):
                 raise
             return False
-        placement_of(call).packed(1, perf_counter() - begin, item.size)
-        checks = Checks(item_refusal(pack), call.options.pickling, self._budget)
+        self._placement().packed(1, perf_counter() - begin, item.size)
+        self._budget = Budget()
+        checks = Checks(item_refusal(pack), pickling, self._budget)
         return len(values) == 1 or checks.first(1, values[1:]) is None
+
+    def _placement(self) -> Placement:
+        loaded = cpython.loaded("procession.backends.process") is not None
+        return Placement(self._call.options.workers, self._pace, loaded=loaded)
 
     def results(self) -> list[Any]:
         """All values, in input order.
@@ -94,10 +196,10 @@ class ShortMap:
         """
         running = self._running
         try:
-            alarm = after(HELP_AFTER, self._help)
+            self._alarm = after(HELP_AFTER, self._help)
             running.run(self._loop, self._task)
-            alarm.disarm()
             self._over = True
+            self._alarm.disarm()
             with _adopting:
                 made = self._made
             first = None if made is None else made[0].over(running)
@@ -119,7 +221,7 @@ class ShortMap:
 
     def _lost(self, ran: int, seconds: float) -> None:
         """Count what had better run in a pool, had one been up."""
-        placement = placement_of(self._call)
+        placement = self._placement()
         placement.ran(ran, seconds)
         if not placement.here(ran):
             placement.ran_alone(seconds)
@@ -134,7 +236,10 @@ class ShortMap:
 
     def _check_results(self, running: Running) -> None:
         """Refuse what could not have come back from a worker."""
+        from procession.engine.local.crossing import Budget, Checks, result_refusal
+
         call = self._call
+        self._budget = self._budget or Budget()
         self._budget.add(running.ran, running.seconds)
         pickling = call.options.pickling
         checks = Checks(result_refusal(call.name, pickling), pickling, self._budget)
@@ -143,6 +248,9 @@ class ShortMap:
             raise self._failed(refused.at, refused.error)
 
     def _failed(self, index: int, error: BaseException) -> BaseException:
+        from procession.contract import Item
+        from procession.engine.decoding import noted
+
         item = Item(index, self._running.values[index])
         return noted(error, item, self._call.rules(), here=True)
 
@@ -154,15 +262,29 @@ class ShortMap:
         return task_here(self._call.name, self._call.options.nested, index)
 
     def _help(self) -> None:
-        """In the helper thread: the items take their time, so they become a map like others."""
+        """In the helper thread: see whether the items take so long that they become a map."""
         running = self._running
+        pace = running.so_far()
+        if self._is_over() or pace is None:
+            return
+        if not self._worth_it(*pace):
+            self._alarm = after(HELP_EVERY, self._help)
+            return
+        make = self._load()  # which may take long, the first time
         with _adopting:
-            if self._over:
+            if self._is_over():
                 return
             try:
-                inline, collect = self._context.run(self._make, self._call, list(running.values))
+                inline, collect = self._context.run(make, self._call, list(running.values))
             except Exception:
                 return  # they run on alone
             inline.adopt(running)
             self._made = inline, collect
         inline.help()
+
+    def _is_over(self) -> bool:
+        return self._over
+
+    def _worth_it(self, left: int, seconds: float) -> bool:
+        """Whether what is left, of items that take so long, had better go to a pool."""
+        return not _none_open() or self._placement().leaves(left, seconds, warm=False)

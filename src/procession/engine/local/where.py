@@ -7,9 +7,7 @@ which decides while the items of the map are measured.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import CodeType
 
-from procession._warn import warn_user
 from procession.backends import registry
 from procession.backends.pool_choice import Choice
 from procession.backends.shutdown import check_open
@@ -18,20 +16,14 @@ from procession.contract import Backend, Item
 from procession.engine.arguments import packer
 from procession.engine.call import Call
 from procession.engine.local.crossing import crossing
+from procession.engine.local.hashing import hashes_otherwise
 from procession.engine.policy.blame import Rules
-from procession.engine.policy.placement import Pace, Placement
+from procession.engine.policy.placement import Placement
 from procession.hints import Any
-from procession.recording.observer import observers
 from procession.system import NamedTuple
-from procession.system.bytecode import codes, instructions
 from procession.worker.current import in_worker, is_loading, refuse_nested
 
-__all__ = ["Route", "Where", "begins_as_short_map", "placement_of", "route"]
-
-_SHORT = 64
-"""Items of a short map. A guess: so many are soon run, or else soon looked at by the helper."""
-
-_AT_HAND = frozenset({list, tuple, range})
+__all__ = ["Route", "Where", "placement_of", "route"]
 
 
 class Where:
@@ -78,7 +70,7 @@ class Where:
     def _may_measure(self, call: Call) -> bool:
         if call.pace is not None and call.pace.deadly:
             return False
-        return self.shares or not _hashes_otherwise(call)
+        return self.shares or not hashes_otherwise(call)
 
     def backend(self) -> Backend:
         """The pool; made now if there is none."""
@@ -98,48 +90,6 @@ def placement_of(call: Call) -> Placement:
     """What one map of this call is to measure, to say where its next items run."""
     options = call.options
     return Placement(options.workers, call.pace, loaded=registry.is_loaded(options.backend))
-
-
-# -- short maps ----------------------------------------------------------------------------------
-
-
-def begins_as_short_map(call: Call, items: Any) -> Pace | None:
-    """What is known of a function whose map of these items begins here; `None` if it does not.
-
-    It is for few items, that are at hand, and a function with no option that says more than where
-    they run; if no pool is up at all, or the function's last items were tiny.
-    """
-    if type(items) not in _AT_HAND:
-        return None
-    check_open(call.name)
-    count = len(items)
-    if not 0 < count <= _SHORT or observers.active or crossing() or in_worker():
-        return None
-    pace = call.pace
-    if pace is None or pace.deadly or not _asks_nothing(call, pace):
-        return None
-    return pace if registry.none_open() or pace.tiny(count) else None
-
-
-def _asks_nothing(call: Call, pace: Pace) -> bool:
-    """Whether nothing is asked for but to run the function on items, wherever that is faster."""
-    if call.prefix or call.isolated:
-        return False
-    if pace.plain is not call.options:
-        options = call.options
-        plain = (
-            options.inline == "auto"
-            and options.may_inline
-            and options.backend == "process"
-            and options.window is None
-            and options.seed is None
-            and not options.retries
-            and not options.progress
-        )
-        if not plain or _hashes_otherwise(call):
-            return False
-        pace.plain = options
-    return True
 
 
 # -- single calls --------------------------------------------------------------------------------
@@ -176,64 +126,3 @@ def route(call: Call) -> Route | None:
     if call.history is not None and not in_worker():
         call.history.route = found
     return found
-
-
-# -- functions that hash -------------------------------------------------------------------------
-# `hash` of a str depends on a seed, which this process cannot change any more (see
-# `process.start.hash_seed`). Such a function gives one thing here and another in a worker. Workers
-# agree with each other, so its items all go there.
-
-
-def _hashes_otherwise(call: Call) -> bool:
-    """Whether the function hashes, and a worker hashes otherwise than this process.
-
-    The first time this is so, a `ParallelWarning` says what it means.
-    """
-    pace = call.pace
-    if pace is None:
-        return _hashes(call.function) and not _agrees()
-    if pace.hashes is None:
-        pace.hashes = _hashes(call.function) and not _agrees()
-        if pace.hashes:
-            _warn(call.name)
-    return pace.hashes
-
-
-def _agrees() -> bool:
-    from procession.process.start.hash_seed import agrees
-    from procession.process.start.starting import default_method
-
-    return agrees() or default_method() == "fork"
-
-
-def _hashes(function: Any) -> bool:
-    for _ in range(20):  # a partial of a partial of a method …; never a cycle
-        code = getattr(function, "__code__", None)
-        if isinstance(code, CodeType):
-            space = getattr(function, "__globals__", {})
-            return space.get("hash", hash) is hash and any(map(_names_hash, codes(code)))
-        function = getattr(function, "__func__", None) or getattr(function, "func", None)
-    return False
-
-
-def _names_hash(code: CodeType) -> bool:
-    """Whether the code loads the builtin, and no attribute of that name."""
-    if "__hash__" in code.co_names:
-        return True
-    if "hash" not in code.co_names:
-        return False
-    place = code.co_names.index("hash")
-    loads = ((op, arg) for _, op, arg in instructions(code))
-    return any(
-        (op == "LOAD_GLOBAL" and arg >> 1 == place) or (op == "LOAD_NAME" and arg == place)
-        for op, arg in loads
-    )
-
-
-def _warn(name: str) -> None:
-    warn_user(
-        f"{name}() uses hash(), which gives another number in a worker than here, as Python "
-        "chooses a seed for each program. So all of its items run in workers, which agree with "
-        "each other, as inline=False has it: write that to say that you know. Start the program "
-        "with PYTHONHASHSEED=0 to have one number everywhere and in each run, or use hashlib."
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from procession.backends.shutdown import check_open
@@ -13,21 +13,20 @@ from procession.engine.decoding import outcome_of, value_of
 from procession.engine.job import make_plan
 from procession.engine.local.in_process import header_here, initialized
 from procession.engine.local.inline import Inline, Slice
-from procession.engine.local.short_map import ShortMap
-from procession.engine.local.where import Where, begins_as_short_map
+from procession.engine.local.where import Where
 from procession.engine.map.iterators import AsyncMapIterator, MapIterator
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import open_progress
 from procession.engine.map.results import FutureCollector, collect
 from procession.engine.map.source import Source
 from procession.futures import Future
-from procession.hints import Any, cast
+from procession.hints import Any
 from procession.recording.observer import UNOBSERVED, call_began
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker.job_header import Style
 
-__all__ = ["amap", "imap", "map_async", "map_list"]
+__all__ = ["amap", "imap", "map_async", "map_of_begun", "whole_map"]
 
 
 def _prepare(
@@ -71,24 +70,17 @@ def _prepare(
     return run, inline
 
 
-def map_list(
+def whole_map(
     call: Call, style: Style, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[Any]:
-    """All results in input order."""
-    call, kwargs = with_bound_arguments(call, kwargs)
-    if style == "value" and not args and not kwargs:
-        pace = begins_as_short_map(call, items)
-        if pace is not None:
-            short = ShortMap(call, cast("Sequence[Any]", items), pace, _make_begun)
-            if short.passes():
-                return short.results()
+    """All results in input order, by a map of its own."""
     run, inline = _prepare(
         call, style, items, args, kwargs, blocking=True, ordered=False, whole=True
     )
     return collect(run, inline, _progress(call, run))
 
 
-def _make_begun(call: Call, items: list[Any]) -> tuple[Inline, Callable[[Slice], list[Any]]]:
+def map_of_begun(call: Call, items: list[Any]) -> tuple[Inline, Callable[[Slice], list[Any]]]:
     """Make the map of what began without one."""
     run, inline = _prepare(
         call, "value", items, (), {}, blocking=True, ordered=False, whole=True, recorded=False
@@ -150,7 +142,7 @@ def map_async(
     """A future of all results."""
     future: Future[list[Any]] = Future()
     if Where(call, blocking=False).here:
-        return settled(future, lambda: map_list(call, "value", items, args, kwargs))
+        return settled(future, lambda: whole_map(call, "value", items, args, kwargs))
 
     def finished(result: Callable[[], list[Any]]) -> None:
         settled(future, result)

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from procession.engine.call import Call
-from procession.engine.map.map_verbs import map_list
+from procession.engine.map.whole_list import map_list
 from procession.engine.pieces.rows import LIBRARIES, Rows, misfit, rows_of
 from procession.pickling.objects import class_of
 

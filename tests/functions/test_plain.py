@@ -1,0 +1,84 @@
+"""Functions that cross for sure are known without being pickled, and no others are."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from procession import NotPicklable
+from procession.functions.packed_function import dump_function
+from procession.functions.plain import surely_crosses
+
+SCRIPT = """
+import math, threading
+from procession import parallel_map
+from procession.functions.packed_function import dump_function
+from procession.functions.plain import surely_crosses
+
+LIMIT, NAMES, LOCK = 3, ["a"], threading.Lock()
+def plain(x, by=2): return x * by
+def uses_number(x: int) -> float: return math.sqrt(x) + LIMIT
+def uses_function(x): return uses_number(plain(x))
+def recurses(x): return x and recurses(x - 1)
+def has_inner(x): return [plain(y) for y in range(x)]
+def uses_list(x): return NAMES[x]
+def uses_lock(x):
+    with LOCK: return x
+def inner_uses_lock(x): return [LOCK for _ in range(x)]
+def uses_user_of_lock(x): return uses_lock(x)
+def has_default(x, lock=LOCK): return x
+def annotated(x: LOCK): return x
+def has_attribute(x): return x
+has_attribute.lock = LOCK
+@parallel_map
+def decorated(x): return decorated.__name__
+for name, each in list(globals().items()):
+    inner = getattr(each, "__wrapped__", each)
+    if type(inner) is not type(plain) or inner.__module__ != "__main__":
+        continue
+    try:
+        dump_function(inner, each if each is not inner else None)
+        crosses = True
+    except Exception:
+        crosses = False
+    print(name, surely_crosses(inner, each if each is not inner else None), crosses)
+"""
+
+
+def test_functions_of_a_script() -> None:
+    """Those that use builtins, modules, numbers and each other are sure; none is that cannot go."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True
+    )
+    told = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+
+    sure = {name for name, (surely, _) in told.items() if surely == "True"}
+    assert sure == {
+        *("plain", "uses_number", "uses_function", "recurses", "has_inner", "decorated")
+    }
+    assert {told[name][1] for name in sure} == {"True"}
+    refused = {name for name, (_, crosses) in told.items() if crosses == "False"}
+    assert refused >= {"uses_lock", "inner_uses_lock", "uses_user_of_lock", "has_default"}
+
+
+def make() -> Callable[[Any], Any]:
+    """A closure."""
+    lock = threading.Lock()
+    return lambda x: (x, lock)
+
+
+@pytest.mark.parametrize("function", [math.sqrt, make(), len, dump_function])
+def test_of_modules(function: Any) -> None:
+    """What has a name is sure; a closure and what is no plain function are left to the pickler."""
+    named = function is dump_function
+
+    assert surely_crosses(function, None) is named
+    if function.__name__ == "<lambda>":
+        with pytest.raises(NotPicklable):
+            dump_function(function)
