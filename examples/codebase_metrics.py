@@ -3,7 +3,8 @@
 Parses every module of the running Python's standard library (its test suites left out), counts
 lines and functions, and gives each function its cyclomatic complexity: one more than its
 decisions (T. J. McCabe, "A Complexity Measure", IEEE Transactions on Software Engineering SE-2,
-no. 4, 1976, pp. 308-320). Then the same work is timed twice: as a plain loop, and in parallel.
+no. 4, 1976, pp. 308-320). The same work is timed twice: as a plain loop, and in parallel. Then
+`p.summary()` says why the ratio is what it is.
 
     python examples/codebase_metrics.py [FOLDER]
 
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from procession import parallel_map, usable_cpus
+from procession import parallel_map, profile, usable_cpus
 
 NOT_MODULES = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
@@ -109,7 +110,8 @@ looped = [measure.local(path) for path in paths]
 loop_seconds = time.perf_counter() - started
 
 started = time.perf_counter()
-modules = measure(paths)
+with profile() as p:
+    modules = measure(paths)
 parallel_seconds = time.perf_counter() - started
 
 assert modules == looped, "the parallel run must give what the loop gave, in the same order"
@@ -126,5 +128,6 @@ for function in heapq.nlargest(10, functions):
 print(
     f"\nPlain loop {loop_seconds:.2f} s, @parallel_map {parallel_seconds:.2f} s on "
     f"{usable_cpus()} CPUs, starting the workers included: "
-    f"{loop_seconds / parallel_seconds:.2f} times as fast."
+    f"{loop_seconds / parallel_seconds:.2f} times as fast.\n\nWhy that, and not more:\n"
 )
+print(p.summary())

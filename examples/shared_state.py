@@ -48,22 +48,6 @@ def visit(
 
 
 @background(workers=2)
-def produce(numbers: shared.Queue[int | None], count: int) -> str:
-    for number in range(count):
-        numbers.put(number)
-    numbers.put(None)
-    return "producer done"
-
-
-@background(workers=2)
-def consume(numbers: shared.Queue[int | None]) -> int:
-    total = 0
-    while (number := numbers.get()) is not None:
-        total += number * number
-    return total
-
-
-@background(workers=2)
 def ask(line: shared.Connection, questions: list[int]) -> list[int]:
     answers: list[int] = []
     for question in questions:
@@ -96,11 +80,6 @@ visitors, visits = shared.List[str](), shared.Dict[str, int]()
 visit(["Ann", "Ben", "Cleo", "Dan"], shared.Semaphore(2), inside, most, visitors, visits)
 assert most.value <= 2
 print(f"never more than two inside; visitors {sorted(visitors)}, visits {sum(visits.values())}")
-
-# A producer and a consumer, with at most ten numbers between them.
-numbers = shared.Queue[int | None](maxsize=10)
-said, squares = gather(produce(numbers, 1_000), consume(numbers))
-print(f"{said}; the squares below 1,000 add up to {squares:,}")
 
 # Two workers that talk to each other.
 here, there = shared.Pipe()

@@ -127,7 +127,6 @@ def _port() -> int:
 
 
 COMMANDS = {
-    "uvicorn": ["-m", "uvicorn", "service:app", "--port", "{port}", "--log-level", "error"],
     "gunicorn": [
         *("-m", "gunicorn", "service:app", "-k", "uvicorn.workers.UvicornWorker"),
         *("-b", "127.0.0.1:{port}", "--log-level", "error"),
