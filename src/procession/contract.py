@@ -16,6 +16,7 @@ __all__ = [
     "ATOM_BYTES",
     "Backend",
     "Chunk",
+    "Costs",
     "End",
     "Item",
     "Job",
@@ -222,6 +223,7 @@ class End(NamedTuple):
         error: What broke (``"broken"``, ``"refused"``).
         seconds: How long the item to blame had run.
         deserted: Whether the worker closed its channel to us and was ended for that (``"died"``).
+        host: The machine that it ran on, if that is another one.
     """
 
     kind: EndKind
@@ -232,6 +234,7 @@ class End(NamedTuple):
     error: BaseException | None = None
     seconds: float = 0.0
     deserted: bool = False
+    host: str = ""
 
 
 class Tally:
@@ -276,6 +279,22 @@ class Tally:
         self.failed += failed
         self.retried += again
         self.died += died
+
+
+class Costs(NamedTuple):
+    """What a chunk costs on a backend; the schedule makes chunks long enough for it.
+
+    Attributes:
+        handling: Seconds that the caller spends on a chunk.
+        target: Seconds that a chunk is to run.
+        blind: The same, where the length of the input is not known.
+        floor: Seconds below which what is left is not split any more.
+    """
+
+    handling: float
+    target: float
+    blind: float
+    floor: float
 
 
 class Load(NamedTuple):

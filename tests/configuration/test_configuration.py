@@ -210,7 +210,6 @@ def test_context_object_is_carried_over_by_name() -> None:
         ({"workers": -1}, "All usable CPUs are what you get", "leave it out"),
         ({"backend": "multiprocessing"}, "there is no such backend.", "Write backend='process'."),
         ({"backend": "threds"}, "there is no such backend.", "Write backend='thread'."),
-        ({"backend": "dask"}, "'dask' is not part of this release.", "'process', 'loky'"),
         ({"backend": "ray"}, "'ray' is not part of this release.", "'process', 'loky'"),
         ({"backend": 3}, "and this is an int.", "The names are"),
         (
@@ -414,8 +413,8 @@ def test_executor_instance_has_a_context_already() -> None:
 
 
 def test_address_needs_a_cluster() -> None:
-    """An address goes with no backend that there is."""
-    assert "only a backend that runs on a cluster" in refusal(address="tcp://a:1")
+    """An address goes with a backend that has one."""
+    assert "only a backend that runs on a cluster" in refusal(backend="loky", address="tcp://a:1")
 
 
 def test_initargs_need_an_initializer() -> None:

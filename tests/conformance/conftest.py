@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 import procession
-from tests.conformance.places import PLACES, PROCESSES, Place
+from tests.conformance.places import ADDRESSES, PLACES, PROCESSES, Place
+from tests.support.clusters import asked_for, dask_processes
+from tests.support.leaks import lasting
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clusters() -> Iterator[None]:
+    """The clusters that this run asks for, started once."""
+    with ExitStack() as stack:
+        for name in asked_for():
+            if name in ("dask", "dask-nanny"):
+                cluster = stack.enter_context(dask_processes(nanny=name == "dask-nanny"))
+                ADDRESSES[name] = cluster.address
+                lasting.update(cluster.pids)
+        yield
 
 
 @pytest.fixture(scope="module", params=PLACES, ids=str)

@@ -1,10 +1,14 @@
-"""Where the conformance suite runs: every backend with every start context it supports."""
+"""Where the conformance suite runs: every backend with every start context it supports.
+
+Clusters have a run of their own (`make test-clusters`), as the suite there takes minutes more.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeVar
 
 from procession.configuration import OptionValues
+from tests.support.clusters import asked_for
 
 WORKERS = 2
 
@@ -14,14 +18,22 @@ class Place(NamedTuple):
 
     backend: str
     context: str | None = None
+    cluster: str = ""
 
     def __str__(self) -> str:
+        if self.cluster:
+            return self.cluster
         return f"{self.backend}-{self.context}" if self.context else self.backend
 
     @property
     def has_processes(self) -> bool:
         """Whether items run in other processes."""
         return self.backend not in ("thread", "serial")
+
+    @property
+    def knows_the_guilty(self) -> bool:
+        """Whether it is known at once which item has killed its worker."""
+        return self.backend not in ("loky", "stdlib")
 
     @property
     def is_concurrent(self) -> bool:
@@ -32,12 +44,17 @@ class Place(NamedTuple):
     def options(self) -> OptionValues:
         """The place as options."""
         options: OptionValues = {"backend": self.backend, "workers": WORKERS}
+        if self.cluster in ADDRESSES:
+            options["address"] = ADDRESSES[self.cluster]
         if self.context is not None:
             options["context"] = self.context
         return options
 
 
-PROCESSES = (
+ADDRESSES: dict[str, str] = {}
+"""Of the clusters that this run has started."""
+
+_LOCAL = (
     Place("process", "fork"),
     Place("process", "spawn"),
     Place("process", "forkserver"),
@@ -48,9 +65,12 @@ PROCESSES = (
     Place("stdlib", "spawn"),
     Place("stdlib", "forkserver"),
 )
+_FAR = tuple([Place(name.partition("-")[0], cluster=name) for name in asked_for()])
+
+PROCESSES = _FAR or _LOCAL
 """Places whose items run in other processes."""
 
-PLACES = (*PROCESSES, Place("thread"), Place("serial"))
+PLACES = _FAR or (*_LOCAL, Place("thread"), Place("serial"))
 
 F = TypeVar("F")
 

@@ -83,7 +83,7 @@ def test_a_death_is_tried_again(processes: Place, tmp_path: Path) -> None:
     function = at(processes, f.misbehave_once, retries=1)
     outcomes = list(function.outcomes(range(5), "SIGKILL", tmp_path / "mark"))
     assert [outcome.value for outcome in outcomes] == [0, 1, 4, 9, 16]
-    assert outcomes[2].attempts == (2 if processes.backend == "process" else 1)
+    assert outcomes[2].attempts == (2 if processes.knows_the_guilty else 1)
 
 
 def test_a_poisonous_item_fails_after_its_retries(processes: Place) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections import Counter
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -187,7 +188,7 @@ def test_the_seed_gives_the_same_numbers_everywhere() -> None:
     """Same seed, same numbers: whatever the place, the chunk and the number of workers."""
     results = [
         at(place, c.random_numbers, seed=7, chunk=chunk).map(range(6))
-        for place, chunk in zip(PLACES, [1, 2, 3, 4, 6, 1, 2, 3, 4, 6, 1], strict=True)
+        for place, chunk in zip(PLACES, cycle([1, 2, 3, 4, 6]), strict=False)
     ]
     assert all(result == results[0] for result in results)
     assert len({number for number, _ in results[0]}) == 6
@@ -232,7 +233,7 @@ def test_an_initializer_that_fails(processes: Place) -> None:
 def test_workers_are_replaced_after_so_many_tasks(processes: Place) -> None:
     """`max_tasks_per_worker` bounds how many items one process sees."""
     options: dict[str, Any] = {"max_tasks_per_worker": 3, "chunk": 1}
-    if processes.backend == "loky" or processes == ("stdlib", "fork"):
+    if processes.backend == "loky" or processes[:2] == ("stdlib", "fork"):
         pytest.skip("refused: see test_places")
     pids = Counter(at(processes, f.process_id, **options).map(range(12)))
     assert max(pids.values()) <= 3

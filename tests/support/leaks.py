@@ -125,9 +125,13 @@ def _born(pid: int) -> str | None:
         return None
 
 
+lasting: set[int] = set()
+"""Processes that last for the whole run on purpose, with all that they start: clusters."""
+
+
 def _helpers() -> set[int]:
     """Processes that live until the interpreter's end on purpose, and are not ours to end."""
-    pids: set[int] = set()
+    pids: set[int] = set(lasting)
     for module, attribute, field in (
         ("multiprocessing.resource_tracker", "_resource_tracker", "_pid"),
         ("multiprocessing.forkserver", "_forkserver", "_forkserver_pid"),

@@ -54,7 +54,14 @@ class Choice(NamedTuple):
     @property
     def out_of_band(self) -> bool:
         """Whether large buffers may travel next to the pickle."""
+        if self.on_cluster:
+            return False
         return self.isolated or self.options.backend in ("process", "loky", "stdlib")
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether its workers are on other machines."""
+        return self.options.on_cluster
 
     @property
     def one_by_one(self) -> bool:
@@ -64,15 +71,18 @@ class Choice(NamedTuple):
         return (
             self.isolated
             or options.max_tasks_per_worker is not None
-            or (limited and options.backend != "process")
+            or (limited and options.backend != "process" and not self.on_cluster)
         )
 
     @property
     def key(self) -> Any:
         """What tells this choice's pool from others."""
         options = self.options
-        if not self.isolated and not isinstance(options.backend, str):
-            return id(options.backend)  # which its pool keeps alive
+        backend = options.backend
+        if not isinstance(backend, str):
+            if not (self.isolated or self.on_cluster):
+                return id(backend)  # which its pool keeps alive
+            backend = f"{id(backend)}" if self.on_cluster else "process"
         context = options.context
         return (
             # What a finalizer waits for must not be held by the code that it struck: a worker that
@@ -80,7 +90,8 @@ class Choice(NamedTuple):
             is_collecting(),
             self.isolated,
             self.module,
-            options.backend,
+            backend,
+            options.address,
             options.workers,
             context if context is None or isinstance(context, str) else id(context),
             _initializer_key(options),
@@ -175,7 +186,7 @@ _MOST_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
 def warn_of_settings(options: Options) -> None:
     """Warn once of each library whose settings a pool's workers will not have."""
-    if options.initializer is not None or options.backend in ("thread", "serial"):
+    if options.initializer is not None or options.backend in ("thread", "serial", "dask"):
         return
     try:
         found = list(_settings())

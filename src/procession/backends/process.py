@@ -20,13 +20,13 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 from procession.buffers.housekeeping import housekeeper
 from procession.contract import Chunk, End, Item, Job, Load, Reply, Tally
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io import messages
 from procession.process.io.reactor import reactor
-from procession.process.pool.assignment import Assignment
 from procession.process.pool.worker_pool import IDLE, WorkerPool
 from procession.process.pool.worker_starts import WorkerSpec
 from procession.process.start.starting import method_of
@@ -187,6 +187,22 @@ class ProcessBackend:
         self._pool.close(wait=wait, kill=kill)
 
 
+class StreamPool(Protocol):
+    """Where a stream runs."""
+
+    def start(self, chunk: Chunk, ahead: int = ...) -> Any:
+        """Run its call; returns what stands for it, which has its `chunk`."""
+        ...
+
+    def say(self, assignment: Any, *message: object) -> None:
+        """Tell its worker something."""
+        ...
+
+    def cancel(self, assignment: Any) -> bool:
+        """End it."""
+        ...
+
+
 class IsolatedStream:
     """What a generator in another process yields, as `Reply` objects; then its `End`.
 
@@ -200,7 +216,7 @@ class IsolatedStream:
         ahead: Values that it may produce before one is taken.
     """
 
-    def __init__(self, pool: WorkerPool, job: Job, item: Item, ahead: int) -> None:
+    def __init__(self, pool: StreamPool, job: Job, item: Item, ahead: int) -> None:
         self._arrived = _Arrived(ahead)
         self._pool = pool
         self._assignment = pool.start(Chunk(job, [item], self._arrived), ahead=ahead)
@@ -223,7 +239,8 @@ class IsolatedStream:
     @property
     def chunk(self) -> Chunk:
         """The call, as its backend knows it."""
-        return self._assignment.chunk
+        chunk: Chunk = self._assignment.chunk
+        return chunk
 
     def close(self) -> None:
         """End the process if it still runs; what was not taken is dropped."""
@@ -287,6 +304,6 @@ class _Arrived:
             self._end = End("refused", error=error)
 
 
-def _forget(pool: WorkerPool, assignment: Assignment) -> None:
+def _forget(pool: StreamPool, assignment: Any) -> None:
     """The stream was collected. In a finalizer: take no lock here."""
     reactor.defer(lambda: pool.cancel(assignment))

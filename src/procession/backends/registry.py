@@ -132,6 +132,8 @@ def open_backend(choice: Choice) -> Backend:
     """Make a new backend for these options."""
     options = choice.options
     warn_of_settings(options)
+    if choice.on_cluster:
+        return _cluster(choice)
     if choice.isolated or options.backend in ("process", "loky", "stdlib"):
         must_be_main_interpreter()
     if choice.isolated or options.backend == "process":
@@ -160,6 +162,12 @@ def _refuse_greenlets(backend: Any) -> None:
             "place of its threads and queues, so its calls would never end. Write "
             "backend='process', which runs under these patches."
         )
+
+
+def _cluster(choice: Choice) -> Backend:
+    from procession.backends.dask_cluster import dask_backend
+
+    return dask_backend(choice)
 
 
 def _process(choice: Choice) -> Backend:

@@ -6,7 +6,13 @@ import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from procession.configuration.compatibility import BACKENDS, CONTEXTS, UNBUILT, context_name
+from procession.configuration.compatibility import (
+    BACKENDS,
+    CONTEXTS,
+    UNBUILT,
+    context_name,
+    dask_client,
+)
 from procession.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,8 +54,10 @@ def backend(value: Any) -> Any:
             )
         raise Refused(
             f"there is no such backend. {_choose('backend', BACKENDS, value, _BACKEND_ALIASES)} "
-            "Or give a concurrent.futures.Executor."
+            "Or give a concurrent.futures.Executor, or a distributed.Client."
         )
+    if dask_client(value) is not None:
+        return value
     # An executor's module is loaded, so nothing is imported to find out.
     base: Any = sys.modules.get("concurrent.futures._base")
     if base is not None and isinstance(value, base.Executor):
@@ -61,7 +69,7 @@ def backend(value: Any) -> Any:
         )
     raise refuse_type(
         value,
-        "backend must be a name or a concurrent.futures.Executor",
+        "backend must be a name, a concurrent.futures.Executor or a distributed.Client",
         _choose("backend", BACKENDS),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BACKENDS",
+    "CLUSTERS",
     "CONTEXTS",
     "SUPPORTED",
     "UNBUILT",
@@ -20,12 +22,16 @@ __all__ = [
     "backend_name",
     "conflicts",
     "context_name",
+    "dask_client",
 ]
 
-BACKENDS: Final = ("process", "loky", "stdlib", "thread", "serial")
+BACKENDS: Final = ("process", "loky", "stdlib", "thread", "serial", "dask")
 """Backends that can be named."""
 
-UNBUILT: Final[tuple[str, ...]] = ("dask", "ray")
+CLUSTERS: Final = ("dask",)
+"""Those that run on other machines."""
+
+UNBUILT: Final[tuple[str, ...]] = ("ray",)
 """Backends that have a name and no code yet. Move one to `BACKENDS` when it has."""
 
 CONTEXTS: Final = ("fork", "spawn", "forkserver", "loky")
@@ -34,6 +40,7 @@ CONTEXTS: Final = ("fork", "spawn", "forkserver", "loky")
 _HERE = "runs in threads of this process, so there is no process to start"
 _SERIAL = "runs in this process, so there is no process to start"
 _THEIRS = "is an executor that was made with its own context"
+_FAR = "starts its workers on the cluster's machines, each in the way that is safest there"
 _NO_LOKY = (
     "cannot use loky's start context: concurrent.futures.ProcessPoolExecutor's queues break in it "
     "(BrokenProcessPool on 3.11, 3.12 and 3.13)"
@@ -47,6 +54,7 @@ SUPPORTED: Final[Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
         "thread": dict.fromkeys(CONTEXTS, _HERE),
         "serial": dict.fromkeys(CONTEXTS, _SERIAL),
         "executor": dict.fromkeys(CONTEXTS, _THEIRS),
+        "dask": dict.fromkeys(CONTEXTS, _FAR),
     }
 )
 """Backend × context: `None` where it works, else why it is refused.
@@ -82,7 +90,25 @@ class Conflict(NamedTuple):
 
 def backend_name(backend: object) -> str:
     """The backend's row in `SUPPORTED`."""
-    return backend if isinstance(backend, str) else "executor"
+    if isinstance(backend, str):
+        return backend
+    return "dask" if dask_client(backend) is not None else "executor"
+
+
+def dask_client(backend: object) -> Any:
+    """The `distributed.Client` that a backend is, or that its executor belongs to; or `None`.
+
+    Its module is loaded if there is one, so nothing is imported to find out.
+    """
+    distributed: Any = sys.modules.get("distributed.client")
+    if distributed is None:
+        return None
+    if isinstance(backend, distributed.Client):
+        return backend
+    executors: Any = sys.modules.get("distributed.cfexecutor")
+    if executors is not None and isinstance(backend, executors.ClientExecutor):
+        return backend._client
+    return None
 
 
 def context_name(context: Any) -> str:
@@ -103,12 +129,13 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
         yield from _with_context(backend_name(backend), values)
         if backend == "loky":
             yield from _with_loky(values)
-    if values.get("address") is not None and backend not in UNBUILT:
+    if values.get("address") is not None and backend not in CLUSTERS:
         yield Conflict(
             "address",
             "backend",
             "address is a cluster's address, and only a backend that runs on a cluster has one. "
-            f"Leave address out; the backends that exist are {_listed(BACKENDS)}.",
+            f"Leave address out, or write backend={CLUSTERS[0]!r}.",
+            local=True,  # a function may go elsewhere than the program's others
         )
     if values.get("initargs") and values.get("initializer") is None:
         yield Conflict(
@@ -117,7 +144,14 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
             "initargs are the arguments of the initializer, and there is none. "
             "Write initializer=function, or leave initargs out.",
         )
-    if values.get("inline") is True:
+    if values.get("inline") is True and backend_name(backend) in CLUSTERS:
+        yield Conflict(
+            "inline",
+            "backend",
+            "inline=True runs the items in this process, and none on the cluster. Leave inline "
+            "out, or write backend='serial'.",
+        )
+    elif values.get("inline") is True:
         for option in ("timeout", "deadline", "memory_limit"):
             if values.get(option) is not None:
                 yield Conflict(
@@ -130,7 +164,7 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
 
 
 def _with_backend(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:
-    if values.get("deadline") is not None and name != "process":
+    if values.get("deadline") is not None and name not in ("process", *CLUSTERS):
         yield Conflict(
             "deadline",
             "backend",

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from procession._warn import warn_user
 from procession.configuration import from_environment as environment
 from procession.configuration.choices import short
-from procession.configuration.compatibility import BACKENDS, conflicts
+from procession.configuration.compatibility import BACKENDS, CLUSTERS, conflicts
 from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
 from procession.configuration.validation import validate
 from procession.errors import OptionError
@@ -244,6 +244,10 @@ def _fill_in(values: dict[str, Any]) -> None:
     cpus = usable_cpus()
     if values.get("workers") is None:
         values["workers"] = cpus
-    in_workers = values["backend"] in BACKENDS and values["backend"] not in ("thread", "serial")
+    in_workers = values["backend"] in BACKENDS and values["backend"] not in (
+        "thread",
+        "serial",
+        *CLUSTERS,
+    )
     if in_workers and values.get("threads_per_worker") is None:
         values["threads_per_worker"] = max(1, cpus // values["workers"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from procession.hints import TYPE_CHECKING, Any, Literal, TypedDict
+from procession.configuration.compatibility import CLUSTERS, backend_name
+from procession.hints import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -19,7 +20,7 @@ __all__ = ["DEFAULT_BACKEND", "NEVER_INLINE", "OptionValues", "Options"]
 
 DEFAULT_BACKEND: Final = "process"
 
-BackendName = Literal["process", "loky", "stdlib", "thread", "serial"]
+BackendName = Literal["process", "loky", "stdlib", "thread", "serial", "dask"]
 ContextName = Literal["fork", "spawn", "forkserver", "loky"]
 
 NEVER_INLINE: Final = frozenset(
@@ -38,11 +39,19 @@ NEVER_INLINE: Final = frozenset(
 """Options that, set on a function, keep ``inline="auto"`` from running its items here."""
 
 
+class ClusterClient(Protocol):
+    """A `distributed.Client`, by what is used to tell it from other objects."""
+
+    def get_versions(self, check: bool = ..., packages: Any = ...) -> Any:
+        """What is installed on the cluster."""
+        ...
+
+
 class OptionValues(TypedDict, total=False):
     """The options as they are written: `Options` says what each one means."""
 
     workers: int | None
-    backend: BackendName | str | Executor
+    backend: BackendName | str | Executor | ClusterClient
     address: str | None
     context: ContextName | str | BaseContext | None
     chunk: int | Literal["auto"]
@@ -74,8 +83,10 @@ class Options:
     Attributes:
         workers: Processes (or threads) in the pool. Default: `usable_cpus()`.
         backend: Where items run: ``"process"``, ``"loky"``, ``"stdlib"`` (ProcessPoolExecutor),
-            ``"thread"``, ``"serial"``, or any `concurrent.futures.Executor` instance.
-        address: Address of the cluster, for backends that run on one; this release has none.
+            ``"thread"``, ``"serial"`` or ``"dask"``. Or a `distributed.Client`, or any
+            `concurrent.futures.Executor` instance.
+        address: Address of the cluster, such as ``"tcp://scheduler:8786"``. `None`: a cluster of
+            this machine, which ends with the program.
         context: How worker processes start: ``"fork"``, ``"spawn"``, ``"forkserver"``,
             ``"loky"``, or a `multiprocessing` context object. `None`: the backend's own choice,
             which is never fork.
@@ -118,7 +129,7 @@ class Options:
     """
 
     workers: int
-    backend: str | Executor = DEFAULT_BACKEND
+    backend: str | Executor | ClusterClient = DEFAULT_BACKEND
     address: str | None = None
     context: str | BaseContext | None = None
     chunk: int | Literal["auto"] = "auto"
@@ -150,10 +161,17 @@ class Options:
         return hash((self.workers, backend, self.chunk, self.timeout, self.retries, self.seed))
 
     @property
+    def on_cluster(self) -> bool:
+        """Whether items run on other machines."""
+        return backend_name(self.backend) in CLUSTERS
+
+    @property
     def may_inline(self) -> bool:
         """Whether blocking map verbs may run items in this process at all."""
         if isinstance(self.inline, bool):
             return self.inline
+        if self.on_cluster:
+            return False
         # A limit from configure() or the environment binds here as one on the function does, and
         # no initializer has run here.
         limits = self.timeout, self.deadline, self.memory_limit

@@ -14,6 +14,7 @@ from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import (
     BroadcastBuffers,
     bytes_out_of_band,
+    crosses_machines,
     dumps_out_of_band,
     fits_message,
     put_keys,
@@ -230,6 +231,7 @@ def packer(
     if shares:
         return Item
     pickling = call.options.pickling
+    far = call.far
     private = call.options.retries > 0  # another attempt must find what the first one was given
 
     def dump(value: Any) -> tuple[bytes, Sequence[Any]]:
@@ -247,8 +249,8 @@ def packer(
             # Numbers alone need none of what follows, which takes longer than their call.
             if style == "call" and not value[1] and SCALARS.issuperset(map(type, value[0])):
                 blob = pickle.dumps(value, 5)
-            elif put_keys:
-                (blob, buffers), keeps = with_senders(partial(dump, value))
+            elif put_keys or far:
+                (blob, buffers), keeps = with_senders(partial(dump, value), far=far)
             elif out_of_band:
                 blob, buffers = dumps_out_of_band(value, pickling, private=private)
             else:
@@ -256,7 +258,9 @@ def packer(
         except (Exception, SystemExit) as error:  # of the value's own code
             if strikes(error):
                 raise
-            raise _refusal(error, call, style, value, args, kwargs) from None
+            with crosses_machines(far):  # it is looked for as it was pickled
+                refusal = _refusal(error, call, style, value, args, kwargs)
+            raise refusal from None
         item = Item(index, value, blob, buffers)
         if keeps:
             item.keeps = keeps

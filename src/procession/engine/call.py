@@ -64,6 +64,15 @@ class Call(NamedTuple):
         """What is known of the times of the function's items, and of their deaths."""
         return None if self.history is None else self.history.pace
 
+    @property
+    def far(self) -> bool:
+        """Whether what is pickled for it goes to another machine."""
+        if not self.options.on_cluster:
+            return False
+        from procession.worker.current import in_worker
+
+        return not in_worker()
+
     def rules(self, *, single: bool = False) -> Rules:
         """The options that decide about retries."""
         from procession.engine.policy.blame import Rules

@@ -100,8 +100,9 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
         place = Place()
         admit(place, backend, call.name, call.options.max_pending)
     observer = call_began(call.name, single=True)
-    job = make_job(plain, "call")
-    item = packer(plain, "call")(call.number(), value)
+    job = make_job(plain, "call", out_of_band=where.out_of_band)
+    pack = packer(plain, "call", out_of_band=where.out_of_band)
+    item = pack(call.number(), value)
     source = backend.stream(job, item)
     chunk = source.chunk
     chunk.home = backend

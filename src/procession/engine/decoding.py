@@ -49,7 +49,10 @@ def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
         if note:
             error.add_note(note)
     if isinstance(error, NotPicklable) and error.where == "argument" and not reply.raw:
-        error = _located(error, item, rules)
+        located = _located(error, item, rules)
+        if located is not error:
+            located.__notes__ = list(getattr(error, "__notes__", ()))
+        error = located
     return noted(error, item, rules, here=reply.raw)
 
 

@@ -78,9 +78,9 @@ def make_plan(
     shares = where.shares or where.serial
     pack = packer(call, style, args, kwargs, shares=shares, out_of_band=out_of_band)
     placement = placement_of(call) if where.measured else None
-    window = options.window or _WINDOW_PER_WORKER * (1 if where.here else options.workers)
+    window = options.window or _WINDOW_PER_WORKER * where.workers
     chunk: Any = 1 if where.choice.one_by_one else options.chunk
-    schedule = Schedule(chunk=chunk, window=window)
+    schedule = Schedule(chunk=chunk, window=window, costs=where.costs)
     return Plan(job, call.rules(), pack, schedule, placement, window, ordered)
 
 
@@ -128,7 +128,7 @@ def make_job(
         apart = buffers if out_of_band and NAMELESS else None
         return function, dump_shared(call, style, args, kwargs, apart)
 
-    (function, shared), keeps = with_senders(dump)
+    (function, shared), keeps = with_senders(dump, far=call.far)
     common: Loading = way(given, shared) if vary(given) else "once"
 
     def pack() -> bytes:
@@ -194,7 +194,7 @@ def single_job(call: Call) -> Job:
     from procession.functions.packed_function import dump_watched
 
     (function, watch), keeps = with_senders(
-        lambda: dump_watched(call.function, call.decorated, options.pickling)
+        lambda: dump_watched(call.function, call.decorated, options.pickling), far=call.far
     )
     out = outgoing(options.pickling) if options.forward_logs else None
     if (

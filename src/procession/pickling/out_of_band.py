@@ -9,13 +9,15 @@ been opened. So it notes itself while it is pickled, for `with_senders` in the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from pickle import PickleBuffer
 
 from procession.buffers.sender import Placed, segments
 from procession.hints import Any, TypeVar
 from procession.pickling.objects import SCALARS
 from procession.pickling.pickler import LARGE, Pickling, dumps
+from procession.pickling.refusals import Refusal, Refused
 from procession.system import after_fork
 from procession.system.descriptors import NAMELESS, offer
 from procession.system.pristine import threading
@@ -23,8 +25,10 @@ from procession.system.pristine import threading
 __all__ = [
     "BroadcastBuffers",
     "bytes_out_of_band",
+    "crosses_machines",
     "dumps_out_of_band",
     "fits_message",
+    "is_far",
     "note_sent",
     "put_keys",
     "replacements",
@@ -45,6 +49,13 @@ _MOST_ARGUMENTS = 64
 """Tuples and dicts of more elements are data rather than arguments, and not searched. A guess."""
 
 _LARGE_INT = 1 << 256
+
+_OF_THIS_MACHINE = Refusal(
+    "an object of procession.shared",
+    "It is memory of this machine, which no other one can see.",
+    "On a cluster only procession.shared.put(...) crosses: return results, or write them where all "
+    "machines can reach them.",
+)
 
 _type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each value
 
@@ -160,16 +171,54 @@ class BroadcastBuffers(list[Any]):
 # -- addresses ---------------------------------------------------------------------------------
 
 
+@contextmanager
+def crosses_machines(far: bool = True) -> Generator[None, None, None]:
+    """What this thread pickles meanwhile goes to another machine, where no address of ours holds.
+
+    Only what says so itself crosses then: it has ``crosses_machines``.
+
+    Args:
+        far: Whether it does; if not, nothing changes.
+    """
+    before = is_far()
+    _thread.far = far or before
+    try:
+        yield
+    finally:
+        _thread.far = before
+
+
+def is_far() -> bool:
+    """Whether what this thread pickles goes to another machine."""
+    return getattr(_thread, "far", False)
+
+
 def note_sent(sender: object) -> None:
-    """Called by what is pickled as an address."""
-    offer()
+    """Called by what is pickled as an address.
+
+    Raises:
+        Refused: It goes to another machine.
+    """
+    if is_far():
+        if not hasattr(sender, "crosses_machines"):
+            raise Refused(_OF_THIS_MACHINE)
+    else:
+        offer()
     collected: list[object] | None = getattr(_thread, "collected", None)
     if collected is not None:
         collected.append(sender)
 
 
-def with_senders(work: Callable[[], T]) -> tuple[T, list[object]]:
-    """What `work` returns, and what was pickled as an address meanwhile, to be kept."""
+def with_senders(work: Callable[[], T], *, far: bool = False) -> tuple[T, list[object]]:
+    """What `work` returns, and what was pickled as an address meanwhile, to be kept.
+
+    Args:
+        work: Pickles something.
+        far: Whether that goes to another machine.
+    """
+    if far:
+        with crosses_machines():
+            return with_senders(work)
     before = getattr(_thread, "collected", None)
     sent: list[object] = []
     _thread.collected = sent

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import pickle
 import sys
 import types
 import weakref
@@ -24,8 +25,15 @@ from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.buffers.nameless_memory import DROPPED, BroadcastBytes, read_broadcast
 from procession.buffers.sender import Placed, segments
 from procession.pickling.dispatch_tables import wrap_reducer
-from procession.pickling.out_of_band import bytes_out_of_band, note_sent, put_keys, replacements
+from procession.pickling.out_of_band import (
+    bytes_out_of_band,
+    is_far,
+    note_sent,
+    put_keys,
+    replacements,
+)
 from procession.pickling.pickler import dumps, loads
+from procession.pickling.put_tickets import ticket_of
 from procession.system import after_fork
 from procession.system.descriptors import NAMELESS
 from procession.system.pristine import threading, time
@@ -58,10 +66,23 @@ class Snapshot:
         self.lies: Placed | BroadcastBytes = _lay_down(obj)
         put_keys.add(self.key)
 
+    crosses_machines = True
+    """Read by `note_sent`: its content can go to another machine."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         note_sent(self)
+        if is_far():
+            return _fetch_far, (self.key,)
         lies = self.lies
         return _fetch, (self.key, lies.ticket if isinstance(lies, BroadcastBytes) else tuple(lies))
+
+    @property
+    def content(self) -> bytes:
+        """Its pickle and its large buffers, for another machine."""
+        lies = self.lies
+        if isinstance(lies, BroadcastBytes):
+            return pickle.dumps([read_broadcast(lies.ticket)], 5)
+        return pickle.dumps(lies.parts(), 5)
 
     def target(self) -> Any:
         """The object, or `None` if it is gone."""
@@ -254,6 +275,11 @@ def _fetch(key: _Key, lies: Any) -> Any:
         housekeeper.arm()
     held.since = time.monotonic()
     return held.object
+
+
+def _fetch_far(key: _Key) -> Any:
+    """The same, where the caller is on another machine."""
+    return _fetch(key, ticket_of(key))
 
 
 def _load(lies: Any) -> _Held:

@@ -25,14 +25,17 @@ __all__ = [
     "CurrentTask",
     "current_task",
     "end_copy",
+    "host",
     "in_worker",
     "in_worker_process",
     "is_loading",
     "mark_worker_process",
+    "name_host",
     "refuse_nested",
     "refuse_while_loading",
     "while_initializing",
     "while_loading",
+    "worker_name",
 ]
 
 
@@ -44,7 +47,7 @@ class CurrentTask:
             calls of its function, in the order in which they were made.
         attempt: 1 for the first run, 2 for the first retry, and so on.
         worker: Which worker this is: its process id, as text (with the thread's name on
-            the thread backend).
+            the thread backend; after the machine's name and a colon on a cluster).
         function: The decorated function's name.
     """
 
@@ -81,6 +84,8 @@ _current: ContextVar[CurrentTask | Callable[[], CurrentTask] | None] = ContextVa
 )
 _worker_pid: int | None = None
 _latest: CurrentTask | None = None
+_host = ""
+"""The machine, where the caller is on another one."""
 _at_work = False
 """Whether this worker runs an item that it was sent."""
 
@@ -101,6 +106,22 @@ def mark_worker_process() -> None:
 
     _worker_pid, _latest, _at_work = os.getpid(), None, False
     ends_before_arrival()
+
+
+def name_host(host: str) -> None:
+    """Say that this worker's caller is on another machine, and what this one is called."""
+    global _host
+    _host = host
+
+
+def host() -> str:
+    """The machine, where the caller is on another one; else empty."""
+    return _host
+
+
+def worker_name() -> str:
+    """What this worker process is called."""
+    return f"{_host}:{os.getpid()}" if _host else str(os.getpid())
 
 
 def in_worker_process() -> bool:

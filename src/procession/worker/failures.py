@@ -19,6 +19,7 @@ from procession.errors import NotPicklable, TaskExited
 from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.pickler import Pickling
 from procession.system.cpython import pickle
+from procession.worker import current
 from procession.worker.job_header import Header, Settings, arguments_of
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def failed(
     """The reply for an item that came to nothing."""
     from procession.exceptions.transport import dump_exception
 
-    payload = dump_exception(error, settings.pickling)
+    payload = dump_exception(_with_host(error), settings.pickling)
     return Reply(index, False, payload, (), seconds, False, extras)
 
 
@@ -127,7 +128,42 @@ def job_failed(index: int, error: BaseException) -> Reply:
         "This happened in a worker, while it loaded the function or the arguments that go to "
         "every item."
     )
-    return Reply(index, False, dump_exception(error, "by-value"))
+    return Reply(index, False, dump_exception(_with_host(error), "by-value"))
+
+
+def _with_host(error: BaseException) -> BaseException:
+    """On a cluster: say on which machine it happened, and what to do if a module is not there."""
+    machine = current.host()
+    if machine:
+        from procession.exceptions.transport import add_note
+
+        add_note(error, f"This happened on the machine {machine}.")
+        missing = _missing_module(error)
+        if missing:
+            add_note(
+                error,
+                f"The module {missing!r} is not installed on {machine}. Install it on the "
+                "cluster's machines, or send it to them: client.upload_file('module.py') on Dask, "
+                "runtime_env={'py_modules': [...]} on Ray.",
+            )
+    return error
+
+
+def _missing_module(error: BaseException | None) -> str:
+    """The module that could not be imported, if that is why."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return error.name
+        if isinstance(error, NotPicklable):
+            import re
+
+            found = re.search(r"No module named '([\w.]+)'", str(error))
+            if found:
+                return found.group(1)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 # -- globals that the code of a failed item names --------------------------------------------

@@ -115,7 +115,7 @@ class Runner:
         housekeeper.look()
         self._jobs.move_to_end(key)
         job = self._jobs[key]
-        self._name = str(os.getpid())
+        self._name = current.worker_name()
         if isinstance(job, BaseException):
             for index, *_ in items:
                 started(index)

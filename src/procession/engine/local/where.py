@@ -12,13 +12,14 @@ from procession.backends import registry
 from procession.backends.pool_choice import Choice
 from procession.backends.shutdown import check_open
 from procession.configuration import Options
-from procession.contract import Backend, Item
+from procession.contract import Backend, Costs, Item
 from procession.engine.arguments import packer
 from procession.engine.call import Call
 from procession.engine.local.crossing import crossing
 from procession.engine.local.hashing import hashes_otherwise
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Placement
+from procession.engine.policy.schedule import HERE
 from procession.hints import Any
 from procession.system import NamedTuple
 from procession.worker.current import in_worker, is_loading, refuse_nested
@@ -64,6 +65,10 @@ class Where:
         isolated = call.isolated or nested
         module = getattr(call.function, "__module__", "") if isolated else ""
         module = "" if module == "__main__" else module
+        if nested and options.on_cluster:
+            from dataclasses import replace
+
+            options = replace(options, backend="process", address=None)  # there is none over there
         self.choice = Choice(options, isolated, module)
         self.out_of_band = self.choice.out_of_band
 
@@ -75,6 +80,22 @@ class Where:
     def backend(self) -> Backend:
         """The pool; made now if there is none."""
         return registry.backend_for(self.choice)
+
+    @property
+    def workers(self) -> int:
+        """How many items can run at once there."""
+        if self.here:
+            return 1
+        options = self.choice.options
+        return self.backend().workers if self.choice.on_cluster else options.workers
+
+    @property
+    def costs(self) -> Costs:
+        """What a chunk costs there."""
+        if self.here or not self.choice.on_cluster:
+            return HERE
+        costs: Costs = getattr(self.backend(), "costs", HERE)
+        return costs
 
     @property
     def warm(self) -> bool:

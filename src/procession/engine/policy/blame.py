@@ -140,6 +140,8 @@ def _closed(rules: Rules) -> PoolClosed:
 def _error(chunk: Chunk, item: Item, end: End, rules: Rules) -> BaseException:
     index = None if rules.single else item.index
     what = f"{rules.name}()" if rules.single else f"{rules.name}(), item {item.index},"
+    if end.host:
+        what += f" on {end.host}"
     if end.kind == "timeout":
         seconds = chunk.job.timeout or 0.0
         return TimedOut(

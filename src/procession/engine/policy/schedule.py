@@ -20,7 +20,9 @@ from procession.hints import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["BLIND_SECONDS", "MAX_BYTES", "MAX_ITEMS", "TARGET_SECONDS", "Schedule"]
+from procession.contract import Costs
+
+__all__ = ["BLIND_SECONDS", "HERE", "MAX_BYTES", "MAX_ITEMS", "TARGET_SECONDS", "Schedule"]
 
 TARGET_SECONDS: Final = 20e-3
 """A chunk's length. A round trip takes 0.1 to 0.15 ms here, so that it costs 0.5 to 0.8 %.
@@ -37,6 +39,9 @@ shorter than this times the number of workers would make the parent the bottlene
 FLOOR_SECONDS: Final = 0.5e-3
 """Chunks do not shrink below this, and what is left below this goes to one worker: it is three to
 five round trips, more than splitting it could gain. In the simulation 0.3 to 1 ms differ by 1 %."""
+
+HERE: Final = Costs(HANDLING_SECONDS, TARGET_SECONDS, BLIND_SECONDS, FLOOR_SECONDS)
+"""The costs of a chunk whose worker is a process of this machine."""
 
 MAX_ITEMS: Final = 1024
 """Most items in a chunk, however short. A guess: pickling so many small ones takes about 1 ms, ten
@@ -64,11 +69,13 @@ class Schedule:
         chunk: A fixed number of items, or ``"auto"``.
         window: Most items between input and consumer; no chunk is larger, and automatic chunks
             leave room for every worker to have one running and one waiting.
+        costs: What a chunk costs where it runs.
     """
 
     __slots__ = (
         "_bytes",
         "_chunk",
+        "_costs",
         "_items",
         "_largest",
         "_last",
@@ -78,7 +85,13 @@ class Schedule:
         "_workers",
     )
 
-    def __init__(self, chunk: int | Literal["auto"] = "auto", window: int | None = None) -> None:
+    def __init__(
+        self,
+        chunk: int | Literal["auto"] = "auto",
+        window: int | None = None,
+        costs: Costs = HERE,
+    ) -> None:
+        self._costs = costs
         self._chunk = None if chunk == "auto" else chunk
         self._window = window
         self._items = 0.0
@@ -151,17 +164,18 @@ class Schedule:
         return size
 
     def _automatic(self, remaining: int | None, workers: int) -> int:
-        served = HANDLING_SECONDS * workers
+        costs = self._costs
+        served = costs.handling * workers
         if remaining is not None and remaining > 0:
-            size = min(self._worth(max(TARGET_SECONDS, 2 * served)), _GROWTH * self._seen)
+            size = min(self._worth(max(costs.target, 2 * served)), _GROWTH * self._seen)
             shrunk = max(
                 remaining // (2 * workers), min(self._worth(served), -(-remaining // workers))
             )
             if remaining <= self._seen // 4:  # Near the end, and by then times are known well.
-                shrunk = max(shrunk, min(self._worth(FLOOR_SECONDS), remaining))
+                shrunk = max(shrunk, min(self._worth(costs.floor), remaining))
             size = min(size, shrunk)
         else:
-            size = min(self._worth(max(BLIND_SECONDS, 2 * served)), _BLIND_GROWTH * self._largest)
+            size = min(self._worth(max(costs.blind, 2 * served)), _BLIND_GROWTH * self._largest)
         if self._window is not None:
             size = min(size, -(-self._window // (2 * workers)))
         if self._bytes:

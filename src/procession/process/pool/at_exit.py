@@ -14,7 +14,14 @@ from procession.system import after_fork, cpython, lifeline
 from procession.system.pristine import time
 from procession.user_threads import teller
 
-__all__ = ["at_exit", "before_executors", "has_ended", "register", "shutdown"]
+__all__ = [
+    "at_exit",
+    "before_executors",
+    "end_with_threads",
+    "has_ended",
+    "register",
+    "shutdown",
+]
 
 _LOOK = 0.002
 """Seconds between two looks whether work is left, at exit."""
@@ -47,6 +54,7 @@ _Pools = WeakValueDictionary[int, Ends]
 
 _pools: _Pools = WeakValueDictionary()
 _executors: _Pools = WeakValueDictionary()
+_early: _Pools = WeakValueDictionary()
 _kinds: set[str] = set()
 _registered = False
 _ended = False
@@ -82,6 +90,21 @@ def before_executors(pool: Ends, kind: str) -> None:
     _kinds.add(kind)
     try:
         cpython.at_threads_end(_finish_executors)
+    except RuntimeError:
+        pass  # the main thread has ended already
+
+
+def end_with_threads(pool: Ends, kind: str) -> None:
+    """Have a pool finish and close before the threads that it needs end with the main thread.
+
+    Those of an engine that runs in this process, for example.
+    """
+    _early[id(pool)] = pool
+    if kind in _kinds:
+        return
+    _kinds.add(kind)
+    try:
+        cpython.at_threads_end(_end_early)
     except RuntimeError:
         pass  # the main thread has ended already
 
@@ -165,6 +188,15 @@ def _finish_executors() -> None:
         _interrupted()
 
 
+def _end_early() -> None:
+    try:
+        _finish(_living(_early), abandon=not _others_run())
+    except KeyboardInterrupt:
+        _interrupted()
+    for pool in _living(_early):
+        pool.close()
+
+
 def _finish(pools: Sequence[Ends], *, abandon: bool = True) -> None:
     """Wait until nothing runs that may still be wanted."""
     if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
@@ -179,7 +211,8 @@ def _finish(pools: Sequence[Ends], *, abandon: bool = True) -> None:
 def _others_run() -> bool:
     """Whether a thread runs that Python waits for, other than this one and the executors'."""
     return any(
-        not thread.daemon and type(thread).__name__ != "_ExecutorManagerThread"
+        not (thread.daemon or thread.name.startswith("Dask-"))
+        and type(thread).__name__ != "_ExecutorManagerThread"
         for thread in threading.enumerate()
         if thread is not threading.current_thread()
     )

@@ -1,0 +1,461 @@
+"""Chunks as tasks of a cluster: what is the same for every engine that runs tasks elsewhere.
+
+The engine places tasks, carries bytes, and deals with the failure of machines. It may run a task
+again when its machine is lost. So each reply counts once here, also if two runs have sent it. What
+is too large for a message comes as the task's result. The far side is in `far_side`.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from weakref import WeakKeyDictionary
+
+from procession.backends.cluster.clocks import Clocks
+from procession.backends.cluster.far_pools import Shape
+from procession.backends.cluster.wire import (
+    Message,
+    Order,
+    items_of,
+    open_message,
+    pack_order,
+    puts_of,
+)
+from procession.backends.pool_choice import Choice, packed_initializer
+from procession.backends.process import IsolatedStream
+from procession.contract import Chunk, Costs, End, Item, Job, Load, Reply, Tally
+from procession.errors import PoolClosed
+from procession.hints import Any, Protocol
+from procession.process.pool import at_exit as cleanup
+from procession.system import after_fork
+from procession.system.pristine import perf_counter, start_new_thread
+from procession.system.wakeup import Wakeups
+
+__all__ = ["AHEAD", "Cluster", "ClusterBackend", "Task"]
+
+AHEAD = 64
+"""Values that a generator may be ahead of its consumer, who is some milliseconds away. A guess."""
+
+_IN_MESSAGE = 64 * 1024
+"""Bytes of a job's header up to which it travels with each chunk; a guess, as on one machine."""
+
+_LOOK = 0.1
+"""Seconds between two looks whether the last chunk is over, besides being told so."""
+
+_caller = uuid.uuid4().hex
+
+
+def _new_caller() -> None:
+    global _caller
+    _caller = uuid.uuid4().hex
+
+
+after_fork.renew_in_child(_new_caller)
+
+
+class Task:
+    """A chunk as the engine knows it.
+
+    Attributes:
+        cluster: The engine that it is given to.
+        number: Tells it from others of this process.
+        name: The function's, for the engine's own displays.
+        order: What is to be run, packed.
+        shared: What it needs that goes once to each machine: the job's header, or `None`, and then
+            what was put.
+        handle: For the engine's own use.
+    """
+
+    def __init__(
+        self,
+        backend: ClusterBackend,
+        cluster: Cluster,
+        chunk: Chunk,
+        number: int,
+        shared: Sequence[Any],
+        order: bytes,
+    ) -> None:
+        self.cluster = cluster
+        self.number = number
+        self.name = chunk.job.name
+        self.order = order
+        self.shared = shared
+        self.handle: Any = None
+        self._backend = backend
+        self._chunk = chunk
+        self._stream = False
+        self._run = ""
+        self._answered: set[int] = set()
+        self._over = False
+
+    @property
+    def over(self) -> bool:
+        """Whether its end was told."""
+        return self._over
+
+    @property
+    def run(self) -> str:
+        """The number of the run of a stream that is being read; empty before it has begun."""
+        return self._run
+
+    def as_stream(self) -> None:
+        """It is a stream: its replies have no index of their own, and it runs only once."""
+        self._stream = True
+
+    def arrived(self, packed: Any) -> Message:
+        """A message has come, or the task's result."""
+        message = open_message(packed)
+        if self._over:
+            return message
+        if self._stream and self._run not in ("", message.run):
+            self.failed(End("died", self._chunk.items[0].index, host=message.host))
+            return message
+        self._run = message.run
+        replies = self._backend.timed(message, self._news(message.replies))
+        if replies:
+            self._chunk.listener.replied(self._chunk, replies)
+        if message.end is not None:
+            self.failed(message.end)
+        return message
+
+    def _news(self, replies: Sequence[Reply]) -> Sequence[Reply]:
+        if self._stream:
+            return replies
+        news = [reply for reply in replies if reply.index not in self._answered]
+        self._answered.update(reply.index for reply in news)
+        return news
+
+    def failed(self, end: End) -> bool:
+        """The task is over. False if it was before."""
+        if not self._backend.forget(self):
+            return False
+        self._chunk.listener.ended(self._chunk, end)
+        return True
+
+    def closes(self) -> bool:
+        """Mark it as over; whether it was not. Under the backend's lock."""
+        was, self._over = self._over, True
+        return not was
+
+    @property
+    def chunk(self) -> Chunk:
+        """The chunk."""
+        return self._chunk
+
+
+class Cluster(Protocol):
+    """An engine, connected."""
+
+    kind: str
+    costs: Costs
+
+    @property
+    def workers(self) -> int:
+        """How many tasks can run at once now; at least 1."""
+        ...
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be given more; else it is opened anew."""
+        ...
+
+    def check(self) -> None:
+        """Raise `PoolClosed` if it was lost a moment ago: what was under way is to end first."""
+        ...
+
+    def submit(self, task: Task) -> None:
+        """Have a task run; its messages go to `Task.arrived`, what ends it to `Task.failed`."""
+        ...
+
+    def cancel(self, tasks: Sequence[Task]) -> None:
+        """End tasks that are not wanted any more."""
+        ...
+
+    def broadcast(self, content: Callable[[], bytes]) -> Any:
+        """What stands for content that goes once to each machine, in `Task.shared`."""
+        ...
+
+    def grant(self, task: Task, values: int) -> None:
+        """Let a stream go on by so many values."""
+        ...
+
+    def release(self) -> None:
+        """One backend needs it no more."""
+        ...
+
+
+class ClusterBackend:
+    """Runs chunks on a cluster.
+
+    Args:
+        choice: The call's options.
+        connect: Connects to the engine.
+        limit: Most chunks that may be in its hands at once; `None`: as many as come.
+    """
+
+    kills = True
+    warm = True
+
+    def __init__(
+        self, choice: Choice, connect: Callable[[], Cluster], limit: int | None = None
+    ) -> None:
+        options = choice.options
+        self._connect = connect
+        self._cluster = connect()
+        self.kind = self._cluster.kind
+        self.costs = self._cluster.costs
+        self.tally = Tally()
+        given = "threads_per_worker" in options.given
+        self._shape = Shape(
+            packed_initializer(options),
+            options.max_tasks_per_worker,
+            options.threads_per_worker if given else None,
+            choice.isolated,
+            choice.module,
+        ).pack()
+        self._limit = limit
+        self._process = os.getpid()
+        self._lock = after_fork.rlock()
+        self._connecting = after_fork.rlock()
+        self._gone = Wakeups()
+        self._tasks: dict[int, Task] = {}
+        self._waiting: deque[Task] = deque()
+        self._given = 0
+        self._number = 0
+        self._closed = False
+        self._released = False
+        self._clocks = Clocks()
+        self._headers: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
+        self._puts: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        cleanup.register(self)
+
+    # -- what it does --------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> int:
+        """How many chunks can run at once now."""
+        there = self._cluster.workers
+        return there if self._limit is None else max(1, min(there, self._limit))
+
+    @property
+    def load(self) -> Load:
+        """What it does now, as far as is known here."""
+        workers, given = self.workers, len(self._tasks)
+        busy = min(workers, given)
+        return Load(workers, busy, given - busy, workers)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a chunk runs or waits."""
+        return bool(self._tasks)
+
+    def running(self, chunk: Chunk) -> bool:
+        """Whether a worker may have begun with the chunk: no more are before it than can run."""
+        with self._lock:
+            first = list(self._tasks.values())[: self.workers]
+        return any(task.chunk is chunk for task in first)
+
+    def apart(self) -> ClusterBackend:
+        """Never asked for: what caused a death is known, so no chunk ends as "broken"."""
+        raise AssertionError("a cluster's chunks do not end as broken")
+
+    # -- chunks --------------------------------------------------------------------------------
+
+    def start(self, chunk: Chunk) -> None:
+        """Give a chunk to the engine.
+
+        Raises:
+            PoolClosed: The backend was closed.
+        """
+        self._submit(self._task(chunk, 0))
+
+    def stream(self, job: Job, item: Item, ahead: int = AHEAD) -> IsolatedStream:
+        """Run a call of a generator function in a process of its own; its values come one by one.
+
+        Args:
+            job: The job; its function returns an iterator.
+            item: The call.
+            ahead: Values that it may produce before one is taken.
+
+        Raises:
+            PoolClosed: The backend was closed.
+        """
+        return IsolatedStream(_Streams(self), job, item, ahead)
+
+    def open_stream(self, chunk: Chunk, ahead: int) -> Task:
+        """Give a stream's chunk to the engine."""
+        task = self._task(chunk, ahead)
+        task.as_stream()
+        self._submit(task)
+        return task
+
+    def _connected(self) -> Cluster:
+        """The engine; connected to anew if that was lost meanwhile."""
+        if self._cluster.usable or self._closed:
+            return self._cluster
+        with self._connecting:  # not the other lock: the engine's own threads need that meanwhile
+            if not self._cluster.usable:
+                self._cluster.check()
+                lost, self._cluster = self._cluster, self._connect()
+                self._headers.clear()
+                self._puts.clear()
+                lost.release()
+        return self._cluster
+
+    def _task(self, chunk: Chunk, ahead: int) -> Task:
+        cluster = self._connected()
+        job = chunk.job
+        header, apart = job.header, None
+        if len(header) > _IN_MESSAGE:
+            apart = self._kept(self._headers, job, lambda: job.header)
+            header = b""
+        shared, own = puts_of(chunk)
+        puts = [*shared, *(put for put in own if put not in shared)]
+        refs = [self._kept(self._puts, put, partial(getattr, put, "content")) for put in puts]
+        order = Order(
+            self._shape,
+            (_caller, job.key),
+            job.name,
+            job.timeout,
+            job.memory_limit,
+            items_of(chunk),
+            ahead,
+            header,
+            [put.key for put in puts],
+            len(shared),
+            perf_counter(),
+        )
+        with self._lock:
+            self._number += 1
+            number = self._number
+        return Task(self, cluster, chunk, number, [apart, *refs], pack_order(order))
+
+    def _kept(self, kept: Any, key: Any, content: Callable[[], bytes]) -> Any:
+        with self._lock:
+            found = kept.get(key)
+            if found is None:
+                found = kept[key] = self._cluster.broadcast(content)
+            return found
+
+    def _submit(self, task: Task) -> None:
+        with self._lock:
+            if self._closed:
+                raise PoolClosed(f"the {self.kind} pool was shut down")
+            self._tasks[task.number] = task
+            task.chunk.handle = task
+            if self._limit is not None and self._given >= self._limit:
+                self._waiting.append(task)
+                return
+            self._given += 1
+        try:
+            task.cluster.submit(task)
+        except BaseException:
+            self.forget(task)
+            raise
+        cleanup.end_with_threads(self, self.kind)
+
+    def forget(self, task: Task) -> bool:
+        """A task is over, and another may go. Whether it was not over before."""
+        with self._lock:
+            if not task.closes():
+                return False
+            self._tasks.pop(task.number, None)
+            if task in self._waiting:
+                self._waiting.remove(task)
+                following = None
+            else:
+                self._given -= 1
+                following = self._waiting.popleft() if self._waiting else None
+                self._given += following is not None
+        if following is not None:
+            try:
+                following.cluster.submit(following)
+            except Exception as error:
+                following.failed(End("refused", error=error))
+        if not self._tasks:
+            with self._lock:
+                self._gone.wake()
+            if self._closed:  # perhaps in the engine's own thread, which it takes to be let go
+                start_new_thread(self._release, ())
+        return True
+
+    def timed(self, message: Message, replies: Sequence[Reply]) -> Sequence[Reply]:
+        """Replies, with their times by the clock of this machine."""
+        return self._clocks.here(message, replies)
+
+    def cancel(self, chunk: Chunk) -> bool:
+        """End a chunk. True if it will not deliver."""
+        task = chunk.handle
+        if task is None or not self.forget(task):
+            return False
+        task.cluster.cancel([task])
+        chunk.listener.ended(chunk, End("cancelled"))
+        return True
+
+    def abandon(self, chunks: Sequence[Chunk]) -> None:
+        """End chunks that are not wanted any more."""
+        tasks: list[Task] = [chunk.handle for chunk in chunks if chunk.handle is not None]
+        ended = [task for task in tasks if self.forget(task)]
+        for cluster in {task.cluster for task in ended}:
+            cluster.cancel([task for task in ended if task.cluster is cluster])
+        for task in ended:
+            task.chunk.listener.ended(task.chunk, End("cancelled"))
+
+    # -- its end -------------------------------------------------------------------------------
+
+    def drop_abandoned(self) -> None:
+        """End the chunks whose listener has an attribute ``abandoned`` that is true."""
+        tasks = list(self._tasks.values())
+        chunks = [task.chunk for task in tasks]
+        self.abandon([c for c in chunks if getattr(c.listener, "abandoned", False)])
+
+    def retire(self) -> None:
+        """Workers follow what this program imports only when they are started anew."""
+
+    def close(self, *, wait: bool = True, kill: bool = False) -> None:
+        """Take no more chunks. ``kill`` ends those in flight; ``wait`` returns when all is gone."""
+        with self._lock:
+            self._closed = True
+        if kill:
+            self.abandon([task.chunk for task in list(self._tasks.values())])
+        while wait and self._tasks:
+            with self._lock:
+                wakeup = self._gone.add()
+            wakeup.wait(_LOOK)
+        if not self._tasks:
+            self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            if self._released or os.getpid() != self._process:
+                return
+            self._released = True
+        self._headers.clear()
+        self._puts.clear()
+        self._cluster.release()
+
+    def renew(self) -> None:
+        """In a forked child: all this is the parent's."""
+        self._tasks.clear()
+        self._waiting.clear()
+        self._closed = True
+
+
+class _Streams:
+    """The cluster as streams see a pool (`backends.process.StreamPool`)."""
+
+    def __init__(self, backend: ClusterBackend) -> None:
+        self._backend = backend
+
+    def start(self, chunk: Chunk, ahead: int = 0) -> Task:
+        return self._backend.open_stream(chunk, ahead)
+
+    def say(self, task: Task, *message: Any) -> None:
+        _, values = message  # nothing else is said to a stream
+        task.cluster.grant(task, values)
+
+    def cancel(self, task: Task) -> bool:
+        return self._backend.cancel(task.chunk)

@@ -1,0 +1,205 @@
+"""Connecting to Dask: whose the client is, what its cluster runs, and whether it is still there."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import shutil
+import tempfile
+import time
+
+from procession.backends.cluster.far_pools import far_pools
+from procession.backends.cluster.wire import VERSIONS, mismatch
+from procession.configuration.compatibility import dask_client
+from procession.errors import BackendUnavailable, PoolClosed
+from procession.hints import TYPE_CHECKING, Any
+from procession.process.pool import at_exit as cleanup
+
+if TYPE_CHECKING:
+    from procession.configuration import Options
+
+__all__ = ["Connection", "connect"]
+
+_CONNECT_SECONDS = 8
+"""Seconds until a scheduler that does not answer counts as not there."""
+
+_ENDING_SECONDS = 2.0
+"""Seconds that calls have to end after their connection was lost. A guess."""
+
+_ASK_SECONDS = 2.5
+"""Seconds for the workers to say which versions they run; those who do not, are asked again by the
+first task that they run."""
+
+
+class Connection:
+    """A client of Dask's.
+
+    Args:
+        client: The client.
+        place: What the cluster is called in messages.
+        owned: Whether the client is Procession's own.
+        cluster: The local cluster that was started for it, if there is one.
+        folder: The folder that this one writes to.
+    """
+
+    def __init__(
+        self, client: Any, place: str, *, owned: bool, cluster: Any = None, folder: str = ""
+    ) -> None:
+        self.client = client
+        self.place = place
+        self._owned = owned
+        self._cluster = cluster
+        self._folder = folder
+        self._process = os.getpid()
+        self._threads = 0
+        self._lost_at = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open."""
+        return bool(self.client.status == "running")
+
+    @property
+    def lost_now(self) -> bool:
+        """Whether it was lost a moment ago: what was under way then ends, and does not connect."""
+        return time.monotonic() - self._lost_at < _ENDING_SECONDS
+
+    def check(self) -> None:
+        """Refuse work that would not be done.
+
+        Raises:
+            PoolClosed: It would not.
+        """
+        if os.getpid() != self._process:
+            raise PoolClosed(
+                f"the connection to Dask ({self.place}) was made before this process "
+                f"({os.getpid()}) was forked, and stayed in the parent. Make a new Client here."
+            )
+        if not self.usable:
+            raise self.lost()
+
+    def lost(self) -> PoolClosed:
+        """The error for what cannot be done any more."""
+        self._lost_at = time.monotonic()
+        return PoolClosed(
+            f"the connection to Dask's scheduler ({self.place}) was lost or closed while calls ran "
+            "there. Look whether the scheduler runs, and call again."
+        )
+
+    def threads(self) -> int:
+        """How many tasks the cluster's workers can run at once; Dask tells it every two seconds."""
+        known = getattr(self.client, "_scheduler_identity", None) or {}
+        self._threads = known.get("total_threads", self._threads)
+        return self._threads
+
+    def check_versions(self) -> None:
+        """Compare versions with the cluster, before anything is sent that could harm its workers.
+
+        Raises:
+            BackendUnavailable: They differ.
+        """
+        try:
+            found = self.client.sync(_versions, self.client, callback_timeout=_ASK_SECONDS)
+        except Exception:  # a worker does not answer: its first task says what is wrong
+            return
+        for address, told in found.items():
+            python = ".".join(str(told["host"]["python"]).split(".")[:2])
+            procession = told["packages"].get("procession") or VERSIONS[1]
+            problem = mismatch(VERSIONS, (python, procession), f"the Dask worker at {address}")
+            if problem:
+                raise BackendUnavailable(f"backend='dask' cannot be used here: {problem}")
+
+    def close(self, topic: str) -> None:
+        """Nothing uses it any more: let go of what is Procession's own."""
+        try:
+            if not self._owned:
+                if self.usable:
+                    self.client.unsubscribe_topic(topic)
+                return
+            self.client.close()
+            if self._cluster is not None:
+                self._cluster.close()
+        finally:
+            if self._cluster is not None:
+                far_pools.close()
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+
+async def _versions(client: Any) -> Any:
+    """What each worker runs; from those that answer."""
+    ask = {"op": "versions", "packages": ["procession"]}
+    return await client.scheduler.broadcast(msg=ask, on_error="ignore")
+
+
+def connect(options: Options) -> Connection:
+    """Connect as the options say; what the cluster runs is compared at once.
+
+    Raises:
+        BackendUnavailable: Dask is not installed, there is no cluster at the address, or it runs
+            other versions of Python or Procession.
+    """
+    given = dask_client(options.backend)
+    if given is not None:
+        if getattr(given, "asynchronous", False):
+            raise BackendUnavailable(
+                "backend= was given an asynchronous distributed.Client, whose answers only its own "
+                "event loop can wait for. Make one with Client(address), without asynchronous=True."
+            )
+        connection = Connection(given, str(_address(given)), owned=False)
+        connection.check()
+    else:
+        connection = _connected(options)
+    try:
+        connection.check_versions()
+    except BackendUnavailable:
+        connection.close("")
+        raise
+    return connection
+
+
+def _connected(options: Options) -> Connection:
+    try:
+        distributed: Any = importlib.import_module("distributed")
+    except ImportError as error:
+        raise BackendUnavailable(
+            "backend='dask' needs the package distributed, which is not installed. Run: pip "
+            "install 'procession[dask]'"
+        ) from error
+    atexit.register(cleanup.at_exit)  # before Dask's own handlers, which would cut off what runs
+    settings: Any = importlib.import_module("dask").config
+    address = options.address or settings.get("scheduler-address", None)
+    if address is None:
+        return _local(distributed, options.workers)
+    begin = time.monotonic()
+    try:
+        client = distributed.Client(
+            address, timeout=_CONNECT_SECONDS, set_as_default=False, name="procession"
+        )
+    except (OSError, TimeoutError, ValueError) as error:
+        raise BackendUnavailable(
+            f"there is no Dask scheduler at {address!r}: it did not answer within "
+            f"{time.monotonic() - begin:.0f} s ({type(error).__name__}: {error}). Give the "
+            "address that `dask scheduler` prints, such as address='tcp://host:8786', or leave "
+            "address out for a cluster of this machine."
+        ) from error
+    return Connection(client, address, owned=True)
+
+
+def _local(distributed: Any, workers: int) -> Connection:
+    """A cluster in threads of this process, whose tasks run in Procession's own workers."""
+    folder = tempfile.mkdtemp(prefix="procession-dask-")
+    cluster = distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=workers,
+        processes=False,
+        dashboard_address=":0",
+        memory_limit=0,
+        local_directory=folder,
+    )
+    client = distributed.Client(cluster, set_as_default=False, name="procession")
+    return Connection(client, "in this process", owned=True, cluster=cluster, folder=folder)
+
+
+def _address(client: Any) -> Any:
+    return getattr(getattr(client, "scheduler", None), "address", "unknown")

@@ -1,0 +1,170 @@
+"""A thread that looks after tasks on Dask: those that failed, and those whose result is to fetch.
+
+Dask tells such things to who waits for a future. To wait for each costs more than to look at all of
+them ten times a second, which takes about a microsecond for each.
+"""
+
+from __future__ import annotations
+
+from procession.backends.cluster.cluster_backend import Task
+from procession.backends.cluster.dask_connection import Connection
+from procession.contract import End
+from procession.errors import BackendUnavailable, PoolClosed
+from procession.hints import Any
+from procession.system.pristine import monotonic, threading
+from procession.system.wakeup import Wakeup
+
+__all__ = ["Watch"]
+
+_LOOK = 0.1
+"""Seconds between two looks, while tasks are under way."""
+
+_SOON = 0.002
+"""Seconds until the first look after a task has said that its result is to be fetched."""
+
+_HURRIED = 10
+"""How many such looks follow one another."""
+
+_GONE_SECONDS = 8.0
+"""Seconds without any worker after which tasks are given up, if there were workers before. A guess:
+longer than a nanny takes to start a worker again."""
+
+_TRIES = 3
+"""How often a task is submitted again whose data was lost with its machine."""
+
+
+class Watch:
+    """Looks after the tasks of one connection.
+
+    Args:
+        connection: The client.
+        tasks: Those under way, by number; its owner adds and removes them.
+    """
+
+    def __init__(self, connection: Connection, tasks: dict[int, Task]) -> None:
+        self._connection = connection
+        self._tasks = tasks
+        self._stir = threading.Event()
+        self._stopped = False
+        self._pause = Wakeup()
+        self._hurried = 0
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._seen_workers = 0.0
+        self._had_workers = False
+
+    def look(self) -> None:
+        """There are tasks."""
+        if not self._stir.is_set():
+            self._stir.set()
+            with self._lock:
+                if self._thread is None and not self._stopped:
+                    self._thread = threading.Thread(
+                        target=self._run, name="procession-dask", daemon=True
+                    )
+                    self._thread.start()
+
+    def fetch_soon(self) -> None:
+        """A task has said that its result is to be fetched, which is there in a moment."""
+        self._hurried = _HURRIED
+        self._pause.wake()
+
+    def stop(self) -> None:
+        """The connection is let go."""
+        self._stopped = True
+        self._stir.set()
+        self._pause.wake()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            if not self._tasks:
+                self._stir.clear()
+                self._had_workers = False
+                if not self._tasks:
+                    self._stir.wait()
+                continue
+            try:
+                self._look_once()
+            except Exception as error:
+                self._give_up(PoolClosed(f"Dask's tasks cannot be followed any more: {error!r}"))
+            self._hurried -= 1
+            self._pause.wait(_SOON if self._hurried >= 0 else _LOOK)
+
+    def _look_once(self) -> None:
+        connection = self._connection
+        if not connection.usable:
+            self._give_up(connection.lost())
+            return
+        finished: list[Task] = []
+        for task in list(self._tasks.values()):
+            future: Any = None if task.handle is None else task.handle.future
+            status = "pending" if future is None else future.status
+            if status == "finished":
+                finished.append(task)
+            elif status == "error":
+                self._end(task, _failure(future.exception(timeout=2), connection.place))
+            elif status in ("cancelled", "lost"):
+                self._end(task, End("refused", error=connection.lost()))
+        self._fetch([task for task in finished if not task.over])
+        self._look_at_workers()
+
+    def _fetch(self, tasks: list[Task]) -> None:
+        """Fetch the results of tasks whose end no event has told."""
+        if not tasks:
+            return
+        futures = [task.handle.future for task in tasks]
+        contents = self._connection.client.gather(futures, errors="skip", direct=True)
+        if len(contents) < len(tasks):
+            contents = [_one(self._connection.client, future) for future in futures]
+        for task, content in zip(tasks, contents, strict=True):
+            if content is not None:
+                task.arrived(content)
+            if not task.over:  # no event, and no result: the machine was lost meanwhile
+                task.failed(End("died", None))
+            self._tasks.pop(task.handle.number, None)
+            task.handle.future = None
+
+    def _end(self, task: Task, end: End) -> None:
+        self._tasks.pop(task.handle.number, None)
+        task.failed(end)
+
+    def _look_at_workers(self) -> None:
+        now = monotonic()
+        if self._connection.threads():
+            self._seen_workers, self._had_workers = now, True
+        elif self._had_workers and now - self._seen_workers > _GONE_SECONDS:
+            self._give_up(
+                PoolClosed(
+                    f"all workers of the Dask cluster ({self._connection.place}) are gone, and for "
+                    f"{_GONE_SECONDS:.0f} s none has come back. Look at their logs, start workers, "
+                    "and call again."
+                )
+            )
+
+    def _give_up(self, error: Exception) -> None:
+        self._had_workers = False  # the next calls wait for some
+        for task in list(self._tasks.values()):
+            self._end(task, End("refused", error=error))
+
+
+def _one(client: Any, future: Any) -> Any:
+    try:
+        return client.gather(future, direct=False)
+    except Exception:
+        return None
+
+
+def _failure(error: BaseException, place: str) -> End:
+    """How a chunk has ended whose task failed."""
+    if type(error).__name__ == "KilledWorker":
+        return End("died", None)
+    if isinstance(error, ModuleNotFoundError):
+        missing = BackendUnavailable(
+            f"Procession cannot be imported on a worker of the Dask cluster ({place}): {error}. "
+            "Install the same version there: pip install procession"
+        )
+        missing.__cause__ = error
+        return End("refused", error=missing)
+    return End(
+        "refused", error=error if isinstance(error, Exception) else RuntimeError(repr(error))
+    )

@@ -1,0 +1,145 @@
+"""On a machine of the cluster: Procession's own workers there, one pool for each set of options.
+
+The pools live in the process that the cluster's engine has started, and end with it: workers hold
+its lifeline. A pool's workers end by themselves when they have had nothing to do for some seconds.
+"""
+
+from __future__ import annotations
+
+import pickle
+import platform
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from procession.backends.cluster.far_worker import begin_far_worker
+from procession.backends.cluster.wire import Order
+from procession.buffers.housekeeping import housekeeper
+from procession.contract import Job
+from procession.hints import Any
+from procession.pickling.put_tickets import wrapped
+from procession.process.io.reactor import reactor
+from procession.process.pool.worker_pool import IDLE, WorkerPool
+from procession.process.pool.worker_starts import WorkerSpec
+from procession.system import NamedTuple, after_fork
+from procession.system.resources import usable_cpus
+from procession.worker.preparing import Cap, default_cap
+
+__all__ = ["FarPools", "Shape", "far_pools", "host_name"]
+
+_SPARE = 10.0
+"""Seconds that a spare worker for isolated calls waits for the next one; as on one machine."""
+
+_JOBS_KEPT = 64
+"""Jobs that are remembered; the least recently used is forgotten. As in a worker."""
+
+
+class Shape(NamedTuple):
+    """What shapes the workers of a pool.
+
+    Attributes:
+        initializer: The initializer and its arguments, packed; or empty.
+        max_tasks: Items after which a worker is replaced, or `None`.
+        threads: Cap for OpenMP and BLAS pools, or `None`: the machine's share of a worker.
+        isolated: Whether each item has a process of its own.
+        module: The module that an isolated function's spare process has already imported.
+    """
+
+    initializer: Any = b""
+    max_tasks: int | None = None
+    threads: int | None = None
+    isolated: bool = False
+    module: str = ""
+
+    def pack(self) -> bytes:
+        """The shape as bytes, which also tell it from others."""
+        return pickle.dumps(tuple(self), 5)
+
+
+def host_name() -> str:
+    """What this machine is called in messages."""
+    return platform.node() or "localhost"
+
+
+class FarPools:
+    """All pools of this process that work for callers on other machines."""
+
+    def __init__(self) -> None:
+        self._lock = after_fork.rlock()
+        self._pools: dict[Any, WorkerPool] = {}
+        self._jobs: OrderedDict[Any, Job] = OrderedDict()
+        self._keys = 0
+
+    def pool(self, shape: bytes, workers: int) -> WorkerPool:
+        """The pool for a shape; made when it is first needed.
+
+        Args:
+            shape: The packed `Shape`.
+            workers: How many chunks may run at once.
+        """
+        key = shape, workers, tuple(sys.path)  # a module that was sent lies in a folder of its own
+        with self._lock:
+            pool = self._pools.get(key)
+            if pool is None:
+                housekeeper.use_clock(reactor.call_later)
+                pool = self._pools[key] = _pool(Shape(*pickle.loads(shape)), workers)
+            return pool
+
+    def job(self, order: Order, header: Any, tickets: Mapping[Any, Any]) -> Job:
+        """The job of an order, which workers know again by its key.
+
+        Args:
+            order: The order.
+            header: What a worker needs once for the job, if it came apart; else empty.
+            tickets: Where what was put lies on this machine.
+        """
+        own = {key: tickets[key] for key in order.puts[: order.shared]}
+        key = order.job, tuple(own.values())
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None:
+                self._keys += 1
+                packed = wrapped(bytes(header) or order.header, own)
+                limits = order.timeout, order.memory_limit
+                job = Job(self._keys, order.name, packed, (), *limits)
+                self._jobs[key] = job
+            self._jobs.move_to_end(key)
+            while len(self._jobs) > _JOBS_KEPT:
+                self._jobs.popitem(last=False)
+            return job
+
+    def close(self) -> None:
+        """End all pools: what they were for has ended in this process."""
+        with self._lock:
+            pools = list(self._pools.values())
+            self._pools.clear()
+            self._jobs.clear()
+        for pool in pools:
+            pool.close(wait=True, kill=True)
+
+    def renew(self) -> None:
+        """In a forked child: they are the parent's."""
+        self._pools.clear()
+        self._jobs.clear()
+
+
+def _pool(shape: Shape, workers: int) -> WorkerPool:
+    threads = shape.threads
+    cap = Cap(threads) if threads else default_cap(max(1, usable_cpus() // workers))
+    preload = (shape.module,) if shape.module else ()
+    spec = WorkerSpec(
+        None,
+        begin_far_worker,
+        (host_name(), shape.initializer),
+        shape.max_tasks,
+        cap,
+        preload=preload,
+    )
+    idle = _SPARE if shape.isolated else IDLE
+    return WorkerPool(spec, workers, idle=idle, single_use=shape.isolated)
+
+
+far_pools = FarPools()
+"""This process's."""
+
+after_fork.renew_in_child(far_pools.renew)

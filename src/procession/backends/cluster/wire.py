@@ -1,0 +1,177 @@
+"""What crosses between the caller and a far machine: chunks there, replies and ends back.
+
+A message begins with the versions of Python and Procession, in plain text. They are compared before
+anything else is read, as a pickle of another version may do worse than fail. All that follows is
+plain data. What the user's code pickled stays closed until a worker opens it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+
+from procession import __version__
+from procession.contract import Chunk, End, Item, Reply
+from procession.errors import BackendUnavailable
+from procession.hints import Any
+from procession.system import NamedTuple
+
+__all__ = [
+    "VERSIONS",
+    "Message",
+    "Order",
+    "items_of",
+    "mismatch",
+    "open_message",
+    "open_order",
+    "pack_message",
+    "pack_order",
+    "puts_of",
+]
+
+VERSIONS = (f"{sys.version_info[0]}.{sys.version_info[1]}", __version__)
+"""Of Python and of Procession, here."""
+
+
+class Order(NamedTuple):
+    """What is to be run over there.
+
+    Attributes:
+        workers: What shapes the workers, pickled: a `Shape` of `far_pools`.
+        job: The job, unique over all callers.
+        name: The function's name, for messages.
+        timeout: Seconds that an item may run, or `None`.
+        memory_limit: Bytes that an item may take, or `None`.
+        items: ``(index, attempt, blob)`` each.
+        ahead: Values that a generator may be ahead of its consumer; 0 for an ordinary chunk.
+        header: The job's header; empty if it comes apart.
+        puts: Keys of what was put, in the order in which their content comes apart.
+        shared: How many of them, the first ones, go to every item of the job.
+        sent: The caller's clock when this was packed.
+    """
+
+    workers: bytes
+    job: tuple[str, int]
+    name: str
+    timeout: float | None
+    memory_limit: int | None
+    items: Sequence[tuple[int, int, Any]]
+    ahead: int
+    header: bytes
+    puts: Sequence[Any]
+    shared: int
+    sent: float
+
+    def chunk_items(self, given: Callable[[Any], Any]) -> list[Item]:
+        """The items as a local pool takes them; `given` makes of a blob what a worker is given."""
+        return [Item(index, None, given(blob), (), attempt) for index, attempt, blob in self.items]
+
+
+class Message(NamedTuple):
+    """What comes home.
+
+    Attributes:
+        replies: To some items.
+        end: How the chunk ended, if it has.
+        host: The machine.
+        clock: When the order came and when this was packed, by that machine's clock.
+        more: Whether the rest comes as the task's result, since it is large.
+        run: Tells one run of a task from another, which the engine may have made of it.
+        sent: The caller's clock when it had packed the order.
+    """
+
+    replies: Sequence[Reply] = ()
+    end: End | None = None
+    host: str = ""
+    clock: tuple[float, float] = (0.0, 0.0)
+    more: bool = False
+    run: str = ""
+    sent: float = 0.0
+
+
+def items_of(chunk: Chunk) -> list[tuple[int, int, Any]]:
+    """The items of a chunk, as they are sent."""
+    return [(item.index, item.attempt, item.blob) for item in chunk.items]
+
+
+def puts_of(chunk: Chunk) -> tuple[list[Any], list[Any]]:
+    """What was put that goes to every item of the chunk's job, and that goes to its own items."""
+    shared = _puts(chunk.job.keeps)
+    own = [put for item in chunk.items for put in _puts(getattr(item, "keeps", ()))]
+    return list(dict.fromkeys(shared)), list(dict.fromkeys(own))
+
+
+def _puts(keeps: Sequence[Any]) -> list[Any]:
+    return [each for each in keeps if hasattr(each, "crosses_machines")]
+
+
+def pack_order(order: Order) -> bytes:
+    """The order as bytes."""
+    return "|".join(VERSIONS).encode() + b"\n" + pickle.dumps(tuple(order), 5)
+
+
+def open_order(packed: Any) -> Order:
+    """The order again.
+
+    Raises:
+        BackendUnavailable: The caller has another version of Python or Procession.
+    """
+    packed = bytes(packed)
+    versions, _, content = packed.partition(b"\n")
+    python, _, procession = versions.decode().partition("|")
+    problem = mismatch((python, procession), VERSIONS, "this worker")
+    if problem:
+        raise BackendUnavailable(problem)
+    return Order(*pickle.loads(content))
+
+
+def mismatch(caller: tuple[str, str], there: tuple[str, str], where: str) -> str:
+    """What is wrong if the two have other versions; empty if nothing is."""
+    for what, mine, other in zip(("Python", "Procession"), caller, there, strict=True):
+        if mine != other:
+            return (
+                f"this program runs {what} {mine}, and {where} runs {what} {other}. Functions and "
+                f"results cannot cross between them. Use {what} {mine} on the cluster, or "
+                f"{what} {other} here."
+            )
+    return ""
+
+
+def pack_message(message: Message) -> bytes:
+    """A message as bytes; large buffers of results are part of it."""
+    replies = [_plain(reply) for reply in message.replies]
+    end = None if message.end is None else _plain_end(message.end)
+    return pickle.dumps((replies, end, *message[2:]), 5)
+
+
+def open_message(packed: Any) -> Message:
+    """The message again; buffers of results are writable, as after any unpickling."""
+    replies, end, *rest = pickle.loads(packed)
+    return Message(
+        [Reply(*fields) for fields in replies], None if end is None else _open_end(end), *rest
+    )
+
+
+def _plain(reply: Reply) -> tuple[Any, ...]:
+    if not reply.buffers:
+        return tuple(reply)
+    return tuple(reply._replace(buffers=[bytearray(buffer) for buffer in reply.buffers]))
+
+
+def _plain_end(end: End) -> tuple[Any, ...]:
+    if end.error is None:
+        return tuple(end)
+    from procession.exceptions.transport import dump_exception
+
+    return tuple(end._replace(error=dump_exception(end.error, "by-value")))  # type: ignore[arg-type]
+
+
+def _open_end(fields: Sequence[Any]) -> End:
+    end = End(*fields)
+    if end.error is None:
+        return end
+    from procession.exceptions.transport import load_exception
+
+    packed: Any = end.error
+    return end._replace(error=load_exception(packed))

@@ -1,0 +1,291 @@
+"""Dask as an engine: chunks are its tasks, and run in Procession's own workers on its machines.
+
+A task carries bytes alone: `eval` with a line of text that calls the far side. So the scheduler,
+which unpickles tasks, needs neither Procession nor the user's code, and a worker of another version
+can still say so. Results come home as Dask's events, and what is large as the task's result.
+
+A thread of Procession's looks after what Dask does not tell: tasks that have failed, a scheduler or
+workers that are gone. Dask's own thread, which others wait for, never waits for it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from procession.backends.cluster.cluster_backend import ClusterBackend, Task
+from procession.backends.cluster.dask_connection import Connection, connect
+from procession.backends.cluster.dask_watch import Watch
+from procession.backends.pool_choice import Choice
+from procession.configuration import Options
+from procession.contract import Costs, End
+from procession.hints import Any
+from procession.system import after_fork
+
+__all__ = ["DaskBackend", "DaskCluster", "dask_backend"]
+
+_RUN = (
+    "__import__('procession.backends.cluster.dask_far_side', fromlist=['run'])"
+    ".run(order, topic, number, header, puts)"
+)
+_GRANT = (
+    "__import__('procession.backends.cluster.dask_far_side', fromlist=['run'])"
+    ".grant(number, values)"
+)
+
+_LARGE = 1 << 20
+"""Bytes of an order from which on it goes straight to a worker, and not by way of the scheduler. A
+guess; Dask itself warns at 10 MB."""
+
+_COSTS = Costs(handling=2e-4, target=0.2, blind=0.2, floor=0.02)
+"""A task costs Dask's client and scheduler 1 to 3 ms each (measured with no-op tasks); a chunk of
+0.2 s hides a round trip of some 10 ms. The handling is a share of what one caller can send."""
+
+
+class DaskBackend(ClusterBackend):
+    """Chunks on Dask."""
+
+
+class DaskCluster:
+    """A connection to a Dask cluster, used by the backends of all options.
+
+    Args:
+        connection: The client, and whose it is.
+    """
+
+    kind = "dask"
+    costs = _COSTS
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._topic = f"procession-{uuid.uuid4().hex}"
+        self._tasks: dict[int, Task] = {}
+        self._users = 0
+        self._number = 0
+        self._lock = after_fork.rlock()
+        self._watch = Watch(connection, self._tasks)
+        self._heard_by: Any = None
+
+    @property
+    def workers(self) -> int:
+        """How many tasks can run at once now; 1 where there is no worker yet."""
+        return max(1, self._connection.threads())
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be given more."""
+        return self._connection.usable
+
+    def check(self) -> None:
+        """Refuse to connect anew while the calls end whose connection was lost.
+
+        Raises:
+            PoolClosed: They do.
+        """
+        if self._connection.lost_now:
+            self._connection.check()
+
+    def use(self) -> DaskCluster:
+        """One more backend uses it."""
+        with self._lock:
+            self._users += 1
+        return self
+
+    def release(self) -> None:
+        """One backend needs it no more; after the last one a cluster of ours ends."""
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+        _forget(self)
+        self._watch.stop()
+        self._connection.close(self._topic)
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    def submit(self, task: Task) -> None:
+        """Have a task run.
+
+        Raises:
+            PoolClosed: The connection is lost, or the client was closed.
+        """
+        self._connection.check()
+        with self._lock:
+            if self._heard_by is not self._client.scheduler_comm:  # it may have connected anew
+                self._heard_by = self._client.scheduler_comm
+                self._client.subscribe_topic(self._topic, self._heard)
+            self._number += 1
+            number = self._number
+            self._tasks[number] = task
+        apart = [each for each in task.shared if each is not None]
+        later = len(task.order) > _LARGE or not all(each.ready for each in apart)
+        task.handle = handle = _Handle(number)
+        if later:
+            self._client.loop.add_callback(self._submit_later, task, handle)
+        else:
+            self._submit(task, handle, task.order)
+        self._watch.look()
+
+    def _submit(self, task: Task, handle: _Handle, order: Any) -> None:
+        header, *puts = [each and each.future for each in task.shared]
+        given = {
+            "order": order,
+            "topic": self._topic,
+            "number": handle.number,
+            "header": header,
+            "puts": puts,
+        }
+        key = f"{task.name}-{self._topic}-{handle.number}"
+        handle.future = self._client.submit(eval, _RUN, given, key=key, pure=False)
+        if task.over:  # cancelled meanwhile
+            self.cancel([task])
+
+    async def _submit_later(self, task: Task, handle: _Handle) -> None:
+        """In the client's thread: first send what is large, straight to the workers."""
+        try:
+            for each in task.shared:
+                if each is not None:
+                    await each.send(self._client)
+            order: Any = task.order
+            if len(order) > _LARGE:
+                order = await _scatter(self._client, order, broadcast=False)
+            if not task.over:
+                self._submit(task, handle, order)
+        except Exception as error:
+            task.failed(End("refused", error=error))
+
+    def cancel(self, tasks: Sequence[Task]) -> None:
+        """End tasks that are not wanted any more."""
+        handles = [task.handle for task in tasks if task.handle is not None]
+        for handle in handles:
+            self._tasks.pop(handle.number, None)
+        futures = [handle.future for handle in handles if handle.future is not None]
+        if futures and self._connection.usable:
+            self._client.loop.add_callback(self._cancel, futures)
+
+    async def _cancel(self, futures: list[Any]) -> None:
+        await self._client.cancel(futures, asynchronous=True)
+
+    def broadcast(self, content: Callable[[], bytes]) -> _Broadcast:
+        """What stands for content that goes once to each machine."""
+        return _Broadcast(content)
+
+    def grant(self, task: Task, values: int) -> None:
+        """Let a stream go on by so many values."""
+        worker = task.handle.worker
+        if worker and self._connection.usable:
+            self._client.loop.add_callback(self._grant, worker, task.run, values)
+
+    async def _grant(self, worker: str, number: str, values: int) -> None:
+        given = {"number": number, "values": values}
+        run = partial(self._client.run, eval, _GRANT, given, workers=[worker])
+        await run(asynchronous=True, on_error="ignore")
+
+    def _heard(self, event: tuple[float, Any]) -> None:
+        """In the client's thread: a task has told something."""
+        said = event[1]
+        task = self._tasks.get(said["number"])
+        if task is None:
+            return
+        task.handle.worker = said.get("worker", "")
+        if task.arrived(said["content"]).more:
+            self._watch.fetch_soon()
+        if task.over:
+            self._tasks.pop(said["number"], None)
+            task.handle.future = None  # its result may go
+
+
+class _Handle:
+    """What Dask knows of a task.
+
+    Attributes:
+        number: The task's number on this connection.
+        future: Dask's future, once it was submitted.
+        worker: The address of the worker that runs it, once that is known.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.future: Any = None
+        self.worker = ""
+
+
+class _Broadcast:
+    """Content that goes once to each machine, straight from here where that can be.
+
+    Attributes:
+        future: Dask's future of it, once it was sent.
+    """
+
+    def __init__(self, content: Callable[[], bytes]) -> None:
+        self._content = content
+        self.future: Any = None
+        self._sending: Any = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is there, and was not lost since with all who had it."""
+        return self.future is not None and self.future.status == "finished"
+
+    async def send(self, client: Any) -> None:
+        """In the client's thread: send it, unless it is there or on its way."""
+        import asyncio
+
+        if self._sending is None:
+            self._sending = asyncio.Lock()
+        async with self._sending:
+            if not self.ready:
+                self.future = await _scatter(client, self._content(), broadcast=True)
+
+
+async def _scatter(client: Any, content: bytes, *, broadcast: bool) -> Any:
+    """Dask's future of some bytes; by way of the scheduler only if workers cannot be reached."""
+    how = {"broadcast": broadcast, "hash": False, "asynchronous": True}
+    try:
+        return await client.scatter(content, direct=True, **how)
+    except OSError:
+        return await client.scatter(content, direct=False, **how)
+
+
+# -- connections that are open -----------------------------------------------------------------
+
+_clusters: dict[Any, DaskCluster] = {}
+_opening = after_fork.rlock()
+
+after_fork.renew_in_child(_clusters.clear)
+
+
+def dask_backend(choice: Choice) -> DaskBackend:
+    """The backend for ``backend="dask"``, or for the user's own client.
+
+    Raises:
+        BackendUnavailable: Dask is not installed, there is no cluster at the address, or it runs
+            other versions of Python or Procession.
+    """
+    options = choice.options
+    ours = isinstance(options.backend, str) and options.address is None
+    limit = options.workers if "workers" in options.given and not ours else None
+    return DaskBackend(choice, partial(_cluster, options), limit)
+
+
+def _cluster(options: Options) -> DaskCluster:
+    """The connection to the cluster that the options mean, which others may use already."""
+    ours = isinstance(options.backend, str) and options.address is None
+    key = (
+        options.address or (options.workers if ours else ""),
+        "" if isinstance(options.backend, str) else id(options.backend),
+    )
+    with _opening:
+        cluster = _clusters.get(key)
+        if cluster is None or not cluster.usable:
+            cluster = _clusters[key] = DaskCluster(connect(options))
+        return cluster.use()
+
+
+def _forget(cluster: DaskCluster) -> None:
+    with _opening:
+        for key, each in list(_clusters.items()):
+            if each is cluster:
+                del _clusters[key]

@@ -1,0 +1,1 @@
+"""Clusters: Dask, started once for all of these tests."""

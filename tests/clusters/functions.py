@@ -1,0 +1,107 @@
+"""Functions that are run on clusters."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from procession import background, current_task, isolated, parallel_map, per_worker
+
+COLOUR: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
+
+
+@parallel_map
+def square(x: int) -> int:
+    """A cheap item."""
+    return x * x
+
+
+@parallel_map
+def square_of_a_millisecond(x: int) -> int:
+    """An item that takes a millisecond."""
+    time.sleep(0.001)
+    return x * x
+
+
+@parallel_map
+def pick(index: int, values: list[int]) -> int:
+    """One of the values that go to every item."""
+    return values[index]
+
+
+@parallel_map
+def size_of(count: int) -> bytes:
+    """A large result."""
+    return bytes(count)
+
+
+@parallel_map
+def draw(_: int) -> float:
+    """A random number."""
+    return random.random()
+
+
+@parallel_map
+def kill_itself(x: int) -> int:
+    """Item 3 kills its process."""
+    if x == 3:
+        os.kill(os.getpid(), 9)
+    return x
+
+
+@parallel_map
+def hold(value: Any) -> str:
+    """What kind of value has come."""
+    return type(value).__name__
+
+
+@background
+def hang(mark: Path) -> None:
+    """Tell which process runs this, and never end."""
+    mark.with_suffix(".part").write_text(str(os.getpid()))
+    mark.with_suffix(".part").rename(mark)
+    while True:
+        time.sleep(0.05)
+
+
+@background
+def where() -> tuple[str, int]:
+    """The worker's name, and its process."""
+    task = current_task()
+    assert task is not None
+    return task.worker, os.getpid()
+
+
+@background
+def look() -> str:
+    """Log a record, and give the caller's context variable."""
+    logging.getLogger("far").warning("said over there")
+    return COLOUR.get()
+
+
+@isolated
+def count_up(most: int) -> Iterator[int]:
+    """A stream."""
+    yield from range(most)
+
+
+@isolated
+async def add(a: int, b: int) -> int:
+    """A coroutine."""
+    return a + b
+
+
+connection = per_worker(lambda: os.getpid())
+
+
+@parallel_map
+def use_connection(_: int) -> bool:
+    """Whether the worker's own value is its own."""
+    value: int = connection.get()
+    return value == os.getpid()
