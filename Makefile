@@ -30,7 +30,7 @@ help:
 	@echo "make test    8 min   set up .venv, then run the tests (ARGS=... goes to pytest)"
 	@echo "                     JOBS=$(JOBS) test modules at once, as many as processors; JOBS=0: one process"
 	@echo "make cov     15 min  the tests in one process, with coverage"
-	@echo "make lint    2 min   ruff, mypy --strict, pyright strict, and the types of all public names"
+	@echo "make lint    2 min   ruff, mypy --strict (of Windows and macOS, too), pyright strict, public types"
 	@echo "make format  1 s     let ruff rewrite the sources"
 	@echo "make docs    20 s    build the documentation into build/docs; a warning is an error"
 	@echo "make soak    1 hour  the long runs that make test leaves out; each ends after SOAK_TIMEOUT"
@@ -77,6 +77,8 @@ lint: $(STAMP)-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 src
+	$(BIN)/mypy --platform darwin src
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -q tests/test_public_names.py -k known_type
 

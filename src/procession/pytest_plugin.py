@@ -168,8 +168,10 @@ def _isolation(item: pytest.Item) -> Isolation | None:
         marker = item.config.stash[_MARKER]
         if item.get_closest_marker(marker) is None:
             return None
-        from procession.pytest_isolation.marker import isolation_of
+        from procession.pytest_isolation.marker import isolation_of, refuse_here
 
+        if item.config.getoption("procession_isolation") == "on":
+            refuse_here(item, marker)
         found = item.stash[_ISOLATION] = isolation_of(item, marker)
     return found
 

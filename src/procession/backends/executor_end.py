@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from procession.errors import PoolClosed
 from procession.system import after_fork, cpython, lifeline
+from procession.system.posix import OWN_WORKERS
 from procession.system.pristine import threading, time
 
 __all__ = ["Ending", "exit_code", "listed", "refuse_inherited"]
@@ -96,6 +97,8 @@ class Ending:
 
 def untouchable(process: Any) -> bool:
     """Whether it lives, and belongs to another user, as this process has become one."""
+    if not OWN_WORKERS:
+        return False  # on Windows signal 0 would be Ctrl-C
     try:
         os.kill(process.pid, 0)
     except PermissionError:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from procession.backends.executor_far_side import Setup, set_up
 from procession.errors import BackendUnavailable
 from procession.process.far_side.worker_setup import surroundings
-from procession.process.start.launchers import authkey, launcher
 from procession.system import cpython, lifeline
 from procession.system.descriptors import has_proc
 from procession.system.limits import is_python, must_execute
+from procession.system.posix import FORKS, OWN_WORKERS
 
 if TYPE_CHECKING:  # a worker that spawn has started loads this module to start
     from procession.configuration import Options
@@ -54,7 +54,8 @@ def _loky(options: Options, setup: Setup, workers: int) -> Executor:
 
     context: Any = options.context
     method = context if isinstance(context, str) else getattr(context, "_name", None)
-    context = _own_context() if context in (None, "loky") else _context(context)
+    # On Windows loky's way is to spawn, too, without the caller's `__main__`.
+    context = _own_context() if context in (None, "loky") or not FORKS else _context(context)
     setup = setup._replace(forked=method == "fork")
     return ProcessPoolExecutor(
         workers,
@@ -131,7 +132,7 @@ class _NobodyIdle:
 
 
 def _context(context: Any) -> Any:
-    """A context whose processes do not import the caller's ``__main__``.
+    """A context whose processes do not import the caller's ``__main__``; on Windows they do.
 
     Args:
         context: The name of a start method, or a context object.
@@ -140,7 +141,8 @@ def _context(context: Any) -> Any:
         import multiprocessing
 
         context = multiprocessing.get_context(context)
-    return _Context(context) if context.get_start_method() in _POPENS else context
+    ours = OWN_WORKERS and context.get_start_method() in _POPENS
+    return _Context(context) if ours else context
 
 
 class _Context:
@@ -156,6 +158,8 @@ class _Context:
         return self if method is None else self._real.get_context(method)
 
     def Process(self, *args: Any, **kwargs: Any) -> Any:
+        from procession.process.start.launchers import authkey
+
         process = self._real.Process(*args, **kwargs)
         cpython.set_process_key(process, authkey())
         # An instance attribute travels with the process object, so it must be importable.
@@ -164,10 +168,14 @@ class _Context:
 
 
 def _spawn(process: Any) -> Any:
+    from procession.process.start.launchers import launcher
+
     return launcher("spawn")(process)
 
 
 def _forkserver(process: Any) -> Any:
+    from procession.process.start.launchers import launcher
+
     return launcher("forkserver")(process)
 
 

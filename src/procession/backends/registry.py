@@ -23,6 +23,7 @@ from procession.system import after_fork
 from procession.system.identity import Identity, identity, who
 from procession.system.interrupts import is_collecting, watch_collections
 from procession.system.limits import must_be_main_interpreter
+from procession.system.posix import OWN_WORKERS, refuse
 from procession.system.pristine import natural, queues_are_natural, time
 from procession.user_threads import teller
 from procession.worker.current import is_loading, refuse_while_loading
@@ -137,6 +138,8 @@ def open_backend(choice: Choice) -> Backend:
     if choice.isolated or options.backend in ("process", "loky", "stdlib"):
         must_be_main_interpreter()
     if choice.isolated or options.backend == "process":
+        if not OWN_WORKERS:
+            raise _refused(choice)
         return _process(choice)
     if not (natural() and queues_are_natural()):
         _refuse_greenlets(options.backend)
@@ -147,6 +150,17 @@ def open_backend(choice: Choice) -> Backend:
     from procession.backends.executor_backend import executor_backend
 
     return executor_backend(options)
+
+
+def _refused(choice: Choice) -> BackendUnavailable:
+    """Procession's own workers cannot run on this platform."""
+    if choice.isolated:
+        return refuse(
+            "A process for one call alone (@isolated)",
+            "Write @background with backend='loky': a crash then costs only the call that made it, "
+            "but workers are used again; or run it on a POSIX system, such as Linux or WSL.",
+        )
+    return refuse("backend='process'")
 
 
 def _refuse_greenlets(backend: Any) -> None:

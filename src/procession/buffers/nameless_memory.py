@@ -20,9 +20,7 @@ holder, however that one ends. Where there is no memory without a name it is a t
 
 from __future__ import annotations
 
-import fcntl
 import mmap
-import os
 import struct
 import sys
 import weakref
@@ -32,6 +30,7 @@ from procession.errors import ProcessionError
 from procession.hints import Any
 from procession.system import NamedTuple
 from procession.system.descriptors import NAMELESS, nameless, offer, reopen
+from procession.system.posix import fcntl, os
 
 __all__ = [
     "DROPPED",
@@ -60,6 +59,7 @@ DROPPED = 10
 FIRST = 64
 """Where the first buffer begins; all are aligned to as much (a cache line, and AVX-512)."""
 
+_MADV_REMOVE = int(getattr(mmap, "MADV_REMOVE", 0))
 _F_ADD_SEALS, _F_SEAL_SHRINK = 1033, 2
 
 
@@ -95,7 +95,7 @@ def most_maps() -> int:
 
     Below Python 3.13 a map holds a second descriptor.
     """
-    import resource
+    from procession.system.posix import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -175,7 +175,8 @@ class Segment:
     def free(self) -> None:
         """Give the memory back, even if it is mapped somewhere; only after `reclaim`."""
         try:
-            self._mapped().madvise(mmap.MADV_REMOVE)
+            mapped: Any = self._mapped()
+            mapped.madvise(_MADV_REMOVE)
         except (OSError, ValueError):
             pass  # it goes with the last map then
         self.let_go()

@@ -9,9 +9,7 @@ goes with the map.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
-import os
 import weakref
 from collections import OrderedDict
 from typing import Any
@@ -27,6 +25,7 @@ from procession.buffers.nameless_memory import (
     shared_map,
 )
 from procession.system.descriptors import Closed, reopen
+from procession.system.posix import at_fork, fcntl, os
 from procession.system.pristine import time
 
 __all__ = ["forget_idle", "is_private", "open_ticket"]
@@ -224,4 +223,4 @@ def _before_fork() -> None:
 
 
 housekeeper.register(trim, forget_idle)
-os.register_at_fork(before=_before_fork, after_in_child=forget_idle)
+at_fork(before=_before_fork, after_in_child=forget_idle)

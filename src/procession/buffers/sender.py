@@ -8,7 +8,6 @@ On Linux a segment is a memfd: it has no name that could be left behind, and doe
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Sequence
 from pickle import PickleBuffer
@@ -18,6 +17,7 @@ from procession.buffers.nameless_memory import DROPPED, FIRST, Segment, Ticket, 
 from procession.hints import Any
 from procession.system import after_fork
 from procession.system.descriptors import has_proc, offer
+from procession.system.posix import os
 from procession.system.pristine import time
 
 __all__ = ["Placed", "Segments", "segments"]

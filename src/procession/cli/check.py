@@ -216,10 +216,14 @@ def _order(name: str, value: Any, decorated: Any, place: str) -> Finding:
 
 def _arrives(payload: bytes, place: str) -> Finding:
     """Whether a process that has imported nothing yet finds the function."""
-    from procession import isolated
+    from procession import isolated, parallel
+    from procession.system.posix import OWN_WORKERS
 
     try:
-        kind = isolated(timeout=_PATIENCE, context="spawn")(_found)(payload)
+        if OWN_WORKERS:
+            kind = isolated(timeout=_PATIENCE, context="spawn")(_found)(payload)
+        else:
+            kind = parallel(workers=1)(_found).submit(payload).result(_PATIENCE)
     except Exception as error:
         text = f"a new process does not find it: {type(error).__name__}: {error}"
         return Finding("arrives", "wrong", text, "Each worker imports its module anew.", place)

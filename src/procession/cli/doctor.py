@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import platform
 import sys
 import time
@@ -14,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from procession.cli.report import Finding, Report
+from procession.system.posix import MISSING, OWN_WORKERS, default_backend, os
 
 __all__ = ["doctor"]
 
@@ -103,7 +103,7 @@ _NO_SHM = "Procession's own workers do without it; in Docker, --shm-size=1g make
 
 def _limits() -> Iterator[Finding]:
     try:
-        import resource
+        from procession.system.posix import resource
     except ImportError:
         yield Finding("limits", "note", "this system has none that a process can ask for")
         return
@@ -139,6 +139,7 @@ def _start_methods() -> Iterator[Finding]:
 
     methods = ", ".join(multiprocessing.get_all_start_methods())
     yield Finding("start methods", "ok", f"{methods}; without context=: {method_of(None)}")
+    yield Finding("default backend", "ok", f"{default_backend()} ({sys.platform})")
     given = sorted(name for name in os.environ if name.startswith("PROCESSION_"))
     if given:
         yield _overrides(given)
@@ -199,6 +200,8 @@ def _process(_: int) -> int:
 
 def _timed(name: str, call: Callable[[], int]) -> Finding:
     began = time.perf_counter()
+    if name in ("process", "isolated") and not OWN_WORKERS:
+        return Finding(name, "note", f"not on this platform, which lacks {', '.join(MISSING)}")
     try:
         where = call()
     except Exception as error:
@@ -217,6 +220,3 @@ _LOOKS: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
     ("Libraries", _libraries),
     ("A call on each backend", _calls),
 )
-
-if sys.platform == "win32":  # pragma: no cover
-    _LOOKS = tuple(each for each in _LOOKS if each[0] != "Limits")

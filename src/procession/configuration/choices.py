@@ -14,6 +14,7 @@ from procession.configuration.compatibility import (
     dask_client,
 )
 from procession.hints import TYPE_CHECKING, Any
+from procession.system.posix import FORKS
 
 if TYPE_CHECKING:
     from typing import Final
@@ -121,8 +122,10 @@ def context(value: Any) -> Any:
             "context must be a name or a multiprocessing context object",
             "Write context='spawn' or context=multiprocessing.get_context('spawn').",
         )
-    if sys.platform == "win32" and context_name(value) in ("fork", "forkserver"):
-        raise Refused("Windows cannot fork. Write context='spawn' or context='loky'.")
+    if not FORKS and context_name(value) in ("fork", "forkserver"):
+        raise Refused(
+            f"this platform ({sys.platform}) cannot fork. Write context='spawn' or context='loky'."
+        )
     return value
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from procession.hints import TYPE_CHECKING, Any
 from procession.system import NamedTuple, cpython
+from procession.system.posix import MISSING, OWN_WORKERS
 
 if TYPE_CHECKING:
     from typing import Final
@@ -125,6 +126,9 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
     """
     backend = values.get("backend")
     if backend is not None:
+        if not OWN_WORKERS and backend_name(backend) not in CLUSTERS:
+            yield from _with_platform(values)
+            values = {name: value for name, value in values.items() if name not in _ENDING}
         yield from _with_backend(backend_name(backend), values)
         yield from _with_context(backend_name(backend), values)
         if backend == "loky":
@@ -161,6 +165,23 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
                     f"as a whole. Leave out inline=True, or leave out {option}.",
                     limit=True,
                 )
+
+
+_ENDING: Final = ("timeout", "deadline", "memory_limit", "max_tasks_per_worker")
+"""Options that end a worker process while others go on."""
+
+
+def _with_platform(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    for option in _ENDING:
+        if values.get(option) is not None:
+            yield Conflict(
+                option,
+                "backend",
+                f"{option} ends a worker process alone, which this platform ({sys.platform}) "
+                f"cannot do: it lacks {', '.join(MISSING)}. Leave {option} out there, or run it "
+                "on a POSIX system, such as Linux or WSL.",
+                limit=option != "max_tasks_per_worker",
+            )
 
 
 def _with_backend(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:

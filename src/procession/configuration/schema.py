@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from procession.configuration.compatibility import CLUSTERS, backend_name
 from procession.hints import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+from procession.system.posix import default_backend
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -18,7 +19,7 @@ else:
 
 __all__ = ["DEFAULT_BACKEND", "NEVER_INLINE", "OptionValues", "Options"]
 
-DEFAULT_BACKEND: Final = "process"
+DEFAULT_BACKEND: Final = default_backend()
 
 BackendName = Literal["process", "loky", "stdlib", "thread", "serial", "dask"]
 ContextName = Literal["fork", "spawn", "forkserver", "loky"]

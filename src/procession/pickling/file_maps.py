@@ -12,7 +12,6 @@ copy, as all memory does.
 from __future__ import annotations
 
 import mmap
-import os
 import sys
 import weakref
 
@@ -22,6 +21,7 @@ from procession.pickling.objects import as_usual
 from procession.pickling.refusals import Refusal, Refused
 from procession.system import NamedTuple
 from procession.system.descriptors import offer, reopen
+from procession.system.posix import os
 
 __all__ = [
     "Region",

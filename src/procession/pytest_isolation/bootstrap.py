@@ -7,9 +7,20 @@ first to see a plugin's modules, or it complains that it cannot rewrite their as
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from posix_types import fcntl, os, select, signal
+else:
+    import os
+    import select
+    import signal
+
+    try:
+        import fcntl
+    except ImportError:  # Windows: no test is isolated there
+        fcntl = None
 
 procession_payload: dict[str, Any] | None = None
 """What pytest sent; taken by the plugin, once it is loaded in here."""
@@ -22,10 +33,6 @@ def tie_to(fd: int) -> None:
     has to wait for the GIL. The signal belongs to the open pipe, which all tests' processes
     inherit, so it reaches the one that was tied last; there is never more than one.
     """
-    import fcntl
-    import select
-    import signal
-
     set_signal: int | None = getattr(fcntl, "F_SETSIG", None)
     if set_signal is None:
         import threading

@@ -12,7 +12,13 @@ import pytest
 from procession.pytest_isolation import bootstrap
 from procession.pytest_isolation.inner import STACK_SIGNAL, run_forked
 from procession.pytest_isolation.marker import Isolation
-from procession.pytest_isolation.processes import descendants, end_group, end_watched, watched
+from procession.pytest_isolation.processes import (
+    descendants,
+    end_group,
+    end_watched,
+    has_ended,
+    watched,
+)
 from procession.pytest_isolation.pytest_parts import measuring, plain_options, xml_family
 from procession.pytest_isolation.reports import End, without_machinery
 from procession.pytest_isolation.shared_files import Forwarder, Reader, SharedFiles, lifeline
@@ -167,11 +173,9 @@ class TestProcess:
 
     def _has_ended(self) -> bool:
         try:
-            # Not reaped: as long as it is not, its number cannot be another process's.
-            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            return has_ended(self.pid)
         except ChildProcessError:
             return True  # The program reaped it.
-        return found is not None
 
     def _exceeded(self) -> Literal["timeout", "memory"] | None:
         """Which limit the test has reached, if any."""

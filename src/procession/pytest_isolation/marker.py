@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 import pytest
 
 from procession.system import NamedTuple
+from procession.system.posix import MISSING, OWN_WORKERS
 
-__all__ = ["Isolation", "isolation_of"]
+__all__ = ["Isolation", "isolation_of", "refuse_here"]
 
 _NAMES: Final = ("timeout", "memory_limit", "context", "group")
 
@@ -60,6 +61,20 @@ def isolation_of(item: pytest.Item, marker: str) -> Isolation:
     except _Refused as refused:
         raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.{marker} {refused}.") from None
     return Isolation(**parsed)
+
+
+def refuse_here(item: pytest.Item, marker: str) -> None:
+    """Refuse the marker on a platform where Procession has no processes of its own.
+
+    Raises:
+        pytest.UsageError: This is one.
+    """
+    if not OWN_WORKERS:
+        raise pytest.UsageError(
+            f"{item.nodeid}: @pytest.mark.{marker} runs a test in a process of its own, for which "
+            f"this platform ({sys.platform}) lacks {', '.join(MISSING)}. Add "
+            "--procession-isolation=off to run such tests in pytest's own process."
+        )
 
 
 def _no_such(name: str, value: object, marker: str) -> str:

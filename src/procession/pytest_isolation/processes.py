@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from procession.pytest_isolation.unpatched import os, signal
 
-__all__ = ["descendants", "end_group", "end_watched", "watched"]
+__all__ = ["descendants", "end_group", "end_watched", "has_ended", "watched"]
 
 
 def descendants(pid: int) -> list[int]:
@@ -28,23 +28,44 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+_reaped: dict[int, int] = {}
+"""How those ended that had to be reaped to know that they had."""
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child has ended, or the program has reaped it.
+
+    Raises:
+        ChildProcessError: The program has: its number may be another's by now.
+    """
+    if pid in _reaped:
+        return True
+    if hasattr(os, "waitid"):  # as long as it is not reaped, its number is its own
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    ended, status = os.waitpid(pid, os.WNOHANG)  # macOS, before Python 3.13
+    if ended:
+        _reaped[pid] = status
+    return bool(ended)
+
+
 def end_group(pid: int) -> int:
     """Kill what is left of a process's group, and reap the process.
 
     Returns its exit code, or minus its signal; 0 if the program reaped it.
     """
     try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        has_ended(pid)
     except ChildProcessError:
-        return 0  # Its number may be another's by now.
+        return 0
+    status = _reaped.pop(pid, None)
     # Its own first: before it has made its group, there is none of its number.
-    for end in (os.kill, os.killpg):
+    for end in (os.kill, os.killpg) if status is None else (os.killpg,):
         try:
             end(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
     try:
-        _, status = os.waitpid(pid, 0)
+        status = os.waitpid(pid, 0)[1] if status is None else status
     except ChildProcessError:
         return 0
     return os.waitstatus_to_exitcode(status)

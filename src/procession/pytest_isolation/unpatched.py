@@ -15,20 +15,23 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    import fcntl as fcntl
     import json as json
-    import os as os
     import pickle as pickle
-    import signal as signal
     import tempfile as tempfile
+
+    from posix_types import fcntl as fcntl
+    from posix_types import os as os
+    from posix_types import signal as signal
 else:
     from types import SimpleNamespace
+
+    from procession.system import posix
 
     def _kept(name):
         return SimpleNamespace(**vars(__import__(name)))
 
-    fcntl, json, os = map(_kept, ("fcntl", "json", "os"))
-    pickle, signal, tempfile = map(_kept, ("pickle", "signal", "tempfile"))
+    json, os, pickle, signal, tempfile = map(_kept, ("json", "os", "pickle", "signal", "tempfile"))
+    fcntl = SimpleNamespace(**vars(posix.fcntl))
 
 __all__ = [
     "IMPORT_PATH",

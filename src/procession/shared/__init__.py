@@ -87,9 +87,31 @@ if not TYPE_CHECKING:  # else a checker takes every misspelt name for one of our
             raise AttributeError(f"module 'procession.shared' has no attribute {name!r}")
         from importlib import import_module
 
+        from procession.system.posix import OWN_WORKERS
+
+        if not OWN_WORKERS and name != "put":
+            return _refused(name)
         value = getattr(import_module(f"procession.shared.{_HOME[name]}"), name)
         globals()[name] = value
         return value
+
+
+def _refused(name: str) -> type:
+    """Stands for what cannot be shared on this platform: can be named, and says so if called."""
+
+    def refuse(cls: type, *args: object, **kwargs: object) -> object:
+        from procession.system.posix import refuse
+
+        raise refuse(
+            f"shared.{name}()",
+            "Pass data as arguments and results, or by shared.put(); or take multiprocessing's "
+            f"Manager().{name}().",
+        )
+
+    def named(cls: type, parameters: object) -> type:
+        return cls
+
+    return type(name, (), {"__new__": refuse, "__class_getitem__": classmethod(named)})
 
 
 def __dir__() -> list[str]:

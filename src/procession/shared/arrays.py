@@ -8,7 +8,6 @@ only in processes that have such arrays.
 from __future__ import annotations
 
 import mmap
-import os
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -17,6 +16,7 @@ from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.pickling.dispatch_tables import wrap_reducer
 from procession.shared.memory import handles
 from procession.system import NamedTuple, after_fork
+from procession.system.posix import os
 from procession.system.pristine import time
 from procession.system.resources import meminfo
 

@@ -9,7 +9,6 @@ the front.
 
 from __future__ import annotations
 
-import os
 import queue
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from procession.shared.memory.memory_file import SMALLEST, Store
 from procession.shared.memory.monitor import Deadline, Monitor
 from procession.shared.memory.segment import Segment, attach
 from procession.system import NamedTuple
+from procession.system.posix import os
 
 __all__ = ["Queue"]
 

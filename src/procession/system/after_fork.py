@@ -16,12 +16,12 @@ when it is done is not: that is the parent's to do.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from weakref import ref
 
 from procession.hints import Any, Protocol
 from procession.system import cpython
+from procession.system.posix import at_fork, os
 from procession.system.pristine import threading
 
 __all__ = [
@@ -149,7 +149,7 @@ def _renew() -> None:
         what.renew()
 
 
-os.register_at_fork(after_in_child=_renew)
+at_fork(after_in_child=_renew)
 
 
 # -- futures -------------------------------------------------------------------------------------

@@ -353,10 +353,9 @@ def fork_exec(
     Raises:
         ImportError: There is no such thing on this system.
     """
-    import _posixsubprocess
     import subprocess
 
-    run: Any = _posixsubprocess.fork_exec
+    run: Any = import_module("_posixsubprocess").fork_exec
     vfork = [getattr(subprocess, "_USE_VFORK", True)] if sys.version_info < (3, 14) else []
     pid: int = run(
         *(arguments, [path], True, kept, None, variables, *(-1,) * 6, *says),

@@ -13,18 +13,17 @@ What comes that way shares its open file with the sender. It is opened anew wher
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import struct
-import sys
 
 from procession.hints import Any
 from procession.system import after_fork, cpython
+from procession.system.posix import CLOSE_ON_EXEC, LENDS_FILES, os
 from procession.system.pristine import socket, threading, time
 
 __all__ = ["NAMELESS", "Closed", "file_of", "has_proc", "nameless", "offer", "reopen"]
 
-NAMELESS = sys.platform == "linux" and hasattr(os, "memfd_create")
+NAMELESS = LENDS_FILES
 """Whether a file without a name can be opened again by another process."""
 
 _ASKED = struct.Struct("=qQ")
@@ -91,7 +90,7 @@ def offer() -> None:
     Raises:
         OSError: It cannot, as the system refuses a socket or a thread.
     """
-    if sys.platform == "linux" and _is_hidden():
+    if LENDS_FILES and _is_hidden():
         _desk.open()
 
 
@@ -264,7 +263,7 @@ def _ask(pid: int, number: int, inode: int, why: str) -> int:
                 raise refused
             sock.send(_ASKED.pack(number, inode), getattr(socket, "MSG_NOSIGNAL", 0))
             room = socket.CMSG_SPACE(array.array("i").itemsize)
-            answer, rights, _, _ = sock.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+            answer, rights, _, _ = sock.recvmsg(1, room, CLOSE_ON_EXEC)
         except ConnectionError:
             raise refused from None
     if answer == _CLOSED:

@@ -7,11 +7,11 @@ that differ are used no more. Niceness and processors belong to a thread: the ma
 
 from __future__ import annotations
 
-import os
 import sys
 
 from procession.hints import Any
 from procession.system import NamedTuple
+from procession.system.posix import os
 
 __all__ = ["Identity", "adopt", "credentials", "identity", "read_umask", "who", "working_folder"]
 
@@ -83,7 +83,7 @@ def adopt(given: Identity) -> None:
 
 
 def _limit(number: int, limits: tuple[int, int]) -> None:
-    import resource
+    from procession.system.posix import resource
 
     soft, hard = resource.getrlimit(number)
     if (soft, hard) == limits:
@@ -104,7 +104,7 @@ def _numbers() -> tuple[int, ...]:
     global _found
     if _found is None:
         try:
-            import resource
+            from procession.system.posix import resource
         except ImportError:
             _found = ()
         else:
@@ -123,7 +123,7 @@ def _nice(pid: int) -> int:
 
 
 def _cpus(pid: int) -> frozenset[int]:
-    if sys.platform != "linux":
+    if not hasattr(os, "sched_getaffinity"):
         return frozenset()
     try:
         return frozenset(os.sched_getaffinity(pid))

@@ -13,14 +13,13 @@ the parent's entry there: see `ticket` and `arm`.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import signal
 from collections.abc import Callable
+from functools import partial
 
 from procession.hints import Any
 from procession.system import NamedTuple, after_fork, owned_descriptors
 from procession.system.descriptors import file_of
+from procession.system.posix import END_SIGNAL, OWN_WORKERS, fcntl, os, wait_for_end
 from procession.system.pristine import select, threading, time
 
 __all__ = [
@@ -140,11 +139,15 @@ def arm(where: Ticket) -> None:
     """Tie this process to the lifeline of its parent; an initializer for foreign workers.
 
     Does nothing in the parent itself, and nothing the second time. Where the lifeline cannot be
-    opened but the parent lives (no /proc, another user), a thread watches the parent's pid.
+    opened but the parent lives (no /proc, another user), a thread watches the parent's pid. On
+    Windows a thread waits for the parent's end.
     """
     if where.parent == os.getpid() or _armed.get(where.parent) == where.inode:
         return
     _armed[where.parent] = where.inode
+    if not OWN_WORKERS:
+        _watch_parent(where.parent)
+        return
     try:
         end = os.open(where.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -176,7 +179,7 @@ def arm_descriptor(end: int, *, group: bool) -> None:
 def _arm(end: int, *, group: bool) -> None:
     if hasattr(fcntl, "F_SETSIG"):
         fcntl.fcntl(end, fcntl.F_SETOWN, -os.getpgrp() if group else os.getpid())
-        fcntl.fcntl(end, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(end, fcntl.F_SETSIG, END_SIGNAL)
         fcntl.fcntl(end, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
         # The parent may have died before this was armed: then no signal comes any more.
         if select.select([end], [], [], 0)[0]:
@@ -190,7 +193,7 @@ def _watch_parent(parent: int) -> None:
         while runs(parent):
             time.sleep(0.5)
 
-    _start_watching(gone)
+    _start_watching(gone if OWN_WORKERS else partial(wait_for_end, parent))
 
 
 def _start_watching(wait: Callable[[], object]) -> None:
@@ -202,7 +205,7 @@ def _start_watching(wait: Callable[[], object]) -> None:
 
 
 def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), END_SIGNAL)
 
 
 def runs(pid: int) -> bool:

@@ -149,7 +149,7 @@ def _space(error: OSError) -> str:
 def _limit(name: str, which: int = 0) -> str:
     """A limit of this process: the soft one, or the hard one (1)."""
     try:
-        import resource
+        from procession.system.posix import resource
     except ImportError:
         return "a limited number of"
     module: Any = resource

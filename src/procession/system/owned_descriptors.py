@@ -11,12 +11,12 @@ see `procession.system.after_fork`.)
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from procession.hints import Any
 from procession.system import after_fork, cpython
 from procession.system.descriptors import file_of
+from procession.system.posix import at_fork, os
 from procession.system.pristine import threading, time
 
 __all__ = ["close", "disown", "forking", "keeping", "own"]
@@ -109,6 +109,6 @@ def _start_afresh() -> None:
 
 
 # At once, as the imports that a fork must wait for may be the first ones.
-os.register_at_fork(before=_await_imports, after_in_parent=forking.release)
+at_fork(before=_await_imports, after_in_parent=forking.release)
 # Before the other renewals that open descriptors: those may get the numbers closed here.
 after_fork.renew_in_child(_start_afresh)

@@ -23,14 +23,15 @@ from types import BuiltinFunctionType, SimpleNamespace
 from procession.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import select as select
-    import socket as socket
     import threading as threading
     import time as time
     from _thread import start_new_thread as start_new_thread
-    from os import fork as fork
     from time import monotonic as monotonic
     from time import perf_counter as perf_counter
+
+    from posix_types import select as select
+    from posix_types import socket as socket
+    from posix_types.os import fork as fork
 
 __all__ = [
     "fork",
@@ -158,6 +159,8 @@ class _Event:
 def _sockets() -> Any:
     import _socket
 
+    native: Any = _socket  # which on Windows lacks what is only used where it is there
+
     class Socket(_socket.socket):
         """A socket that blocks, without a look at `socket.setdefaulttimeout`."""
 
@@ -176,14 +179,15 @@ def _sockets() -> Any:
             self.close()
 
     def socketpair() -> tuple[Socket, Socket]:
-        one, other = _socket.socketpair()
+        one, other = native.socketpair()
         return Socket(fileno=one.detach()), Socket(fileno=other.detach())
 
-    def send_fds(sock: Socket, buffers: Any, descriptors: Any, flags: int = 0) -> int:
+    def send_fds(sock: Any, buffers: Any, descriptors: Any, flags: int = 0) -> int:
         import array
 
-        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))
-        return sock.sendmsg(buffers, [rights], flags)
+        rights = (native.SOL_SOCKET, native.SCM_RIGHTS, array.array("i", descriptors))
+        sent: int = sock.sendmsg(buffers, [rights], flags)
+        return sent
 
     made = SimpleNamespace(**vars(_socket))
     made.socket, made.socketpair, made.send_fds = Socket, socketpair, send_fds

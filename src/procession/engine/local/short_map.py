@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 
+from procession.configuration.schema import DEFAULT_BACKEND
 from procession.engine.call import Call
 from procession.engine.local.hashing import hashes_otherwise
 from procession.engine.local.running import (
@@ -97,7 +98,7 @@ def _asks_nothing(call: Call, pace: Pace) -> bool:
         plain = (
             options.inline == "auto"
             and options.may_inline
-            and options.backend == "process"
+            and options.backend in ("process", DEFAULT_BACKEND)
             and options.window is None
             and options.seed is None
             and not options.retries

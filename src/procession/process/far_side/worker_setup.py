@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import faulthandler
 import io
-import os
-import signal
 import sys
 import threading
 import time
@@ -20,6 +18,7 @@ from procession.hints import Any
 from procession.process.io.flight_recorder import BlackBox
 from procession.system import NamedTuple, cpython
 from procession.system.identity import Identity, adopt, identity, read_umask
+from procession.system.posix import os, signal, signals
 
 __all__ = [
     "DUMP_SIGNAL",
@@ -34,15 +33,15 @@ __all__ = [
     "usual_signals",
 ]
 
-DUMP_SIGNAL: int = int(signal.SIGRTMAX) - 3 if hasattr(signal, "SIGRTMAX") else int(signal.SIGUSR2)
+DUMP_SIGNAL: int = int(getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", 0) + 3)) - 3
 """Makes a worker write the stacks of its threads, also while C code holds the GIL."""
 
 ITEMS_NEED = ("logging", "cloudpickle")
 """What most workers import for their first item, if they have not before: as their caller logs, and
 as functions of ``__main__`` go by value."""
 
-_IGNORED_BY_PYTHON = frozenset({signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)})
-_KEPT_SIGNALS = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTTOU, signal.SIGTTIN})
+_IGNORED_BY_PYTHON = signals("SIGPIPE", "SIGXFSZ")
+_KEPT_SIGNALS = signals("SIGHUP", "SIGINT", "SIGTTOU", "SIGTTIN")
 """SIGHUP is ignored under ``nohup``, whose meaning is just that it passes on."""
 
 
@@ -93,7 +92,8 @@ def set_up(method: str, around: Surroundings | None) -> None:
 
 def unblock_signals() -> None:
     """Block nothing in this thread."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def usual_signals() -> None:
@@ -161,7 +161,8 @@ def observe(descriptor: int) -> BlackBox:
     box = BlackBox(descriptor)
     box.seek_stack(descriptor)
     faulthandler.enable(descriptor, all_threads=True)
-    faulthandler.register(DUMP_SIGNAL, descriptor, all_threads=True, chain=False)
+    register: Any = getattr(faulthandler, "register")  # noqa: B009  # not on all platforms
+    register(DUMP_SIGNAL, descriptor, all_threads=True, chain=False)
     stderr: Any = sys.stderr
     try:
         wrapped = _Stderr(

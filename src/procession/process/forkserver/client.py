@@ -15,8 +15,6 @@ starts its own.
 from __future__ import annotations
 
 import marshal
-import os
-import signal
 import sys
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
@@ -29,6 +27,7 @@ from procession.process.io.channel import MOST
 from procession.process.start.hash_seed import execute, more_flags, sent_path
 from procession.system import after_fork, cpython, owned_descriptors
 from procession.system.identity import credentials
+from procession.system.posix import os, signal
 from procession.system.pristine import socket, time
 
 __all__ = [

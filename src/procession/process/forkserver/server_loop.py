@@ -8,8 +8,6 @@ writes two numbers: its process id, or a negative errno, and in the end its exit
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import sys
 from collections.abc import Iterable
 from multiprocessing import (  # loaded before it forks
@@ -23,6 +21,7 @@ from procession.process.far_side import worker_setup as environment
 from procession.process.io.channel import ROOM, numbers_in
 from procession.process.start.starting import inherited
 from procession.system import cpython
+from procession.system.posix import CLOSE_ON_EXEC, os, signal
 from procession.system.pristine import fork, select, socket
 
 __all__ = ["serve"]
@@ -90,7 +89,7 @@ class _Serving:
     def run(self) -> None:
         """Serve until the client is gone."""
         poll = select.poll()
-        poll.register(self._requests, select.POLLIN)
+        poll.register(self._requests.fileno(), select.POLLIN)
         poll.register(self._ended, select.POLLIN)
         while True:
             ready = [descriptor for descriptor, _ in poll.poll()]
@@ -164,7 +163,7 @@ def _receive(sock: socket.socket) -> list[int]:
     Raises:
         EOFError: The client is gone.
     """
-    data, rights, flags, _ = sock.recvmsg(1, ROOM, socket.MSG_CMSG_CLOEXEC)
+    data, rights, flags, _ = sock.recvmsg(1, ROOM, CLOSE_ON_EXEC)
     if not data:
         raise EOFError
     numbers = [number for _, _, descriptors in rights for number in numbers_in(descriptors)]

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 
 from procession.hints import Any
 from procession.system import after_fork
+from procession.system.posix import CLOSE_ON_EXEC, DO_NOT_WAIT, OWN_WORKERS
 from procession.system.pristine import socket
 
 __all__ = [
@@ -45,13 +46,11 @@ less than the larger number of system calls."""
 MOST = 253
 """Most descriptors that Linux passes with one message (SCM_MAX_FD)."""
 
-ROOM = socket.CMSG_SPACE(MOST * array.array("i").itemsize)
+ROOM = socket.CMSG_SPACE(MOST * array.array("i").itemsize) if OWN_WORKERS else 0
 """What `recvmsg` needs for so many."""
 
 _HEAD = struct.Struct("<IQ")
 _BLOCK = 64 * 1024
-# As plain numbers: an enum's operators are slow.
-_CLOEXEC, _NOW = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_DONTWAIT)
 # A program that lets SIGPIPE end it is not to be ended by the death of a worker.
 _QUIETLY = int(getattr(socket, "MSG_NOSIGNAL", 0))
 _PARTS = 512
@@ -86,6 +85,9 @@ def numbers_in(descriptors: bytes) -> list[int]:
     """The descriptors that an SCM_RIGHTS message brings. (`socket.recv_fds` takes no flags.)"""
     numbers = array.array("i")
     numbers.frombytes(descriptors[: len(descriptors) - len(descriptors) % numbers.itemsize])
+    if not CLOSE_ON_EXEC:
+        for number in numbers:
+            os.set_inheritable(number, False)
     return list(numbers)
 
 
@@ -145,7 +147,7 @@ class Receiver:
         and in both cases nothing is lost.
         """
         if not self.fetched:
-            self.fetched.extend(map(self._sock.recvmsg, (_BLOCK,), (ROOM,), (_CLOEXEC,)))
+            self.fetched.extend(map(self._sock.recvmsg, (_BLOCK,), (ROOM,), (CLOSE_ON_EXEC,)))
 
     def read(self, flags: int = 0) -> list[Message]:
         """Read once, and return the messages that are complete by now, perhaps none.
@@ -181,7 +183,7 @@ class Receiver:
         if self.fetched:
             received = self.fetched.popleft()
         else:
-            received = self._sock.recvmsg(_BLOCK, ROOM, flags | _CLOEXEC)
+            received = self._sock.recvmsg(_BLOCK, ROOM, flags | CLOSE_ON_EXEC)
         data, rights, _, _ = received
         for level, kind, descriptors in rights:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -287,7 +289,7 @@ class Sender:
         while self._waiting:
             batch = [self._waiting[i] for i in range(min(len(self._waiting), _PARTS))]
             try:
-                sent = self._sock.sendmsg(batch, (), _NOW | _QUIETLY)
+                sent = self._sock.sendmsg(batch, (), DO_NOT_WAIT | _QUIETLY)
             except BlockingIOError:
                 return False
             while sent:
@@ -303,7 +305,7 @@ class Sender:
 
     def _try(self, part: bytes) -> int:
         try:
-            return self._sock.send(part, _NOW | _QUIETLY)
+            return self._sock.send(part, DO_NOT_WAIT | _QUIETLY)
         except BlockingIOError:
             return 0
 

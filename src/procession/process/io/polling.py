@@ -13,13 +13,14 @@ tasks take their time, it only takes a processor from others.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 from procession.hints import Any
 from procession.system import after_fork, owned_descriptors
+from procession.system.posix import OWN_WORKERS, WATCHES_ALL, os, refuse
 from procession.system.pristine import perf_counter, select
 from procession.system.resources import usable_cpus
+from procession.system.wakeup import Wakeup
 
 __all__ = ["READ", "WRITE", "Poller", "SpinWait", "make_poller"]
 
@@ -205,9 +206,37 @@ class _Portable:
         owned_descriptors.close(self._reader, self._writer)
 
 
-Poller = _Epoll | _Portable
+class _Alarm:
+    """Where no worker has a descriptor to wait for (Windows): it is only woken, and on time."""
+
+    def __init__(self) -> None:
+        self._woken = Wakeup()
+
+    def add(self, descriptor: int) -> None:
+        raise refuse("to wait for a worker's channel")
+
+    def arm(self, descriptor: int, events: int) -> None:
+        pass
+
+    def remove(self, descriptor: int) -> None:
+        pass
+
+    def poll(self, timeout: float | None) -> list[int]:
+        self._woken.wait(None if timeout is None else max(0.0, timeout))
+        return []
+
+    def wake(self) -> None:
+        self._woken.wake()
+
+    def close(self) -> None:
+        pass
+
+
+Poller = _Epoll | _Portable | _Alarm
 
 
 def make_poller() -> Poller:
     """The best one this system has."""
-    return _Epoll() if hasattr(select, "epoll") else _Portable()
+    if not OWN_WORKERS:
+        return _Alarm()
+    return _Epoll() if WATCHES_ALL else _Portable()

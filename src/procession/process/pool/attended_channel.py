@@ -24,11 +24,10 @@ from procession.process.io.channel import Message, Passed, Receiver, Sender, fra
 from procession.process.io.polling import SpinWait
 from procession.process.io.reactor import READ, WRITE, reactor
 from procession.process.pool.assignment import Assignment
+from procession.system.posix import DO_NOT_WAIT
 from procession.system.pristine import select, socket, threading, time
 
 __all__ = ["AttendedChannel", "Ending", "Owner"]
-
-_NOW = int(socket.MSG_DONTWAIT)  # as a plain number: an enum's operators are slow
 
 _DONE = End("done")
 
@@ -195,7 +194,7 @@ class AttendedChannel:
             EOFError: The worker's end is closed.
         """
         try:
-            return self._receiver.read(_NOW)
+            return self._receiver.read(DO_NOT_WAIT)
         except BlockingIOError:
             return []
         except OSError as error:
@@ -340,7 +339,7 @@ class AttendedChannel:
         rest: list[Message] = []
         try:
             while True:
-                rest += self._receiver.read(_NOW)
+                rest += self._receiver.read(DO_NOT_WAIT)
         except (EOFError, OSError, ValueError):
             return rest
 

@@ -7,8 +7,6 @@ whole process group, so that what an item has started ends with it.
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Sequence
 from weakref import ref
 
@@ -23,6 +21,7 @@ from procession.process.pool.assignment import Assignment, WorkerState
 from procession.process.pool.attended_channel import AttendedChannel
 from procession.system import lifeline, owned_descriptors
 from procession.system.lifeline import is_ending, runs
+from procession.system.posix import os, signal
 from procession.system.pristine import select, socket, time
 from procession.system.resources import private_bytes
 
@@ -291,20 +290,23 @@ class Worker(WorkerState):
             _left.append(self.pid)
         if self.method == "forkserver":
             return self._ask_server()
-        flags = os.WEXITED | (os.WNOHANG if self.untouchable else 0)
+        code = self._take_code(os.WNOHANG if self.untouchable else 0)
+        if code is not None:
+            _reap_left()
+            self._popen.returncode = code
+        return code
+
+    def _take_code(self, flags: int) -> int | None:
         try:
-            if self._pidfd is not None:
-                found = os.waitid(os.P_PIDFD, self._pidfd, flags)
-            else:
-                found = os.waitid(os.P_PID, self.pid, flags)
+            if self._pidfd is None:
+                pid, status = os.waitpid(self.pid, flags)
+                return os.waitstatus_to_exitcode(status) if pid else None
+            found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | flags)
         except ChildProcessError:
             return None
         if found is None:
             return None
-        _reap_left()
-        code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-        self._popen.returncode = code
-        return code
+        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
     def _ask_server(self) -> int | None:
         """Its parent is the fork server, which tells its exit code an instant after its death."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,6 +15,7 @@ from procession.process.pool.attended_channel import Ending
 from procession.process.pool.dispatch import Dispatch
 from procession.process.pool.worker_starts import never_ready
 from procession.recording.observer import observers
+from procession.system.posix import os, signal
 from procession.system.pristine import time
 from procession.system.resources import OOM_NOTE, OomWatch
 from procession.user_threads import teller

@@ -11,28 +11,37 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from multiprocessing import popen_fork, process, resource_tracker, spawn, util
+from multiprocessing import process, resource_tracker, spawn, util
 from multiprocessing.context import set_spawning_popen
 from multiprocessing.reduction import dump
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.forkserver import client
 from procession.process.start.hash_seed import Util, more_flags, sent_path
 from procession.process.start.starting import Inherited, method_of, quietly
 from procession.system import cpython, owned_descriptors
+from procession.system.posix import FORKS, os
 from procession.system.pristine import fork, select
 
 if TYPE_CHECKING:
     from typing import Final
 
+    from posix_types import popen_fork
+elif FORKS:
+    from multiprocessing import popen_fork
+else:  # it cannot be imported there, and no process is started by what is here
+    popen_fork = SimpleNamespace(Popen=object)
+
 __all__ = ["authkey", "launch", "launcher"]
+
+_NOT_YET: Final = os.WNOHANG if FORKS else 0
+"""For `poll`: it may go on."""
 
 
 def launch(
@@ -88,9 +97,8 @@ def launcher(method: str) -> Any:
 
 @cache
 def _spawn_popen() -> Any:
-    from multiprocessing import popen_spawn_posix
-
-    return _with_globals(popen_spawn_posix.Popen, spawn=_Data("spawn"), util=Util())
+    popen: Any = importlib.import_module("multiprocessing.popen_spawn_posix")
+    return _with_globals(popen.Popen, spawn=_Data("spawn"), util=Util())
 
 
 def _from_server(process_obj: process.BaseProcess) -> Any:
@@ -249,12 +257,12 @@ class _ServerPopen(popen_fork.Popen):
             raise OSError(-pid, f"the fork server could start no process: {os.strerror(-pid)}")
         self.pid = pid
 
-    def poll(self, flag: int = os.WNOHANG) -> int | None:
+    def poll(self, flag: int = _NOT_YET) -> int | None:
         """The exit code, if it has ended, or (without WNOHANG) when it has."""
         if self.returncode is None:
             ready = select.poll()
             ready.register(self.sentinel, select.POLLIN)
-            if not ready.poll(0 if flag == os.WNOHANG else None):
+            if not ready.poll(0 if flag == _NOT_YET else None):
                 return None
             try:
                 self.returncode = client.read_number(self.sentinel)

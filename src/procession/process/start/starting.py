@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from procession.errors import OptionError
 from procession.hints import Any
 from procession.system.limits import is_python, must_execute
+from procession.system.posix import signal
 
 __all__ = [
     "METHODS",
@@ -120,7 +120,7 @@ class Descriptors:
     def __reduce__(self) -> tuple[Any, ...]:
         from multiprocessing.context import get_spawning_popen
 
-        popen = get_spawning_popen()
+        popen: Any = get_spawning_popen()
         if popen is None:
             raise TypeError("descriptors can only be handed to a process that is being started")
         return Descriptors, ([popen.DupFd(popen.duplicate_for_child(n)) for n in self._numbers],)

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import atexit
 import errno
-import fcntl
-import os
 import shutil
 import stat
 import tempfile
@@ -29,6 +27,7 @@ from procession.pickling.pickler import dumps
 from procession.system import NamedTuple, descriptors
 from procession.system.descriptors import NAMELESS
 from procession.system.limits import explained
+from procession.system.posix import OWN_WORKERS, fcntl, os
 
 __all__ = [
     "NAMELESS",
@@ -153,7 +152,7 @@ def _gone(where: Address) -> ProcessionError:
 
 # -- with names, where files without one cannot be opened by another process ---------------------
 
-_FOLDERS = f"procession-shared-{os.getuid()}-"
+_FOLDERS = f"procession-shared-{os.getuid() if OWN_WORKERS else 0}-"
 _numbers = count()
 _mine: tuple[int, str, int] | None = None  # process, folder, descriptor of its lock
 

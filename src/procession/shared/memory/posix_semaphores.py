@@ -10,10 +10,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import mmap
-import os
 from typing import Any, Protocol, cast
 
 from procession.system import cpython
+from procession.system.posix import os
 
 __all__ = ["Semaphore", "clear", "open_at", "usable"]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
-import fcntl
 import os
 import struct
 import sys
@@ -38,6 +37,7 @@ from procession.shared.memory.layout import (
 )
 from procession.shared.memory.memory_file import MemoryFile, opening
 from procession.system import after_fork
+from procession.system.posix import fcntl
 from procession.system.pristine import threading, time
 
 __all__ = ["Flag", "Segment", "Shared", "attach"]

@@ -1,0 +1,10 @@
+import sys
+from resource import *
+
+if sys.platform == "win32":
+    RLIMIT_NOFILE: int
+    RLIMIT_NPROC: int
+    RLIM_INFINITY: int
+
+    def getrlimit(resource: int, /) -> tuple[int, int]: ...
+    def setrlimit(resource: int, limits: tuple[int, int], /) -> None: ...
