@@ -19,10 +19,12 @@ ARGS ?=
 # Test modules that run at the same time: as many as there are processors to use. 0 runs all in one
 # process, where what a module leaves behind is certainly its own.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)))')
+# For `make test-each`.
+PYTHONS ?= python3.11 python3.12 python3.13
 # Seconds that one soak test may take before its stacks are dumped and the run ends.
 SOAK_TIMEOUT ?= 1200
 
-.PHONY: help demo test cov lint format docs soak bench clean
+.PHONY: help demo test test-each cov lint format docs soak bench release-check clean
 
 help:
 	@echo "Times are of two idle processors; the first target to need .venv takes 1 or 2 minutes more."
@@ -35,6 +37,8 @@ help:
 	@echo "make docs    20 s    build the documentation into build/docs; a warning is an error"
 	@echo "make soak    1 hour  the long runs that make test leaves out; each ends after SOAK_TIMEOUT"
 	@echo "make bench   10 min  the benchmarks, beside joblib, mpire and pebble"
+	@echo "make test-each       the tests on each of Python 3.11, 3.12 and 3.13 (PYTHONS=...)"
+	@echo "make release-check   30 s: sdist and wheel, built, checked, and tried in empty environments"
 	@echo "make clean   1 s     remove .venv, caches and build output"
 
 # pip 25.1 is the first that knows dependency groups (PEP 735).
@@ -57,6 +61,10 @@ $(STAMP)-bench: $(STAMP)-base
 	$(PIP) install --editable '.[numpy,threads]' --group bench
 	@touch $@
 
+$(STAMP)-release: $(STAMP)-base
+	$(PIP) install --group release
+	@touch $@
+
 $(STAMP)-docs: $(STAMP)-base
 	$(PIP) install --group docs
 	@touch $@
@@ -69,6 +77,13 @@ demo: $(STAMP)-base
 test: $(STAMP)-test
 	$(BIN)/python -m compileall -q src tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# Each in an environment of its own. One that fails does not keep the others from being tried.
+test-each:
+	@failed=; for python in $(PYTHONS); do \
+		echo "== $$python"; \
+		$(MAKE) test PYTHON=$$python VENV=build/venv-$${python##*/} || failed="$$failed $$python"; \
+	done; test -z "$$failed" || { echo "failed on$$failed"; exit 1; }
 
 cov: $(STAMP)-test
 	$(BIN)/python -m pytest --cov=procession --cov-branch --cov-report=term-missing $(ARGS)
@@ -95,6 +110,9 @@ soak: $(STAMP)-test
 
 bench: $(STAMP)-bench
 	@for file in $(filter-out benchmarks/workloads.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+release-check: $(STAMP)-release
+	.ci/release-check $(BIN)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
