@@ -7,6 +7,7 @@ nothing of processes, pipes or executors.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Sequence
 
 from procession.hints import Any, Literal, Protocol
@@ -14,24 +15,34 @@ from procession.system import NamedTuple
 
 __all__ = [
     "ATOM_BYTES",
+    "RUNNING",
+    "STOP",
+    "Answered",
     "Backend",
     "Chunk",
+    "Column",
     "Costs",
     "End",
     "Item",
     "Job",
     "Listener",
     "Load",
+    "OneByOne",
     "Reply",
+    "Results",
     "Settled",
     "Tally",
     "size_back",
 ]
 
+RUNNING, STOP = 2, 11
+"""Of the words that a worker shares with its caller: the index of the item that runs, and the chunk
+that is to end after that item."""
+
 ATOM_BYTES = 8
 """What a number or `None` counts for, which crosses as itself: about what a message holds of it."""
 
-EndKind = Literal["done", "died", "timeout", "memory", "cancelled", "broken", "refused"]
+EndKind = Literal["done", "stopped", "died", "timeout", "memory", "cancelled", "broken", "refused"]
 
 
 class Job:
@@ -94,14 +105,17 @@ class Job:
         return self._header
 
 
+_SIZED = frozenset({bytes, str})
+
+
 class Item:
     """One item on its way: where it stands in the input, and what is sent for it.
 
     Attributes:
         index: Its place in the input, from 0.
         value: The caller's own object, for messages and outcomes.
-        blob: The value, pickled, or itself where it `fits_message` (see
-            `procession.pickling.out_of_band`); empty on backends that share this process.
+        blob: The value, pickled, or as in a column (see `procession.pickling.columns`); empty on
+            backends that share this process.
         buffers: Large buffers that belong to the blob: the ticket of a segment (see
             `procession.buffers.nameless_memory`), or empty.
         size: Bytes of blob and buffers, as far as they are counted (`ATOM_BYTES`).
@@ -138,7 +152,7 @@ class Item:
         self.value = value
         self.blob = blob
         self.buffers = buffers
-        self.size: int = len(blob) if type(blob) is bytes else ATOM_BYTES
+        self.size: int = len(blob) if type(blob) in _SIZED else ATOM_BYTES
         if buffers:
             self.size += getattr(buffers, "size", 0)
         self.attempt = attempt
@@ -146,6 +160,58 @@ class Item:
         self.seconds = 0.0
         self.starts = 0
         self.failed: BaseException | None = None
+
+
+class Column:
+    """Items that nothing sets apart: what they have in common takes no object for each.
+
+    Attributes:
+        indexes: Their places in the input, in ascending order.
+        values: The caller's own objects.
+        body: What is sent for all of them: a marshalled list (`procession.pickling.columns`).
+        plain: Whether they are all atoms, which travel as themselves.
+        keeps: What the body refers to by its address.
+    """
+
+    __slots__ = ("body", "indexes", "keeps", "plain", "values")
+
+    def __init__(
+        self,
+        indexes: Sequence[int],
+        values: Sequence[Any],
+        body: bytes,
+        *,
+        plain: bool = False,
+        keeps: Sequence[object] = (),
+    ) -> None:
+        self.indexes = indexes
+        self.values = values
+        self.body = body
+        self.plain = plain
+        self.keeps = keeps
+
+    def __len__(self) -> int:
+        return len(self.indexes)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are sent."""
+        return len(self.body)
+
+    def item(self, position: int) -> Item:
+        """One of them, to be told of alone; it cannot be sent."""
+        return Item(self.indexes[position], self.values[position])
+
+    def items(self, positions: Sequence[int]) -> list[Item]:
+        """Some of them, each to be sent alone."""
+        blobs = marshal.loads(self.body) if positions else ()
+        made: list[Item] = []
+        for position in positions:
+            item = Item(self.indexes[position], self.values[position], blobs[position])
+            if self.keeps:
+                item.keeps = self.keeps
+            made.append(item)
+        return made
 
 
 class Reply(NamedTuple):
@@ -184,6 +250,28 @@ class Reply(NamedTuple):
         return size + sum(map(len, self.buffers)) if self.buffers else size
 
 
+class Results(NamedTuple):
+    """What came of the next items of a column, in order.
+
+    Attributes:
+        payloads: One for each, as in a column's body; anything where `odd` has an entry.
+        seconds: How long the function ran for all of them together.
+        size: Bytes that came home.
+        odd: Replies of those that have no plain result, and where each stands among them.
+        each: How long the function ran for each, if the job's settings ask for that.
+        extras: As in `Reply`, of those among them that logged or warned.
+        span: Seconds that the worker took for all of it, the function included.
+    """
+
+    payloads: list[Any]
+    seconds: float = 0.0
+    size: int = 0
+    odd: Sequence[tuple[int, Reply]] = ()
+    each: Sequence[float] = ()
+    extras: Sequence[Any] = ()
+    span: float = 0.0
+
+
 def size_back(item: Item, reply: Reply) -> int:
     """Bytes that came home for an item. None did where none were sent."""
     return (ATOM_BYTES if item.size else 0) if reply.raw else reply.size
@@ -209,6 +297,7 @@ class End(NamedTuple):
         kind: One of
 
             * ``"done"``: every item has replied.
+            * ``"stopped"``: `Backend.stop` was called; what has not replied has not run.
             * ``"died"``: the worker died while it ran item `index`; `index` is `None` if it
               died before or between items (then no item is to blame).
             * ``"timeout"``, ``"memory"``: the backend ended the worker, because item `index`
@@ -320,20 +409,37 @@ class Listener(Protocol):
         """Some items are done. May be called several times, or never, before `ended`."""
         ...
 
+    def returned(self, chunk: Chunk, position: int, results: Results) -> None:
+        """Items of a chunk that is a column are done, from this position in it on."""
+        ...
+
     def ended(self, chunk: Chunk, end: End) -> None:
         """The chunk is over. Called exactly once."""
         ...
 
 
-class Chunk:
-    """Items of one job that go to one worker in one message, and run there in order."""
+class OneByOne:
+    """What a listener has that is given no column."""
 
-    __slots__ = ("attended", "handle", "home", "items", "job", "listener", "plain")
+    __slots__ = ()
+
+    def returned(self, chunk: Chunk, position: int, results: Results) -> None:
+        """Never called."""
+        raise AssertionError(f"{chunk.job.name}() was sent no column")
+
+
+class Chunk:
+    """Items of one job that go to one worker in one message, and run there in order.
+
+    They are a column, or one by one what each of them is.
+    """
+
+    __slots__ = ("attended", "column", "content", "handle", "home", "job", "listener", "plain")
 
     def __init__(
         self,
         job: Job,
-        items: Sequence[Item],
+        content: Sequence[Item] | Column,
         listener: Listener,
         attended: bool = False,
         *,
@@ -341,7 +447,8 @@ class Chunk:
         plain: bool = False,
     ) -> None:
         self.job = job
-        self.items = items
+        self.content = content
+        self.column = content if isinstance(content, Column) else None
         self.listener = listener
         self.attended = attended
         """Whether a thread is expected to wait for it by ``attend``, on backends that have it."""
@@ -351,6 +458,81 @@ class Chunk:
         """The backend it is given to; for the engine's own use."""
         self.plain = plain
         """Whether it holds nothing that has a finalizer of the user's."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """Its items, each as an object of its own."""
+        content = self.content
+        return content.items(range(len(content))) if isinstance(content, Column) else content
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    @property
+    def size(self) -> int:
+        """Bytes that its items hold."""
+        content = self.content
+        if isinstance(content, Column):
+            return content.size
+        return sum([item.size for item in content])
+
+    def index(self, position: int) -> int:
+        """The index of one of its items."""
+        content = self.content
+        if isinstance(content, Column):
+            return content.indexes[position]
+        return content[position].index
+
+    def item(self, position: int) -> Item:
+        """One of its items; of a column's it cannot be sent."""
+        content = self.content
+        return content.item(position) if isinstance(content, Column) else content[position]
+
+    def position(self, index: int, near: int = 0) -> int:
+        """Where the item of this index stands, perhaps at `near`; -1 if it is none of its items."""
+        size = len(self)
+        if near < size and self.index(near) == index:
+            return near
+        return next((at for at in range(size) if self.index(at) == index), -1)
+
+    def rest(self, answered: Answered) -> list[Item]:
+        """Its items that have no reply."""
+        content, missing = self.content, answered.missing(len(self))
+        if isinstance(content, Column):
+            return content.items(missing)
+        return [content[position] for position in missing]
+
+
+class Answered:
+    """Which items of a chunk have replied: the first ones, and hardly ever others.
+
+    Attributes:
+        first: How many have replied before the first one that has not.
+    """
+
+    __slots__ = ("_beyond", "first")
+
+    def __init__(self) -> None:
+        self.first = 0
+        self._beyond: set[int] = set()
+
+    def add(self, position: int, count: int = 1) -> None:
+        """So many have replied, from this position on."""
+        if position > self.first:
+            self._beyond.update(range(position, position + count))
+            return
+        self.first = max(self.first, position + count)
+        while self.first in self._beyond:
+            self._beyond.remove(self.first)
+            self.first += 1
+
+    def has(self, position: int) -> bool:
+        """Whether this one has replied."""
+        return position < self.first or position in self._beyond
+
+    def missing(self, size: int) -> list[int]:
+        """The positions of those that have not, of a chunk of this size."""
+        return [at for at in range(self.first, size) if at not in self._beyond]
 
 
 class Backend(Protocol):
@@ -383,6 +565,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def gives_back(self) -> bool:
+        """Whether `stop` ends a chunk that runs before its last item."""
+        ...
+
+    @property
     def at_work(self) -> bool:
         """Whether a chunk runs or waits, or its end is being told."""
         ...
@@ -404,6 +591,13 @@ class Backend(Protocol):
         Returns:
             True if nothing more comes from it but ``End("cancelled")`` (its worker is killed and
             replaced, or it had not started); False if it runs on, or has ended.
+        """
+        ...
+
+    def stop(self, chunk: Chunk) -> None:
+        """Run nothing more of the chunk after the item that runs, if that can be done.
+
+        Its end is ``"stopped"``, ``"done"`` or ``"cancelled"`` then.
         """
         ...
 

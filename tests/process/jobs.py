@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from procession.backends.process import ProcessBackend
-from procession.contract import Chunk, End, Item, Job, Reply
+from procession.contract import Chunk, End, Item, Job, OneByOne, Reply
 from procession.exceptions.transport import load_exception
 from procession.functions.packed_function import dump_function
 from procession.pickling.pickler import dumps, loads
@@ -26,7 +26,7 @@ DEADLINE = 30.0
 _keys = itertools.count(1)
 
 
-class Told:
+class Told(OneByOne):
     """A listener that remembers what it was told."""
 
     def __init__(self) -> None:

@@ -228,7 +228,7 @@ def _belongs_to_others(thing: Held) -> bool:
         return False
     ours = {os.getpid(), *(pid for pid, _ in _descendants(os.getpid(), set()))}
     for digits in re.findall(r"\d+", thing.name):
-        if int(digits) not in ours and psutil.pid_exists(int(digits)):
+        if len(digits) < 10 and int(digits) not in ours and psutil.pid_exists(int(digits)):
             return True
     if ours.isdisjoint(map(int, re.findall(r"\d+", thing.name))):
         return any(_maps(pid, thing.name) for pid in psutil.pids() if pid not in ours)

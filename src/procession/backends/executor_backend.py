@@ -7,6 +7,7 @@ death is answered with a new executor and ``End("broken")``: the engine then run
 
 from __future__ import annotations
 
+import marshal
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from procession.backends.pool_choice import packed_initializer, thread_cap
 from procession.buffers.housekeeping import housekeeper
 from procession.buffers.nameless_memory import BroadcastBytes, Ticket
 from procession.configuration import Options
-from procession.contract import Chunk, End, Job, Load, Reply, Tally
+from procession.contract import Chunk, Column, End, Job, Load, Reply, Results, Tally
 from procession.errors import PoolClosed
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
@@ -124,14 +125,20 @@ class ExecutorBackend:
             PoolClosed: The backend, or the user's executor, was shut down.
         """
         job = chunk.job
-        items = [
-            (item.index, item.attempt, item.blob, _to_share(item.buffers)) for item in chunk.items
-        ]
+        items, column = [], None
+        if isinstance(chunk.content, Column):
+            column = chunk.content.indexes, chunk.content.body
+        else:
+            items = [
+                (item.index, item.attempt, item.blob, _to_share(item.buffers))
+                for item in chunk.content
+            ]
         shipment = Shipment(
             (_process, job.key),
             self._header(job),
             _to_all(job.buffers),
             items,
+            column,
             job.timeout,
             job.memory_limit,
             self._owned and self._local,
@@ -252,10 +259,15 @@ class ExecutorBackend:
                 self._drop(executor)
             chunk.listener.ended(chunk, self._failed(chunk, alone, error))
             return
-        replied, ended = future.result()
+        replied, packed, ended = future.result()
         self._warm = True
-        if replied:
-            replies = [arrived(Reply(*fields)) for fields in replied]
+        replies = [arrived(Reply(*fields)) for fields in replied]
+        if packed is not None:
+            body, seconds, places, *rest = packed
+            odd = list(zip(places, replies, strict=True))
+            results = Results(marshal.loads(body), seconds, len(body), odd, *rest)
+            chunk.listener.returned(chunk, 0, results)
+        elif replies:
             _let_go(chunk, replies)
             chunk.listener.replied(chunk, replies)
         chunk.listener.ended(chunk, End(*ended))
@@ -276,14 +288,18 @@ class ExecutorBackend:
             )
             return End("refused", error=error)
         exitcode = exit_code(self._processes)
-        if alone and len(chunk.items) == 1 and self._workers == 1:
-            return End("died", chunk.items[0].index, exitcode)
+        if alone and len(chunk) == 1 and self._workers == 1:
+            return End("died", chunk.index(0), exitcode)
         return End("broken", exitcode=exitcode, error=error)
 
     def cancel(self, chunk: Chunk) -> bool:
         """Take the chunk back if it has not started; an executor cannot end what runs."""
         future = chunk.handle
         return future is not None and future.cancel()
+
+    def stop(self, chunk: Chunk) -> None:
+        """Take the chunk back if it has not started."""
+        self.cancel(chunk)
 
     def abandon(self, chunks: Sequence[Chunk]) -> None:
         """Take back what has not started; end what runs if the executor runs nothing else.
@@ -319,6 +335,8 @@ class ExecutorBackend:
         for listener in listeners.values():
             if getattr(listener, "abandoned", False):
                 listener.cancel()
+
+    gives_back = False
 
     @property
     def kills(self) -> bool:

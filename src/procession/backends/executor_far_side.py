@@ -6,6 +6,8 @@ Such a worker cannot be ended for one item. So items with a ``timeout`` or a
 
 from __future__ import annotations
 
+import marshal
+import math
 import os
 import signal
 import threading
@@ -13,10 +15,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from procession.buffers.sender import segments
-from procession.contract import Chunk, End, Item, Job, Reply
+from procession.contract import STOP, Chunk, End, Item, Job, OneByOne, Reply
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import PackedInitializer
 from procession.system import NamedTuple, after_fork
+from procession.system.pristine import perf_counter
 from procession.system.wakeup import Wakeup
 from procession.worker.current import end_copy, mark_worker_process
 from procession.worker.preparing import Cap, prepare, run_initializer, run_unpacked
@@ -53,6 +56,7 @@ class Shipment(NamedTuple):
         header: The job's header, or where to read it if it is large (see `read_broadcast`).
         buffers: The header's large buffers: a ticket, or the bytes themselves.
         items: ``(index, attempt, blob, ticket)`` each; a single one if the job has limits.
+        column: Instead of items: indexes and body, as in `contract.Column`.
         timeout: The job's limit for one item, in seconds.
         memory_limit: The job's limit for one item, in bytes.
         out_of_band: Whether large results may come home in shared memory.
@@ -63,6 +67,7 @@ class Shipment(NamedTuple):
     header: Any
     buffers: Any
     items: Sequence[tuple[int, int, Any, tuple[Any, ...]]]
+    column: tuple[Sequence[int], bytes] | None
     timeout: float | None = None
     memory_limit: int | None = None
     out_of_band: bool = False
@@ -138,14 +143,20 @@ def _initialize() -> None:
             end_copy("the initializer")
 
 
-def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
-    """Run one chunk; return its replies and its end, as plain tuples."""
+def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], Any, tuple[Any, ...]]:
+    """Run one chunk.
+
+    Returns:
+        Its replies and its end, as plain tuples; between them what `ColumnResults.packed` gives.
+    """
+    results: Any = None
     if shipment.timeout is not None or shipment.memory_limit is not None:
         replies, end = _run_guarded(shipment)
     else:
-        replies, end = _run(shipment), End("done")
+        (replies, results), end = _run(shipment), End("done")
         flush_output()
-    return [tuple(reply._replace(buffers=_plain(reply.buffers))) for reply in replies], tuple(end)
+    plain = [tuple(reply._replace(buffers=_plain(reply.buffers))) for reply in replies]
+    return plain, results, tuple(end)
 
 
 def _plain(buffers: Any) -> Sequence[Any]:
@@ -182,7 +193,7 @@ def _run_guarded(shipment: Shipment) -> tuple[list[Reply], End]:
         return replies, end
 
 
-def _run(shipment: Shipment) -> list[Reply]:
+def _run(shipment: Shipment) -> tuple[list[Reply], Any]:
     global _heavy, _runner, _runner_of
     if _runner is None or _runner_of != os.getpid():  # a forked worker's is its own
         # An executor of threads runs this in the caller's own process, whose logging is its own.
@@ -193,7 +204,7 @@ def _run(shipment: Shipment) -> list[Reply]:
         _runner_of = os.getpid()  # after it: another thread would take the parent's for its own
         segments.keep_at_most(_IDLE_BYTES)
     _initialize()
-    key, header, buffers, items = shipment[:4]
+    key, header, buffers, items, column = shipment[:5]
     if not _runner.knows(key):
         if _setup_error is not None:
             _runner.refuse(key, _setup_error)
@@ -204,13 +215,76 @@ def _run(shipment: Shipment) -> list[Reply]:
                 _runner.forget(_heavy)  # it comes again with its next chunk, if there is one
             _heavy = key if buffers else _heavy
             _runner.learn(key, read_broadcast(header), buffers)
+    if column is not None:
+        results = ColumnResults(wants_each=_runner.wants_each(key))
+        _runner.run_column(key, *column, results)
+        return results.replies, results.packed()
     replies: list[Reply] = []
     _runner.run(key, items, replies.append, _unwatched)
-    return replies
+    return replies, None
 
 
-def _unwatched(index: int) -> None:
-    pass
+def _unwatched(index: int) -> bool:
+    return True
+
+
+class ColumnResults:
+    """Takes what comes of a column; no one hears of it before all is done (a `ColumnSink`).
+
+    Attributes:
+        replies: Of those items that have no plain result.
+    """
+
+    limited = False
+    held = 0
+    chunk = 1
+
+    def __init__(self, *, wants_each: bool) -> None:
+        self._began = perf_counter()
+        self.words = [0] * (STOP + 1)
+        self.payloads: list[Any] = []
+        self.spent = [0.0]
+        self.each: list[float] = []
+        self.wants_each = wants_each
+        self.replies: list[Reply] = []
+        self._places: list[int] = []
+        self._extras: list[bytes] = []
+
+    def begin(self, index: int) -> None:
+        """No one is told."""
+
+    def end(self) -> None:
+        """No one is told."""
+
+    def add(self, payload: Any, seconds: float) -> None:
+        """Take a result that is no atom."""
+        self.spent[0] += seconds
+        if self.wants_each:
+            self.each.append(seconds)
+        self.payloads.append(payload)
+
+    def odd(self, reply: Reply) -> None:
+        """Take the reply of the next item, which has no plain result."""
+        self._places.append(len(self.payloads))
+        self.replies.append(reply)
+        if self.wants_each:
+            self.each.append(reply.seconds)
+        self.payloads.append(None)
+
+    def extras(self, extras: bytes | None) -> None:
+        """Take what an item has logged and warned."""
+        if extras is not None:
+            self._extras.append(extras)
+
+    def flush(self) -> float:
+        """Nothing is sent before the end."""
+        return math.inf
+
+    def packed(self) -> tuple[bytes, float, list[int], list[float], list[bytes], float]:
+        """Body, seconds, places of the `replies`, and the rest as in `Results`."""
+        body = marshal.dumps(self.payloads)
+        span = perf_counter() - self._began
+        return body, self.spent[0], self._places, self.each, self._extras, span
 
 
 class _Guard:
@@ -237,7 +311,7 @@ class _Guard:
         return heard.replies, heard.end
 
 
-class _Heard:
+class _Heard(OneByOne):
     """A listener that keeps what it is told."""
 
     def __init__(self) -> None:

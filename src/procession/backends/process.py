@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import Chunk, End, Item, Job, Load, Reply, Tally
+from procession.contract import Chunk, End, Item, Job, Load, OneByOne, Reply, Tally
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io import messages
 from procession.process.io.reactor import reactor
@@ -95,7 +95,7 @@ class ProcessBackend:
         """Whether at least one worker is up."""
         return self._pool.warm
 
-    kills = True
+    kills = gives_back = True
 
     @property
     def at_work(self) -> bool:
@@ -144,10 +144,13 @@ class ProcessBackend:
         assignment = chunk.handle
         return assignment is not None and self._pool.cancel(assignment)
 
+    def stop(self, chunk: Chunk) -> None:
+        """Run nothing more of a chunk after the item that runs, unless that takes too long."""
+        self.abandon((chunk,))
+
     def abandon(self, chunks: Sequence[Chunk]) -> None:
-        """End chunks that are no longer wanted."""
-        for chunk in chunks:
-            self.cancel(chunk)
+        """Stop chunks that are no longer wanted: their workers live on."""
+        self._pool.stop([chunk.handle for chunk in chunks if chunk.handle is not None])
 
     def running(self, chunk: Chunk) -> bool:
         """Whether a worker was given the chunk."""
@@ -253,7 +256,7 @@ class IsolatedStream:
         self._arrived.refuse(after_fork.call_of_parent(self._assignment.chunk.job.name))
 
 
-class _Arrived:
+class _Arrived(OneByOne):
     """The listener; does not refer to the stream, so that a forgotten stream can be collected."""
 
     def __init__(self, ahead: int) -> None:

@@ -73,7 +73,7 @@ class ThreadBackend:
         return True
 
     kind = "thread"
-    kills = False
+    kills = gives_back = False
 
     @property
     def at_work(self) -> bool:
@@ -120,6 +120,10 @@ class ThreadBackend:
     def cancel(self, chunk: Chunk) -> bool:
         """Take the chunk back if it has not started: a thread cannot be ended."""
         return chunk.handle is not None and chunk.handle.cancel()
+
+    def stop(self, chunk: Chunk) -> None:
+        """Take the chunk back if it has not started."""
+        self.cancel(chunk)
 
     def abandon(self, chunks: Sequence[Chunk]) -> None:
         """Take back what has not started."""

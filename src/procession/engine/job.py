@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 
 from procession.configuration import Options
 from procession.contract import Item, Job, Reply
-from procession.engine.arguments import NOTHING_SHARED, copied, dump_shared, packer, vary, way
+from procession.engine.arguments import (
+    NOTHING_SHARED,
+    Packed,
+    column_packer,
+    copied,
+    dump_shared,
+    packer,
+    vary,
+    way,
+)
 from procession.engine.call import Call
 from procession.engine.local.in_process import header_here, reply_here
 from procession.engine.local.where import Where, placement_of
@@ -30,10 +40,10 @@ __all__ = ["Plan", "make_job", "make_plan", "single_job"]
 
 _keys = itertools.count(1)
 
-_WINDOW_PER_WORKER = 1024
+_WINDOW_PER_WORKER = 16 * 1024
 """Items taken ahead per worker where the user sets no window; pickled bytes bound it as well
-(`engine.map.map_run.BYTES_AHEAD`). Large, so that one long item at the front stops nothing. A
-guess."""
+(`engine.map.sending.BYTES_AHEAD`). Large, so that one long item at the front stops nothing, and
+short ones go some thousands to a message. A guess."""
 
 
 class Plan(NamedTuple):
@@ -43,19 +53,25 @@ class Plan(NamedTuple):
         job: What every item has in common.
         rules: Retries, and the name for messages.
         pack: Makes the item for an index and a value; raises what refuses it.
+        columns: Whether items go as columns, but for odd ones.
+        pack_column: Packs many values together; `None` if they are to go one by one.
         schedule: Says how many items the next chunk has.
         placement: Says whether the caller's own thread had better run the next items; `None` if
             it must run none.
         window: Most items taken from the input and not yet given to the consumer.
+        exact: Whether the user has set it.
         ordered: Whether the consumer wants the items in input order.
     """
 
     job: Job
     rules: Rules
     pack: Callable[[int, Any], Item]
+    columns: bool
+    pack_column: Callable[[Sequence[int], Sequence[Any]], Packed | None]
     schedule: Schedule
     placement: Placement | None
     window: int
+    exact: bool
     ordered: bool
 
 
@@ -67,21 +83,46 @@ def make_plan(
     where: Where,
     *,
     ordered: bool,
+    whole: bool = False,
+    each: bool = False,
 ) -> Plan:
     """What stays the same during a map of this call.
+
+    Args:
+        call: What is called.
+        style: How an item is handed over.
+        args: Positional arguments that go to every item.
+        kwargs: Keyword arguments that go to every item.
+        where: Where items run.
+        ordered: Whether the consumer wants the items in input order.
+        whole: Whether it wants all results at once, which are all kept then.
+        each: Whether it wants to know how long each item took.
 
     Raises:
         NotPicklable: As `make_job`.
     """
     options, out_of_band = call.options, where.out_of_band
-    job = make_job(call, style, args, kwargs, shares=not where.pickles, out_of_band=out_of_band)
+    job = make_job(
+        call, style, args, kwargs, shares=not where.pickles, out_of_band=out_of_band, each=each
+    )
     shares = where.shares or where.serial
     pack = packer(call, style, args, kwargs, shares=shares, out_of_band=out_of_band)
     placement = placement_of(call) if where.measured else None
+    alone = where.choice.one_by_one or where.choice.on_cluster
+    columns = not (shares or alone or observers.active)
+    pack_column = column_packer(call, style, args, kwargs) if columns else _none
     window = options.window or _WINDOW_PER_WORKER * where.workers
+    exact = options.window is not None
+    if whole and not exact:
+        window = sys.maxsize
     chunk: Any = 1 if where.choice.one_by_one else options.chunk
     schedule = Schedule(chunk=chunk, window=window, costs=where.costs)
-    return Plan(job, call.rules(), pack, schedule, placement, window, ordered)
+    rules = call.rules()
+    return Plan(job, rules, pack, columns, pack_column, schedule, placement, window, exact, ordered)
+
+
+def _none(indexes: Sequence[int], values: Sequence[Any]) -> None:
+    """Values that always go one by one."""
 
 
 def make_job(
@@ -93,6 +134,7 @@ def make_job(
     shares: bool = False,
     out_of_band: bool = True,
     exits: bool = False,
+    each: bool = False,
 ) -> Job:
     """Make the job for a map or a single call.
 
@@ -104,6 +146,7 @@ def make_job(
         shares: Whether the workers are threads of this process: nothing is pickled then.
         out_of_band: Whether large buffers may travel outside the pickle.
         exits: Whether SystemExit comes home as itself.
+        each: Whether the seconds of each item are wanted.
 
     Raises:
         NotPicklable: The function, or an argument that goes to every item, cannot cross.
@@ -134,7 +177,7 @@ def make_job(
     def pack() -> bytes:
         out = outgoing(options.pickling) if options.forward_logs else None
         settings = call.settings(
-            style, out, exits=exits, timed=timed, interpreter=interpreter, common=common
+            style, out, exits=exits, timed=timed, interpreter=interpreter, common=common, each=each
         )
         return pack_header(function, shared, settings)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from procession import logger as notices
-from procession.contract import Backend, Chunk, End, Item, Job, Reply, Settled, size_back
+from procession.contract import Backend, Chunk, End, Item, Job, OneByOne, Reply, Settled, size_back
 from procession.engine.decoding import asks_again, begin_again, value_of
 from procession.engine.overload import Deadline, admit, leave
 from procession.engine.policy.blame import Rules, judge, unable
@@ -27,7 +27,7 @@ __all__ = ["SingleCall"]
 """Types of arguments that have no finalizer of the user's."""
 
 
-class SingleCall:
+class SingleCall(OneByOne):
     """Runs one item on a backend until it has a result or an error; settles a future with it."""
 
     def __init__(self, backend: Backend, rules: Rules) -> None:

@@ -44,11 +44,13 @@ class Recorder:
     parent's, and would print each record twice. It takes each record where a logger looks for its
     handlers, whether it propagates or not, and replaces `warnings.showwarning`. All that lasts
     until an item comes whose records and warnings are to stay here.
+
+    Attributes:
+        noted: What was logged and warned since it was last taken.
     """
 
     def __init__(self) -> None:
-        self._records: list[dict[str, Any]] = []
-        self._warned: list[_Warned] = []
+        self.noted: list[Any] = []
         self._adopter = AdoptedReporting(self._logging_loaded)
         self._call_handlers: Any = None
         self._replaced: list[tuple[Any, Any]] = []  # loggers and their handlers
@@ -82,12 +84,12 @@ class Recorder:
 
     def take(self) -> bytes | None:
         """What was logged and warned since the last time, pickled; `None` if nothing was."""
-        if not self._records and not self._warned:
+        if not self.noted:
             return None
-        packed = list(map(_pack_record, self._records)), list(map(_pack_warning, self._warned))
-        self._records.clear()
-        self._warned.clear()
-        return pickle.dumps(packed, 5)
+        records = [_pack_record(each) for each in self.noted if type(each) is dict]
+        warned = [_pack_warning(each) for each in self.noted if type(each) is tuple]
+        self.noted.clear()
+        return pickle.dumps((records, warned), 5)
 
     def _logging_loaded(self) -> None:
         if self._call_handlers is None:
@@ -105,7 +107,7 @@ class Recorder:
             for handler in list(getattr(logger, "handlers", ())):
                 logger.removeHandler(handler)
                 self._replaced.append((logger, handler))
-        call, records = self._call_handlers, self._records
+        call, records = self._call_handlers, self.noted
 
         def collect(logger: logging.Logger, record: logging.LogRecord) -> None:
             if len(records) < _RECORDS_PER_ITEM:
@@ -116,7 +118,7 @@ class Recorder:
         logging.Logger.callHandlers = collect  # type: ignore[method-assign, assignment]
 
     def _show(self, message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
-        self._warned.append((message, category, filename, lineno))
+        self.noted.append((message, category, filename, lineno))
 
 
 def _fields(record: Any) -> dict[str, Any]:

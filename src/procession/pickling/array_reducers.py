@@ -19,7 +19,7 @@ from procession.buffers.receiver import is_private
 from procession.pickling.file_maps import Where, opened, place_of, region_at, region_of
 from procession.pickling.objects import as_usual, class_of
 
-__all__ = ["reduce_array", "reduce_mapped", "reduce_subclass"]
+__all__ = ["rebuild", "reduce_array", "reduce_mapped", "reduce_subclass", "small_parts"]
 
 _SMALL = 16 * 1024
 """Bytes up to which one copy more costs less than what it saves: some 3 and 6 µs for writing and
@@ -49,6 +49,16 @@ def reduce_array(given: Any) -> Any:
             # Its memory, not the array: a whole number without dimensions is a length to bytearray.
             return rebuild, (bytearray(given.data), code, given.shape)
     return given.__reduce_ex__(5)
+
+
+def small_parts(given: Any) -> tuple[bytes, str, tuple[int, ...]] | None:
+    """Memory, type and shape of a small array, for `rebuild`; `None` if it is to go another way."""
+    if given.nbytes <= _SMALL and given.flags.carray:
+        code = _CODES.get(id(given.dtype))
+        base = given.base
+        if code is not None and (base is None or type(base) in _OWN):
+            return given.tobytes(), code, given.shape
+    return None
 
 
 def rebuild(buffer: bytearray, code: str, shape: tuple[int, ...]) -> Any:

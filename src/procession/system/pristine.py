@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from _thread import start_new_thread as start_new_thread
     from time import monotonic as monotonic
     from time import perf_counter as perf_counter
+    from time import thread_time as thread_time
 
     from posix_types import select as select
     from posix_types import socket as socket
@@ -42,6 +43,7 @@ __all__ = [
     "select",
     "socket",
     "start_new_thread",
+    "thread_time",
     "threading",
     "time",
 ]
@@ -197,6 +199,7 @@ def _sockets() -> Any:
 if not TYPE_CHECKING:
     time = _clocks()
     monotonic, perf_counter = time.monotonic, time.perf_counter
+    thread_time = getattr(time, "thread_time", perf_counter)
     select = _anew("select")
     socket = _sockets()
     threading = SimpleNamespace(

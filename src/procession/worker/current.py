@@ -83,7 +83,7 @@ _current: ContextVar[CurrentTask | Callable[[], CurrentTask] | None] = ContextVa
     "procession_current_task", default=None
 )
 _worker_pid: int | None = None
-_latest: CurrentTask | None = None
+_latest: CurrentTask | Callable[[], CurrentTask] | None = None
 _host = ""
 """The machine, where the caller is on another one."""
 _at_work = False
@@ -142,8 +142,8 @@ def current_task() -> CurrentTask | None:
     Threads that the function itself starts in a worker process see the item as well.
     """
     task = _current.get()
-    if task is None and _worker_pid == os.getpid():
-        return _latest
+    if task is None and _worker_pid == os.getpid() and _at_work:
+        task = _latest
     return task() if callable(task) else task
 
 
@@ -189,6 +189,32 @@ def end() -> None:
     global _at_work, _latest
     _latest = None
     _at_work = False
+
+
+def begin_column(task: Callable[[], CurrentTask]) -> Context:
+    """In a worker process: items run from now on, of which `task` gives the present one.
+
+    Returns:
+        What the context of each of them is a copy of.
+    """
+    global _at_work, _latest
+    _latest = task
+    _at_work = True
+    context = base_context.copy()
+    context.run(_current.set, task)
+    return context
+
+
+def pause() -> None:
+    """In a worker process, amid a column: its next item is loaded, or its last result packed."""
+    global _at_work
+    _at_work = False
+
+
+def resume() -> None:
+    """In a worker process: the next item of a column runs."""
+    global _at_work
+    _at_work = True
 
 
 # To undo `enter`, also if Ctrl-C strikes anywhere: take what was entered before, enter inside of

@@ -66,6 +66,8 @@ class Settings(NamedTuple):
     (`forwarding.interpreter_settings`)."""
     common: Loading = "once"
     """How the arguments that go to every item are loaded."""
+    each: bool = False
+    """Whether the seconds of each item are wanted, and not only of all together."""
 
 
 class Header(NamedTuple):

@@ -10,16 +10,18 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import Reply
+from procession.contract import RUNNING, Reply
 from procession.hints import TYPE_CHECKING, Any
-from procession.pickling.objects import SCALARS
+from procession.pickling.columns import open_value
 from procession.pickling.out_of_band import dumps_out_of_band, fits_message
-from procession.pickling.pickler import dumps, loads
+from procession.pickling.pickler import dumps
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
 from procession.worker import current, failures
+from procession.worker.column_loop import ColumnLoop, ColumnSink
 from procession.worker.job_header import Header, Settings, item_function, open_header
 
 if TYPE_CHECKING:
@@ -62,12 +64,12 @@ class Runner:
         if inherits:
             self._adopted = _adopted(inherits=True)
         self._name = ""
-        self._copied = False
+        self._copied: list[bool] = []  # not empty in a copy of this process
         after_fork.register(self)
 
     def renew(self) -> None:
         """In a process that an item has forked, which is no worker and never answers."""
-        self._copied = True
+        self._copied.append(True)
 
     def knows(self, key: Any) -> bool:
         """Whether the job was learnt and is still remembered."""
@@ -102,7 +104,7 @@ class Runner:
         key: Any,
         items: Iterable[tuple[int, int, Any, Sequence[Any]]],
         emit: Callable[[Reply], None],
-        started: Callable[[int], None],
+        started: Callable[[int], bool],
     ) -> None:
         """Run items in order; `started` is told before, and `emit` is given the reply after, each.
 
@@ -110,26 +112,99 @@ class Runner:
             key: A job that was learnt.
             items: ``(index, attempt, blob, buffers)`` each; the blob as in `contract.Item`.
             emit: Takes each reply.
-            started: Takes the index of the item that is about to run.
+            started: Takes the index of the item that is about to run; false: none is to run.
         """
-        housekeeper.look()
-        self._jobs.move_to_end(key)
-        job = self._jobs[key]
-        self._name = current.worker_name()
+        job = self._begin(key)
         if isinstance(job, BaseException):
             for index, *_ in items:
                 started(index)
                 emit(failures.job_failed(index, job))
             return
-        if self._copied:
-            current.end_copy(f"the import for {job.settings.name}()")
         run = self._timed if job.settings.timed else self._run
         for index, attempt, blob, buffers in items:
-            started(index)
+            if not started(index):
+                break
             reply = run(job, index, attempt, blob, buffers)
             if self._copied:  # by what pickles its result
                 current.end_copy(f"{job.settings.name}(), item {index},")
             emit(reply)
+
+    def _begin(self, key: Any) -> _OpenJob | BaseException:
+        housekeeper.look()
+        self._jobs.move_to_end(key)
+        job = self._jobs[key]
+        self._name = current.worker_name()
+        if self._copied and not isinstance(job, BaseException):
+            current.end_copy(f"the import for {job.settings.name}()")
+        return job
+
+    def run_column(self, key: Any, indexes: Sequence[int], body: Any, sink: ColumnSink) -> None:
+        """Run the items of a column in order.
+
+        Args:
+            key: A job that was learnt.
+            indexes: The items' indexes.
+            body: As in `contract.Column`.
+            sink: Takes what comes of each.
+        """
+        job = self._begin(key)
+        if isinstance(job, BaseException):
+            for index in indexes:
+                sink.begin(index)
+                sink.odd(failures.job_failed(index, job))
+            return
+        settings = job.settings
+        if settings.out is not None and self._adopts:
+            self._adopt(settings.out)
+        recorder = self._recorder
+        lean = self._is_lean(settings)
+        running = _Running(self._name, settings, sink.words)
+        loop = ColumnLoop(
+            job.header,
+            sink,
+            self._copied,
+            () if recorder is None else recorder.noted,
+            _nothing if recorder is None else recorder.take,
+            out_of_band=self._out_of_band,
+        )
+        base = current.begin_column(running.task)
+        try:
+            call = job.call if lean else partial(self._call_one, job, running)
+            loop.run(indexes, body, base, call)
+        finally:
+            current.end()
+
+    def wants_each(self, key: Any) -> bool:
+        """Whether the seconds of each item of this job's columns are wanted."""
+        job = self._jobs[key]
+        return not isinstance(job, BaseException) and job.settings.each
+
+    def _is_lean(self, settings: Settings) -> bool:
+        """Whether nothing must be done for an item but to run it."""
+        if settings.interpreter or self._adopted is not None or settings.seed is not None:
+            return False
+        if settings.out is not None and self._adopts:
+            return not settings.out.variables
+        return self._recorder is None
+
+    def _call_one(self, job: _OpenJob, running: _Running, value: Any) -> Any:
+        """Call the function in the context of an item of a column."""
+        self._enter(job.settings)
+        if job.settings.seed is None:
+            return job.call(value)
+        from procession.worker.seeding import seeded
+
+        with seeded(job.settings.seed, running.index):
+            return job.call(value)
+
+    def _enter(self, settings: Settings) -> None:
+        """In an item's context: behave as the caller does."""
+        if settings.interpreter or self._adopted is not None:
+            self.adopt(settings)
+        if settings.out is not None and self._adopts:
+            self._adopt(settings.out)
+        elif self._recorder is not None:
+            self._recorder.step_aside()
 
     def _timed(
         self, job: _OpenJob, index: int, attempt: int, blob: Any, buffers: Sequence[Any]
@@ -143,7 +218,7 @@ class Runner:
     ) -> Reply:
         settings = job.settings
         try:
-            value = blob if type(blob) in SCALARS else loads(blob, buffers)
+            value = open_value(blob, buffers)
         except BaseException as error:
             refusal = failures.argument_error(error, job.header, blob)
             return failures.failed(index, refusal, settings)
@@ -176,12 +251,7 @@ class Runner:
         """Call the function in a context of its own; what it raises is an answer too."""
         settings = job.settings
         current.begin(task)
-        if settings.interpreter or self._adopted is not None:
-            self.adopt(settings)
-        if settings.out is not None and self._adopts:
-            self._adopt(settings.out)
-        elif self._recorder is not None:
-            self._recorder.step_aside()
+        self._enter(settings)
         try:
             if settings.seed is None:
                 return True, job.call(value)
@@ -206,6 +276,34 @@ class Runner:
 
             self._recorder = Recorder()
         self._recorder.adopt(out)
+
+
+class _Running:
+    """The item of a column that runs now, by what the loop tells."""
+
+    def __init__(self, worker: str, settings: Settings, words: Any) -> None:
+        self._worker = worker
+        self._settings = settings
+        self._words = words
+        self._made: current.CurrentTask | None = None
+
+    @property
+    def index(self) -> int:
+        index: int = self._words[RUNNING]
+        return index
+
+    def task(self) -> current.CurrentTask:
+        """Made for who asks: most items never do."""
+        made, index = self._made, self.index
+        if made is None or made.index != index:
+            settings = self._settings
+            made = current.CurrentTask(index, 1, self._worker, settings.name, settings.nested)
+            self._made = made
+        return made
+
+
+def _nothing() -> None:
+    pass
 
 
 def _adopted(**how: bool) -> AdoptedSettings:

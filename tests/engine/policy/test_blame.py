@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from procession.contract import Chunk, End, Item, Job
+from procession.contract import Chunk, End, Item, Job, OneByOne
 from procession.engine.policy.blame import Rules, judge, may_retry, signal_name
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut, WorkerDied
 
 
-class Nobody:
+class Nobody(OneByOne):
     """A listener that is never told anything."""
 
     def replied(self, chunk: Chunk, replies: object) -> None:

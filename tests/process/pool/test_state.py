@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from procession.contract import Chunk, Item, Job, Reply
+from procession.contract import Chunk, Item, Job, OneByOne, Reply
 from procession.process.pool import assignment as states
 from procession.process.pool.assignment import Assignment, Blame, WorkerState
 from procession.process.pool.state import TRIES, PoolState
@@ -18,7 +18,7 @@ from procession.process.pool.state import TRIES, PoolState
 Pool = PoolState[WorkerState]
 
 
-class Silent:
+class Silent(OneByOne):
     """A listener that hears nothing."""
 
     def replied(self, chunk: Chunk, replies: Any) -> None:

@@ -197,6 +197,7 @@ class ClusterBackend:
     """
 
     kills = True
+    gives_back = False
     warm = True
 
     def __init__(
@@ -394,6 +395,10 @@ class ClusterBackend:
         task.cluster.cancel([task])
         chunk.listener.ended(chunk, End("cancelled"))
         return True
+
+    def stop(self, chunk: Chunk) -> None:
+        """End a chunk: over there the item that runs is ended, too."""
+        self.abandon((chunk,))
 
     def abandon(self, chunks: Sequence[Chunk]) -> None:
         """End chunks that are not wanted any more."""

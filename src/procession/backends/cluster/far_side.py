@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from procession.backends.cluster import far_snapshots
 from procession.backends.cluster.far_pools import far_pools, host_name
 from procession.backends.cluster.wire import Message, Order, open_order, pack_message
-from procession.contract import Chunk, End, Reply
+from procession.contract import Chunk, End, OneByOne, Reply
 from procession.hints import Any
 from procession.pickling.put_tickets import wrapped
 from procession.process.io import messages
@@ -142,7 +142,7 @@ class _Task:
         return pack_message(Message(replies, end, self._host, clock, more, self.number, self._sent))
 
 
-class _Arrivals:
+class _Arrivals(OneByOne):
     """The listener: keeps what has come until the task sends it home."""
 
     def __init__(self, *, stream: bool) -> None:

@@ -22,6 +22,7 @@ from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import HERE
 from procession.hints import Any
 from procession.system import NamedTuple
+from procession.system.resources import usable_cpus
 from procession.worker.current import in_worker, is_loading, refuse_nested
 
 __all__ = ["Route", "Where", "placement_of", "route"]
@@ -110,7 +111,8 @@ class Where:
 def placement_of(call: Call) -> Placement:
     """What one map of this call is to measure, to say where its next items run."""
     options = call.options
-    return Placement(options.workers, call.pace, loaded=registry.is_loaded(options.backend))
+    loaded = registry.is_loaded(options.backend)
+    return Placement(options.workers, call.pace, processors=usable_cpus, loaded=loaded)
 
 
 # -- single calls --------------------------------------------------------------------------------

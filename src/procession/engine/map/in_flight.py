@@ -1,25 +1,29 @@
-"""What comes of a map's chunks: results, errors and deaths, and which items are run again."""
+"""The chunks of a map that were sent and are not over, and what is to be sent once more."""
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
-from procession import logger as notices
-from procession.contract import Backend, Chunk, End, Item, Reply, Settled, Tally, size_back
-from procession.engine.decoding import asks_again, begin_again
-from procession.engine.job import Plan
-from procession.engine.map.window import Delivery
-from procession.engine.overload import Deadline
-from procession.engine.policy.blame import judge
-from procession.hints import Protocol
-from procession.recording.observer import CallObserver
-from procession.recording.traffic import Traffic
-from procession.user_threads import teller
+from procession.contract import Answered, Backend, Chunk, Item, Reply
+from procession.system.pristine import perf_counter
 
-__all__ = ["InFlight", "Replies"]
+__all__ = ["InFlight"]
+
+WORTH_TAKING = 10e-3
+"""Seconds that the rest of a chunk must take at least to be taken back for workers that have
+nothing to do. A guess: far more than the messages take, and half of what chunks aim at."""
+
+
+class _Sent:
+    """A chunk on its way."""
+
+    __slots__ = ("answered", "since", "stopped")
+
+    def __init__(self) -> None:
+        self.answered = Answered()
+        self.since = perf_counter()
+        self.stopped = False
 
 
 class InFlight:
@@ -35,7 +39,8 @@ class InFlight:
         self.again: deque[Item] = deque()
         self.suspects: deque[Item] = deque()
         self.bytes = 0
-        self._chunks: dict[Chunk, dict[int, Item]] = {}
+        self._chunks: dict[Chunk, _Sent] = {}
+        self._on: dict[Backend, int] = {}
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -47,16 +52,38 @@ class InFlight:
 
     def on(self, backend: Backend) -> int:
         """How many there are on this backend."""
-        return sum(1 for chunk in self._chunks if chunk.home is backend)
+        return self._on.get(backend, 0)
 
     def beyond(self, index: int) -> list[Chunk]:
         """Those whose missing items all come after `index`."""
-        return [c for c, missing in self._chunks.items() if min(missing, default=0) > index]
+        return [
+            chunk
+            for chunk, sent in self._chunks.items()
+            if sent.answered.first >= len(chunk) or chunk.index(sent.answered.first) > index
+        ]
 
-    def add(self, chunk: Chunk, size: int) -> None:
-        """A chunk is sent, whose items hold so many bytes."""
-        self._chunks[chunk] = {item.index: item for item in chunk.items}
-        self.bytes += size
+    def longest(self, backend: Backend) -> Chunk | None:
+        """The chunk whose rest is to be taken back for idle workers, if there is one.
+
+        Its items take longer than was expected. How long is guessed by what it has done so far.
+        """
+        longest, most = None, WORTH_TAKING
+        now = perf_counter()
+        for chunk, sent in self._chunks.items():
+            missing = len(chunk) - sent.answered.first
+            if chunk.home is backend and missing > 1 and not sent.stopped:
+                left = (now - sent.since) / max(1, sent.answered.first) * (missing - 1)
+                if left > most:
+                    longest, most = chunk, left
+        if longest is not None:
+            self._chunks[longest].stopped = True
+        return longest
+
+    def add(self, chunk: Chunk) -> None:
+        """A chunk is sent."""
+        self._chunks[chunk] = _Sent()
+        self._on[chunk.home] = self._on.get(chunk.home, 0) + 1
+        self.bytes += chunk.size
 
     def answered(
         self, chunk: Chunk, replies: Sequence[Reply]
@@ -65,18 +92,36 @@ class InFlight:
 
         `None` in all if the chunk is over.
         """
-        missing = self._chunks.get(chunk)
-        if missing is None:
+        sent = self._chunks.get(chunk)
+        if sent is None:
             return None
-        return [(missing.pop(reply.index, None), reply) for reply in replies]
+        answered = sent.answered
+        found: list[tuple[Item | None, Reply]] = []
+        for reply in replies:
+            position = chunk.position(reply.index, answered.first)
+            if position < 0 or answered.has(position):
+                found.append((None, reply))
+            else:
+                answered.add(position)
+                found.append((chunk.item(position), reply))
+        return found
+
+    def returned(self, chunk: Chunk, position: int, count: int) -> bool:
+        """Items of a column have results, from this position on. Whether these are the first."""
+        sent = self._chunks.get(chunk)
+        if sent is None or sent.answered.has(position):
+            return False
+        sent.answered.add(position, count)
+        return True
 
     def over(self, chunk: Chunk) -> list[Item] | None:
         """A chunk is over: its items that have no reply; `None` if it was over before."""
-        left = self._chunks.pop(chunk, None)
-        if left is None:
+        sent = self._chunks.pop(chunk, None)
+        if sent is None:
             return None
-        self.bytes -= sum([item.size for item in chunk.items])
-        return list(left.values())
+        self._on[chunk.home] -= 1
+        self.bytes -= chunk.size
+        return chunk.rest(sent.answered)
 
     def run_again(self, item: Item, *, apart: bool = False) -> None:
         """Have an item sent once more; `apart` if it may have broken an executor."""
@@ -100,210 +145,4 @@ class InFlight:
     def forget(self) -> None:
         """In a forked child: the chunks are the parent's."""
         self._chunks.clear()
-
-
-class Sending(Protocol):
-    """What sends a map's items."""
-
-    def send_on(self) -> None:
-        """A chunk is over, so that more may be sent. Called by threads that others wait for."""
-        ...
-
-    def pump_aside(self) -> None:
-        """Have more sent by a thread that runs the user's code."""
-        ...
-
-
-class Replies:
-    """The listener of a map's chunks: settles their items, or has them run again.
-
-    Its methods are called by the backend's threads, which others wait for: to rebuild an error, to
-    see whether it asks for another attempt, is left to a teller's thread.
-
-    Attributes:
-        plan: What stays the same during the map.
-        observer: Is told what happens.
-        delivery: Takes what is settled.
-        in_flight: The chunks that were sent and are not over.
-        count: How many items workers have answered.
-        traffic: What was moved and computed so far.
-        abandoned: Whether the program's end makes the map pointless, since nothing reads it then.
-    """
-
-    def __init__(self, plan: Plan, observer: CallObserver, delivery: Delivery) -> None:
-        self.plan = plan
-        self.observer = observer
-        self.delivery = delivery
-        self.in_flight = InFlight()
-        self.count = 0
-        self.traffic = Traffic()
-        self.abandoned = True
-        self._rules = plan.rules
-        self._intake = delivery.intake
-        self._lock = delivery.lock
-        self._sending: Sending | None = None
-        self._end: Callable[[], None] | None = None
-        self._deadline: Deadline | None = None
-
-    def attach(self, sending: Sending | None, end: Callable[[], None] | None = None) -> None:
-        """Say what is told when more can be sent, and what ends the map; at its end, nothing."""
-        self._sending = sending
-        self._end = end
-
-    def cancel(self) -> None:
-        """End the map whose chunks these are. Asked at the program's end by executors."""
-        end = self._end
-        if end is not None:
-            end()
-
-    def keep(self) -> None:
-        """The results are wanted even at the program's end."""
-        self.abandoned = False
-
-    # -- told by a backend ---------------------------------------------------------------------
-
-    def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
-        """Some items of a chunk are done."""
-        with self._lock:
-            found = self.in_flight.answered(chunk, replies)
-        if found is None:
-            return
-        rules, untold = self._rules, self.delivery.untold
-        settled: list[Settled] = []
-        doubtful: list[tuple[Item, Reply]] = []
-        failed = 0
-        for item, reply in found:
-            if item is None:
-                continue
-            if reply.extras is not None:
-                untold.append(reply.extras)
-            if not reply.ok:
-                if rules.retry_on and item.attempt <= rules.retries:
-                    doubtful.append((item, reply))
-                    continue
-                failed += 1
-            settled.append(Settled(item, reply))
-        self.observer.replied(chunk, settled)
-        chunk.home.tally.answered(len(settled), failed)
-        with self._lock:
-            self._measure(found, chunk.home.tally)
-        self.delivery.put(settled)
-        if doubtful:
-            teller.tell(partial(self._decide, chunk, doubtful))
-
-    def ended(self, chunk: Chunk, end: End) -> None:
-        """A chunk is over: settle or run again what has no reply."""
-        with self._lock:
-            left = self.in_flight.over(chunk)
-            if left is None or self._intake.closed:
-                return
-        try:
-            if left:
-                self._judge(chunk, left, end)
-        except BaseException as error:
-            self.delivery.fail(error)  # no one in a backend's thread can take it
-        sending = self._sending
-        if sending is not None:
-            sending.send_on()
-
-    def _measure(self, found: list[tuple[Item | None, Reply]], tally: Tally) -> None:
-        seconds = sum([reply.seconds for _, reply in found])
-        sent = sum([item.size for item, _ in found if item is not None])
-        back = sum([size_back(item, reply) for item, reply in found if item is not None])
-        self.count += len(found)
-        self.traffic.moved(len(found), sent, back, seconds)
-        tally.moved(sent, back)
-        self.plan.schedule.observe(len(found), seconds, sent + back)
-        if self.plan.placement is not None:
-            self.plan.placement.ran(len(found), seconds)
-
-    # -- run again, or not ---------------------------------------------------------------------
-
-    def _decide(self, chunk: Chunk, doubtful: list[tuple[Item, Reply]]) -> None:
-        """In a teller's thread: rebuild errors, to see which items are to be run again."""
-        for item, reply in doubtful:
-            again = asks_again(item, reply, self._rules)
-            settled = Settled(item, reply)
-            self.observer.replied(chunk, (settled,), (item,) if again else ())
-            if again:
-                chunk.home.tally.again()
-                item.seconds += reply.seconds
-                self._try_again(item)
-            else:
-                chunk.home.tally.answered(1, 1)
-                self.delivery.put([settled])
-
-    def _judge(self, chunk: Chunk, missing: list[Item], end: End) -> None:
-        if self.late:
-            self.delivery.put(self.too_late(missing))
-            return
-        settled: list[Settled] = []
-        rules = self._rules
-        verdicts = judge(chunk, missing, end, rules)
-        notices.died(rules.name, rules.retries, verdicts, end, single=False)
-        delayed: list[Item] = []
-        with self._lock:
-            for item, error, apart, counted in verdicts:
-                if error is not None:
-                    settled.append(Settled(item, None, error))
-                elif rules.delay and counted:
-                    delayed.append(item)
-                elif self._intake.wants(item.index):
-                    self.in_flight.run_again(item, apart=apart)
-        self.observer.settled(len(settled), len(missing) - len(settled), end)
-        chunk.home.tally.ended(end, len(settled), len(missing) - len(settled))
-        self.delivery.put(settled)
-        for item in delayed:
-            self._try_again(item)
-
-    def _try_again(self, item: Item) -> None:
-        """Run an item once more that has failed, when its time has come."""
-        if not self._rules.delay:
-            self._rested(item)
-            return
-        most = math.inf if self._deadline is None else self._deadline.left
-        give_up = partial(self._give_up, item)
-        begin_again(item, self._rules, partial(self._rested, item), give_up, most)
-
-    def _rested(self, item: Item) -> None:
-        with self._lock:
-            if self._intake.wants(item.index):
-                self.in_flight.run_again(item)
-        self._pump_aside()
-
-    def _pump_aside(self) -> None:
-        sending = self._sending
-        if sending is not None:
-            sending.pump_aside()
-
-    def _give_up(self, item: Item, error: BaseException) -> None:
-        self.delivery.put([Settled(item, None, error)])
-
-    # -- the deadline --------------------------------------------------------------------------
-
-    def expire_after(self, seconds: float) -> None:
-        """Give up what is not done so many seconds from now: each such item has an error then."""
-        self._deadline = Deadline(seconds, self._expire)
-
-    def _expire(self) -> None:
-        with self._lock:
-            chunks = [] if self._intake.closed else self.in_flight.chunks
-        for chunk in chunks:
-            chunk.home.cancel(chunk)
-        self._pump_aside()
-
-    @property
-    def late(self) -> bool:
-        """Whether the deadline has passed."""
-        return self._deadline is not None and self._deadline.passed
-
-    def too_late(self, items: Sequence[Item]) -> list[Settled]:
-        """These items, as they are settled after the deadline."""
-        deadline, name = self._deadline, self._rules.name
-        assert deadline is not None
-        return [Settled(item, None, deadline.error(name, item.index)) for item in items]
-
-    def disarm(self) -> None:
-        """The map is over before its deadline."""
-        if self._deadline is not None:
-            self._deadline.disarm()
+        self._on.clear()

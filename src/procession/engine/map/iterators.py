@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
@@ -9,6 +10,7 @@ from itertools import chain
 from procession.contract import Settled
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.local.inline import Inline
+from procession.engine.map.batches import Batch
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.engine.map.results import begin, end, warn_of_traffic
@@ -97,22 +99,57 @@ class _Batches:
             self._progress.update(count)
         return values
 
-    def _give(self, settled: Settled) -> Iterable[Any]:
+    def _give(self, found: Settled | Batch) -> Iterable[Any]:
         if self._progress is not None:
-            self._progress.update(1)
+            self._progress.update(len(found) if isinstance(found, Batch) else 1)
+        rules = self.run.plan.rules
         try:
-            return (self._decode(settled, self.run.plan.rules),)
+            if not isinstance(found, Batch):
+                return (self._decode(found, rules),)
+            if self._outcomes:
+                return [self._decode(each, rules) for each in found.all_settled()]
+            return found.values()
         except BaseException as error:
             if strikes(error):
                 self.close()
                 raise
-            return _Raise(error)
+            if not isinstance(found, Batch):
+                return _Raise(error)
+        return _values_or_errors(found, rules)
 
     def close(self) -> None:
         """Cancel what is outstanding, and end."""
         self._failed = None
         self.run.cancel()
         end(self._inline, self._progress)
+
+
+def _values_or_errors(batch: Batch, rules: Any) -> Iterable[Any]:
+    """The values of a batch, of which some cannot be rebuilt: those raise in their places."""
+    parts: list[Iterable[Any]] = [
+        (value,) if failed is None else _Raise(failed)
+        for _, value, failed in batch.each(value_of, rules)
+    ]
+    return parts[0] if len(parts) == 1 else _Chained(parts)
+
+
+class _Chained:
+    """Several batches as one, which can be read on after one of them has raised."""
+
+    def __init__(self, parts: list[Iterable[Any]]) -> None:
+        self._parts = parts
+        self._now: Iterator[Any] = iter(())
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        while True:
+            for value in self._now:
+                return value
+            if not self._parts:
+                raise StopIteration
+            self._now = iter(self._parts.pop(0))
 
 
 class _Raise:
@@ -191,6 +228,7 @@ class AsyncMapIterator:
         self._start = start
         self._progress: Progress | None = None
         self._run: MapRun | None = None
+        self._ready: deque[Settled] = deque()
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -216,11 +254,14 @@ class AsyncMapIterator:
         try:
             while True:
                 self._event.clear()
-                settled = run.delivery.poll()
-                if settled is not None:
-                    if self._progress is not None:
-                        self._progress.update(1)
-                    return run.observer.decoding(value_of)(settled, run.plan.rules)
+                if self._ready:
+                    return self._give()
+                found = run.delivery.poll()
+                if found is not None:
+                    self._ready.extend(
+                        found.all_settled() if isinstance(found, Batch) else (found,)
+                    )
+                    continue
                 if run.over:
                     break
                 await self._event.wait()
@@ -232,6 +273,13 @@ class AsyncMapIterator:
         if error is not None:
             raise error
         raise StopAsyncIteration
+
+    def _give(self) -> Any:
+        run = self._run
+        assert run is not None
+        if self._progress is not None:
+            self._progress.update(1)
+        return run.observer.decoding(value_of)(self._ready.popleft(), run.plan.rules)
 
     async def aclose(self) -> None:
         """Cancel what is outstanding, and end."""

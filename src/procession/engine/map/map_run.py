@@ -7,7 +7,7 @@ from collections.abc import Callable
 from procession.backends.shutdown import quiet
 from procession.contract import Backend, Chunk
 from procession.engine.job import Plan
-from procession.engine.map.in_flight import Replies
+from procession.engine.map.replies import Replies
 from procession.engine.map.sending import Sender
 from procession.engine.map.source import Source
 from procession.engine.map.window import Delivery, Intake
@@ -57,7 +57,7 @@ class MapRun:
         self.observer = observer
         self._thread = threading.get_ident()
         self._consumed = notify is None  # by that thread: without it, the map stands still
-        self.intake = Intake(source, plan.window)
+        self.intake = Intake(source, plan.window, exact=plan.exact)
         self._lock = self.intake.lock
         self.delivery = Delivery(self.intake, ordered=plan.ordered, notify=notify)
         self.replies = Replies(plan, observer, self.delivery)
@@ -110,7 +110,7 @@ class MapRun:
             self.intake.stop(index)
             beyond = self.replies.in_flight.beyond(index)
         for chunk in beyond:
-            chunk.home.cancel(chunk)
+            chunk.home.stop(chunk)
 
     # -- its end -----------------------------------------------------------------------------
 

@@ -50,7 +50,9 @@ def _prepare(
     since = perf_counter()
     where = Where(call, blocking=blocking)
     source = Source(items)
-    plan = make_plan(call, style, args, kwargs, where, ordered=ordered)
+    plan = make_plan(
+        call, style, args, kwargs, where, ordered=ordered, whole=whole, each=one_by_one
+    )
     if where.here:
         call = initialized(call)
     # A generator may wait for the results of what it gave before.

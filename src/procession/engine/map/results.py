@@ -8,10 +8,12 @@ from functools import partial
 from procession.contract import Settled
 from procession.engine.decoding import value_of
 from procession.engine.local.inline import Inline, Slice
+from procession.engine.map.batches import Batch
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.hints import Any
 from procession.system.interrupts import strikes
+from procession.system.pristine import thread_time
 from procession.user_threads import teller
 
 __all__ = ["Collector", "FutureCollector", "begin", "collect", "end", "warn_of_traffic"]
@@ -40,8 +42,7 @@ class Collector:
             else:
                 self._values.extend(values)
         else:
-            for index, value in enumerate(values, start):
-                self._put(index, value)
+            self._put_all(start, values)
 
     def add_slice(self, ran: Slice) -> int:
         """Take what was just run here; how many items that is."""
@@ -53,17 +54,41 @@ class Collector:
             self.add(failed)
         return done
 
-    def add_all(self, batch: Iterable[Settled]) -> None:
-        """Take settled items, as `add` does."""
-        values, plain = self._values, self._decode is value_of
-        for settled in batch:
-            item, reply, _ = settled
-            # An atom that is the next in order needs nothing of what the others do.
-            next_one = item.index == len(values) and not self._before
-            if plain and next_one and reply is not None and reply.raw and reply.ok:
-                values.append(reply.payload)
+    def add_all(self, found: Iterable[Settled | Batch]) -> int:
+        """Take what is over; how many items that is."""
+        count = 0
+        for each in found:
+            if isinstance(each, Batch):
+                self.add_batch(each)
+                count += len(each)
             else:
-                self.add(settled)
+                self.add(each)
+                count += 1
+        return count
+
+    def add_batch(self, batch: Batch) -> None:
+        """Take the results of some items."""
+        since = thread_time()
+        self._add_batch(batch)
+        if self._run.plan.placement is not None:
+            self._run.plan.placement.spent(thread_time() - since)
+
+    def _add_batch(self, batch: Batch) -> None:
+        try:
+            values = batch.values()
+        except BaseException as error:
+            if strikes(error):
+                raise
+            for index, value, failed in batch.each(value_of, self._rules):
+                if failed is None:
+                    self._put(index, value)
+                else:
+                    self._fail(index, failed)
+            return
+        if not self._before and batch.first == len(self._values):
+            self._values.extend(values)
+        else:
+            self._put_all(batch.first, values)
 
     def add(self, settled: Settled) -> None:
         """Take one settled item; an error makes everything after it unimportant."""
@@ -82,11 +107,15 @@ class Collector:
                 self._put(index, value)
 
     def _put(self, index: int, value: Any) -> None:
-        values = self._values
-        if index >= len(values):
-            values.extend([_PENDING] * (index + 1 - len(values)))
-        values[index] = value
-        self._before.discard(index)
+        self._put_all(index, [value])
+
+    def _put_all(self, start: int, some: list[Any]) -> None:
+        values, end = self._values, start + len(some)
+        if start > len(values):
+            values.extend([_PENDING] * (start - len(values)))
+        values[start:end] = some
+        if self._before:
+            self._before.difference_update(range(start, end))
 
     def _fail(self, index: int, error: BaseException) -> None:
         if self._error_at is not None and index >= self._error_at:
@@ -155,12 +184,10 @@ def collect(
             else:
                 if sender.behind:
                     sender.pump()
-                batch = delivery.poll_all()
-                done = len(batch)
-                if not batch:
+                done = collector.add_all(delivery.poll_all())
+                if not done:
                     run.wait()
                     continue
-                collector.add_all(batch)
             if progress is not None:
                 progress.update(done)
         warn_of_traffic(run)
@@ -228,8 +255,8 @@ class FutureCollector:
         while self._news and not self._said:
             self._news = False
             try:
-                while not collector.over and (settled := run.delivery.poll()) is not None:
-                    collector.add(settled)
+                while not collector.over and (found := run.delivery.poll()) is not None:
+                    collector.add_all((found,))
             except BaseException as error:
                 self._said = True
                 self._finished(partial(_raise, error))

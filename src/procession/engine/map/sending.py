@@ -8,15 +8,17 @@ a teller's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 
-from procession.contract import ATOM_BYTES, Backend, Chunk, End, Item, Settled
-from procession.engine.map.in_flight import Replies
+from procession.contract import ATOM_BYTES, Backend, Chunk, Column, End, Item, Settled
+from procession.engine.arguments import column_of
+from procession.engine.map.replies import Replies
 from procession.engine.map.window import Delivery
+from procession.engine.policy.placement import machine
 from procession.hints import Any
 from procession.system.interrupts import strikes
-from procession.system.pristine import perf_counter, threading
+from procession.system.pristine import perf_counter, thread_time, threading
 from procession.system.wakeup import Wakeup
 from procession.user_threads import teller
 
@@ -28,6 +30,9 @@ keep every worker busy with ordinary items, small against the memory of any mach
 
 SLOW_SECONDS = 1e-3
 """An item of the input that took longer to come makes us wait. A guess: ten times a message."""
+
+_Values = tuple[Sequence[int], Sequence[Any]]
+_NO_VALUES: _Values = ((), ())
 
 PATIENCE_SECONDS = 5e-3
 """How much longer than its items usually take a result is waited for, before slow input is."""
@@ -78,6 +83,7 @@ class Sender:
         self._pumping = False
         self._pump_again = False
         self._probing = False
+        self._probed = 0.0
         self._reading = 0.0
         self._chunk_items = 1
 
@@ -140,6 +146,7 @@ class Sender:
     def probe(self) -> None:
         """Give the pool one item and no more, until `probed`."""
         self._probing = True
+        self._probed = perf_counter()
         self.go()
         self.feed()
 
@@ -148,6 +155,8 @@ class Sender:
         probing, self._probing = self._probing, False
         if probing and not self._replies.count:
             self.pump()
+        elif probing:
+            machine.took(perf_counter() - self._probed - self._replies.traffic.seconds)
 
     def refill(self) -> None:
         """The window has room again."""
@@ -208,7 +217,7 @@ class Sender:
         while self._wants():
             if lazily and self._reading > SLOW_SECONDS and self._is_soon_ready():
                 return
-            if not self.take_one():
+            if not self.take_some():
                 return
 
     def _wants(self) -> bool:
@@ -250,35 +259,53 @@ class Sender:
             if self.behind:
                 self.pump()
 
-    def take_one(self) -> bool:
-        """Take one item of the input, pickle it, and see that it is sent. Whether there was one."""
-        intake, placement = self._intake, self._plan.placement
+    def take_some(self) -> bool:
+        """Take items of the input, pickle each at once, and see that they are sent.
+
+        One, if a worker waits for it. Else as many as make a chunk, unless that takes long.
+
+        Returns:
+            Whether there were any.
+        """
+        backend, intake = self._backend, self._intake
+        busy = backend is not None and len(self._in_flight) >= backend.workers
+        count = max(1, min(self._chunk_items - intake.pending, intake.room())) if busy else 1
         begin = perf_counter()
-        with intake.taking:
-            start, values = intake.take(1)
-        if not values:
+        items: list[Item] = []
+        taken, packing = 0, 0.0
+        while taken < count:
+            with intake.taking:
+                start, values = intake.take(1)
+            if not values:
+                break
+            taken += 1
+            since = perf_counter()
+            items += self._pack_taken(start, values[0])
+            now = perf_counter()
+            packing += now - since
+            if now - begin > SLOW_SECONDS:
+                break
+        if not taken:
             self.pump()
             return False
-        taken = perf_counter()
-        self._reading = taken - begin
-        refused: list[Settled] = []
-        try:
-            item = self._plan.pack(start, values[0])
-        except Exception as error:
-            refused.append(_refused(start, values[0], error))
-        else:
-            intake.hold(item)
-            if placement is not None:
-                placement.packed(1, perf_counter() - taken, item.size)
-        self._observer.packed(taken, len(refused))
-        self._delivery.put(refused)
-        # Idle workers get the item at once. While all are busy it waits, so that chunks grow:
+        self._reading = (perf_counter() - begin - packing) / taken
+        intake.hold(items)
+        if self._plan.placement is not None:
+            size = sum([item.size for item in items])
+            self._plan.placement.packed(taken, packing, size)
+        self._observer.packed(begin, taken - len(items))
+        # Idle workers get what there is at once. While all are busy it waits, so that chunks grow:
         # the thread that ends a chunk sends on what is pending by then.
-        backend = self._backend
-        busy = backend is not None and len(self._in_flight) >= backend.workers
         if not busy or intake.pending >= self._chunk_items:
             self.pump()
         return True
+
+    def _pack_taken(self, index: int, value: Any) -> list[Item]:
+        try:
+            return [self._plan.pack(index, value)]
+        except Exception as error:
+            self._delivery.put([_refused(index, value, error)])
+            return []
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -308,30 +335,42 @@ class Sender:
             raise
         if self._intake.source.ended:
             self._delivery.wake()
+            self.take_back()
 
-    def _next_chunk(self) -> tuple[Backend, list[Item], list[tuple[int, Any]]] | None:
-        """What to send next: where to, items to run again, and new values. Under the lock."""
+    def take_back(self) -> None:
+        """Have a worker that still has many items give some back, if another has none."""
+        backend, in_flight, intake = self._backend, self._in_flight, self._intake
+        if backend is None or not backend.gives_back or intake.remaining != 0:
+            return
+        with self._lock:
+            if intake.closed or in_flight.again or in_flight.on(backend) >= backend.workers:
+                return
+            chunk = in_flight.longest(backend)
+        if chunk is not None:
+            backend.stop(chunk)
+
+    def _next_chunk(self) -> tuple[Backend, Sequence[Item], _Values] | None:
+        """What to send next: where to, items at hand, and new values. Under the lock."""
         backend, in_flight = self._backend, self._in_flight
         if self._intake.closed or backend is None:
             return None
         if in_flight.suspects and (self._apart is None or not in_flight.on(self._apart)):
             if self._apart is None:
                 self._apart = backend.apart()
-            return self._apart, [in_flight.suspects.popleft()], []
+            return self._apart, [in_flight.suspects.popleft()], _NO_VALUES
         chunks = in_flight.on(backend)
         probing = self._probing and not self._replies.count
         if chunks >= (1 if probing else 2 * backend.workers):
             return None
         if in_flight.again:
-            return backend, in_flight.next_again(backend.workers, self._chunk_items), []
+            again = in_flight.next_again(backend.workers, self._chunk_items)
+            return backend, again, _NO_VALUES
         if self._delivery.bytes + in_flight.bytes > BYTES_AHEAD and chunks >= backend.workers:
             return None
         items, values = self._next_values(backend, chunks)
-        return (backend, items, values) if items or values else None
+        return (backend, items, values) if items or values[0] else None
 
-    def _next_values(
-        self, backend: Backend, in_flight: int
-    ) -> tuple[list[Item], list[tuple[int, Any]]]:
+    def _next_values(self, backend: Backend, in_flight: int) -> tuple[Sequence[Item], _Values]:
         """New items: those that are pickled already, or else values."""
         placement, intake = self._plan.placement, self._intake
         known = self._replies.count > 0 and not self._stuck and self._feeder is None
@@ -340,55 +379,78 @@ class Sender:
                 self.here = True
                 self._delivery.wake_waiting()
             if not intake.packed:
-                return [], []
+                return (), _NO_VALUES
         inert = intake.source.inert
         room = intake.room() if inert and not intake.pending else None
         if room is not None and room <= 0:
-            return [], []
+            return (), _NO_VALUES
         count = self._plan.schedule.next_chunk(
             remaining=intake.remaining, workers=backend.workers, in_flight=in_flight, room=room
         )
         if count <= 0:
-            return [], []
+            return (), _NO_VALUES
         self._chunk_items = count
         fed = not inert and not intake.source.ended
         if fed and intake.pending < count and in_flight >= backend.workers:
-            return [], []  # all are busy: let the chunk grow
-        items = intake.next_packed(count) if intake.packed else []
-        return items, [] if items else intake.next(count)
+            return (), _NO_VALUES  # all are busy: let the chunk grow
+        items = intake.next_packed(count) if intake.packed else ()
+        return items, _NO_VALUES if items else intake.next(count)
 
-    def _send(self, backend: Backend, items: list[Item], values: list[tuple[int, Any]]) -> None:
+    def _send(self, backend: Backend, items: Sequence[Item], values: _Values) -> None:
         plan, replies = self._plan, self._replies
         if replies.late:
-            late = [*items, *(Item(*each) for each in values)]
+            late = [*items, *map(Item, *values)]
             self._delivery.put(replies.too_late(late))
             return
-        refused: list[Settled] = []
         begin = perf_counter()
-        for index, value in values:
-            try:
-                items.append(plan.pack(index, value))
-            except Exception as error:
-                refused.append(_refused(index, value, error))
-        size = sum([item.size for item in items])
-        if values:
+        content: Sequence[Item] | Column = items
+        refused: list[Settled] = []
+        if values[0]:
+            packed = plan.pack_column(*values)
+            content, refused, taken = packed or self._pack_each(values)
+            if taken < len(values[0]):
+                self._intake.put_back(values[0][taken:], values[1][taken:])
+            size = _size(content)
             if plan.placement is not None:
-                plan.placement.packed(len(values), perf_counter() - begin, size)
+                plan.placement.packed(taken, perf_counter() - begin, size)
             self._observer.packed(begin, len(refused))
-        self._delivery.put(refused)
-        if not items:
+            self._delivery.put(refused)
+        elif plan.columns:
+            content = column_of(items) or items
+        if not content:
             return
-        plain = plan.job.call is None and size <= ATOM_BYTES * len(items)
-        chunk = Chunk(plan.job, items, replies, home=backend, plain=plain)
+        if isinstance(content, Column):
+            plain = content.plain
+        else:
+            plain = plan.job.call is None and _size(content) <= ATOM_BYTES * len(content)
+        chunk = Chunk(plan.job, content, replies, home=backend, plain=plain)
         with self._lock:
             if self._intake.closed:
                 return
-            self._in_flight.add(chunk, size)
+            self._in_flight.add(chunk)
         self._observer.sent(chunk)
+        since = thread_time()
         try:
             backend.start(chunk)
         except Exception as error:
             replies.ended(chunk, End("refused", error=error))
+        if plan.placement is not None:
+            plan.placement.spent(thread_time() - since)
+
+    def _pack_each(self, values: _Values) -> tuple[list[Item], list[Settled], int]:
+        """Values that go one by one; those that cannot; how many these are."""
+        items: list[Item] = []
+        refused: list[Settled] = []
+        for index, value in zip(*values, strict=True):
+            try:
+                items.append(self._plan.pack(index, value))
+            except Exception as error:
+                refused.append(_refused(index, value, error))
+        return items, refused, len(items) + len(refused)
+
+
+def _size(content: Sequence[Item] | Column) -> int:
+    return content.size if isinstance(content, Column) else sum([item.size for item in content])
 
 
 def _refused(index: int, value: Any, error: Exception) -> Settled:
@@ -425,7 +487,7 @@ class _Feeder:
                 if sender.here_only or intake.room() <= 0:
                     self._room.wait()
                 else:
-                    sender.take_one()
+                    sender.take_some()
         except BaseException as error:
             self._delivery.fail(error)
         finally:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from procession.contract import Item, Settled
+from procession.engine.map.batches import Batch
 from procession.engine.map.source import Source
 from procession.hints import Any
 from procession.system import after_fork
@@ -25,6 +26,7 @@ class Intake:
 
     Attributes:
         source: The input.
+        exact: Whether the user has set the window: it counts each item that is yielded.
         lock: The map's, which all its parts share.
         taking: Held while input that may block is taken.
         delivered: Items that the consumer has been given.
@@ -32,8 +34,9 @@ class Intake:
         closed: Whether the map is over or was cancelled.
     """
 
-    def __init__(self, source: Source, window: int) -> None:
+    def __init__(self, source: Source, window: int, *, exact: bool = False) -> None:
         self.source = source
+        self.exact = exact
         self.lock = after_fork.lock()
         self.taking = threading.Lock()
         self.delivered = 0
@@ -117,16 +120,20 @@ class Intake:
 
     def give_back(self, start: int, values: Sequence[Any]) -> None:
         """The consumer's thread took these and does not run them: they come first again."""
-        with self.lock:
-            wanted = values if self._end is None else values[: max(0, self._end - start)]
-            self._pending.extendleft(reversed(list(enumerate(wanted, start))))
+        self.put_back(range(start, start + len(values)), values)
 
-    def hold(self, item: Item) -> None:
-        """An item was taken and pickled: keep it ready to be sent."""
+    def put_back(self, indexes: Sequence[int], values: Sequence[Any]) -> None:
+        """These were taken and not sent: they come first again."""
         with self.lock:
-            if self.wants(item.index):
-                self._packed.append(item)
-                self.held += item.size
+            pairs = zip(indexes, values, strict=True)
+            self._pending.extendleft(reversed([each for each in pairs if self.wants(each[0])]))
+
+    def hold(self, items: Sequence[Item]) -> None:
+        """These were taken and pickled: keep them ready to be sent."""
+        with self.lock:
+            wanted = [item for item in items if self.wants(item.index)]
+            self._packed.extend(wanted)
+            self.held += sum([item.size for item in wanted])
 
     def next_packed(self, count: int) -> list[Item]:
         """Up to `count` pickled items for a chunk. Under the map's lock."""
@@ -135,16 +142,18 @@ class Intake:
         self.held -= sum([item.size for item in items])
         return items
 
-    def next(self, count: int) -> list[tuple[int, Any]]:
-        """Up to `count` items for a chunk that are to be pickled. Under the map's lock."""
-        if self._pending or not self.source.inert:
-            return self._next_pending(count)
-        start, values = self.take(count)
-        return list(enumerate(values, start))
+    def next(self, count: int) -> tuple[Sequence[int], Sequence[Any]]:
+        """Up to `count` items for a chunk that are to be pickled. Under the map's lock.
 
-    def _next_pending(self, count: int) -> list[tuple[int, Any]]:
-        pending = self._pending
-        return [pending.popleft() for _ in range(min(count, len(pending)))]
+        Returns:
+            Their indexes, and their values.
+        """
+        if self._pending or not self.source.inert:
+            pending = self._pending
+            taken = [pending.popleft() for _ in range(min(count, len(pending)))]
+            return [index for index, _ in taken], [value for _, value in taken]
+        start, values = self.take(count)
+        return range(start, start + len(values)), values
 
     def _run_of_pending(self, count: int) -> tuple[int, list[Any]] | None:
         """Up to `count` pending items whose indexes follow each other."""
@@ -196,8 +205,8 @@ class Delivery:
         self.untold: deque[Any] = deque()
         self._notify = notify
         self._refill: Callable[[], None] | None = None
-        self._by_index: dict[int, Settled] = {}
-        self._as_they_came: deque[Settled] = deque()
+        self._by_index: dict[int, Settled | Batch] = {}
+        self._as_they_came: deque[Settled | Batch] = deque()
         self._wakeups = Wakeups()
 
     def attach(self, refill: Callable[[], None] | None) -> None:
@@ -206,16 +215,18 @@ class Delivery:
 
     # -- from the workers ----------------------------------------------------------------------
 
-    def put(self, settled: Sequence[Settled]) -> None:
+    def put(self, settled: Sequence[Settled], batches: Sequence[Batch] = ()) -> None:
         """Items are over: hand them to the consumer."""
-        if not settled and not self.untold:
+        if not settled and not batches and not self.untold:
             return
         with self.lock:
-            self.bytes += _sizes(settled)
+            self.bytes += _sizes(settled) + _sizes(batches)
             if self.ordered:
                 self._by_index.update((each.item.index, each) for each in settled)
+                self._by_index.update((each.first, each) for each in batches)
             else:
                 self._as_they_came.extend(settled)
+                self._as_they_came.extend(batches)
             if self.untold or self.has_next():
                 self._wakeups.wake()
         if self._notify is not None:
@@ -258,32 +269,44 @@ class Delivery:
         """Woken when something may have changed for the consumer. Under the map's lock."""
         return self._wakeups.add()
 
-    def poll(self) -> Settled | None:
-        """The next settled item, or `None` if there is none now; see `Intake.over`.
+    def poll(self) -> Settled | Batch | None:
+        """The next item, or items, that are over; `None` if there are none now (`Intake.over`).
+
+        Of a map whose window the user has set, one item at a time.
 
         Raises:
             BaseException: The map's `failure`.
         """
-        settled: Settled | None = None
         full = False
         with self.lock:
             if self.failure is not None:
                 raise self.failure
-            if self.ordered:
-                settled = self._by_index.pop(self.intake.delivered, None)
-            elif self._as_they_came:
-                settled = self._as_they_came.popleft()
-            if settled is not None:
-                self.bytes -= settled.size
-                full = self.intake.deliver(1)
+            found = self._next()
+            if found is not None:
+                self.bytes -= found.size
+                full = self.intake.deliver(len(found) if isinstance(found, Batch) else 1)
         if self.untold:
             self.tell()
         if full and self._refill is not None:
             self._refill()
-        return settled
+        return found
 
-    def poll_all(self) -> list[Settled]:
-        """All settled items that there are now, of a map whose order does not matter.
+    def _next(self) -> Settled | Batch | None:
+        """Under the lock."""
+        if self.ordered:
+            found = self._by_index.pop(self.intake.delivered, None)
+        else:
+            found = self._as_they_came.popleft() if self._as_they_came else None
+        if self.intake.exact and isinstance(found, Batch) and len(found) > 1:
+            rest = found.split(1)
+            if self.ordered:
+                self._by_index[rest.first] = rest
+            else:
+                self._as_they_came.appendleft(rest)
+        return found
+
+    def poll_all(self) -> list[Settled | Batch]:
+        """All that is over now, of a map whose order does not matter.
 
         Raises:
             BaseException: The map's `failure`.
@@ -291,14 +314,14 @@ class Delivery:
         with self.lock:
             if self.failure is not None:
                 raise self.failure
-            settled = list(self._as_they_came)
+            found = list(self._as_they_came)
             self._as_they_came.clear()
-            self.bytes -= _sizes(settled)
+            self.bytes -= _sizes(found)
         if self.untold:
             self.tell()
-        if settled:
-            self.deliver(len(settled))
-        return settled
+        if found:
+            self.deliver(sum([len(each) if isinstance(each, Batch) else 1 for each in found]))
+        return found
 
     def deliver(self, count: int) -> None:
         """The consumer has been given so many items; the window may have room again."""
@@ -319,6 +342,6 @@ class Delivery:
             Replay(extras)()
 
 
-def _sizes(settled: Sequence[Settled]) -> int:
+def _sizes(settled: Sequence[Settled | Batch]) -> int:
     """Bytes that these hold until they are decoded."""
-    return sum([reply.size for _, reply, _ in settled if reply is not None and not reply.raw])
+    return sum([each.size for each in settled])

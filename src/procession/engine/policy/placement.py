@@ -1,23 +1,37 @@
 """Here or in the pool? Decided by measured times. Pure policy.
 
 An item run here costs its own time. An item run in the pool costs this process the sending and
-receiving (`ship`), and the workers its own time shared between them. Here wins while items are
-shorter than what it costs to send them, or when so little is left that one round trip outlasts it.
+receiving (`ship`). It costs the workers its own time and some more (`work`), shared between them.
+Both are learnt while messages come and go. Here wins while items are shorter than what it costs to
+send them, or when so little is left that one round trip outlasts it.
 """
 
 from __future__ import annotations
 
-__all__ = ["Pace", "Placement"]
+from collections.abc import Callable
 
-SHIP_SECONDS = 8e-6
-"""What this process spends on an item, besides pickling it: bookkeeping, its share of a message,
-and unpickling a small result. Measured at 6 to 9 µs per item for chunks of some hundred."""
+__all__ = ["Machine", "Pace", "Placement", "machine"]
 
-WORKER_SECONDS = 6e-6
-"""What a worker spends on an item, besides running it: unpickle, context, reply. Measured alike."""
+SHIP_SECONDS = 0.5e-6
+"""What this process spends on an item, besides pickling it, as long as nothing was measured: its
+share of a message, and taking a small result. 0.2 to 0.3 µs for numbers in a column."""
+
+WORKER_SECONDS = 1e-6
+"""What a worker spends on an item, besides running it, until that was measured: unpickle, context,
+result. 0.6 µs for numbers."""
 
 ROUND_TRIP_SECONDS = 150e-6
-"""One message to a waiting worker and back. Measured at 60 to 200 µs."""
+"""One message to a waiting worker and back, until one was measured. Mostly 60 to 200 µs."""
+
+_FADE = 0.05
+"""How much less what was learnt counts with each map. A guess."""
+
+_LEAST_ITEMS = 8
+"""In chunks of fewer items, what an item costs is what the message costs."""
+
+_TRUST = 4
+"""A measurement counts for at most so many times what was known: a thread that was stopped for a
+while has measured that, and not its work. A guess."""
 
 FIRST_PICKLE_SECONDS = 5e-6
 SLOW_PICKLE_SECONDS = 200e-9
@@ -48,9 +62,11 @@ class Pace:
         deadly: Whether one of its items has killed a worker. None runs here from then on.
         hashes: Whether the function hashes, and workers do so otherwise; `None` if not looked at.
         plain: The options last seen that ask for nothing but to run it (`local.where`).
+        ship: Seconds that this process spends on an item which goes to a worker, beyond `pack`.
+        work: Seconds that a worker spends on one, beyond running it.
     """
 
-    __slots__ = ("alone", "deadly", "hashes", "item", "pack", "plain")
+    __slots__ = ("alone", "deadly", "hashes", "item", "pack", "plain", "ship", "work")
 
     def __init__(self) -> None:
         self.item: float | None = None
@@ -59,10 +75,44 @@ class Pace:
         self.deadly = False
         self.hashes: bool | None = None
         self.plain: object = None
+        self.ship = SHIP_SECONDS
+        self.work = WORKER_SECONDS
+
+    def fade(self) -> None:
+        """A map begins: what was learnt is a little less certain, and may be learnt anew.
+
+        Else a wrong measurement could keep all items here for good, where none is made.
+        """
+        self.ship += _FADE * (SHIP_SECONDS - self.ship)
+        self.work += _FADE * (WORKER_SECONDS - self.work)
 
     def tiny(self, items: int) -> bool:
         """Whether so many items, if they are like the last ones, outlast no round trip."""
-        return self.item is not None and items * self.item <= ROUND_TRIP_SECONDS
+        return self.item is not None and items * self.item <= machine.round_trip
+
+
+class Machine:
+    """What any message costs on this machine.
+
+    Attributes:
+        round_trip: Seconds from sending one short item to a waiting worker to having its result.
+    """
+
+    __slots__ = ("round_trip",)
+
+    def __init__(self) -> None:
+        self.round_trip = ROUND_TRIP_SECONDS
+
+    def took(self, seconds: float) -> None:
+        """A round trip took so long, beyond what the item itself took."""
+        self.round_trip = _learnt(self.round_trip, seconds)
+
+
+def _learnt(known: float, seen: float) -> float:
+    return known + _MEMORY * (min(max(seen, 0.0), _TRUST * known) - known)
+
+
+machine = Machine()
 
 
 class Placement:
@@ -70,18 +120,30 @@ class Placement:
 
     Args:
         workers: How many items can run at once in the pool.
+        processors: Tells how many there are for them and for this process.
         pace: What is known of the function; takes what this map measures.
         loaded: Whether the modules that a pool needs are loaded.
     """
 
-    def __init__(self, workers: int, pace: Pace | None = None, *, loaded: bool = True) -> None:
+    def __init__(
+        self,
+        workers: int,
+        pace: Pace | None = None,
+        *,
+        processors: Callable[[], int] | None = None,
+        loaded: bool = True,
+    ) -> None:
         self.workers = max(1, workers)
+        self._count = processors
+        self._processors = 0
+        self._spent = 0.0
         # One processor of all is busy with the start.
         share = self.workers / max(1, self.workers - 1)
         self._start = share * (START_SECONDS if loaded else FIRST_START_SECONDS)
         self.item: float | None = None
         self.pack = 0.0
         self._pace = Pace() if pace is None else pace
+        self._pace.fade()
 
     def ran(self, items: int, seconds: float) -> None:
         """So many items took so many seconds of the function's own time."""
@@ -105,6 +167,21 @@ class Placement:
                 seconds = min(seconds, items * FIRST_PICKLE_SECONDS + size * SLOW_PICKLE_SECONDS)
             self.pack = seconds / items
         self._pace.pack = self.pack
+
+    def spent(self, seconds: float) -> None:
+        """This process took so long to send items, or to take results, besides pickling."""
+        self._spent += seconds
+
+    def shipped(self, items: int) -> None:
+        """That was for so many items."""
+        if items >= _LEAST_ITEMS:
+            self._pace.ship = _learnt(self._pace.ship, self._spent / items)
+            self._spent = 0.0
+
+    def worked(self, items: int, seconds: float) -> None:
+        """A worker took so many seconds for some items, besides running them."""
+        if items >= _LEAST_ITEMS:
+            self._pace.work = _learnt(self._pace.work, seconds / items)
 
     def begins_here(self, items: int | None) -> bool:
         """Whether a map of so many items, if that is known, is to begin here though a pool is up.
@@ -130,10 +207,22 @@ class Placement:
             return False
         if self.workers == 1 and item < 1e-3:
             return True
-        if remaining is not None and remaining * item <= ROUND_TRIP_SECONDS:
+        if remaining is not None and remaining * item <= machine.round_trip:
             return True
-        ship = SHIP_SECONDS + 2 * pack
-        return item <= max(ship, (item + WORKER_SECONDS + pack) / self.workers)
+        return item <= self._there(item, pack)
+
+    def _there(self, item: float, pack: float) -> float:
+        """Seconds until the pool is through with one more item, when it has many.
+
+        This process works for it, too, and needs a processor for that.
+        """
+        ship, work = self._pace.ship + pack, item + self._pace.work
+        least = max(ship, work / self.workers)
+        if item <= least:
+            return least
+        if not self._processors:
+            self._processors = max(1, self.workers if self._count is None else self._count())
+        return max(least, (work + ship) / min(self.workers + 1, self._processors))
 
     def leaves(self, remaining: int | None, seconds: float | None, *, warm: bool) -> bool:
         """Whether a pool had better have the rest, while an item runs here.

@@ -43,13 +43,12 @@ five round trips, more than splitting it could gain. In the simulation 0.3 to 1 
 HERE: Final = Costs(HANDLING_SECONDS, TARGET_SECONDS, BLIND_SECONDS, FLOOR_SECONDS)
 """The costs of a chunk whose worker is a process of this machine."""
 
-MAX_ITEMS: Final = 1024
-"""Most items in a chunk, however short. A guess: pickling so many small ones takes about 1 ms, ten
-times a round trip, so that more would gain nothing."""
+MAX_ITEMS: Final = 16 * 1024
+"""Most items in a chunk, however short: so many numbers take some milliseconds in a worker."""
 
-MAX_BYTES: Final = 1 << 20
-"""Most bytes in a chunk of several items. A guess: far above what a message costs by itself, and
-small enough that no worker waits long for its share."""
+MAX_BYTES: Final = 256 * 1024
+"""Most bytes in a chunk of several items. Far above what a message costs by itself; measured better
+than 1 MiB, which leaves the processors' caches."""
 
 _GROWTH: Final = 8
 """A chunk holds at most so many times the items that have been measured, …"""

@@ -9,25 +9,19 @@ from collections.abc import Sequence
 from procession.contract import Item, Job, Reply
 from procession.hints import Any
 from procession.process.far_side import worker_setup as environment
+from procession.process.far_side.outbox import Outbox
 from procession.process.io import messages
 from procession.process.io.channel import Receiver, frame, parse, send_all
 from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.polling import SpinWait
 from procession.process.start.starting import Descriptors
 from procession.system import NamedTuple, lifeline
-from procession.system.pristine import socket, threading, time
+from procession.system.pristine import socket
 from procession.worker.current import end_copy, mark_worker_process, while_loading
 from procession.worker.preparing import Cap, prepare, run_initializer
 from procession.worker.runner import Runner, flush_output
 
 __all__ = ["Plan", "main"]
-
-_DELAY = 0.010
-"""Seconds a reply may wait for company. It is the promise of API.md, "Once or more?"."""
-
-_WORTH = 0.001
-"""After an item of this many seconds, its reply is sent at once: the next item may hold the GIL
-for long, and a message costs some 20 µs, which is then little."""
 
 
 class Plan(NamedTuple):
@@ -70,7 +64,7 @@ class _Worker:
         self._box = box
         self._receiver = Receiver(sock)
         self._runner = Runner(inherits=method == "fork")
-        self._outbox = _Outbox(sock, box)
+        self._outbox = Outbox(sock, box)
         self._inbox: list[Any] = []
         self._wait = SpinWait(sock.fileno())
 
@@ -118,7 +112,7 @@ class _Worker:
             assert task.header is not None
             self._runner.learn(task.key, *task.header)
             replies: list[Reply] = []
-            self._runner.run(task.key, task.items, replies.append, self._box.begin)
+            self._runner.run(task.key, task.items, replies.append, _always)
             self._runner.forget(task.key)
             messages.pack_replies(messages.DONE, replies, 0)
 
@@ -174,16 +168,19 @@ class _Worker:
             return
         if task.header is not None:
             self._runner.learn(task.key, *task.header)
-        outbox = self._outbox
-        # What lies in shared memory is the item's to change, so it must not have to run again.
-        several = len(task.items) > 1
-        outbox.begin(
-            chunk,
-            len(task.items),
-            prompt=several and any(item[3] and isinstance(item[3], tuple) for item in task.items),
-        )
-        self._runner.run(task.key, task.items, outbox.emit, self._box.begin)
-        outbox.end()
+        outbox, column = self._outbox, task.column
+        if column is not None:
+            indexes, body, limited = column
+            each = self._runner.wants_each(task.key)
+            outbox.begin_column(chunk, indexes, wants_each=each, limited=limited)
+            self._runner.run_column(task.key, indexes, body, outbox)
+        else:
+            # What lies in shared memory is the item's to change, so it must not have to run again.
+            several = len(task.items) > 1
+            shares = any(item[3] and isinstance(item[3], tuple) for item in task.items)
+            outbox.begin_items(chunk, len(task.items), prompt=several and shares)
+            self._runner.run(task.key, task.items, outbox.emit, outbox.start)
+        outbox.finish()
 
     def _forget(self, keys: Sequence[int]) -> None:
         for key in keys:
@@ -198,73 +195,5 @@ def _prepare(plan: Plan) -> None:
         run_initializer(plan.initializer)
 
 
-class _Outbox:
-    """Replies on their way home: sent together where that saves messages, but never late."""
-
-    def __init__(self, sock: socket.socket, box: BlackBox) -> None:
-        self._sock = sock
-        self._box = box
-        self._chunk = 0
-        self._lock = threading.Lock()
-        self._replies: list[Reply] = []
-        self._left = 0
-        self._prompt = False
-        self._since = 0.0
-        self._flusher: threading.Thread | None = None
-        self._armed = threading.Event()
-
-    def begin(self, chunk: int, items: int, prompt: bool = False) -> None:
-        """A chunk of so many items begins; `prompt` says that no reply may wait for company."""
-        self._chunk = chunk
-        self._left = items
-        self._prompt = prompt
-
-    def emit(self, reply: Reply) -> None:
-        """Take a reply; the last one of a chunk waits for `end`."""
-        self._box.end()
-        self._replies.append(reply)
-        self._left -= 1
-        if not self._left:
-            return
-        now = time.monotonic()
-        if len(self._replies) == 1:
-            self._since = now
-        large = self._prompt or reply.buffers  # a message costs little against it
-        if large or reply.seconds >= _WORTH or now - self._since >= _DELAY:
-            self._flush()
-        elif not self._armed.is_set():
-            self._arm()
-
-    def end(self) -> None:
-        """The chunk is over: send what is left, in one message that says so."""
-        with self._lock:
-            replies, self._replies = self._replies, []
-            self._send(messages.DONE, replies)
-
-    def _flush(self) -> None:
-        with self._lock:
-            replies, self._replies = self._replies, []
-            if replies:
-                self._send(messages.REPLIES, replies)
-
-    def _send(self, kind: int, replies: Sequence[Reply]) -> None:
-        flush_output()
-        send_all(self._sock, messages.pack_replies(kind, replies, self._chunk))
-
-    def _arm(self) -> None:
-        if self._flusher is None or not self._flusher.is_alive():
-            self._flusher = threading.Thread(
-                target=self._keep_flushing, name="procession-flusher", daemon=True
-            )
-            self._flusher.start()
-        self._armed.set()
-
-    def _keep_flushing(self) -> None:
-        while True:
-            self._armed.wait()
-            time.sleep(_DELAY)
-            self._armed.clear()
-            try:
-                self._flush()
-            except OSError:
-                return  # the main thread notices the same
+def _always(_: int) -> bool:
+    return True

@@ -12,10 +12,11 @@ segments is used as it stands: that is what most are, and what the latency of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import marshal
+from collections.abc import Iterator, Sequence
 
 from procession.buffers.nameless_memory import Gone, Ticket
-from procession.contract import Item, Job, Reply
+from procession.contract import Column, Item, Job, Reply, Results
 from procession.hints import Any
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
@@ -34,15 +35,17 @@ __all__ = [
     "Task",
     "arrived",
     "pack_replies",
+    "pack_results",
     "pack_task",
     "unpack_replies",
+    "unpack_results",
     "unpack_task",
 ]
 
 TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE, FORGET = range(8)
 
-_ALONG = None
-"""Placeholder of a blob that follows as a segment."""
+_ALONG = ...
+"""Placeholder of a blob that follows as a segment. No value is sent as itself that looks so."""
 
 
 class Task(NamedTuple):
@@ -54,6 +57,8 @@ class Task(NamedTuple):
         forget: Jobs the worker may drop.
         items: ``(index, attempt, blob, buffers)`` each.
         ahead: How many values a generator may be ahead of its consumer; 0 if it is no generator.
+        column: Instead of items: indexes, body (as in `contract.Column`), and whether the time or
+            memory of each is limited.
     """
 
     key: int
@@ -61,11 +66,12 @@ class Task(NamedTuple):
     forget: Sequence[int]
     items: Sequence[tuple[int, int, Any, Sequence[Any]]]
     ahead: int
+    column: tuple[Sequence[int], Any, bool] | None
 
 
 def _pack(blob: Any, buffers: Any, segments: list[Any]) -> tuple[Any, Any]:
     """What the tuple holds for a blob and its buffers; what is to follow goes to `segments`."""
-    if len(blob) >= SEGMENT:
+    if isinstance(blob, (bytes, bytearray)) and len(blob) >= SEGMENT:
         segments.append(blob)
         blob = _ALONG
     if isinstance(buffers, BroadcastBuffers):
@@ -88,33 +94,44 @@ def _unpack(packed: Sequence[Any], segments: Iterator[Any]) -> tuple[Any, Sequen
 
 
 def pack_task(
-    job: Job, items: Iterable[Item], with_header: bool, forget: Sequence[int], ahead: int = 0
+    job: Job,
+    content: Sequence[Item] | Column,
+    with_header: bool,
+    forget: Sequence[int],
+    ahead: int = 0,
 ) -> list[Any]:
     """The frame that sends a chunk."""
     segments: list[Any] = []
     header = _pack(job.header, job.buffers, segments) if with_header else None
+    if isinstance(content, Column):
+        limited = job.timeout is not None or job.memory_limit is not None
+        indexes = content.indexes
+        ranged = isinstance(indexes, range)
+        body, _ = _pack(content.body, (), segments)
+        ends = (indexes.start, indexes.stop) if isinstance(indexes, range) else tuple(indexes)
+        column = ends, ranged, body, limited
+        return frame((TASK, job.key, header, tuple(forget), (), ahead, column), segments)
     packed = [
         (item.index, item.attempt, *_pack(item.blob, item.buffers, segments))
         if item.buffers or item.size >= SEGMENT
         else (item.index, item.attempt, item.blob, ())
-        for item in items
+        for item in content
     ]
-    return frame((TASK, job.key, header, tuple(forget), packed, ahead), segments)
+    return frame((TASK, job.key, header, tuple(forget), packed, ahead, None), segments)
 
 
 def unpack_task(message: tuple[Any, ...], segments: Sequence[Any]) -> Task:
     """The other side of `pack_task`."""
-    if not segments:
-        return Task._make(message[1:])
     rest = iter(segments)
-    _, key, header, forget, items, ahead = message[:6]
-    return Task(
-        key,
-        None if header is None else _unpack(header, rest),
-        forget,
-        [(index, attempt, *_unpack(packed, rest)) for index, attempt, *packed in items],
-        ahead,
-    )
+    _, key, header, forget, items, ahead, column = message[:7]
+    if segments:
+        header = None if header is None else _unpack(header, rest)
+        items = [(index, attempt, *_unpack(packed, rest)) for index, attempt, *packed in items]
+    if column is not None:
+        indexes, ranged, body, limited = column
+        body, _ = _unpack((body, ()), rest)
+        column = range(*indexes) if ranged else indexes, body, limited
+    return Task(key, header, forget, items, ahead, column)
 
 
 def pack_replies(kind: int, replies: Sequence[Reply], chunk: int) -> Frame:
@@ -123,6 +140,25 @@ def pack_replies(kind: int, replies: Sequence[Reply], chunk: int) -> Frame:
     It says to which of the chunks that the worker was given, counted from 1, they belong.
     """
     segments: list[Any] = []
+    packed, descriptors = _pack_each(replies, segments)
+    return _whole((kind, packed, chunk, None), segments, descriptors)
+
+
+def pack_results(kind: int, position: int, results: Results, chunk: int) -> Frame:
+    """The frame that brings results of a column home, from this position in it on."""
+    payloads, seconds, _, odd, each, extras, span = results
+    segments: list[Any] = []
+    body, _ = _pack(marshal.dumps(payloads), (), segments)
+    packed, descriptors = _pack_each([reply for _, reply in odd], segments)
+    places = [place for place, _ in odd]
+    column = position, body, seconds, places, each, extras, span
+    return _whole((kind, packed, chunk, column), segments, descriptors)
+
+
+def _pack_each(
+    replies: Sequence[Reply], segments: list[Any]
+) -> tuple[list[tuple[Any, ...]], list[int]]:
+    """What the tuple holds for replies, and the descriptors to pass with them."""
     packed: list[tuple[Any, ...]] = []
     descriptors: list[int] = []
     for index, ok, payload, buffers, seconds, raw, extras, timing in replies:
@@ -134,7 +170,11 @@ def pack_replies(kind: int, replies: Sequence[Reply], chunk: int) -> Frame:
                 descriptors.append(Ticket(*buffers).fd)
             payload, buffers = _pack(payload, buffers, segments)
         packed.append((index, ok, payload, buffers or (), seconds, False, extras, timing))
-    whole = frame((kind, packed, chunk), segments)
+    return packed, descriptors
+
+
+def _whole(message: tuple[Any, ...], segments: list[Any], descriptors: list[int]) -> Frame:
+    whole = frame(message, segments)
     if descriptors:
         whole.descriptors = descriptors
     return whole
@@ -144,15 +184,35 @@ def unpack_replies(
     message: tuple[Any, ...], segments: Sequence[Any], passed: Passed | None = None
 ) -> list[Reply]:
     """The other side of `pack_replies`. Shared memory is opened at once: its sender may end."""
-    replies = [Reply._make(packed) for packed in message[1]]
-    if segments:
-        rest = iter(segments)
-        for at, reply in enumerate(replies):
-            payload, buffers = _unpack((reply.payload, reply.buffers), rest)
-            replies[at] = reply._replace(payload=payload, buffers=buffers)
+    return _unpack_each(message[1], iter(segments), passed)
+
+
+def unpack_results(
+    message: tuple[Any, ...], segments: Sequence[Any], passed: Passed | None = None
+) -> tuple[int, Results] | None:
+    """The other side of `pack_results`; `None` if these are replies."""
+    column = message[3]
+    if column is None:
+        return None
+    rest = iter(segments)
+    position, body, seconds, places, each, extras, span = column
+    body, _ = _unpack((body, ()), rest)
+    odd = list(zip(places, _unpack_each(message[1], rest, passed), strict=True))
+    return position, Results(marshal.loads(body), seconds, len(body), odd, each, extras, span)
+
+
+def _unpack_each(
+    packed: Sequence[tuple[Any, ...]], rest: Iterator[Any], passed: Passed | None
+) -> list[Reply]:
+    replies = list(map(Reply._make, packed))
     for at, reply in enumerate(replies):
-        if reply.buffers:
-            replies[at] = arrived(reply, passed)
+        if reply.payload is _ALONG or reply.buffers:
+            payload, buffers = reply.payload, reply.buffers
+            if not reply.raw:
+                payload, buffers = _unpack((payload, buffers), rest)
+            reply = replies[at] = reply._replace(payload=payload, buffers=buffers)
+            if buffers:
+                replies[at] = arrived(reply, passed)
     return replies
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from procession.contract import Chunk, Item, Reply
+from procession.contract import Answered, Chunk, Item, Reply, Results
 from procession.hints import Any, Literal
 from procession.system import NamedTuple
 
@@ -69,22 +69,24 @@ class Assignment:
         sent: Whether it was sent, or begun to be.
         verdict: Why its worker is being killed, and `blame` for what; or `None`.
         over: Whether its end was, or is about to be, told.
-        replied: Which of its items have replied before the last ones, if any.
+        answered: Which of its items have replied.
         lent: Its items that have buffers in shared memory, by index, if any.
         timers: What watches its limits.
         looks: How often the audit has found it assigned but not sent.
+        stopping: Whether its worker was told to stop after the item that runs.
     """
 
     __slots__ = (
         "ahead",
+        "answered",
         "blame",
         "chunk",
         "lent",
         "looks",
         "over",
-        "replied",
         "sent",
         "since",
+        "stopping",
         "timers",
         "verdict",
         "worker",
@@ -99,14 +101,16 @@ class Assignment:
         self.verdict: Verdict | None = None
         self.blame = NO_BLAME
         self.over = False
-        self.replied: set[int] | None = None
+        self.stopping = False
+        self.answered = Answered()
         self.timers: list[Any] = []
         self.looks = 0
         self.lent: dict[int, Item] | None = None
-        for item in chunk.items:
-            if item.buffers:
-                self.lent = self.lent or {}
-                self.lent[item.index] = item
+        if chunk.column is None:
+            for item in chunk.items:
+                if item.buffers:
+                    self.lent = self.lent or {}
+                    self.lent[item.index] = item
 
     @property
     def state(self) -> str:
@@ -118,22 +122,39 @@ class Assignment:
         return "condemned" if self.verdict else "running" if self.sent else "assigned"
 
     def missing(self) -> int:
-        """The first of its items that has not replied."""
-        items, replied = self.chunk.items, self.replied or ()
-        return next((item.index for item in items if item.index not in replied), items[0].index)
+        """The index of the first of its items that has not replied."""
+        first = self.answered.first
+        return self.chunk.index(first if first < len(self.chunk) else 0)
 
     def lacks(self, index: int) -> bool:
         """Whether it has this item, and no reply of it."""
-        return index not in (self.replied or ()) and any(i.index == index for i in self.chunk.items)
+        position = self.chunk.position(index, self.answered.first)
+        return position >= 0 and not self.answered.has(position)
 
     def mark_sent(self) -> None:
         """It was sent, or begun to be."""
         self.sent = True
 
+    def mark_stopping(self) -> None:
+        """Its worker was told to stop after the item that runs."""
+        self.stopping = True
+
     def mark_replied(self, replies: Sequence[Reply]) -> None:
-        """Some of its items have replied, but not the last one."""
-        self.replied = (self.replied or set()).union([reply.index for reply in replies])
+        """Some of its items have replied."""
+        for reply in replies:
+            position = self.chunk.position(reply.index, self.answered.first)
+            if position >= 0:
+                self.answered.add(position)
         self.release_buffers(replies)
+
+    def mark_returned(self, position: int, results: Results) -> None:
+        """Some items of its column have."""
+        self.answered.add(position, len(results.payloads))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its items have replied; a generator's call has when it ends."""
+        return bool(self.ahead) or self.answered.first >= len(self.chunk)
 
     def release_buffers(self, replies: Sequence[Reply]) -> None:
         """Items that have results are not sent again: their shared memory is free for others."""
@@ -211,7 +232,7 @@ class WorkerState:
         """It has a chunk."""
         self.assignment, assignment.worker = assignment, self
         self.state = BUSY
-        self.tasks += len(assignment.chunk.items)
+        self.tasks += len(assignment.chunk)
         self.chunks += 1
 
     def release(self) -> Assignment | None:

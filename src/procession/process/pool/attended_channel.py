@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from procession.contract import End, Reply
+from procession.contract import Chunk, End, Reply, Results
 from procession.hints import Any, Protocol
 from procession.process.io.channel import Message, Passed, Receiver, Sender, frame
 from procession.process.io.polling import SpinWait
@@ -27,9 +27,9 @@ from procession.process.pool.assignment import Assignment
 from procession.system.posix import DO_NOT_WAIT
 from procession.system.pristine import select, socket, threading, time
 
-__all__ = ["AttendedChannel", "Ending", "Owner"]
+__all__ = ["Answer", "AttendedChannel", "Ending", "Owner", "tell"]
 
-_DONE = End("done")
+_DONE, _STOPPED = End("done"), End("stopped")
 
 
 class Owner(Protocol):
@@ -360,6 +360,19 @@ class AttendedChannel:
         self.ended = True
 
 
+Answer = Sequence[Reply] | tuple[int, Results]
+"""What came for a chunk: replies, or the results of a column from a position on."""
+
+
+def tell(chunk: Chunk, answer: Answer) -> None:
+    """Tell a chunk's listener what came."""
+    if isinstance(answer, tuple):
+        position, results = answer
+        chunk.listener.returned(chunk, position, results)
+    else:
+        chunk.listener.replied(chunk, answer)
+
+
 class Ending:
     """A chunk's last replies and its end, to be told by `AttendedChannel.tell` once it is over.
 
@@ -367,11 +380,11 @@ class Ending:
     """
 
     def __init__(
-        self, channel: AttendedChannel, assignment: Assignment, replies: Sequence[Reply]
+        self, channel: AttendedChannel, assignment: Assignment, answers: Sequence[Answer]
     ) -> None:
         self._untold = channel.untold
         self._assignment = assignment
-        self._replies = replies
+        self._answers = list(reversed(answers))
         self._turn = [True]
         self._untold.append(self)
 
@@ -400,10 +413,10 @@ class Ending:
 
     def _tell(self) -> None:
         chunk = self._assignment.chunk
-        if self._replies:
-            chunk.listener.replied(chunk, self._replies)
-            self._replies = ()
-        chunk.listener.ended(chunk, _DONE)
+        while self._answers:
+            tell(chunk, self._answers[-1])
+            self._answers.pop()
+        chunk.listener.ended(chunk, _DONE if self._assignment.complete else _STOPPED)
         if not chunk.plain:
             reactor.let_go(chunk)
         chunk.handle = None  # it and its assignment hold each other, and what was sent

@@ -8,6 +8,7 @@ listener is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from procession.contract import End
 from procession.hints import Any
@@ -33,6 +34,10 @@ look costs some 20 µs, and who reads such a reply late had not asked for it."""
 _LATER = 0.001
 """Seconds between a worker's last reply and its replacement: the thread that waits for the reply is
 to have it first. Starting a process in another thread at once made it 2 to 5 ms later."""
+
+_GRACE, _SHORT_GRACE = 0.5, 0.05
+"""Seconds that an item which is not wanted any more may go on, and if others wait for its worker:
+less than it takes to start another one. A killed worker has lost what it had loaded."""
 
 Given = Sequence[tuple[Worker, Assignment | None]]
 
@@ -173,6 +178,29 @@ class Dispatch:
                 worker.kill()  # Ctrl-C half-way: who asked learns of it, and the worker still goes
             raise
         return True
+
+    def stop(self, assignment: Assignment) -> None:
+        """Have a worker end its chunk after the item that runs; kill it if that goes on."""
+        worker = assignment.worker
+        if worker is None or assignment.over or assignment.stopping:
+            return
+        assignment.mark_stopping()
+        worker.stop_after_item(assignment)
+        self._end_within(assignment, _GRACE)
+        if self.state.queue:
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Chunks wait: soon kill workers that go on with an item that is not wanted."""
+        with self.lock:
+            running = [worker.assignment for worker in self.state.workers]
+        for assignment in running:
+            if assignment is not None and assignment.stopping:
+                self._end_within(assignment, _SHORT_GRACE)
+
+    def _end_within(self, assignment: Assignment, seconds: float) -> None:
+        end = partial(self.condemn, assignment, "cancelled")
+        assignment.watch(reactor.call_later(seconds, end))
 
     def _strike(
         self, worker: Worker, assignment: Assignment, verdict: Verdict, blame: Blame

@@ -106,7 +106,7 @@ class _TimeLimit(_Limit):
             return first, self._given
         if running.over:
             return first, running.since
-        alone = running.item == self._assignment.chunk.items[0].index
+        alone = running.item == self._assignment.chunk.index(0)
         return running.item, self._given if alone else running.since
 
     def _excuse(self, running: Running | None, now: float) -> float:

@@ -156,8 +156,8 @@ class Worker(WorkerState):
         job = assignment.chunk.job
         known = job.key in self._jobs
         over: Sequence[int] = () if known else self._learn(job)
-        items = assignment.chunk.items
-        parts = messages.pack_task(job, items, not known, over, assignment.ahead)
+        content = assignment.chunk.content
+        parts = messages.pack_task(job, content, not known, over, assignment.ahead)
         return self.channel.post(parts, assignment)
 
     def _learn(self, job: Job) -> Sequence[int]:
@@ -188,6 +188,11 @@ class Worker(WorkerState):
         """Whether it was given chunks since this was last asked."""
         seen, self.seen = self.seen, self.chunks
         return seen != self.chunks
+
+    def stop_after_item(self, assignment: Assignment) -> None:
+        """Have it run nothing more of its chunk after the item that runs."""
+        if self.assignment is assignment:
+            self.box.stop(self.chunks)
 
     # -- ending ------------------------------------------------------------------------------
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from procession import logger
-from procession.contract import End
+from procession.contract import End, Results
 from procession.errors import PoolClosed
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.io import messages
 from procession.process.io.reactor import guarded, reactor
-from procession.process.pool.attended_channel import Ending
+from procession.process.pool.assignment import Assignment
+from procession.process.pool.attended_channel import Answer, Ending, tell
 from procession.process.pool.dispatch import Dispatch
 from procession.process.pool.worker_starts import never_ready
 from procession.recording.observer import observers
@@ -80,17 +81,50 @@ def _ready(pool: Dispatch, worker: Worker) -> None:
     pool.hand_out(given)
 
 
+def _answers(worker: Worker, assignment: Assignment, message: Any, segments: Any) -> list[Answer]:
+    """What came for a chunk, and marked as come: not what is said of the item that is to blame."""
+    passed = worker.channel.passed
+    found = messages.unpack_results(message, segments, passed)
+    if found is None:
+        replies = messages.unpack_replies(message, segments, passed)
+        if not assignment.ahead:  # the indexes in a stream count its values
+            if assignment.verdict is not None:
+                replies = [reply for reply in replies if reply.index != assignment.blame.index]
+            assignment.mark_replied(replies)
+        return [replies] if replies else []
+    answers = [found]
+    if assignment.verdict is not None:
+        answers = _without(assignment, *found)
+    for position, results in answers:
+        assignment.mark_returned(position, results)
+    return [(position, results) for position, results in answers if results.payloads]
+
+
+def _without(assignment: Assignment, position: int, results: Results) -> list[tuple[int, Results]]:
+    """Results of a column, but for that of the item to blame."""
+    index = assignment.blame.index
+    at = -1 if index is None else assignment.chunk.position(index) - position
+    if not 0 <= at < len(results.payloads):
+        return [(position, results)]
+    before = results._replace(
+        payloads=results.payloads[:at],
+        odd=[each for each in results.odd if each[0] < at],
+        each=results.each[:at],
+    )
+    after = Results(
+        results.payloads[at + 1 :],
+        odd=[(place - at - 1, reply) for place, reply in results.odd if place > at],
+        each=results.each[at + 1 :],
+    )
+    return [(position, before), (position + at + 1, after)]
+
+
 def _replies(worker: Worker, message: Any, segments: Sequence[Any]) -> None:
     assignment = worker.assignment
     if assignment is None or assignment.verdict == "cancelled":
         return
-    replies = messages.unpack_replies(message, segments, worker.channel.passed)
-    if not assignment.ahead:  # the indexes in a stream count its values
-        if assignment.verdict is not None:
-            replies = [reply for reply in replies if reply.index != assignment.blame.index]
-        assignment.mark_replied(replies)
-    if replies:
-        assignment.chunk.listener.replied(assignment.chunk, replies)
+    for answer in _answers(worker, assignment, message, segments):
+        tell(assignment.chunk, answer)
 
 
 def _done(pool: Dispatch, worker: Worker, message: Any, segments: Sequence[Any]) -> None:
@@ -101,10 +135,8 @@ def _done(pool: Dispatch, worker: Worker, message: Any, segments: Sequence[Any])
         _replies(worker, message, segments)
         return
     # Before anything changes: an interrupt from here on loses neither the replies nor the end.
-    replies = messages.unpack_replies(message, segments, worker.channel.passed)
-    ending = Ending(worker.channel, assignment, replies)
-    if assignment.lent:
-        assignment.release_buffers(replies)
+    answers = _answers(worker, assignment, message, segments)
+    ending = Ending(worker.channel, assignment, answers)
     state = pool.state
     with pool.lock:
         given = state.done(worker, time.monotonic())

@@ -6,6 +6,8 @@ instant harms no other. Who runs what is decided in `procession.process.pool.sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from procession.contract import Chunk, End, Load
 from procession.errors import PoolClosed
 from procession.process.io.reactor import reactor
@@ -24,6 +26,9 @@ __all__ = ["IDLE", "WorkerPool"]
 IDLE = 30.0
 """Seconds after which a worker without work is let go. A guess: longer than most pauses between
 two calls of one program, short against the life of a server."""
+
+
+_CANCELLED = End("cancelled")
 
 
 class WorkerPool:
@@ -97,6 +102,7 @@ class WorkerPool:
             if state.queue:
                 dispatch.read_on()
             if assignment.worker is None:
+                dispatch.hurry()
                 job = chunk.job
                 if job.timeout is not None or job.memory_limit is not None:
                     dispatch.look_at_starts()
@@ -124,12 +130,22 @@ class WorkerPool:
             raise
         return dispatch.condemn(assignment, "cancelled")
 
-    def _take_back(self, assignment: Assignment) -> None:
+    def stop(self, assignments: Sequence[Assignment]) -> None:
+        """Run nothing more of these chunks after the items that run, unless that takes too long."""
+        dispatch, state = self._dispatch, self._dispatch.state
+        with dispatch.lock:  # first those that wait: workers are not in a hurry for them
+            waited = [each for each in assignments if state.withdraw(each)]
+        for assignment in waited:
+            self._take_back(assignment, End("stopped"))
+        for assignment in assignments:
+            dispatch.stop(assignment)
+
+    def _take_back(self, assignment: Assignment, end: End = _CANCELLED) -> None:
         dispatch = self._dispatch
         with dispatch.lock:
             dispatch.state.drop(assignment)
             dispatch.gone.wake()
-        assignment.chunk.listener.ended(assignment.chunk, End("cancelled"))
+        assignment.chunk.listener.ended(assignment.chunk, end)
 
     def running(self, assignment: Assignment) -> bool:
         """Whether a worker was given the chunk."""

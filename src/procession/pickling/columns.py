@@ -1,0 +1,236 @@
+"""Values that cross together: one marshalled list, whose elements describe themselves.
+
+A number, a text or `None` is itself. `bytes` are the pickle of anything else, one for each value:
+so no two values share an object on the far side, and what cannot cross is known by its place. A
+tuple is a small array of numbers. Large values, and those with large buffers, go one by one
+(`procession.pickling.out_of_band`).
+"""
+
+from __future__ import annotations
+
+import marshal
+import sys
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+
+from procession.hints import Any
+from procession.pickling.dispatch_tables import PLAIN
+from procession.pickling.importable import unimportable_marks
+from procession.pickling.objects import SCALARS
+from procession.pickling.out_of_band import replacements
+from procession.pickling.pickler import EachPickler, Pickling, dumps, loads
+from procession.system.cpython import pickle
+from procession.system.interrupts import strikes
+
+__all__ = [
+    "MOST_BYTES",
+    "THEMSELVES",
+    "PackedColumn",
+    "open_column",
+    "open_value",
+    "pack_values",
+    "value_packer",
+]
+
+THEMSELVES = SCALARS | {str}
+"""Types of values that are in the list as they are. marshal knows exactly these types, no
+subclasses; it would make bytes of a bytearray or an array."""
+
+MOST_BYTES = 1 << 20
+"""Bytes after which no more values are taken into a column. Four times what chunks aim at."""
+
+_STEP = 64
+"""Values that are packed before their bytes are counted."""
+
+_type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each value
+
+
+class PackedColumn:
+    """What `pack_values` made of the first of some values.
+
+    Attributes:
+        body: The marshalled list.
+        taken: How many values it has looked at, those that were refused included.
+        refused: The places of values that cannot cross, and why.
+        plain: Whether all are in the list as themselves.
+    """
+
+    __slots__ = ("body", "plain", "refused", "taken")
+
+    def __init__(
+        self,
+        body: bytes,
+        taken: int,
+        refused: Sequence[tuple[int, BaseException]] = (),
+        *,
+        plain: bool = False,
+    ) -> None:
+        self.body = body
+        self.taken = taken
+        self.refused = refused
+        self.plain = plain
+
+
+def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | None:
+    """Pack values for a worker, as many as a column takes.
+
+    What their own code raises refuses one of them, but for what a signal handler has raised.
+
+    Returns:
+        The column; `None` if one of them is large, and they are to go one by one.
+    """
+    if replacements:
+        return None
+    if THEMSELVES.issuperset(map(type, values)):
+        body = marshal.dumps(values if type(values) is list else list(values))
+        return None if len(body) > MOST_BYTES else PackedColumn(body, len(values), plain=True)
+    arrays = _small_arrays()
+    pickler = EachPickler(pickling, arrays)
+    blobs: list[Any] = []
+    refused: list[tuple[int, BaseException]] = []
+    size = at = 0
+    while at < len(values) and size <= MOST_BYTES:
+        some = values[at : at + _STEP]
+        at += len(some)
+        kinds = set(map(type, some))
+        alike = kinds.isdisjoint(THEMSELVES) and (arrays is None or arrays[0] not in kinds)
+        packed: list[Any] | None = pickler.blobs(some) if alike else None
+        if packed is None:
+            packed = _pack_each(some, pickler, at - len(some), refused)
+            if packed is None:
+                return None
+        blobs += packed
+        size += sum(map(_bytes_of, packed))
+    body = marshal.dumps(blobs)
+    if any(body.find(mark) >= 0 for mark in unimportable_marks()):
+        wrong = {place for place, _ in refused}
+        places = [place for place in range(at) if place not in wrong]
+        refused += _dump_by_value(values, pickling, blobs, places)
+        refused.sort(key=itemgetter(0))
+        body = marshal.dumps(blobs)
+    return PackedColumn(body, at, refused)
+
+
+def _pack_each(
+    values: Sequence[Any],
+    pickler: EachPickler,
+    first: int,
+    refused: list[tuple[int, BaseException]],
+) -> list[Any] | None:
+    """What stands for each value that can cross; `None` if one of them is large."""
+    blobs: list[Any] = []
+    for place, value in enumerate(values, first):
+        if type(value) in THEMSELVES:
+            blobs.append(value)
+            continue
+        try:
+            blob = pickler.blob(value)
+        except (Exception, SystemExit) as error:
+            if strikes(error):
+                raise
+            refused.append((place, error))
+            continue
+        if blob is None:
+            return None
+        blobs.append(blob)
+    return blobs
+
+
+def _bytes_of(blob: Any) -> int:
+    kind = type(blob)
+    return len(blob) if kind is bytes or kind is str else 8 if kind is not tuple else len(blob[0])
+
+
+def _dump_by_value(
+    values: Sequence[Any], pickling: Pickling, blobs: list[Any], places: list[int]
+) -> list[tuple[int, BaseException]]:
+    """Pickle those again that name what a worker cannot import. Which of them cannot cross."""
+    marks = unimportable_marks()
+    refused: list[tuple[int, BaseException]] = []
+    kept: list[Any] = []
+    for place, blob in zip(places, blobs, strict=True):
+        if type(blob) is bytes and any(blob.find(mark) >= 0 for mark in marks):
+            try:
+                kept.append(dumps(values[place], pickling))
+            except (Exception, SystemExit) as error:
+                if strikes(error):
+                    raise
+                refused.append((place, error))
+        else:
+            kept.append(blob)
+    blobs[:] = kept
+    return refused
+
+
+def value_packer(pickling: Pickling) -> Callable[[Any], Any]:
+    """What packs one value after the other that is not itself.
+
+    It gives `None` for a value that is large, or has large buffers.
+    """
+    pack = EachPickler(pickling, _small_arrays()).blob
+
+    def packed(value: Any) -> Any:
+        blob = pack(value)
+        if type(blob) is bytes:
+            for mark in unimportable_marks():
+                if blob.find(mark) >= 0:
+                    return dumps(value, pickling)
+        return blob
+
+    return packed
+
+
+def _small_arrays() -> tuple[type, Callable[[Any], Any]] | None:
+    """The type of arrays, and what takes small ones apart; `None` where no such are known."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or getattr(numpy, "ndarray", None) is None:
+        return None
+    from procession.pickling import array_reducers
+
+    if PLAIN[numpy.ndarray] is not array_reducers.reduce_array:
+        return None  # some are wrapped, or registered by others
+    return numpy.ndarray, array_reducers.small_parts
+
+
+def open_value(blob: Any, buffers: Sequence[Any] = ()) -> Any:
+    """The value that an element of such a list stands for.
+
+    Raises:
+        Exception: As `loads`.
+    """
+    kind = _type(blob)
+    if kind in THEMSELVES:
+        return blob
+    if kind is tuple:
+        data, code, shape = blob
+        return _array()(shape, code, bytearray(data))
+    return loads(blob, buffers)
+
+
+_ndarray: Any = None
+
+
+def _array() -> Any:
+    global _ndarray
+    if _ndarray is None:
+        import numpy
+
+        _ndarray = numpy.ndarray
+    return _ndarray
+
+
+def open_column(payloads: list[Any]) -> list[Any]:
+    """The values that such a list stands for: the list itself, where they are all themselves.
+
+    Raises:
+        Exception: As `loads`.
+    """
+    kinds = set(map(type, payloads))
+    if THEMSELVES.issuperset(kinds):
+        return payloads
+    if kinds == {bytes}:
+        return list(map(pickle.loads, payloads))
+    if kinds == {tuple}:
+        array = _array()
+        return [array(shape, code, bytearray(data)) for data, code, shape in payloads]
+    return [each if type(each) in THEMSELVES else open_value(each) for each in payloads]

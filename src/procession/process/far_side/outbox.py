@@ -1,0 +1,205 @@
+"""What a worker says of its items: sent together where that saves messages, but never late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from procession.contract import RUNNING, STOP, Reply, Results
+from procession.hints import Any
+from procession.process.io import messages
+from procession.process.io.channel import send_all
+from procession.process.io.flight_recorder import BlackBox
+from procession.system.pristine import perf_counter, socket, threading, time
+from procession.worker.column_loop import WORTH
+from procession.worker.runner import flush_output
+
+__all__ = ["Outbox"]
+
+_DELAY = 0.010
+"""Seconds a reply may wait for company. It is the promise of API.md, "Once or more?"."""
+
+
+class Outbox:
+    """Replies and results on their way home. Its thread sends what waits while an item runs long.
+
+    For a column it is the `ColumnSink`.
+
+    Args:
+        sock: The channel.
+        box: Says which item runs.
+
+    Attributes:
+        chunk: How many chunks were begun.
+        words: Of the box.
+    """
+
+    def __init__(self, sock: socket.socket, box: BlackBox) -> None:
+        self.chunk = 0
+        self.words = box.words
+        self.payloads: list[Any] = []
+        self.spent = [0.0]
+        self.each: list[float] = []
+        self.wants_each = self.limited = False
+        self.held = 0
+        self._sock = sock
+        self._box = box
+        self._lock = threading.Lock()
+        self._replies: list[Reply] = []
+        self._places: list[int] = []  # of replies in a column
+        self._extras: list[bytes] = []
+        self._column = False
+        self._sent = 0
+        self._left = 0
+        self._prompt = False
+        self._since = self._began = 0.0
+        self._flusher: threading.Thread | None = None
+        self._armed = threading.Event()
+
+    # -- items one by one ----------------------------------------------------------------------
+
+    def begin_items(self, chunk: int, items: int, prompt: bool = False) -> None:
+        """A chunk of so many items begins; `prompt` says that no reply may wait for company."""
+        self.chunk = chunk
+        self._column = False
+        self._left = items
+        self._prompt = prompt
+
+    def start(self, index: int) -> bool:
+        """An item is about to run. Not if the chunk is to end before it."""
+        if self.words[STOP] == self.chunk:
+            return False
+        self._box.begin(index)
+        return True
+
+    def emit(self, reply: Reply) -> None:
+        """Take a reply; the last one of a chunk waits for `end`."""
+        self._box.end()
+        self._replies.append(reply)
+        self._left -= 1
+        if not self._left:
+            return
+        now = time.monotonic()
+        if len(self._replies) == 1:
+            self._since = now
+        large = self._prompt or reply.buffers  # a message costs little against it
+        if large or reply.seconds >= WORTH or now - self._since >= _DELAY:
+            self._flush()
+        elif not self._armed.is_set():
+            self._arm()
+
+    # -- a column ------------------------------------------------------------------------------
+
+    def begin_column(
+        self, chunk: int, indexes: Sequence[int], *, wants_each: bool, limited: bool
+    ) -> None:
+        """A column begins, whose items have these indexes."""
+        self.chunk = chunk
+        self._left = len(indexes)
+        self._column = True
+        self._sent = 0
+        self.wants_each = wants_each
+        self.limited = limited
+        self._began = perf_counter()
+        self._box.begin(indexes[0])
+
+    def begin(self, index: int) -> None:
+        """An item begins, whose time is limited."""
+        self._box.begin(index)
+
+    def end(self) -> None:
+        """It has ended."""
+        self._box.end()
+
+    def add(self, payload: Any, seconds: float) -> None:
+        """Take a result that is no atom."""
+        self.held += len(payload if type(payload) is bytes else payload[0])
+        self.spent[0] += seconds
+        if self.wants_each:
+            self.each.append(seconds)
+        self.payloads.append(payload)
+
+    def odd(self, reply: Reply) -> None:
+        """Take the reply of the next item, which has no plain result."""
+        with self._lock:  # else its place could be counted from what is just being sent
+            self._places.append(self._sent + len(self.payloads))
+            self._replies.append(reply)
+            if self.wants_each:
+                self.each.append(reply.seconds)
+            self.payloads.append(None)
+        if reply.buffers and self._left > len(self.payloads):
+            self._flush()
+
+    def extras(self, extras: bytes | None) -> None:
+        """Take what an item has logged and warned."""
+        if extras is not None:
+            self._extras.append(extras)
+
+    def flush(self) -> float:
+        """Send what there is, unless all is there. When to send the next ones."""
+        if self._left > max(1, len(self.payloads)):
+            self._box.begin(self.words[RUNNING])
+            self._flush()
+            if not self._armed.is_set():
+                self._arm()
+        return perf_counter() + _DELAY
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """The chunk is over: send what is left, in one message that says so."""
+        if self._column:
+            self._box.end()
+        with self._lock:
+            self._send(messages.DONE)
+
+    def _flush(self) -> None:
+        with self._lock:
+            if self._replies or self.payloads:
+                self._send(messages.REPLIES)
+
+    def _send(self, kind: int) -> None:
+        """Send what there is by now. Under the lock; the worker may add to it meanwhile."""
+        flush_output()
+        frame = self._pack_column(kind) if self._column else self._pack_replies(kind)
+        send_all(self._sock, frame)
+
+    def _pack_replies(self, kind: int) -> Any:
+        replies, self._replies = self._replies, []
+        return messages.pack_replies(kind, replies, self.chunk)
+
+    def _pack_column(self, kind: int) -> Any:
+        position, count = self._sent, len(self.payloads)
+        payloads = self.payloads[:count]
+        each = self.each[:count]
+        del self.payloads[:count], self.each[:count]
+        odd = list(zip(self._places, self._replies, strict=True))
+        self._places, self._replies = [], []
+        extras = self._extras[:]
+        del self._extras[: len(extras)]
+        spent, self.spent[0] = self.spent[0], 0.0
+        self._sent += count
+        self._left -= count
+        self.held = 0
+        places = [(place - position, reply) for place, reply in odd]
+        now = perf_counter()
+        span, self._began = now - self._began, now
+        results = Results(payloads, spent, 0, places, each, extras, span)
+        return messages.pack_results(kind, position, results, self.chunk)
+
+    def _arm(self) -> None:
+        if self._flusher is None or not self._flusher.is_alive():
+            self._flusher = threading.Thread(
+                target=self._keep_flushing, name="procession-flusher", daemon=True
+            )
+            self._flusher.start()
+        self._armed.set()
+
+    def _keep_flushing(self) -> None:
+        while True:
+            self._armed.wait()
+            time.sleep(_DELAY)
+            self._armed.clear()
+            try:
+                self._flush()
+            except OSError:
+                return  # the main thread notices the same

@@ -1,0 +1,213 @@
+"""The loop over a column: what a worker does for each of many short items, and nothing more.
+
+An item has its own context, its own unpickled value, and its own pickled result. All else is for
+many of them: results are kept in one list, and sent together. What is odd (an error, a large
+result) becomes a `Reply`, as for an item that goes alone.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
+
+from procession.contract import RUNNING, STOP, Reply
+from procession.hints import Any, Protocol
+from procession.pickling.columns import MOST_BYTES, THEMSELVES, open_value, value_packer
+from procession.pickling.out_of_band import dumps_out_of_band
+from procession.pickling.pickler import dumps
+from procession.system.cpython import pickle
+from procession.system.pristine import perf_counter
+from procession.worker import current, failures
+from procession.worker.job_header import Header
+
+__all__ = ["WORTH", "ColumnLoop", "ColumnSink"]
+
+WORTH = 0.001
+"""After an item of this many seconds, its result is sent at once: the next item may hold the GIL
+for long, and a message costs some 20 µs, which is then little."""
+
+_LARGE = 64 * 1024
+"""A pickled result of so many bytes goes alone: from where it lies. As `channel.SEGMENT`."""
+
+
+class ColumnSink(Protocol):
+    """What is told which item runs, and takes what comes of each.
+
+    Attributes:
+        words: Told which item runs (`RUNNING`), and may hold `chunk` (`STOP`): then the items
+            after that one are not to be run.
+        chunk: What the column is called there.
+        payloads: Takes the results, as in `contract.Results`.
+        spent: Holds how many seconds the function has run; to be added to.
+        each: Takes the seconds of each item, before its result, if `wants_each`.
+        limited: Whether each item's begin and end must be told.
+        held: How many bytes of pickled results it holds.
+    """
+
+    words: Any
+    chunk: int
+    payloads: list[Any]
+    spent: list[float]
+    each: list[float]
+    wants_each: bool
+    limited: bool
+    held: int
+
+    def begin(self, index: int) -> None:
+        """An item begins, whose time is limited."""
+        ...
+
+    def end(self) -> None:
+        """It has ended."""
+        ...
+
+    def add(self, payload: Any, seconds: float) -> None:
+        """Take a result that is no atom, and how long it took."""
+        ...
+
+    def odd(self, reply: Reply) -> None:
+        """Take the reply of the next item, which has no plain result."""
+        ...
+
+    def extras(self, extras: bytes | None) -> None:
+        """Take what an item has logged and warned."""
+        ...
+
+    def flush(self) -> float:
+        """Send what there is. When to send the next ones, by `perf_counter`."""
+        ...
+
+
+class ColumnLoop:
+    """Runs one column.
+
+    Args:
+        header: The job.
+        sink: Takes what comes of the items.
+        copied: Not empty in a process that an item has forked, which is no worker.
+        noted: What items have logged and warned is noted here, …
+        take: … and packed by this.
+        out_of_band: Whether large buffers of results travel in shared memory.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        sink: ColumnSink,
+        copied: Sequence[object],
+        noted: Sequence[object],
+        take: Callable[[], bytes | None],
+        *,
+        out_of_band: bool,
+    ) -> None:
+        self._header = header
+        self._settings = header.settings
+        self._sink = sink
+        self._copied = copied
+        self._noted = noted
+        self._take = take
+        self._out_of_band = out_of_band
+        self._packed = value_packer(header.settings.pickling)
+
+    def run(
+        self, indexes: Iterable[int], body: Any, base: Context, call: Callable[[Any], Any]
+    ) -> None:
+        """Run the items in order.
+
+        Args:
+            indexes: Their indexes.
+            body: As in `contract.Column`.
+            base: Each runs in a copy of this context.
+            call: Gives the result for an item's value.
+        """
+        sink, copied, noted = self._sink, self._copied, self._noted
+        words, chunk, limited, wants_each = sink.words, sink.chunk, sink.limited, sink.wants_each
+        copy, clock, add, spent = base.copy, perf_counter, sink.payloads.append, sink.spent
+        pause, resume, loads, pack = current.pause, current.resume, pickle.loads, self._pack
+        due = sink.flush()
+        for index, blob in zip(indexes, marshal.loads(body), strict=True):
+            if words[STOP] == chunk:
+                break
+            words[RUNNING] = index
+            if limited:
+                sink.begin(index)
+            value = blob
+            if type(blob) not in THEMSELVES:
+                pause()
+                try:
+                    value = loads(blob) if type(blob) is bytes else open_value(blob)
+                except BaseException as error:
+                    self._refuse(index, blob, error)
+                    continue
+                if copied:
+                    current.end_copy(f"an argument of {self._settings.name}()")
+                resume()
+            begin = clock()
+            try:
+                result = copy().run(call, value)
+            except BaseException as error:
+                self._fail(index, error, clock() - begin)
+                continue
+            now = clock()
+            if copied:
+                current.end_copy(f"{self._settings.name}(), item {index},")
+            if noted:
+                sink.extras(self._take())
+            if type(result) not in THEMSELVES:
+                pack(index, result, now - begin)
+            else:
+                spent[0] += now - begin
+                if wants_each:
+                    sink.each.append(now - begin)
+                add(result)
+            value = result = None  # or it would live as long as the next item runs
+            if limited:
+                sink.end()
+            if now >= due or now - begin >= WORTH or sink.held > MOST_BYTES:
+                due = sink.flush()
+
+    def _refuse(self, index: int, blob: Any, error: BaseException) -> None:
+        """Answer for an item whose value cannot be rebuilt here."""
+        refusal = failures.argument_error(error, self._header, blob)
+        self._answer(failures.failed(index, refusal, self._settings))
+
+    def _fail(self, index: int, error: BaseException, seconds: float) -> None:
+        """Answer for an item whose function has raised."""
+        if self._copied:
+            current.end_copy(f"{self._settings.name}(), item {index},", error)
+        extras = self._take() if self._noted else None
+        told = failures.item_error(error, self._settings)
+        self._answer(failures.raised(index, told, self._header, seconds, extras))
+
+    def _answer(self, reply: Reply) -> None:
+        self._sink.odd(reply)
+        current.resume()
+        if self._sink.limited:
+            self._sink.end()
+
+    def _pack(self, index: int, result: Any, seconds: float) -> None:
+        """Take a result that does not travel as itself."""
+        settings = self._settings
+        current.pause()
+        try:
+            payload: Any = self._packed(result)
+            found: Any = ()
+            if payload is None:
+                payload, found = self._pack_large(result)
+        except BaseException as error:
+            refusal = failures.result_error(error, result, settings)
+            self._sink.odd(failures.failed(index, refusal, settings, seconds))
+        else:
+            if self._copied:
+                current.end_copy(f"{settings.name}(), item {index},")
+            if found or len(payload) >= _LARGE:
+                self._sink.odd(Reply(index, True, payload, found, seconds))
+            else:
+                self._sink.add(payload, seconds)
+        current.resume()
+
+    def _pack_large(self, result: Any) -> tuple[bytes, Any]:
+        if self._out_of_band:
+            return dumps_out_of_band(result, self._settings.pickling, transit=True)
+        return dumps(result, self._settings.pickling), ()
