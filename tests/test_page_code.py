@@ -20,6 +20,7 @@ OWN_PROCESS = "<!-- runs in a process of its own -->"
 """On pages that change the process for good: its options, its handlers of signals, its exit."""
 
 LANGUAGES = {"python", "console", "text", "toml", "ini", "{toctree}", "{eval-rst}"}
+LANGUAGES |= {"{include}", "{literalinclude}"}
 WITH_CODE = [page for page in PAGES if "python" in fences(page.read_text())]
 
 

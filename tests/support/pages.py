@@ -53,7 +53,7 @@ def blocks(text: str) -> list[Block]:
             else:
                 code.append(line)
         elif fence := _FENCE.match(line):
-            end, language, start = fence[2], fence[3].strip(), number + 1
+            end, language, start = fence[2], fence[3].strip().partition(" ")[0], number + 1
         elif line == "<!-- python":
             end, language, start = "-->", "python", number + 1
         elif expected := _RAISES.match(line):
