@@ -43,7 +43,8 @@ def _run_apart(page: Path, folder: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # Dask never removes its folder, in a place that all programs share.
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DASK_TEMPORARY_DIRECTORY": str(folder)},
         capture_output=True,
         text=True,
         timeout=120,
