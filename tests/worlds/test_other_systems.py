@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT
+from tests.process.jobs import is_alive
 from tests.support.pages import DOCS
 from tests.support.waiting import wait_until
 from tests.worlds.running import run
@@ -319,4 +320,4 @@ def test_no_worker_outlives_its_caller_as_on_windows(tmp_path: Path) -> None:
     with program, program.stdout as lines:
         worker = int(lines.readline())
         program.kill()
-    wait_until(lambda: not Path(f"/proc/{worker}").exists())
+    wait_until(lambda: not is_alive(worker))
