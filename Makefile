@@ -36,7 +36,7 @@ help:
 	@echo "make format  1 s     let ruff rewrite the sources"
 	@echo "make docs    20 s    build the documentation into build/docs; a warning is an error"
 	@echo "make soak    1 hour  the long runs that make test leaves out; each ends after SOAK_TIMEOUT"
-	@echo "make bench   10 min  the benchmarks, beside joblib, mpire and pebble"
+	@echo "make bench   10 min  the benchmarks, beside joblib, mpire and pebble (QUICK=1: 2 min, maps only)"
 	@echo "make test-each       the tests on each of Python 3.11, 3.12 and 3.13 (PYTHONS=...)"
 	@echo "make release-check   30 s: sdist and wheel, built, checked, and tried in empty environments"
 	@echo "make clean   1 s     remove .venv, caches and build output"
@@ -109,7 +109,12 @@ soak: $(STAMP)-test
 	$(BIN)/python -m pytest -m soak --timeout $(SOAK_TIMEOUT) $(ARGS)
 
 bench: $(STAMP)-bench
+ifdef QUICK
+	$(BIN)/python benchmarks/grains.py --rounds 2
+	$(BIN)/python benchmarks/maps.py --rounds 1
+else
 	@for file in $(filter-out benchmarks/workloads.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+endif
 
 release-check: $(STAMP)-release
 	.ci/release-check $(BIN)

@@ -168,8 +168,8 @@ def dump_slowly(function: Any, gate: Gate) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         usual = functions._dump_value
 
-        def dump_value(raw: Any, pickling: Any) -> Any:
-            payload = usual(raw, pickling)
+        def dump_value(*args: Any) -> Any:
+            payload = usual(*args)
             gate.pass_through()
             return payload
 

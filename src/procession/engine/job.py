@@ -164,12 +164,15 @@ def make_job(
         return job
     from procession.functions.packed_function import dump_function
 
-    options, interpreter, buffers = call.options, differing(), list[Any]()
+    options, interpreter = call.options, differing()
+    buffers: list[Any] = []
+    functions_own: list[Any] = []  # the function's, which come after those of the arguments
 
     def dump() -> tuple[bytes, bytes]:
-        function = dump_function(call.function, call.decorated, options.pickling)
-        apart = buffers if out_of_band and NAMELESS else None
-        return function, dump_shared(call, style, args, kwargs, apart)
+        apart = out_of_band and NAMELESS
+        own = functions_own if apart else None
+        function = dump_function(call.function, call.decorated, options.pickling, own)
+        return function, dump_shared(call, style, args, kwargs, buffers if apart else None)
 
     (function, shared), keeps = with_senders(dump, far=call.far)
     common: Loading = way(given, shared) if vary(given) else "once"
@@ -179,9 +182,11 @@ def make_job(
         settings = call.settings(
             style, out, exits=exits, timed=timed, interpreter=interpreter, common=common, each=each
         )
-        return pack_header(function, shared, settings)
+        return pack_header(function, shared, settings, of_shared)
 
     # What was pickled by its address must be kept until the last worker has opened it.
+    of_shared = len(buffers)
+    buffers += functions_own
     large = BroadcastBuffers(buffers) if buffers else ()
     job = _new_job(call, lambda: context.run(pack), large, (*keeps, *given))
     if common != "once":

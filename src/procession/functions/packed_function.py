@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType, FunctionType
 
 from procession.errors import NotPicklable
@@ -45,12 +45,15 @@ many jobs."""
 
 _Payload = tuple[tuple[str, ...], Reference | None, Any]
 
-_loaded: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
+_loaded: OrderedDict[Any, Callable[..., Any]] = OrderedDict()
 _pickled: dict[FunctionType, tuple[Pickling, int, Watch, bytes]] = {}
 
 
 def dump_function(
-    function: Callable[..., Any], decorated: Any = None, pickling: Pickling = "strict"
+    function: Callable[..., Any],
+    decorated: Any = None,
+    pickling: Pickling = "strict",
+    buffers: list[Any] | None = None,
 ) -> bytes:
     """Pickle a function, or any callable, for workers.
 
@@ -58,15 +61,19 @@ def dump_function(
         function: What is to run there, undecorated.
         decorated: The decorated object it belongs to, if there is one.
         pickling: See `procession.pickling.pickler.dumps`.
+        buffers: Takes the large buffers of what a function uses that goes by value.
 
     Raises:
         NotPicklable: With ``where="function"``.
     """
-    return dump_watched(function, decorated, pickling)[0]
+    return dump_watched(function, decorated, pickling, buffers)[0]
 
 
 def dump_watched(
-    function: Callable[..., Any], decorated: Any, pickling: Pickling
+    function: Callable[..., Any],
+    decorated: Any,
+    pickling: Pickling,
+    buffers: list[Any] | None = None,
 ) -> tuple[bytes, Watch | None]:
     """As `dump_function`; with what tells whether the same would be pickled for it again.
 
@@ -86,7 +93,9 @@ def dump_watched(
     if reference is not None:
         value: Any = _where_defined(raw), _version_of(reference[0])
     else:
-        value, named = _dump_value(raw, pickling)
+        value, named = _dump_value(raw, pickling, buffers)
+        if buffers:
+            value = value, _digest(buffers)
         if named:
             watch_of = watch(raw, None, named)
     payload = pickle.dumps((path, reference, value), 5)
@@ -111,8 +120,20 @@ def _absolute(entry: str) -> str:
     )
 
 
-def load_function(payload: bytes) -> Callable[..., Any]:
+def _digest(buffers: list[Any]) -> tuple[Any, ...]:
+    """What differs if the buffers do: a worker keeps what it has loaded."""
+    import zlib
+
+    views = [buffer.raw() for buffer in buffers]
+    return tuple((len(view), zlib.crc32(view)) for view in views)
+
+
+def load_function(payload: bytes, buffers: Sequence[Any] = ()) -> Callable[..., Any]:
     """Find or rebuild, in a worker, the undecorated function that `dump_function` pickled.
+
+    Args:
+        payload: What it gave.
+        buffers: The large buffers that it took.
 
     Raises:
         NotPicklable: The name leads to another function here.
@@ -126,7 +147,8 @@ def load_function(payload: bytes) -> Callable[..., Any]:
     if known is not None:
         _loaded.move_to_end(rest)
         return known
-    function = undecorated(loads(rest))
+    blob = rest if type(rest) is bytes else rest[0]
+    function = undecorated(loads(blob, buffers))
     if isinstance(function, FunctionType):  # other callables have a state, which must be fresh
         _loaded[rest] = function
         while len(_loaded) > _KEPT:
@@ -236,7 +258,9 @@ def _place(defined: Any) -> str:
     return "a function of no file" if defined is None else f"{defined[0]}() at line {defined[1]}"
 
 
-def _dump_value(function: Any, pickling: Pickling) -> tuple[bytes, Named]:
+def _dump_value(
+    function: Any, pickling: Pickling, buffers: list[Any] | None = None
+) -> tuple[Any, Named]:
     """A function by value, and what it uses that went by name."""
     is_function = type(function) is FunctionType
     refusal = why_not_by_value(function) if is_function and pickling == "strict" else None
@@ -244,17 +268,17 @@ def _dump_value(function: Any, pickling: Pickling) -> tuple[bytes, Named]:
         raise _nameless(function, refusal)
     try:
         if not is_function:
-            return dumps(function, pickling), {}
+            return dumps(function, pickling, buffers), {}
         from procession.explaining.search import named_instead
         from procession.pickling.by_value import dumps_by_value
 
         try:
-            return dumps_by_value(function, pickling, code=True), {}
+            return dumps_by_value(function, pickling, buffers, code=True), {}
         except Exception:
             named = named_instead([("function", function)], pickling == "strict")
             if not named:
                 raise
-        return dumps_by_value(function, pickling, code=True, named=named), named
+        return dumps_by_value(function, pickling, buffers, code=True, named=named), named
     except Exception as error:
         raise _explained(error, function, pickling) from error
 

@@ -83,9 +83,17 @@ class Header(NamedTuple):
     """Gives each item those arguments as they were sent, if an item could change them."""
 
 
-def pack_header(function: bytes, shared: bytes, settings: Settings) -> bytes:
-    """Put a job together; `shared` is the pickled ``(prefix, args, kwargs)``."""
-    return pickle.dumps((function, shared, settings), 5)
+def pack_header(function: bytes, shared: bytes, settings: Settings, of_shared: int = 0) -> bytes:
+    """Put a job together.
+
+    Args:
+        function: As `dump_function` gives it.
+        shared: The pickled ``(prefix, args, kwargs)``.
+        settings: How items are run.
+        of_shared: How many of the job's large buffers belong to `shared`; the others are the
+            function's.
+    """
+    return pickle.dumps((function, shared, settings, of_shared), 5)
 
 
 def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
@@ -96,8 +104,8 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
     """
     from procession.functions.packed_function import load_function
 
-    packed, shared, settings = pickle.loads(header)
-    function = load_function(packed)
+    packed, shared, settings, of_shared = pickle.loads(header)
+    function = load_function(packed, _opened(buffers)[of_shared:] if buffers else ())
     common = None
     if settings.common != "once":
         common = CommonArguments(shared, buffers, settings, function)
@@ -108,6 +116,15 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
     except BaseException as error:
         raise _unloadable(error, function, shared, settings) from None
     return Header(function, prefix, args, kwargs, settings, common)
+
+
+def _opened(buffers: Sequence[Any]) -> Sequence[Any]:
+    """The buffers themselves, if a ticket was given."""
+    if not isinstance(buffers, tuple):
+        return buffers
+    from procession.buffers.receiver import open_ticket
+
+    return open_ticket(buffers)
 
 
 def _unloadable(
