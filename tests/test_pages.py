@@ -220,3 +220,42 @@ def test_the_reference_has_every_error_and_option() -> None:
     assert not [name for name in OPTIONS if f"`{name}`" not in options]
     environment = (DOCS / "reference" / "environment.md").read_text()
     assert not [name for name in TEXT_FORMS if f"`PROCESSION_{name.upper()}`" not in environment]
+
+
+WITHOUT_EXAMPLE = """
+    Options Outcome Future Profile ParallelWarning
+    Connection Synchronized SynchronizedArray SynchronizedString BoundedSemaphore
+"""
+"""What is made by something else, which shows it; and what is as its neighbour."""
+
+
+def test_what_users_call_shows_an_example() -> None:
+    """The docstring of each public function and class has code: indented, after an empty line."""
+    from procession import shared
+
+    names = [
+        (module, name)
+        for module in (procession, shared)
+        for name in set(module.__all__) - set(WITHOUT_EXAMPLE.split())
+    ]
+    calls = [getattr(module, name) for module, name in names]
+    missing = [
+        call.__name__
+        for call in calls
+        if not (isinstance(call, type) and issubclass(call, Exception))
+        and not re.search(r"\n\n {4,8}\S", call.__doc__ or "")
+    ]
+    assert not missing
+
+
+def test_members_in_the_reference_are_documented() -> None:
+    """Sphinx leaves out what has no docstring, in silence."""
+    from procession import shared, tasks
+
+    places = {"api.md": procession, "shared.md": shared}
+    pattern = re.compile(r"^\.\. autoclass:: ([\w.]+)\(.*\)\n   :members: (.+)$", re.M)
+    for page, module in places.items():
+        for name, members in pattern.findall((DOCS / "reference" / page).read_text()):
+            owner = getattr(module, name, None) or getattr(tasks, name.rpartition(".")[2])
+            for member in members.split(", "):
+                assert getattr(owner, member).__doc__, (name, member)

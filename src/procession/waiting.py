@@ -84,6 +84,8 @@ def gather(*futures: cf.Future[T]) -> tuple[T, ...]: ...
 def gather(*futures: Any) -> tuple[Any, ...]:
     """Wait for several futures and return their results, in the order of the arguments.
 
+        size, words = gather(measure.submit(path), count.submit(path))
+
     Raises:
         BaseException: The first error in the order of the arguments. The others are left running.
         TypeError: An argument is no future.
@@ -102,6 +104,9 @@ def as_completed(
     futures: Iterable[cf.Future[T]], timeout: float | None = None
 ) -> Iterator[Future[T]]:
     """Yield futures as they finish, as `concurrent.futures.as_completed` does.
+
+        for future in as_completed([f.submit(x) for x in xs]):
+            print(future.result())
 
     Args:
         futures: The futures, possibly of different executors.
@@ -151,6 +156,8 @@ def wait(
     return_when: str = cf.ALL_COMPLETED,
 ) -> tuple[set[Future[T]], set[Future[T]]]:
     """Wait until futures have finished, as `concurrent.futures.wait` does.
+
+        done, not_done = wait(futures, timeout=5)
 
     Args:
         futures: The futures.

@@ -79,6 +79,9 @@ def check_open(name: str) -> None:
 def shutdown(*, wait: bool = True, drain: float | None = None) -> None:
     """End all pools of this process now; the next call makes new ones.
 
+        procession.shutdown()            # now
+        procession.shutdown(drain=30)    # let calls finish, for 30 seconds at most
+
     What still runs is ended, and its caller gets `PoolClosed`. Idle workers end in order: their
     exit handlers run, and values of `per_worker` are closed. Pools end by themselves when they are
     idle, and when the program ends: this is for code that must know that nothing is left. A `Pool`

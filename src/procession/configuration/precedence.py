@@ -47,6 +47,8 @@ _scoped: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
 def configure(**values: Unpack[OptionValues]) -> None:
     """Set options for the whole program, below every decorator.
 
+        procession.configure(workers=4, progress=True)
+
     Adds to what earlier calls set. To take an option back, set it to its default
     (``configure(timeout=None)``). Without arguments it changes nothing.
 

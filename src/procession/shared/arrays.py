@@ -56,6 +56,9 @@ def array(a: ArrayLike) -> ndarray[Any, dtype[Any]]: ...
 def array(a: Any) -> Any:
     """A copy of an array, on memory that all processes share.
 
+        picture = shared.array(picture)
+        paint.map(regions, picture)    # all write into the same memory
+
     What one process writes into it, in place, the others see. It is a plain `numpy.ndarray`, and
     can be passed as an argument, or inside one, to any local worker; so can its slices and views.
     Nothing orders the writes of several processes: use a `shared.Lock` where that matters. The
@@ -93,6 +96,8 @@ def zeros(shape: int | tuple[int, ...]) -> ndarray[Any, dtype[float64]]: ...
 def zeros(shape: int | tuple[int, ...], dtype: DTypeLike) -> ndarray[Any, dtype[Any]]: ...
 def zeros(shape: Any, dtype: Any = float) -> Any:
     """An array of zeros on memory that all processes share; see `array`.
+
+        counts = shared.zeros((100, 100), dtype="i8")
 
     Args:
         shape: Its length, or its lengths along each axis.

@@ -19,6 +19,9 @@ _WAITING = 0
 class Barrier(Monitor):
     """A point that a number of processes or threads pass together.
 
+        barrier = shared.Barrier(3)
+        barrier.wait()    # returns when three have come here
+
     Like `multiprocessing.Barrier`. If a participant dies, the others get `BrokenBarrierError`
     within about a second. A participant is a process that the barrier was sent to as an argument,
     or that has waited at it; one that ends in order, or drops the barrier, is none any more.

@@ -20,6 +20,10 @@ _WAITING = 0
 class Event(Monitor):
     """A flag that is set or not, and that any number of processes and threads can wait for.
 
+        ready = shared.Event()
+        ready.set()
+        ready.wait(5)    # True: it is set
+
     Like `multiprocessing.Event`.
     """
 
@@ -67,6 +71,9 @@ class Event(Monitor):
 
 class Condition(Shared):
     """A lock, and a way to wait for a change of what it protects.
+
+        with condition:
+            condition.wait_for(lambda: count.value > 10)
 
     Like `multiprocessing.Condition`. A waiter that was killed is passed over, and a call that it
     had got already goes to the next.

@@ -28,6 +28,9 @@ _W = TypeVar("_W")
 class Dict(Replica, MutableMapping[_K, _V]):
     """A dictionary in shared memory, without a manager process.
 
+        words = shared.Dict[str, int]()
+        words["one"] = 1
+
     Like ``multiprocessing.Manager().dict()``: every method is one step for all processes; reading
     gives a copy of the value, so after ``d[key].append(x)`` assign it again (``d[key] = value``);
     and ``d[key] += 1`` is two steps, so hold a `Lock` for it. ``keys()``, ``values()``, ``items()``
@@ -218,6 +221,9 @@ class Dict(Replica, MutableMapping[_K, _V]):
 
 class Namespace:
     """An object whose attributes are shared, without a manager process.
+
+        state = shared.Namespace(steps=0)
+        state.steps = 1
 
     Like ``multiprocessing.Manager().Namespace()``: reading gives a copy of the value, so after
     ``ns.x.append(y)`` assign it again. Names that begin with an underscore are not shared.

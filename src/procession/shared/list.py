@@ -17,6 +17,9 @@ _T = TypeVar("_T")
 class List(Replica, MutableSequence[_T]):
     """A list in shared memory, without a manager process.
 
+        found = shared.List[str]()
+        found.append("one")
+
     Like ``multiprocessing.Manager().list()``: every method is one step for all processes; reading
     gives a copy of the item, so after ``l[0].append(x)`` assign it again (``l[0] = item``); and
     ``l[0] += 1`` is two steps, so hold a `Lock` for it. Loops show the state of one moment.

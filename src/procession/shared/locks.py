@@ -16,6 +16,12 @@ __all__ = ["Lock", "RLock"]
 class Lock(Mutex):
     """A lock between processes and threads, to be passed as an ordinary argument.
 
+        @parallel
+        def append(line: str, lock: shared.Lock) -> None:
+            with lock: ...
+
+        append.map(lines, shared.Lock())
+
     Like `multiprocessing.Lock`: not reentrant, and any process or thread may release it. If its
     holder dies, the next one that acquires it gets it within about a second. A
     `procession.ParallelWarning` says then that what the lock protects may be half written.
@@ -48,6 +54,8 @@ class Lock(Mutex):
 
 class RLock(Lock):
     """A lock that the thread which holds it may acquire again; it releases as often.
+
+        with lock, lock: ...
 
     Like `multiprocessing.RLock`. If its holder dies, the next one that acquires it gets it within
     about a second. A `procession.ParallelWarning` says then that what the lock protects may be half

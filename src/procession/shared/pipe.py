@@ -28,6 +28,11 @@ _connections = weakref.WeakValueDictionary()
 def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     """Two connected ends.
 
+        here, there = shared.Pipe()
+        work.submit(there)
+        here.send(question)
+        answer = here.recv()
+
     Like `multiprocessing.Pipe`, but an end can be passed to a worker like any other argument. Close
     it here after it has arrived there, if you wait for the other end's end of file.
 

@@ -66,6 +66,10 @@ class _Numbers(NamedTuple):
 class Queue(Monitor, Generic[_T]):
     """A first-in, first-out queue between processes and threads.
 
+        jobs = shared.Queue[Job](maxsize=10)
+        jobs.put(job)
+        job = jobs.get(timeout=5)    # raises queue.Empty after that
+
     Like `multiprocessing.Queue` and `multiprocessing.JoinableQueue` in one. There is no thread
     behind it: when ``put`` returns, the item is in the queue; what cannot be pickled fails there.
     A consumer or producer that is killed neither blocks nor corrupts it.

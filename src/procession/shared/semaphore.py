@@ -27,6 +27,9 @@ _WITH, _BARE, _OF = 3, 4, 5
 class Semaphore(Monitor):
     """A number of permits; who finds none left waits.
 
+        permits = shared.Semaphore(2)
+        with permits: ...    # two at a time, in all processes
+
     Like `multiprocessing.Semaphore`. Permits taken by ``with`` come back when their process dies.
     After a plain ``acquire()`` in a process that died, those who wait get `procession.WorkerDied`
     within about a second; one ``release()`` in its stead makes up for the lost permit.

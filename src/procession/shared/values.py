@@ -174,6 +174,10 @@ def Value(typecode_or_type: Any, *args: Any, lock: Literal[False]) -> Any: ...
 def Value(typecode_or_type: Any, *args: Any, lock: Lock | bool | None = True) -> Any:
     """A ctypes object in shared memory, with a lock.
 
+        hits = shared.Value("i", 0)
+        with hits.get_lock():
+            hits.value += 1
+
     Args:
         typecode_or_type: One of multiprocessing's typecodes, such as ``"i"`` or ``"d"``, or a
             ctypes type.
@@ -225,6 +229,10 @@ def Array(
     lock: Lock | bool | None = True,
 ) -> Any:
     """An array of ctypes objects in shared memory, with a lock.
+
+        sums = shared.Array("d", 10)
+        sums[3] = 0.5
+        sums[:]    # a list
 
     Args:
         typecode_or_type: One of multiprocessing's typecodes, such as ``"i"`` or ``"d"``, or a

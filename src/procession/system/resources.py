@@ -45,6 +45,8 @@ OOM_NOTE = (
 def usable_cpus() -> int:
     """How many CPUs this process may keep busy, at least 1.
 
+        workers = max(1, usable_cpus() - 1)
+
     The least of three numbers: what the machine has, what the affinity mask allows (``taskset``,
     ``os.sched_setaffinity``), and what the CPU quota pays for. The quota is that of the control
     group, or of any group above it (cgroup v1 and v2; a quota of 1.5 CPUs counts as 2).

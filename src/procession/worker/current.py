@@ -137,6 +137,8 @@ def in_worker() -> bool:
 def current_task() -> CurrentTask | None:
     """The item that is being run; `None` outside a decorated function's calls.
 
+        rng = np.random.default_rng([SEED, current_task().index])
+
     An item that runs in the caller's own process (``inline="auto"``, ``backend="serial"``) has a
     task too, whose worker is this process: what a function sees does not depend on where it runs.
     Threads that the function itself starts in a worker process see the item as well.
