@@ -24,13 +24,20 @@ PYTHONS ?= python3.11 python3.12 python3.13
 # Seconds that one soak test may take before its stacks are dumped and the run ends.
 SOAK_TIMEOUT ?= 1200
 
-.PHONY: help demo test test-each cov lint format docs soak bench release-check clean
+# What `make test-clusters` runs: `ARGS=tests/conformance` is the whole suite, in some minutes a place.
+CLUSTER_TESTS ?= tests/clusters tests/conformance/test_errors.py tests/conformance/test_faults.py
+# The places of the conformance suite there: dask, dask-nanny, dask-local.
+CLUSTERS ?= dask
+
+.PHONY: help demo test test-clusters test-each cov lint format docs soak bench release-check clean
 
 help:
 	@echo "Times are of two idle processors; the first target to need .venv takes 1 or 2 minutes more."
 	@echo "make demo    10 s    set up .venv, then measure the standard library's code in parallel"
 	@echo "make test    8 min   set up .venv, then run the tests (ARGS=... goes to pytest)"
 	@echo "                     JOBS=$(JOBS) test modules at once, as many as processors; JOBS=0: one process"
+	@echo "make test-clusters  2 min  on clusters of this machine, in an environment of its own"
+	@echo "                     CLUSTERS='dask dask-nanny dask-local' ARGS=tests/conformance: the whole suite"
 	@echo "make cov     15 min  the tests in one process, with coverage"
 	@echo "make lint    2 min   ruff, mypy --strict (of Windows and macOS, too), pyright strict, public types"
 	@echo "make format  1 s     let ruff rewrite the sources"
@@ -84,6 +91,18 @@ test-each:
 		echo "== $$python"; \
 		$(MAKE) test PYTHON=$$python VENV=build/venv-$${python##*/} || failed="$$failed $$python"; \
 	done; test -z "$$failed" || { echo "failed on$$failed"; exit 1; }
+
+test-clusters:
+	@$(MAKE) --no-print-directory VENV=build/venv-clusters in-clusters
+
+$(STAMP)-clusters: $(STAMP)-base
+	$(PIP) install --group clusters
+	@touch $@
+
+.PHONY: in-clusters
+in-clusters: $(STAMP)-clusters
+	$(BIN)/python -m compileall -q src tests
+	PROCESSION_TEST_CLUSTERS="$(CLUSTERS)" $(BIN)/python -m pytest $(or $(ARGS),$(CLUSTER_TESTS))
 
 cov: $(STAMP)-test
 	$(BIN)/python -m pytest --cov=procession --cov-branch --cov-report=term-missing $(ARGS)

@@ -70,6 +70,14 @@ def hang(mark: Path) -> None:
         time.sleep(0.05)
 
 
+@parallel_map
+def hold_on(_: int, folder: Path) -> None:
+    """Tell which process runs this, and never leave C code for long."""
+    (folder / str(os.getpid())).touch()
+    while True:
+        sum(range(10**7))
+
+
 @background
 def where() -> tuple[str, int]:
     """The worker's name, and its process."""

@@ -30,23 +30,27 @@ class DaskProcesses:
         workers: Those of the workers.
     """
 
-    def __init__(self, *, nanny: bool = False, python: str = sys.executable) -> None:
+    def __init__(
+        self, *, nanny: bool = False, python: str = sys.executable, host: str = "127.0.0.1"
+    ) -> None:
         self._nanny = nanny
         self._python = python
         self._folder = tempfile.TemporaryDirectory(prefix="dask-")
         self.workers: list[subprocess.Popen[bytes]] = []
         file = os.path.join(self._folder.name, "scheduler.json")
         self.scheduler = self._start(
-            "dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard",
+            "dask_scheduler", "--port", "0", "--host", host, "--no-dashboard",
             "--scheduler-file", file,
         )  # fmt: skip
         self.address = self._address(file)
 
-    def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(
+        self, what: str, *arguments: str, inside: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
         log = open(os.path.join(self._folder.name, f"{what}.log"), "ab")  # noqa: SIM115
         with log:
             return subprocess.Popen(
-                [self._python, "-m", f"distributed.cli.{what}", *arguments],
+                [*inside, self._python, "-m", f"distributed.cli.{what}", *arguments],
                 stdout=log,
                 stderr=log,
                 env={
@@ -73,12 +77,14 @@ class DaskProcesses:
         with open(os.path.join(self._folder.name, f"{what}.log")) as file:
             return file.read()
 
-    def add_worker(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start one more worker."""
+    def add_worker(
+        self, *arguments: str, inside: Sequence[str] = (), host: str = "127.0.0.1"
+    ) -> subprocess.Popen[bytes]:
+        """Start one more worker; `inside` is what starts it elsewhere."""
         nanny = "--nanny" if self._nanny else "--no-nanny"
         worker = self._start(
             "dask_worker", self.address, nanny, "--nthreads", "1", "--no-dashboard",
-            "--host", "127.0.0.1", *arguments,
+            "--host", host, *arguments, inside=inside,
         )  # fmt: skip
         self.workers.append(worker)
         return worker
