@@ -38,9 +38,9 @@ _LARGE = 1 << 20
 """Bytes of an order from which on it goes straight to a worker, and not by way of the scheduler. A
 guess; Dask itself warns at 10 MB."""
 
-_COSTS = Costs(handling=2e-4, target=0.2, blind=0.2, floor=0.02)
-"""A task costs Dask's client and scheduler 1 to 3 ms each (measured with no-op tasks); a chunk of
-0.2 s hides a round trip of some 10 ms. The handling is a share of what one caller can send."""
+_COSTS = Costs(handling=1e-3, target=0.2, blind=0.2, floor=0.05)
+"""A task takes about 1 ms of the caller's time and 2 ms of the scheduler's, and a round trip some
+10 ms, which a chunk of 0.2 s hides; see ``benchmarks/clusters.py``."""
 
 
 class DaskBackend(ClusterBackend):

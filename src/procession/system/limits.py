@@ -162,7 +162,8 @@ def _limit(name: str, which: int = 0) -> str:
 
 def _executable() -> str:
     spawn = sys.modules.get("multiprocessing.spawn")  # by which another one could have been set
-    found: str | bytes | None = sys.executable if spawn is None else spawn.get_executable()
+    get = getattr(spawn, "get_executable", None)  # another thread may be amid its import
+    found: str | bytes | None = sys.executable if get is None else get()
     return os.fsdecode(found) if found else ""
 
 

@@ -58,7 +58,13 @@ class Outcome(NamedTuple):
 
 
 def simulate(
-    policy: Policy, durations: Sequence[float], workers: int, *, length: int | None = -1
+    policy: Policy,
+    durations: Sequence[float],
+    workers: int,
+    *,
+    length: int | None = -1,
+    handling: float = HANDLING,
+    round_trip: float = ROUND_TRIP,
 ) -> Outcome:
     """Run a map on the fake clock.
 
@@ -67,6 +73,8 @@ def simulate(
         durations: Seconds each item takes.
         workers: How many there are.
         length: The length the input claims: -1 for the truth, `None` for none.
+        handling: Seconds the parent spends on a message.
+        round_trip: Seconds a worker waits between two chunks.
     """
     count = len(durations)
     claimed = count if length == -1 else length
@@ -77,7 +85,7 @@ def simulate(
     clock, sent, idle, last = 0.0, 0, workers, 0.0
 
     def begin(start: int, stop: int) -> None:
-        heapq.heappush(ends, (clock + ROUND_TRIP + until[stop] - until[start], start, stop))
+        heapq.heappush(ends, (clock + round_trip + until[stop] - until[start], start, stop))
 
     def size_now() -> int:
         flight = len(ends) + len(queue)
@@ -91,7 +99,7 @@ def simulate(
         size = size_now()
         if size:
             sizes.append(size)
-            clock += HANDLING
+            clock += handling
             if idle:
                 idle -= 1
                 begin(sent, sent + size)
@@ -100,14 +108,14 @@ def simulate(
             sent += size
             continue
         end, start, stop = heapq.heappop(ends)
-        last = clock = max(clock, end) + HANDLING
+        last = clock = max(clock, end) + handling
         policy.observe(stop - start, until[stop] - until[start])
         if queue:
             begin(*queue.popleft())
         else:
             idle += 1
     bound = max(until[-1] / workers, max(durations, default=0.0))
-    cost = len(sizes) * (ROUND_TRIP + HANDLING) / workers + workers * HANDLING
+    cost = len(sizes) * (round_trip + handling) / workers + workers * handling
     return Outcome(last, len(sizes), bound, cost, sizes)
 
 

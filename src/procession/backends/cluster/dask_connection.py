@@ -6,6 +6,7 @@ import atexit
 import importlib
 import os
 import shutil
+import socket
 import tempfile
 import time
 
@@ -15,6 +16,7 @@ from procession.configuration.compatibility import dask_client
 from procession.errors import BackendUnavailable, PoolClosed
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.pool import at_exit as cleanup
+from procession.system.lifeline import runs
 
 if TYPE_CHECKING:
     from procession.configuration import Options
@@ -23,6 +25,9 @@ __all__ = ["Connection", "connect"]
 
 _CONNECT_SECONDS = 8
 """Seconds until a scheduler that does not answer counts as not there."""
+
+_FOLDER = "procession-dask-"
+"""How the folders are called that local clusters write to; then comes the process."""
 
 _ENDING_SECONDS = 2.0
 """Seconds that calls have to end after their connection was lost. A guess."""
@@ -117,6 +122,8 @@ class Connection:
                 if self.usable:
                     self.client.unsubscribe_topic(topic)
                 return
+            if self._cluster is not None:
+                self._wait_for_tasks()  # that were cancelled a moment ago: else Dask complains
             self.client.close()
             if self._cluster is not None:
                 self._cluster.close()
@@ -124,6 +131,13 @@ class Connection:
             if self._cluster is not None:
                 far_pools.close()
                 shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait_for_tasks(self) -> None:
+        """Return when the local cluster's worker runs nothing, or after a while."""
+        states = [worker.state for worker in self._cluster.workers.values()]
+        end = time.monotonic() + _ENDING_SECONDS
+        while any(each.executing or each.ready for each in states) and time.monotonic() < end:
+            time.sleep(0.005)
 
 
 async def _versions(client: Any) -> Any:
@@ -173,6 +187,7 @@ def _connected(options: Options) -> Connection:
         return _local(distributed, options.workers)
     begin = time.monotonic()
     try:
+        _reach(address)
         client = distributed.Client(
             address, timeout=_CONNECT_SECONDS, set_as_default=False, name="procession"
         )
@@ -186,19 +201,52 @@ def _connected(options: Options) -> Connection:
     return Connection(client, address, owned=True)
 
 
+def _reach(address: str) -> None:
+    """Return when something listens at the address: a Client that finds nothing leaves its loop.
+
+    Raises:
+        OSError: Nothing does, until the time is over.
+    """
+    kind, _, rest = address.rpartition("://")
+    host, _, port = rest.rpartition(":")
+    if kind not in ("tcp", "tls", "") or not port.isdigit():
+        return  # Dask knows what that is
+    end = time.monotonic() + _CONNECT_SECONDS
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
 def _local(distributed: Any, workers: int) -> Connection:
     """A cluster in threads of this process, whose tasks run in Procession's own workers."""
-    folder = tempfile.mkdtemp(prefix="procession-dask-")
-    cluster = distributed.LocalCluster(
-        n_workers=1,
-        threads_per_worker=workers,
-        processes=False,
-        dashboard_address=":0",
-        memory_limit=0,
-        local_directory=folder,
-    )
-    client = distributed.Client(cluster, set_as_default=False, name="procession")
+    _remove_old_folders()
+    folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-")
+    settings: Any = importlib.import_module("dask").config
+    with settings.set({"temporary-directory": folder}):
+        cluster = distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=workers,
+            processes=False,
+            dashboard_address=":0",
+            memory_limit=0,
+            local_directory=folder,
+        )
+        client = distributed.Client(cluster, set_as_default=False, name="procession")
     return Connection(client, "in this process", owned=True, cluster=cluster, folder=folder)
+
+
+def _remove_old_folders() -> None:
+    """Remove what programs have left that were killed."""
+    parent = tempfile.gettempdir()
+    for name in os.listdir(parent):
+        pid = name.removeprefix(_FOLDER).partition("-")[0]
+        if name.startswith(_FOLDER) and pid.isdigit() and not runs(int(pid)):
+            shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
 
 
 def _address(client: Any) -> Any:
