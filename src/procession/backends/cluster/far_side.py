@@ -75,7 +75,9 @@ def run_order(packed: Any, header: Any, puts: Sequence[Any], workers: int, home:
         job = far_pools.job(order, header, tickets)
         arrivals = _Arrivals(stream=order.ahead > 0)
         items = order.chunk_items(lambda blob: wrapped(blob, tickets))
-        assignment = pool.start(Chunk(job, items, arrivals), ahead=order.ahead)
+        assignment = pool.start(
+            Chunk(job, items, arrivals, attended=not order.ahead), ahead=order.ahead
+        )
         task = _Task(order, came, home, pool, assignment, arrivals)
         if not order.ahead:
             return task.run()
@@ -114,6 +116,8 @@ class _Task:
         """Send home what comes until the end; what is too large is returned."""
         sent = self._came
         while True:
+            if not self._stream:
+                self._pool.attend(self._assignment, _LOOK)  # reads the worker's channel itself
             self._arrivals.changed.wait(_LOOK)
             if not self._home.wanted():
                 self._pool.cancel(self._assignment)
