@@ -39,8 +39,8 @@ _LARGE = 1 << 20
 guess; Dask itself warns at 10 MB."""
 
 _COSTS = Costs(handling=1e-3, target=0.2, blind=0.2, floor=0.05)
-"""A task takes about 1 ms of the caller's time and 2 ms of the scheduler's, and a round trip some
-10 ms, which a chunk of 0.2 s hides; see ``benchmarks/clusters.py``."""
+"""A task takes 1 to 2 ms of the caller's time and 2 to 3 ms of the scheduler's, see
+``benchmarks/clusters.py``. A round trip takes some 10 ms, which a chunk of 0.2 s hides."""
 
 
 class DaskBackend(ClusterBackend):
