@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from procession.absent import NOT_GIVEN
@@ -272,7 +273,21 @@ for _each in (parallel, parallel_map, parallel_chunks, background, isolated):
     _each.__annotations__ = {}
 
 
+def _load() -> None:
+    """Import what decorated functions are made of; how long it takes tells how fast starts are."""
+    if "procession.function" in sys.modules:
+        return
+    from procession.system.pristine import time
+
+    begin = time.process_time()
+    from procession import function  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from procession.recording.start_costs import start_costs
+
+    start_costs.imported(time.process_time() - begin)
+
+
 def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    _load()
     from procession import decoration
     from procession.configuration import validate
     from procession.functions.reloads import note

@@ -12,7 +12,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
 from procession.hints import Any
 from procession.pickling.importable import importable
-from procession.pickling.objects import ATOMS
+from procession.pickling.objects import ATOMS, class_of
 from procession.pickling.references import reference_to, why_not_by_value
 
 __all__ = ["surely_crosses"]
@@ -61,7 +61,7 @@ def _names(code: CodeType) -> set[str]:
 
 def _sure(value: Any, decorated: Any, seen: set[int]) -> bool:
     """Whether a global that a function uses goes for sure."""
-    kind = type(value)
+    kind = class_of(value)
     if kind in ATOMS or value is decorated or id(value) in seen:
         return True
     if kind is ModuleType:

@@ -39,6 +39,7 @@ __all__ = [
     "environment",
     "execute_extension",
     "executor_threads",
+    "forget_finalizers",
     "fork_exec",
     "go_on_importing",
     "has_gil",
@@ -63,6 +64,7 @@ __all__ = [
     "run_spawned",
     "set_launcher",
     "set_process_key",
+    "tracker_to_start",
     "variable",
     "warning_filters_changed",
 ]
@@ -199,6 +201,15 @@ def clear_exit_handlers() -> None:
     atexit.register(end)
 
 
+def forget_finalizers() -> None:
+    """In a forked child: no `weakref.finalize` of its parent is called, but new ones are."""
+    from weakref import finalize
+
+    known: Any = finalize
+    known._registry.clear()
+    known._registered_with_atexit = False
+
+
 def run_exit_handlers() -> None:
     """Run them now; a process that ends by `os._exit` does not."""
     import atexit
@@ -229,6 +240,29 @@ def lose_tracker() -> None:
     tracker = _tracker()
     if tracker is not None:
         tracker._fd = tracker._pid = None
+
+
+@contextmanager
+def tracker_to_start() -> Generator[int, None, None]:
+    """Have another process be the resource tracker: where it is to read; -1 if there is one.
+
+    If what runs inside fails, there is none.
+    """
+    from multiprocessing import resource_tracker
+
+    tracker: Any = getattr(resource_tracker, "_resource_tracker")  # noqa: B009 - not typed
+    with tracker._lock:
+        if tracker._fd is not None:
+            yield -1
+            return
+        reads, writes = os.pipe()
+        try:
+            yield reads
+            tracker._fd, writes = writes, -1
+        finally:
+            os.close(reads)
+            if writes >= 0:
+                os.close(writes)
 
 
 def adopt_tracker(descriptor: int | None) -> None:

@@ -116,7 +116,7 @@ BROKEN_PIPES = """
         except Exception as error:
             assert type(error).__name__ == "WorkerDied"
     f.submit(1).result(30)
-    os.kill(server.current().pid, signal.SIGKILL)
+    os.kill(server.current(clean=False).pid, signal.SIGKILL)
     f.submit(1).result(30)
     print(f.with_options(threads_per_worker=2).submit(1).result(30) > 0)
 """

@@ -1,8 +1,8 @@
 """Functions that hash: they give one thing here and another in a worker.
 
 `hash` of a str depends on a seed, which this process cannot change any more (see
-`process.start.hash_seed`). Workers agree with each other, so the items of such a function all go
-there.
+`process.start.hash_seed`). Workers of such a function agree with each other, however they are
+started, so its items all go there.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ from __future__ import annotations
 from types import CodeType
 
 from procession._warn import warn_user
+from procession.configuration import Options
 from procession.engine.call import Call
 from procession.hints import Any
 from procession.system.bytecode import codes, instructions
 
-__all__ = ["hashes_otherwise"]
+__all__ = ["agreeing", "hashes_otherwise"]
+
+_KEPT = 256
+_known: dict[Any, bool] = {}
+"""Whether code hashes. By its equality, as for other code that does the same."""
 
 
 def hashes_otherwise(call: Call) -> bool:
@@ -30,6 +35,33 @@ def hashes_otherwise(call: Call) -> bool:
         if pace.hashes:
             _warn(call.name)
     return pace.hashes
+
+
+def agreeing(call: Call) -> Options:
+    """The call's options, for workers that hash as all others do.
+
+    A fork server that is a copy of this process hashes as it does, and all others by one seed. So a
+    function that hashes has one of those, also after the copy has ended.
+    """
+    options = call.options
+    if options.context is not None or options.backend != "process":
+        return options
+    code = getattr(call.function, "__code__", None)
+    found = _known.get(code)
+    if found is None:
+        if len(_known) > _KEPT:
+            _known.clear()
+        found = _known[code] = _hashes(call.function)
+    if not found:
+        return options
+    from dataclasses import replace
+
+    from procession.process.start.starting import default_method
+
+    if default_method() != "forkserver":
+        return options
+
+    return replace(options, context="forkserver")
 
 
 def _agrees() -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from itertools import islice
 
 from procession.configuration.schema import DEFAULT_BACKEND
 from procession.engine.call import Call
@@ -26,6 +27,8 @@ from procession.engine.policy.placement import Pace, Placement
 from procession.functions.plain import surely_crosses
 from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
+from procession.process.start.copying import CopyRequest
+from procession.recording.start_costs import start_costs
 from procession.system import after_fork, cpython
 from procession.system.alarm import Alarm, after
 from procession.system.pristine import perf_counter
@@ -41,6 +44,10 @@ _SHORT = 64
 
 _COLD = 1 << 16
 """Items of a short map while no pool is up, if they are numbers."""
+
+_GROWTH = 8
+_SLICE = 2e-3
+"""A slice grows to so many seconds: how soon the main thread hears what the helper asks for."""
 
 _AT_HAND = frozenset({list, tuple, range})
 
@@ -129,7 +136,7 @@ class ShortMap:
     """
 
     __slots__ = (
-        *("_alarm", "_budget", "_call", "_context", "_load", "_made", "_over", "_pace"),
+        *("_alarm", "_budget", "_call", "_context", "_copy", "_load", "_made", "_over", "_pace"),
         "_running",
     )
 
@@ -142,6 +149,7 @@ class ShortMap:
     ) -> None:
         self._alarm: Alarm | None = None
         self._budget: Any = None
+        self._copy = CopyRequest()
         self._call = call
         self._pace = pace
         self._load = load
@@ -185,9 +193,10 @@ class ShortMap:
         checks = Checks(item_refusal(pack), pickling, self._budget)
         return len(values) == 1 or checks.first(1, values[1:]) is None
 
-    def _placement(self) -> Placement:
+    def _placement(self, *, copy: bool = False) -> Placement:
         loaded = cpython.loaded("procession.backends.process") is not None
-        return Placement(self._call.options.workers, self._pace, loaded=loaded)
+        workers = self._call.options.workers
+        return Placement(workers, self._pace, loaded=loaded, costs=start_costs, copy=copy)
 
     def results(self) -> list[Any]:
         """All values, in input order.
@@ -257,7 +266,20 @@ class ShortMap:
 
     def _loop(self, running: Running) -> None:
         function = self._call.function
-        running.out = [function(value) for value in running.iterator]
+        if self._pace.tiny(len(running.values)):
+            running.out = [function(value) for value in running.iterator]
+            return
+        out: list[Any] = []
+        size = 1
+        while True:
+            begin, before = perf_counter(), len(out)
+            out += [function(value) for value in islice(running.iterator, size)]
+            if len(out) - before < size:
+                break
+            if self._copy.open:
+                self._copy.answer()
+            size = min(size * _GROWTH, int(size * _SLICE / (perf_counter() - begin)) or 1)
+        running.out = out
 
     def _task(self, index: int) -> state.CurrentTask:
         return task_here(self._call.name, self._call.options.nested, index)
@@ -271,6 +293,8 @@ class ShortMap:
         if not self._worth_it(*pace):
             self._alarm = after(HELP_EVERY, self._help)
             return
+        if _none_open():
+            self._copy.ask()
         make = self._load()  # which may take long, the first time
         with _adopting:
             if self._is_over():
@@ -288,4 +312,9 @@ class ShortMap:
 
     def _worth_it(self, left: int, seconds: float) -> bool:
         """Whether what is left, of items that take so long, had better go to a pool."""
-        return not _none_open() or self._placement().leaves(left, seconds, warm=False)
+        if not _none_open():
+            return True
+        if not self._placement(copy=True).leaves(left, seconds, warm=False):
+            return False
+        copy = self._copy.possible()
+        return copy or self._placement().leaves(left, seconds, warm=False)

@@ -16,11 +16,12 @@ from procession.contract import Backend, Costs, Item
 from procession.engine.arguments import packer
 from procession.engine.call import Call
 from procession.engine.local.crossing import crossing
-from procession.engine.local.hashing import hashes_otherwise
+from procession.engine.local.hashing import agreeing, hashes_otherwise
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import HERE
 from procession.hints import Any
+from procession.recording.start_costs import start_costs
 from procession.system import NamedTuple
 from procession.system.resources import usable_cpus
 from procession.worker.current import in_worker, is_loading, refuse_nested
@@ -70,7 +71,7 @@ class Where:
             from dataclasses import replace
 
             options = replace(options, backend="process", address=None)  # there is none over there
-        self.choice = Choice(options, isolated, module)
+        self.choice = Choice(agreeing(call), isolated, module)
         self.out_of_band = self.choice.out_of_band
 
     def _may_measure(self, call: Call) -> bool:
@@ -112,7 +113,9 @@ def placement_of(call: Call) -> Placement:
     """What one map of this call is to measure, to say where its next items run."""
     options = call.options
     loaded = registry.is_loaded(options.backend)
-    return Placement(options.workers, call.pace, processors=usable_cpus, loaded=loaded)
+    return Placement(
+        options.workers, call.pace, processors=usable_cpus, costs=start_costs, loaded=loaded
+    )
 
 
 # -- single calls --------------------------------------------------------------------------------

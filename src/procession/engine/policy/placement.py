@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from procession.recording.start_costs import StartCosts
+
 __all__ = ["Machine", "Pace", "Placement", "machine"]
 
 SHIP_SECONDS = 0.5e-6
@@ -37,12 +39,6 @@ FIRST_PICKLE_SECONDS = 5e-6
 SLOW_PICKLE_SECONDS = 200e-9
 """What pickling an item, and each byte of it, takes at most at first. Numbers take 0.7 µs, dicts of
 1 kB 6 µs, small objects with a ``__reduce__`` in Python about 5 µs."""
-
-START_SECONDS = 75e-3
-FIRST_START_SECONDS = 140e-3
-"""A cold pool's first results come after so long, while the caller computes: once its modules
-are loaded here, and before. Measured with forkserver on two processors, as the lengths of maps that
-take the loop's time either way (150 and 280 ms: one of the two is busy with the start)."""
 
 HANGS_SECONDS = 20e-3
 """An item that takes so long keeps others waiting, even if there is just one worker."""
@@ -123,6 +119,8 @@ class Placement:
         processors: Tells how many there are for them and for this process.
         pace: What is known of the function; takes what this map measures.
         loaded: Whether the modules that a pool needs are loaded.
+        costs: What starts cost on this machine.
+        copy: Whether the fork server of a first pool is a copy of this process.
     """
 
     def __init__(
@@ -132,6 +130,8 @@ class Placement:
         *,
         processors: Callable[[], int] | None = None,
         loaded: bool = True,
+        costs: StartCosts | None = None,
+        copy: bool = False,
     ) -> None:
         self.workers = max(1, workers)
         self._count = processors
@@ -139,7 +139,8 @@ class Placement:
         self._spent = 0.0
         # One processor of all is busy with the start.
         share = self.workers / max(1, self.workers - 1)
-        self._start = share * (START_SECONDS if loaded else FIRST_START_SECONDS)
+        costs = StartCosts() if costs is None else costs
+        self._start = share * (costs.later if loaded else costs.first(copy=copy))
         self.item: float | None = None
         self.pack = 0.0
         self._pace = Pace() if pace is None else pace

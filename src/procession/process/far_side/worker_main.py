@@ -14,6 +14,7 @@ from procession.process.io import messages
 from procession.process.io.channel import Receiver, frame, parse, send_all
 from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.polling import SpinWait
+from procession.process.start import starting
 from procession.process.start.starting import Descriptors
 from procession.system import NamedTuple, lifeline
 from procession.system.pristine import socket
@@ -63,7 +64,7 @@ class _Worker:
         self._sock = sock
         self._box = box
         self._receiver = Receiver(sock)
-        self._runner = Runner(inherits=method == "fork")
+        self._runner = Runner(inherits=method == "fork" or starting.inherits)
         self._outbox = Outbox(sock, box)
         self._inbox: list[Any] = []
         self._wait = SpinWait(sock.fileno())

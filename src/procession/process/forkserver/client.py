@@ -23,6 +23,7 @@ from multiprocessing import resource_tracker, spawn
 from weakref import WeakSet
 
 from procession.hints import Any
+from procession.process.forkserver import zygote
 from procession.process.io.channel import MOST
 from procession.process.start.hash_seed import execute, more_flags, sent_path
 from procession.system import after_fork, cpython, owned_descriptors
@@ -31,7 +32,9 @@ from procession.system.posix import os, signal
 from procession.system.pristine import socket, time
 
 __all__ = [
+    "CopyServer",
     "Server",
+    "copy_beside",
     "current",
     "in_use",
     "read_number",
@@ -54,10 +57,18 @@ _servers: OrderedDict[tuple[Any, ...], Server] = OrderedDict()
 after_fork.renew_in_child(_servers.clear)
 
 
-def current() -> Server:
-    """The server for the environment as it is now, in this process."""
-    variables = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START)))
-    key = (variables, spawn.get_executable(), credentials())
+def current(*, clean: bool = True) -> Server:
+    """The server for the environment as it is now, in this process.
+
+    Args:
+        clean: Only one that has nothing of this process. Else it may be a copy (`zygote`), if there
+            is one or can be.
+    """
+    if not clean:
+        copy = copy_beside(0)
+        if copy is not None:
+            return copy
+    key = _key()
     with _lock:
         server = _servers.get(key)
         if server is None:
@@ -69,24 +80,50 @@ def current() -> Server:
     return server
 
 
+def _key() -> tuple[Any, ...]:
+    variables = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START)))
+    return variables, spawn.get_executable(), credentials()
+
+
+def copy_beside(waiting: int) -> Server | None:
+    """The server that is a copy of this process, if there is one that lives, or can be.
+
+    Args:
+        waiting: How many other threads of Procession's may be there, too, which wait.
+    """
+    key = ("copy", *_key())
+    with _lock:
+        server = _servers.get(key)
+        if server is not None and server.lives:
+            return server
+        if not zygote.is_possible(waiting):
+            return None
+        server = _servers[key] = CopyServer(waiting)
+        return server
+
+
 @contextmanager
-def in_use() -> Generator[Server, None, None]:
+def in_use(*, clean: bool = True) -> Generator[Server, None, None]:
     """The current server, which is not stopped while a process is being started through it."""
     while True:
-        server = current()
+        server = current(clean=clean)
         with server.using:
             if not server.stopped:
                 yield server
                 return
 
 
-def stop_all() -> None:
-    """End all servers. Workers that they forked are then taken for dead."""
+def stop_all(*, wait: bool = True) -> None:
+    """End all servers. Workers that they forked are then taken for dead.
+
+    Args:
+        wait: Whether to wait until they have ended, which takes milliseconds.
+    """
     with _lock:
         servers = list(_servers.values())
         _servers.clear()
     for server in servers:
-        server.stop()
+        server.stop(patience=_PATIENCE if wait else None)
 
 
 def stop_unused(keep: int = 0) -> None:
@@ -128,20 +165,25 @@ class Server:
             ours, theirs = socket.socketpair()
             requests = ours.detach()
             owned_descriptors.own(requests)
-        with theirs:
-            try:
-                path = marshal.dumps(sent_path())
-                self.pid = _execute(theirs.fileno(), len(path))
-            except BaseException:
-                owned_descriptors.close(requests)
-                raise
-        try:  # after ours of its end is closed: it may have died
-            _write(requests, path)
+        try:
+            self.pid = self._start(requests, theirs)
         except BaseException:
             owned_descriptors.close(requests)
             raise
         self._requests = requests
         return requests
+
+    def _start(self, requests: int, theirs: socket.socket) -> int:
+        with theirs:
+            path = marshal.dumps(sent_path())
+            pid = _execute(theirs.fileno(), len(path))
+        _write(requests, path)  # after ours of its end is closed: it may have died
+        return pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether it runs."""
+        return self.pid is not None and _lives(self.pid)
 
     def request(self, descriptors: Sequence[int]) -> tuple[int, int]:
         """Have a process started.
@@ -187,11 +229,12 @@ class Server:
         if pid is not None:
             _await_end(pid, patience=0.0)
 
-    def stop(self, *, unused: bool = False) -> bool:
+    def stop(self, *, unused: bool = False, patience: float | None = _PATIENCE) -> bool:
         """End the server and wait for it; it is not started again.
 
         Args:
             unused: Only if no process that it started is left.
+            patience: Seconds until it is killed; `None` if its end is not waited for.
 
         Returns:
             Whether it is to end.
@@ -204,13 +247,34 @@ class Server:
             if pid is None:
                 return True
             self._forget()
-            _await_end(pid, _PATIENCE)
+            if patience is not None:
+                _await_end(pid, patience)
             return True
 
     def _forget(self) -> None:
         requests, self._requests, self.pid = self._requests, None, None
         if requests is not None:
             owned_descriptors.close(requests)
+
+
+class CopyServer(Server):
+    """A fork server that is a copy of this process, as it was when it began; there is no second.
+
+    Args:
+        waiting: As in `copy_beside`.
+    """
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__()
+        self._waiting = waiting
+
+    def _start(self, requests: int, theirs: socket.socket) -> int:
+        with theirs:
+            if not zygote.is_possible(self._waiting):
+                raise ConnectionError("the fork server has died")
+            self._waiting = 0
+            with cpython.tracker_to_start() as tracker:
+                return zygote.fork_server(theirs.fileno(), tracker, sent_path())
 
 
 def _send(requests: int, descriptors: Sequence[int]) -> None:
@@ -275,7 +339,8 @@ def _execute(requests: int, size: int) -> int:
         "sys.path[:] = marshal.loads(b''.join(parts))\n"
         "del left, parts\n"
         "from procession.process.forkserver.server_loop import serve\n"
-        f"serve({requests})"
+        f"serve({requests})\n"
+        "os._exit(0)"  # it has nothing to tell: what ends an interpreter takes 10 ms
     )
     executable: Any = spawn.get_executable()
     flags = cpython.interpreter_arguments()

@@ -8,10 +8,13 @@ writes two numbers: its process id, or a negative errno, and in the end its exit
 from __future__ import annotations
 
 import gc
+import resource
 import sys
+import threading
+import warnings
 from collections.abc import Iterable
 from multiprocessing import (  # loaded before it forks
-    resource_tracker,  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    resource_tracker,
     spawn,  # noqa: F401  # pyright: ignore[reportUnusedImport]
     util,
 )
@@ -19,7 +22,7 @@ from multiprocessing import (  # loaded before it forks
 from procession.hints import Any, NoReturn
 from procession.process.far_side import worker_setup as environment
 from procession.process.io.channel import ROOM, numbers_in
-from procession.process.start.starting import inherited
+from procession.process.start import starting
 from procession.system import cpython
 from procession.system.posix import CLOSE_ON_EXEC, os, signal
 from procession.system.pristine import fork, select, socket
@@ -45,18 +48,51 @@ _alarm: Any = signal.SIG_DFL
 
 def serve(requests: int) -> None:
     """What the server process runs, until no one holds the other end of `requests`."""
+    _begin()
+    global _alarm
+    _alarm = signal.signal(signal.SIGALRM, _import_more)
+    signal.setitimer(signal.ITIMER_REAL, _SOON)
+    with socket.socket(fileno=requests) as sock:
+        _Serving(sock).run()
+
+
+def serve_as_copy(requests: int, tracker: int) -> None:
+    """The same in a copy of the program; see `procession.process.forkserver.zygote`.
+
+    It serves in a thread of its own, which has nothing of what hangs on the program's threads.
+    """
+    starting.inherits = True
+    _begin()
+    if tracker >= 0:
+        _fork_tracker(tracker, requests)
+    with socket.socket(fileno=requests) as sock:
+        serving = _Serving(sock)
+        before = threading.stack_size(resource.getrlimit(resource.RLIMIT_STACK)[0])
+        thread = threading.Thread(target=serving.run, daemon=True)
+        thread.start()
+        threading.stack_size(before)
+        thread.join()
+
+
+def _fork_tracker(descriptor: int, requests: int) -> None:
+    """Have a copy of this process be the program's resource tracker: to execute one takes 60 ms."""
+    if fork() == 0:
+        try:
+            os.close(requests)
+            resource_tracker.main(descriptor)
+        finally:
+            os._exit(0)
+    os.close(descriptor)
+
+
+def _begin() -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     environment.usual_signals()
     environment.unblock_signals()
     _load(_PRELOAD)
     gc.enable()  # it takes 3 ms of loading, and finds nothing
-    global _alarm
-    _alarm = signal.signal(signal.SIGALRM, _import_more)
-    signal.setitimer(signal.ITIMER_REAL, _SOON)
     util._close_stdin()  # type: ignore[attr-defined]
-    with socket.socket(fileno=requests) as sock:
-        _Serving(sock).run()
 
 
 def _load(modules: Iterable[str]) -> None:
@@ -119,7 +155,7 @@ class _Serving:
 
     def _fork(self, data: int, status: int, *handed: int) -> None:
         try:
-            pid = fork()
+            pid = _fork_quietly() if starting.inherits else fork()
         except OSError as error:
             _write_number(status, -(error.errno or 1))
             os.close(status)
@@ -136,13 +172,15 @@ class _Serving:
         code = 1
         try:
             cpython.clear_exit_handlers()
+            if starting.inherits:
+                cpython.become_main_thread()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, self._child_handler)
             signal.signal(signal.SIGALRM, _alarm)  # the server's timer is not inherited
             self._requests.close()
             for descriptor in (status, self._ended, self._wakeup, *self._running.values()):
                 os.close(descriptor)
-            tracker, *inherited[:] = handed
+            tracker, *starting.inherited[:] = handed
             cpython.adopt_tracker(tracker)
             code = cpython.run_spawned(data, os.dup(data))
         except (EOFError, ConnectionError):
@@ -155,6 +193,13 @@ class _Serving:
                 cpython.run_exit_handlers()
             finally:
                 os._exit(code)
+
+
+def _fork_quietly() -> int:
+    """Fork in the thread that serves: the other one only waits for its end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return fork()
 
 
 def _receive(sock: socket.socket) -> list[int]:

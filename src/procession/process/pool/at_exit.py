@@ -152,7 +152,7 @@ def shutdown(*, wait: bool = True, kill: bool = False) -> None:
             pool.close(wait=True, kill=kill)
         server = cpython.loaded("procession.process.forkserver.client")
         if server is not None:
-            server.stop_all()
+            server.stop_all(wait=not _ended)  # at the end they hear at once that it is there
 
 
 def at_exit() -> None:

@@ -16,8 +16,9 @@ from procession.process.pool.attended_channel import Answer, Ending, tell
 from procession.process.pool.dispatch import Dispatch
 from procession.process.pool.worker_starts import never_ready
 from procession.recording.observer import observers
+from procession.recording.start_costs import start_costs
 from procession.system.posix import os, signal
-from procession.system.pristine import time
+from procession.system.pristine import perf_counter, time
 from procession.system.resources import OOM_NOTE, OomWatch
 from procession.user_threads import teller
 
@@ -75,6 +76,7 @@ def _take(pool: Dispatch, worker: Worker, received: Sequence[Message]) -> None:
 def _ready(pool: Dispatch, worker: Worker) -> None:
     logger.worker_started(worker.pid, worker.method)
     observers.worker_started(worker.pid, worker.launched)
+    start_costs.started(perf_counter() - worker.launched)
     worker.weigh()
     with pool.lock:
         given = pool.state.ready(worker, time.monotonic())

@@ -66,10 +66,13 @@ def launch(
     if method == "fork":
         with owned_descriptors.keeping(keep):
             return quietly(partial(launcher(method), made))
+    if method == "forkserver" and context is None:
+        quietly(client.current(clean=False).ensure_running)  # it may start the tracker, too
     if method != "loky":
         # Before signals are blocked: this unblocks them.
         resource_tracker.ensure_running()
-    return quietly(partial(launcher(method), made))
+    start = _from_any_server if context is None and method == "forkserver" else launcher(method)
+    return quietly(partial(start, made))
 
 
 def _process_class(context: Any, method: str) -> Any:
@@ -102,7 +105,15 @@ def _spawn_popen() -> Any:
 
 
 def _from_server(process_obj: process.BaseProcess) -> Any:
-    with client.in_use() as server:
+    return _started(process_obj, clean=True)
+
+
+def _from_any_server(process_obj: process.BaseProcess) -> Any:
+    return _started(process_obj, clean=False)
+
+
+def _started(process_obj: process.BaseProcess, *, clean: bool) -> Any:
+    with client.in_use(clean=clean) as server:
         popen = _ServerPopen(server, process_obj)
         server.started.add(popen)
         return popen

@@ -73,7 +73,7 @@ def prepare(context: Any) -> None:
         if method == "forkserver":
             from procession.process.forkserver import client as server
 
-            quietly(server.current().ensure_running)
+            quietly(server.current(clean=context is not None).ensure_running)
         elif method == "spawn":
             from multiprocessing import resource_tracker
 
@@ -84,6 +84,10 @@ def prepare(context: Any) -> None:
 
 inherited: list[int] = []
 """In a process that our fork server has forked: the descriptors that it was handed."""
+
+
+inherits = False
+"""Whether a server that is a copy of the program has forked this process: it has its settings."""
 
 
 class Inherited:

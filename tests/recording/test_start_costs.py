@@ -1,0 +1,46 @@
+"""What starts cost is learnt from what happens anyway."""
+
+from __future__ import annotations
+
+import pytest
+
+from procession.engine.policy.placement import Pace, Placement
+from procession.recording.start_costs import StartCosts
+
+
+def worth(costs: StartCosts, seconds: float, *, loaded: bool, copy: bool = False) -> bool:
+    """Whether so many seconds of work are worth the start of a pool of two."""
+    placement = Placement(2, Pace(), costs=costs, loaded=loaded, copy=copy)
+    placement.ran(1, seconds / 100)
+    return placement.worth_starting(100)
+
+
+def test_a_slow_machine_starts_pools_for_more_work() -> None:
+    """Where the first modules took three times as long to import, a start takes that, too."""
+    usual, slow = StartCosts(), StartCosts()
+    slow.imported(3 * 15e-3)
+
+    assert slow.first(copy=True) == pytest.approx(3 * usual.first(copy=True))
+    assert worth(usual, 0.25, loaded=False, copy=True)
+    assert not worth(slow, 0.25, loaded=False, copy=True)
+    assert worth(slow, 0.5, loaded=False, copy=True)
+
+
+def test_a_copy_is_sooner_worth_it() -> None:
+    """A fork server that is executed takes twice as long as one that is forked."""
+    assert worth(StartCosts(), 0.15, loaded=False, copy=True)
+    assert not worth(StartCosts(), 0.15, loaded=False, copy=False)
+
+
+def test_another_pool_costs_what_workers_took() -> None:
+    """Measured starts count, but not the imports that a worker makes for its own items."""
+    costs = StartCosts()
+    before = costs.later
+    costs.started(0.02)
+    assert costs.later == pytest.approx(0.02)
+    costs.started(0.04)
+    assert costs.later == pytest.approx(0.03)
+    costs.started(60.0)
+    assert costs.later < costs.first(copy=False)
+    assert before > 0.02
+    assert worth(costs, 0.3, loaded=True)
