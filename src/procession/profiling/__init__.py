@@ -90,7 +90,11 @@ class Profile(Recorded):
 
 
 def profile() -> Profile:
-    """Record what decorated calls cost: ``with procession.profile() as p: ...``.
+    """Record what decorated calls cost.
+
+        with procession.profile() as p:
+            sizes = measure(paths)
+        print(p.summary())
 
     `Profile.summary` gives a table, after the block or inside it. `Profile.save` writes a page
     (``"run.html"``) or a trace (``"run.json"``). While no profile is open nothing is recorded, and
