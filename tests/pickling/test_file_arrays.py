@@ -231,6 +231,23 @@ def test_tensors_in_shared_memory() -> None:
     assert there.bias.tolist() == [2, 2, 2]
 
 
+def test_a_tensor_leaves_the_pickle() -> None:
+    """Its memory goes as an array's does; what it is besides comes along."""
+    torch: Any = pytest.importorskip("torch")
+    tensor = torch.arange(60_000, dtype=torch.float64).reshape(300, 200)
+    buffers: list[Any] = []
+    blob = dumps(tensor, "strict", buffers)
+    assert len(blob) < 2000
+    assert [len(buffer.raw()) for buffer in buffers] == [tensor.numel() * 8]
+    there = loads(blob, [bytearray(buffer.raw()) for buffer in buffers])
+    assert torch.equal(there, tensor)
+    there += 1
+    leaf = torch.zeros(3, requires_grad=True)
+    assert loads(dumps(leaf)).requires_grad
+    for odd in (tensor.T, tensor[1:], torch.zeros(3, dtype=torch.bfloat16), torch.nn.Linear(2, 2)):
+        assert str(loads(dumps(odd))) == str(odd)
+
+
 def shared_result() -> Any:
     """A tensor that only this worker has."""
     torch: Any = pytest.importorskip("torch")

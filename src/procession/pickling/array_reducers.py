@@ -56,7 +56,9 @@ def small_parts(given: Any) -> tuple[bytes, str, tuple[int, ...]] | None:
     if given.nbytes <= _SMALL and given.flags.carray:
         code = _CODES.get(id(given.dtype))
         base = given.base
-        if code is not None and (base is None or type(base) in _OWN):
+        while type(base) is numpy.ndarray:
+            base = base.base
+        if code is not None and type(base) in _OWN:
             return given.tobytes(), code, given.shape
     return None
 

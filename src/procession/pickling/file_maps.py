@@ -238,11 +238,13 @@ def reduce_tensor(given: Any) -> Any:
         or given.device.type != "cpu"
         or given.layout != torch.strided
         or given.is_quantized
-        or not (given.is_shared() and given.is_leaf and given.numel())
+        or not (given.is_leaf and given.numel())
         or given.is_conj()
         or given.is_neg()
     ):
         return as_usual(given)
+    if not given.is_shared():
+        return _reduce_whole(given) or as_usual(given)
     storage = given.untyped_storage()
     region = region_at(storage.data_ptr())
     where = None
@@ -252,6 +254,31 @@ def reduce_tensor(given: Any) -> Any:
         return as_usual(given)
     how = (given.storage_offset(), tuple(given.shape), given.stride())
     return _tensor, (tuple(where), storage.nbytes(), given.dtype, how, given.requires_grad)
+
+
+def _reduce_whole(given: Any) -> Any:
+    """A tensor as an array, whose memory can leave the pickle; `None` if it is no such one.
+
+    It is all of its memory, so that no other tensor is likely to be another part of that.
+    """
+    size = given.numel() * given.element_size()
+    if given.untyped_storage().nbytes() != size or not given.is_contiguous():
+        return None
+    if given.__dict__ or given._backward_hooks:
+        return None
+    try:
+        array = given.detach().numpy()
+    except (TypeError, RuntimeError):
+        return None  # of a type that numpy has not
+    return _tensor_of, (array, given.requires_grad)
+
+
+def _tensor_of(array: Any, requires_grad: bool) -> Any:
+    """A tensor on an array's memory."""
+    import importlib
+
+    torch: Any = importlib.import_module("torch")
+    return torch.from_numpy(array).requires_grad_(requires_grad)
 
 
 def _tensor(where: Any, size: int, kind: Any, how: Any, requires_grad: bool) -> Any:

@@ -1,0 +1,146 @@
+"""Values that cross together: a list whose elements describe themselves."""
+
+from __future__ import annotations
+
+import marshal
+import threading
+from typing import Any
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from procession.pickling.columns import (
+    MOST_BYTES,
+    PackedColumn,
+    open_column,
+    open_value,
+    pack_values,
+    value_packer,
+)
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def packed(values: Any) -> PackedColumn:
+    """What is sent for values of which none is large."""
+    found = pack_values(values, "strict")
+    assert found is not None
+    return found
+
+
+@given(st.lists(VALUES, min_size=1, max_size=200))
+def test_values_come_back(values: list[Any]) -> None:
+    """Builtin values of any kinds, mixed, arrive as they are and in order."""
+    column = packed(values)
+    assert column.taken == len(values)
+    assert not column.refused
+    found = open_column(marshal.loads(column.body))
+    assert found == values
+    assert list(map(type, found)) == list(map(type, values))
+
+
+def test_atoms_are_in_the_list_themselves() -> None:
+    """Numbers and texts have no pickle; a subclass of theirs has one."""
+
+    class Number(int):
+        pass
+
+    atoms = [1, 2.5, None, True, "text", 1 << 400, 2j]
+    assert packed(atoms).plain
+    assert marshal.loads(packed(atoms).body) == atoms
+    assert not packed([1, b"bytes"]).plain
+
+
+def test_each_value_is_alone() -> None:
+    """What two values share is two objects on the far side, and what one holds twice is one."""
+    shared = [1]
+    first, second = open_column(marshal.loads(packed([{"a": shared, "b": shared}, shared]).body))
+    assert first["a"] is first["b"]
+    assert first["a"] is not second
+
+
+def test_what_cannot_cross_is_known_by_its_place() -> None:
+    """The others are packed, before and after it."""
+    values = [{"x": 0}, threading.Lock(), 2, {"x": 3}, {"x": threading.Lock()}]
+    column = packed(values)
+    assert [place for place, _ in column.refused] == [1, 4]
+    assert column.taken == 5
+    assert open_column(marshal.loads(column.body)) == [{"x": 0}, 2, {"x": 3}]
+
+
+def test_what_only_this_process_can_import_goes_by_value() -> None:
+    """An object of a class of `__main__` among others is rebuilt without its module."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec("class Point:\n    def __init__(self, x): self.x = x", space)
+    found = open_column(marshal.loads(packed([{"a": 1}, {"p": space["Point"](5)}]).body))
+    assert found[1]["p"].x == 5
+    assert type(found[1]["p"]).__name__ == "Point"
+
+
+@pytest.mark.parametrize(
+    "large", [numpy.zeros(100_000), {"a": numpy.zeros(100_000)}, b"x" * 200_000]
+)
+def test_large_values_go_alone(large: Any) -> None:
+    """A column is refused that has one of them."""
+    assert pack_values([{"a": 1}, large], "strict") is None
+    assert value_packer("strict")(large) is None
+
+
+def test_a_column_ends_where_it_is_large_enough() -> None:
+    """Values beyond a size are left for the next one."""
+    values = [{"k": f"{i:01000d}"} for i in range(5_000)]
+    column = packed(values)
+    assert 0 < column.taken < len(values)
+    assert MOST_BYTES < len(column.body) < 1.2 * MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        numpy.arange(6.0).reshape(2, 3),
+        numpy.array(7, dtype="int8"),
+        numpy.zeros((0, 3)),
+        numpy.array([True, False]),
+    ],
+    ids=str,
+)
+def test_small_arrays_are_taken_apart(array: Any) -> None:
+    """They are rebuilt with type and shape, on memory of their own that can be written to."""
+    blob = value_packer("strict")(array)
+    assert type(blob) is tuple
+    found = open_value(marshal.loads(marshal.dumps(blob)))
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert found.flags.writeable
+    assert found.tolist() == array.tolist()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        numpy.ones((3, 2), order="F"),
+        numpy.arange(6)[::2],
+        numpy.array(["a", "bc"]),
+        numpy.ones(3, dtype=">f8"),
+        numpy.zeros(2, dtype=[("a", "i4"), ("b", "f8")]),
+    ],
+    ids=repr,
+)
+def test_odd_arrays_are_pickled(array: Any) -> None:
+    """What says more than type and shape goes as numpy wants it."""
+    blob = value_packer("strict")(array)
+    assert type(blob) is bytes
+    found = open_value(blob)
+    assert type(found) is type(array)
+    assert found.dtype == array.dtype
+    assert found.tolist() == array.tolist()
