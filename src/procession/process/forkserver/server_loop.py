@@ -65,6 +65,7 @@ def serve_as_copy(requests: int, tracker: int) -> None:
     _begin()
     if tracker >= 0:
         _fork_tracker(tracker, requests)
+    _load(environment.ITEMS_NEED)  # as its workers run functions of ``__main__``, most likely
     with socket.socket(fileno=requests) as sock:
         serving = _Serving(sock)
         before = threading.stack_size(resource.getrlimit(resource.RLIMIT_STACK)[0])
