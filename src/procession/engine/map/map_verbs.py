@@ -8,7 +8,6 @@ from functools import partial
 from procession.backends.shutdown import check_open
 from procession.engine.arguments import with_bound_arguments
 from procession.engine.call import Call
-from procession.engine.calls import settled
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.job import make_plan
 from procession.engine.local.in_process import header_here, initialized
@@ -19,12 +18,14 @@ from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import open_progress
 from procession.engine.map.results import FutureCollector, collect
 from procession.engine.map.source import Source
-from procession.futures import Future
-from procession.hints import Any
+from procession.hints import TYPE_CHECKING, Any
 from procession.recording.observer import UNOBSERVED, call_began
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.worker.job_header import Style
+
+if TYPE_CHECKING:
+    from procession.futures import Future
 
 __all__ = ["amap", "imap", "map_async", "map_of_begun", "whole_map"]
 
@@ -142,6 +143,9 @@ def map_async(
     call: Call, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Future[list[Any]]:
     """A future of all results."""
+    from procession.engine.calls import settled
+    from procession.futures import Future
+
     future: Future[list[Any]] = Future()
     if Where(call, blocking=False).here:
         return settled(future, lambda: whole_map(call, "value", items, args, kwargs))
