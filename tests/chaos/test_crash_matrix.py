@@ -54,12 +54,24 @@ def _crash(backend: str, context: str | None, stage: str, how: str) -> None:
     options: dict[str, Any] = {"backend": backend, "workers": 2, "inline": False}
     if context is not None:
         options["context"] = context
+    crash(options, stage, how, exact=backend == "process")
+
+
+def crash(options: dict[str, Any], stage: str, how: str, *, exact: bool) -> None:
+    """Have the second of three items fail, and see that the others do not.
+
+    Args:
+        options: Where they run.
+        stage: When it fails.
+        how: How it fails.
+        exact: Whether the exit code of a worker that dies is told.
+    """
     function: Any = pass_through.with_options(**options)
     items = ["good", _bad(stage, how), "good"]
     first, bad, last = within(lambda: list(function.outcomes(items)))
     assert (first.ok, bad.ok, last.ok) == (True, False, True), (first, bad, last)
     assert (first.value, last.value) == ("good", "good")
-    _check(bad.error, stage, how, exact=backend == "process")
+    _check(bad.error, stage, how, exact)
 
 
 @pytest.mark.parametrize(("stage", "how"), HERE + THERE)
