@@ -25,7 +25,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 SOAK_TIMEOUT ?= 1200
 
 # What `make test-clusters` runs: `ARGS=tests/conformance` is the whole suite, in some minutes a place.
-CLUSTER_TESTS ?= tests/clusters tests/conformance/test_errors.py tests/conformance/test_faults.py
+CLUSTER_TESTS ?= tests/clusters tests/conformance/test_faults.py
 # The places of the conformance suite there: dask, dask-nanny, dask-local.
 CLUSTERS ?= dask
 

@@ -193,15 +193,15 @@ class ProcessBackend:
 class StreamPool(Protocol):
     """Where a stream runs."""
 
-    def start(self, chunk: Chunk, ahead: int = ...) -> Any:
+    def start(self, chunk: Chunk, ahead: int = ..., /) -> Any:
         """Run its call; returns what stands for it, which has its `chunk`."""
         ...
 
-    def say(self, assignment: Any, *message: object) -> None:
+    def say(self, assignment: Any, /, *message: object) -> None:
         """Tell its worker something."""
         ...
 
-    def cancel(self, assignment: Any) -> bool:
+    def cancel(self, assignment: Any, /) -> bool:
         """End it."""
         ...
 
@@ -222,7 +222,7 @@ class IsolatedStream:
     def __init__(self, pool: StreamPool, job: Job, item: Item, ahead: int) -> None:
         self._arrived = _Arrived(ahead)
         self._pool = pool
-        self._assignment = pool.start(Chunk(job, [item], self._arrived), ahead=ahead)
+        self._assignment = pool.start(Chunk(job, [item], self._arrived), ahead)
         self._finalizer = weakref.finalize(self, _forget, pool, self._assignment)
         self._finalizer.atexit = False
         after_fork.register(self)

@@ -455,12 +455,12 @@ class _Streams:
     def __init__(self, backend: ClusterBackend) -> None:
         self._backend = backend
 
-    def start(self, chunk: Chunk, ahead: int = 0) -> Task:
+    def start(self, chunk: Chunk, ahead: int = 0, /) -> Task:
         return self._backend.open_stream(chunk, ahead)
 
-    def say(self, task: Task, *message: Any) -> None:
+    def say(self, task: Task, /, *message: Any) -> None:
         _, values = message  # nothing else is said to a stream
         task.cluster.grant(task, values)
 
-    def cancel(self, task: Task) -> bool:
+    def cancel(self, task: Task, /) -> bool:
         return self._backend.cancel(task.chunk)

@@ -94,8 +94,9 @@ class Connection:
 
     def threads(self) -> int:
         """How many tasks the cluster's workers can run at once; Dask tells it every two seconds."""
-        known = getattr(self.client, "_scheduler_identity", None) or {}
-        self._threads = known.get("total_threads", self._threads)
+        known: Any = getattr(self.client, "_scheduler_identity", None)
+        if known and "total_threads" in known:
+            self._threads = int(known["total_threads"])
         return self._threads
 
     def check_versions(self) -> None:

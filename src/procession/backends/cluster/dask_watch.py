@@ -97,8 +97,8 @@ class Watch:
             return
         finished: list[Task] = []
         for task in list(self._tasks.values()):
-            future: Any = None if task.handle is None else task.handle.future
-            status = "pending" if future is None else future.status
+            future: Any = task.handle and task.handle.future
+            status = future.status if future else "pending"
             if status == "finished":
                 finished.append(task)
             elif status == "error":
