@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,34 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if private is not None:
         os.environ["TMPDIR"] = os.path.dirname(private)
         tempfile.tempdir = None
+
+
+LONGEST = (
+    "tests/pytest_plugin/test_battery.py",
+    "tests/libraries/test_services.py",
+    "tests/libraries/test_executors.py",
+    "tests/cpython/test_concurrent_futures.py",
+    "tests/worlds/test_patched.py",
+    "tests/worlds/test_other_systems.py",
+    "tests/test_examples.py",
+    "tests/test_page_code.py",
+)
+"""Files of few tests that take long, the longest first. Under xdist they begin, and all others
+follow by their number of tests. So no processor is left with a long file at the end."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, where files are dealt out to several processes."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        files = [item.nodeid.partition("::")[0] for item in items]
+        counts = Counter(files)
+        late = len(LONGEST)
+        ranks = {
+            name: (LONGEST.index(name) if name in LONGEST else late, -counts[name], name)
+            for name in counts
+        }
+        items.sort(key=lambda item: ranks[item.nodeid.partition("::")[0]])
 
 
 @pytest.fixture(scope="session")

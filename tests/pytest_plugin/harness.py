@@ -18,8 +18,10 @@ import procession
 
 BATTERY = Path(__file__).with_name("battery")
 
-FEW = ["procession.pytest_plugin", "pytest_asyncio.plugin", "anyio.pytest_plugin"]
-"""Plugins that most runs load. Each process of a test loads them again, so no more than needed."""
+OURS = "procession.pytest_plugin"
+COROUTINES = ["pytest_asyncio.plugin", "anyio.pytest_plugin"]
+"""Plugins for tests that are coroutines. Each process of a test loads all plugins again, which
+takes it half of its time, so most runs do without."""
 
 PATIENCE = 900
 """Seconds for a run; far more than any takes on a machine that has nothing else to do."""
@@ -29,7 +31,6 @@ SOURCE = str(Path(procession.__file__).parents[1])
 INI = """\
 [pytest]
 python_files = suite_*.py test_*.py
-asyncio_default_fixture_loop_scope = function
 """
 
 
@@ -117,14 +118,21 @@ class Run:
 
 
 def start(
-    folder: Path, *arguments: str, plugins: bool = False, **environment: str
+    folder: Path,
+    *arguments: str,
+    plugins: bool = False,
+    coroutines: bool = False,
+    **environment: str,
 ) -> subprocess.Popen[str]:
-    """Start pytest in a folder, with a few plugins or with all that are installed."""
-    few = [name for name in FEW if find_spec(name.partition(".")[0]) is not None]
-    loaded = [part for name in few for part in ("-p", name)]
-    if plugins:
-        installed = any(one.name == "procession" for one in entry_points(group="pytest11"))
-        loaded = [] if installed else ["-p", FEW[0]]
+    """Start pytest in a folder with our plugin, those for coroutines, or all that there are."""
+    loaded = ["-p", OURS]
+    if coroutines:
+        there = [name for name in COROUTINES if find_spec(name.partition(".")[0]) is not None]
+        loaded += [part for name in there for part in ("-p", name)]
+    if plugins and any(one.name == "procession" for one in entry_points(group="pytest11")):
+        loaded = []
+    if (plugins or coroutines) and find_spec("pytest_asyncio") is not None:
+        loaded += ["-o", "asyncio_default_fixture_loop_scope=function"]
     if not (folder / "pytest.ini").exists():
         (folder / "pytest.ini").write_text(INI)
     if not (folder / "conftest.py").exists():
@@ -136,6 +144,7 @@ def start(
     }
     path = [environment.pop("path", ""), SOURCE, variables.get("PYTHONPATH", "")]
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    variables["PYTHONDONTWRITEBYTECODE"] = ""  # or each process rewrites all assertions again
     variables["BATTERY_EVENTS"] = str(folder / "events")
     variables["PYTEST_DEBUG_TEMPROOT"] = str(folder)
     if not plugins:
@@ -152,9 +161,15 @@ def start(
     )
 
 
-def run(folder: Path, *arguments: str, plugins: bool = False, **environment: str) -> Run:
+def run(
+    folder: Path,
+    *arguments: str,
+    plugins: bool = False,
+    coroutines: bool = False,
+    **environment: str,
+) -> Run:
     """Run pytest in a folder, to its end."""
-    process = start(folder, *arguments, plugins=plugins, **environment)
+    process = start(folder, *arguments, plugins=plugins, coroutines=coroutines, **environment)
     try:
         return Run(folder, process, PATIENCE)
     except BaseException:

@@ -22,24 +22,41 @@ def battery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("battery")
     for file in BATTERY.glob("suite_*.py"):
         shutil.copy(file, folder)
-    order = ["suite_outcomes.py", "suite_crashes.py", "suite_scopes.py", "suite_forks.py"]
     distributed: list[str] = []
+    order = ["suite_outcomes.py", "suite_crashes.py", "suite_scopes.py", "suite_forks.py"]
     if request.param == "xdist":
         distributed = ["-p", "xdist.plugin", "-n2", "--dist=loadscope"]
     arguments = [*distributed, *order, "suite_groups.py", "--basetemp", str(folder / "tmp")]
     return run(folder, *arguments)
 
 
-def test_with_all_that_is_installed(battery: Run, tmp_path: Path) -> None:
-    """Beside all other plugins of this environment, groups and scopes are what they are alone."""
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Groups and scopes, run beside all other plugins of this environment."""
+    folder = tmp_path_factory.mktemp("together")
     files = ["suite_scopes.py", "suite_groups.py"]
     for name in files:
-        shutil.copy(BATTERY / name, tmp_path)
-    together = run(tmp_path, *files, "-p", "no:cacheprovider", plugins=True)
+        shutil.copy(BATTERY / name, folder)
+    return run(folder, *files, "-p", "no:cacheprovider", plugins=True)
+
+
+def test_with_all_that_is_installed(battery: Run, together: Run) -> None:
+    """Beside all other plugins, groups and scopes are what they are alone."""
     assert together.err == ""
     shapes = {name: test.shape for name, test in together.tests.items()}
     assert shapes
     assert shapes == {name: battery.tests[name].shape for name in shapes}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_coroutines(workers: int, tmp_path: Path) -> None:
+    """Tests that are coroutines pass, as the plugins for them run in the tests' processes."""
+    shutil.copy(BATTERY / "suite_async.py", tmp_path)
+    spread = ["-p", "xdist.plugin", f"-n{workers}"] if workers else []
+    tests = run(tmp_path, *spread, "suite_async.py", coroutines=True)
+    assert tests.err == ""
+    assert tests["test_asyncio"].shape == PASSED
+    assert tests["test_anyio"].shape == PASSED
 
 
 def stdout(report: dict[str, object], of: str = "call") -> str:
@@ -89,7 +106,6 @@ def test_no_noise(battery: Run) -> None:
         "TestClass::test_in_class",
         "TestInner::test_in_inner_class",
         "TestUnit::test_unit",
-        "test_asyncio",
         "test_maps_much_and_takes_little",
         "TestAfterwards::test_goes_on",
         "test_before",

@@ -2,7 +2,6 @@
 # ruff: noqa
 """Whatever a test may do without dying."""
 
-import asyncio
 import logging
 import os
 import subprocess
@@ -11,7 +10,6 @@ import threading
 import time
 import unittest
 import warnings
-from importlib.util import find_spec
 
 import pytest
 
@@ -222,20 +220,3 @@ class TestUnit(unittest.TestCase):
     @unittest.expectedFailure
     def test_unit_expected(self):
         self.fail()
-
-
-@pytest.mark.asyncio
-async def test_asyncio():
-    await asyncio.sleep(0)
-    assert asyncio.get_running_loop()
-
-
-@pytest.mark.skipif(find_spec("anyio") is None, reason="no anyio here")
-@pytest.mark.anyio
-async def test_anyio():
-    await asyncio.sleep(0)
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
