@@ -8,7 +8,6 @@ writes two numbers: its process id, or a negative errno, and in the end its exit
 from __future__ import annotations
 
 import gc
-import resource
 import sys
 import threading
 import warnings
@@ -68,6 +67,8 @@ def serve_as_copy(requests: int, tracker: int) -> None:
     _load(environment.ITEMS_NEED)  # as its workers run functions of ``__main__``, most likely
     with socket.socket(fileno=requests) as sock:
         serving = _Serving(sock)
+        from procession.system.posix import resource
+
         before = threading.stack_size(resource.getrlimit(resource.RLIMIT_STACK)[0])
         thread = threading.Thread(target=serving.run, daemon=True)
         thread.start()

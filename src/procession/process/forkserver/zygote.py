@@ -95,7 +95,7 @@ def _runs_alone(waiting: int, asking: bool) -> bool:
 
 
 def _is_small() -> bool:
-    import resource
+    from procession.system.posix import resource
 
     stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
     if not 0 < stack <= _MOST_STACK:
