@@ -111,8 +111,8 @@ lint: $(STAMP)-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy --platform win32 src
-	$(BIN)/mypy --platform darwin src
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin src
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -q tests/test_public_names.py -k known_type
 
