@@ -329,7 +329,7 @@ def _execute(requests: int, size: int) -> int:
 
     That may be longer than an argument can be.
     """
-    command = (
+    reads = (
         "import gc, marshal, os, sys\n"
         "gc.disable()\n"
         f"left, parts = {size}, []\n"
@@ -338,13 +338,15 @@ def _execute(requests: int, size: int) -> int:
         "    left -= len(parts[-1])\n"
         "sys.path[:] = marshal.loads(b''.join(parts))\n"
         "del left, parts\n"
+    )
+    serves = (
         "from procession.process.forkserver.server_loop import serve\n"
         f"serve({requests})\n"
         "os._exit(0)"  # it has nothing to tell: what ends an interpreter takes 10 ms
     )
     executable: Any = spawn.get_executable()
     flags = cpython.interpreter_arguments()
-    arguments: list[Any] = [executable, *flags, *more_flags(), "-c", command]
+    arguments: list[Any] = [executable, *flags, *more_flags(), "-c", reads + serves]
     return execute(executable, arguments, [requests])
 
 
