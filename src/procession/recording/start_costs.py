@@ -12,8 +12,8 @@ __all__ = ["StartCosts", "start_costs"]
 _IMPORT_SECONDS = 15e-3
 """What importing a decorated function's modules takes on the machine of the figures below."""
 
-_COPY_SECONDS = 50e-3
-_CLEAN_SECONDS = 100e-3
+_COPY_SECONDS = 65e-3
+_CLEAN_SECONDS = 115e-3
 """What a program's first pool takes from the items of its caller, for each of two processors: the
 modules here (60 ms), the fork server and a worker. That server is a copy, or executed."""
 

@@ -31,7 +31,7 @@ from procession.process.start.copying import CopyRequest
 from procession.recording.start_costs import start_costs
 from procession.system import after_fork, cpython
 from procession.system.alarm import Alarm, after
-from procession.system.pristine import perf_counter
+from procession.system.pristine import perf_counter, time
 from procession.worker import current as state
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ _COLD = 1 << 16
 _GROWTH = 8
 _SLICE = 2e-3
 """A slice grows to so many seconds: how soon the main thread hears what the helper asks for."""
+
+_COMPUTES = 0.3
+"""The least share of a processor by which a process computes, and does not wait. A guess."""
 
 _AT_HAND = frozenset({list, tuple, range})
 
@@ -130,13 +133,24 @@ class ShortMap:
     Args:
         call: The call, of a function that is given nothing but the item.
         items: All of the input.
-        pace: From `where.begins_as_short_map`.
+        pace: From `begins_as_short_map`.
         load: Gives what makes the map of items of a call that run here already. That gives what
             runs its items, and what takes its results, the first ones first.
     """
 
     __slots__ = (
-        *("_alarm", "_budget", "_call", "_context", "_copy", "_load", "_made", "_over", "_pace"),
+        *(
+            "_alarm",
+            "_budget",
+            "_call",
+            "_computed",
+            "_context",
+            "_copy",
+            "_load",
+            "_made",
+            "_over",
+            "_pace",
+        ),
         "_running",
     )
 
@@ -150,6 +164,7 @@ class ShortMap:
         self._alarm: Alarm | None = None
         self._budget: Any = None
         self._copy = CopyRequest()
+        self._computed = time.process_time()
         self._call = call
         self._pace = pace
         self._load = load
@@ -310,10 +325,20 @@ class ShortMap:
     def _is_over(self) -> bool:
         return self._over
 
+    def _own_share(self) -> float:
+        """How much of the time since it began this process computed, if it did for most of it.
+
+        On a busy machine items take longer by the clock. So do starts, and a pool is less help.
+        """
+        passed = perf_counter() - self._running.begin
+        share = (time.process_time() - self._computed) / passed if passed > 0 else 1.0
+        return min(share, 1.0) if share > _COMPUTES else 1.0
+
     def _worth_it(self, left: int, seconds: float) -> bool:
         """Whether what is left, of items that take so long, had better go to a pool."""
         if not _none_open():
             return True
+        seconds *= self._own_share()
         if not self._placement(copy=True).leaves(left, seconds, warm=False):
             return False
         copy = self._copy.possible()
