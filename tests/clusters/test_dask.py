@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import importlib.machinery
 import logging
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,20 @@ def test_no_address_is_a_cluster_of_this_process() -> None:
     worker, pid = f.where.with_options(backend="dask", workers=2)().result()
     assert pid != os.getpid()
     assert worker.endswith(f":{pid}")
+
+
+def test_a_retired_backend_lets_its_connection_go(on_dask: DaskProcesses) -> None:
+    """When workers from before are not used any more, the old connection does not stay open."""
+    registry: Any = importlib.import_module("procession.backends.registry")
+    procession.shutdown()  # what earlier tests' calls would go to
+    assert f.square(range(3)) == [0, 1, 4]
+    registry._retire_all()
+    gc.collect()
+    deadline = time.monotonic() + 30
+    while any(thread.name == "procession-dask" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert f.square(range(3)) == [0, 1, 4]
 
 
 def test_no_cluster_at_the_address() -> None:

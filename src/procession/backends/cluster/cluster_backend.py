@@ -33,6 +33,7 @@ from procession.process.pool import at_exit as cleanup
 from procession.system import after_fork
 from procession.system.pristine import perf_counter, start_new_thread
 from procession.system.wakeup import Wakeups
+from procession.user_threads import teller
 
 __all__ = ["AHEAD", "Cluster", "ClusterBackend", "Task"]
 
@@ -204,6 +205,8 @@ class ClusterBackend:
         self, choice: Choice, connect: Callable[[], Cluster], limit: int | None = None
     ) -> None:
         options = choice.options
+        self._released = False
+        self._process = os.getpid()
         self._connect = connect
         self._cluster = connect()
         self.kind = self._cluster.kind
@@ -218,7 +221,6 @@ class ClusterBackend:
             choice.module,
         ).pack()
         self._limit = limit
-        self._process = os.getpid()
         self._lock = after_fork.rlock()
         self._connecting = after_fork.rlock()
         self._gone = Wakeups()
@@ -227,7 +229,6 @@ class ClusterBackend:
         self._given = 0
         self._number = 0
         self._closed = False
-        self._released = False
         self._clocks = Clocks()
         self._headers: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
         self._puts: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -441,6 +442,13 @@ class ClusterBackend:
         self._headers.clear()
         self._puts.clear()
         self._cluster.release()
+
+    def __del__(self) -> None:
+        # Retired, as workers from before are not to be used any more, and let go by the last map.
+        cluster: Cluster | None = getattr(self, "_cluster", None)
+        if cluster is not None and not self._released and os.getpid() == self._process:
+            self._released = True
+            teller.defer(cluster.release)
 
     def renew(self) -> None:
         """In a forked child: all this is the parent's."""

@@ -103,7 +103,7 @@ class Watch:
                 finished.append(task)
             elif status == "error":
                 self._end(task, _failure(future.exception(timeout=2), connection.place))
-            elif status in ("cancelled", "lost"):
+            elif status == "cancelled":  # what is only "lost" is run again by Dask itself
                 self._end(task, End("refused", error=connection.lost()))
         self._fetch([task for task in finished if not task.over])
         self._look_at_workers()
