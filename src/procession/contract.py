@@ -594,10 +594,11 @@ class Backend(Protocol):
         """
         ...
 
-    def stop(self, chunk: Chunk) -> None:
+    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
         """Run nothing more of the chunk after the item that runs, if that can be done.
 
-        Its end is ``"stopped"``, ``"done"`` or ``"cancelled"`` then.
+        Its end is ``"stopped"`` or ``"done"`` then. If that item is not `wanted` either, it may be
+        ended, too, and the end be ``"cancelled"``.
         """
         ...
 

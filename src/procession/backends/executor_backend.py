@@ -297,7 +297,7 @@ class ExecutorBackend:
         future = chunk.handle
         return future is not None and future.cancel()
 
-    def stop(self, chunk: Chunk) -> None:
+    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
         """Take the chunk back if it has not started."""
         self.cancel(chunk)
 

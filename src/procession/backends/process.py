@@ -144,13 +144,18 @@ class ProcessBackend:
         assignment = chunk.handle
         return assignment is not None and self._pool.cancel(assignment)
 
-    def stop(self, chunk: Chunk) -> None:
-        """Run nothing more of a chunk after the item that runs, unless that takes too long."""
-        self.abandon((chunk,))
+    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
+        """Run nothing more of a chunk after the item that runs.
+
+        If that is not `wanted`, it is killed when it goes on.
+        """
+        if chunk.handle is not None:
+            self._pool.stop([chunk.handle], wanted=wanted)
 
     def abandon(self, chunks: Sequence[Chunk]) -> None:
         """Stop chunks that are no longer wanted: their workers live on."""
-        self._pool.stop([chunk.handle for chunk in chunks if chunk.handle is not None])
+        given = [chunk.handle for chunk in chunks if chunk.handle is not None]
+        self._pool.stop(given, wanted=False)
 
     def running(self, chunk: Chunk) -> bool:
         """Whether a worker was given the chunk."""

@@ -121,7 +121,7 @@ class ThreadBackend:
         """Take the chunk back if it has not started: a thread cannot be ended."""
         return chunk.handle is not None and chunk.handle.cancel()
 
-    def stop(self, chunk: Chunk) -> None:
+    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
         """Take the chunk back if it has not started."""
         self.cancel(chunk)
 

@@ -393,3 +393,16 @@ def test_a_worker_with_nothing_to_do_is_given_some() -> None:
     ran = f.map(range(400))[200:]
     assert min(ran.count(pid) for pid in set(ran)) >= 20
     assert len(set(ran)) == 2
+
+
+def long_first(x: int) -> int:
+    """Takes a second at the item before the last ones."""
+    if x == 197:
+        time.sleep(1)
+    return x
+
+
+def test_what_runs_is_not_ended_for_others() -> None:
+    """The item of a worker that is to give items back runs to its end, however long that takes."""
+    f = parallel(workers=2, inline=False, chunk=200)(long_first)
+    assert f.map(range(200)) == list(range(200))

@@ -397,7 +397,7 @@ class ClusterBackend:
         chunk.listener.ended(chunk, End("cancelled"))
         return True
 
-    def stop(self, chunk: Chunk) -> None:
+    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
         """End a chunk: over there the item that runs is ended, too."""
         self.abandon((chunk,))
 

@@ -110,7 +110,7 @@ class MapRun:
             self.intake.stop(index)
             beyond = self.replies.in_flight.beyond(index)
         for chunk in beyond:
-            chunk.home.stop(chunk)
+            chunk.home.stop(chunk, wanted=False)
 
     # -- its end -----------------------------------------------------------------------------
 

@@ -347,7 +347,7 @@ class Sender:
                 return
             chunk = in_flight.longest(backend)
         if chunk is not None:
-            backend.stop(chunk)
+            backend.stop(chunk, wanted=True)
 
     def _next_chunk(self) -> tuple[Backend, Sequence[Item], _Values] | None:
         """What to send next: where to, items at hand, and new values. Under the lock."""

@@ -73,7 +73,7 @@ class Assignment:
         lent: Its items that have buffers in shared memory, by index, if any.
         timers: What watches its limits.
         looks: How often the audit has found it assigned but not sent.
-        stopping: Whether its worker was told to stop after the item that runs.
+        unwanted: Whether nothing of it is wanted any more, the item that runs included.
     """
 
     __slots__ = (
@@ -86,8 +86,8 @@ class Assignment:
         "over",
         "sent",
         "since",
-        "stopping",
         "timers",
+        "unwanted",
         "verdict",
         "worker",
     )
@@ -101,7 +101,7 @@ class Assignment:
         self.verdict: Verdict | None = None
         self.blame = NO_BLAME
         self.over = False
-        self.stopping = False
+        self.unwanted = False
         self.answered = Answered()
         self.timers: list[Any] = []
         self.looks = 0
@@ -135,9 +135,9 @@ class Assignment:
         """It was sent, or begun to be."""
         self.sent = True
 
-    def mark_stopping(self) -> None:
-        """Its worker was told to stop after the item that runs."""
-        self.stopping = True
+    def mark_unwanted(self) -> None:
+        """Nothing of it is wanted any more."""
+        self.unwanted = True
 
     def mark_replied(self, replies: Sequence[Reply]) -> None:
         """Some of its items have replied."""

@@ -179,13 +179,15 @@ class Dispatch:
             raise
         return True
 
-    def stop(self, assignment: Assignment) -> None:
-        """Have a worker end its chunk after the item that runs; kill it if that goes on."""
+    def stop(self, assignment: Assignment, *, wanted: bool) -> None:
+        """Have a worker end its chunk after the item that runs; kill it if that is not wanted."""
         worker = assignment.worker
-        if worker is None or assignment.over or assignment.stopping:
+        if worker is None or assignment.over or assignment.unwanted:
             return
-        assignment.mark_stopping()
         worker.stop_after_item(assignment)
+        if wanted:
+            return
+        assignment.mark_unwanted()
         self._end_within(assignment, _GRACE)
         if self.state.queue:
             self.hurry()
@@ -195,7 +197,7 @@ class Dispatch:
         with self.lock:
             running = [worker.assignment for worker in self.state.workers]
         for assignment in running:
-            if assignment is not None and assignment.stopping:
+            if assignment is not None and assignment.unwanted:
                 self._end_within(assignment, _SHORT_GRACE)
 
     def _end_within(self, assignment: Assignment, seconds: float) -> None:

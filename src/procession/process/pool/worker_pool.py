@@ -130,15 +130,18 @@ class WorkerPool:
             raise
         return dispatch.condemn(assignment, "cancelled")
 
-    def stop(self, assignments: Sequence[Assignment]) -> None:
-        """Run nothing more of these chunks after the items that run, unless that takes too long."""
+    def stop(self, assignments: Sequence[Assignment], *, wanted: bool) -> None:
+        """Run nothing more of these chunks after the items that run.
+
+        Those are killed when they go on, if they are not `wanted`.
+        """
         dispatch, state = self._dispatch, self._dispatch.state
         with dispatch.lock:  # first those that wait: workers are not in a hurry for them
             waited = [each for each in assignments if state.withdraw(each)]
         for assignment in waited:
             self._take_back(assignment, End("stopped"))
         for assignment in assignments:
-            dispatch.stop(assignment)
+            dispatch.stop(assignment, wanted=wanted)
 
     def _take_back(self, assignment: Assignment, end: End = _CANCELLED) -> None:
         dispatch = self._dispatch
