@@ -139,6 +139,8 @@ class ColumnLoop:
                     value = loads(blob) if type(blob) is bytes else open_value(blob)
                 except BaseException as error:
                     self._refuse(index, blob, error)
+                    if clock() >= due:
+                        due = sink.flush()
                     continue
                 if copied:
                     current.end_copy(f"an argument of {self._settings.name}()")
@@ -147,7 +149,10 @@ class ColumnLoop:
             try:
                 result = copy().run(call, value)
             except BaseException as error:
-                self._fail(index, error, clock() - begin)
+                now = clock()
+                self._fail(index, error, now - begin)
+                if now >= due or now - begin >= WORTH:
+                    due = sink.flush()
                 continue
             now = clock()
             if copied:

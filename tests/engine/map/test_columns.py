@@ -18,7 +18,7 @@ import pytest
 
 import procession
 from procession import ParallelWarning, TimedOut, WorkerDied, current_task, parallel
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_for_file, wait_until
 
 CHUNK = 50
 BACKENDS = ["process", "loky", "stdlib"]
@@ -390,7 +390,11 @@ def test_a_worker_with_nothing_to_do_is_given_some() -> None:
     """Items that turn out to be long are taken back from the worker that was sent all of them."""
     f = parallel(workers=2, inline=False, chunk=200)(slower)
     f.with_options(chunk=1).map(range(400, 420))  # both are up
+    before = procession.stats()
     ran = f.map(range(400))[200:]
+    name = next(name for name, pool in before.items() if pool["workers"])
+    after = procession.stats()[name]
+    assert (after["retried"], after["died"]) == (before[name]["retried"], before[name]["died"])
     assert min(ran.count(pid) for pid in set(ran)) >= 20
     assert len(set(ran)) == 2
 
@@ -406,3 +410,40 @@ def test_what_runs_is_not_ended_for_others() -> None:
     """The item of a worker that is to give items back runs to its end, however long that takes."""
     f = parallel(workers=2, inline=False, chunk=200)(long_first)
     assert f.map(range(200)) == list(range(200))
+
+
+def slow_errors(x: tuple[int, str]) -> None:
+    """Raises after a while; the second one waits until the first one's error was seen."""
+    index, mark = x
+    if index == 0:
+        raise LookupError(index)
+    if index == 1:
+        wait_for_file(mark)
+
+
+def test_an_error_does_not_wait_for_the_next_item(tmp_path: Path) -> None:
+    """What an item has raised is told while the next one of its message still runs."""
+    mark = str(tmp_path / "seen")
+    f = parallel(workers=1, inline=False, chunk=3)(slow_errors)
+    outcomes = f.outcomes([(index, mark) for index in range(3)])
+    assert isinstance(next(outcomes).error, LookupError)
+    Path(mark).touch()
+    assert [each.ok for each in outcomes] == [True, True]
+
+
+def waits_after(x: tuple[int, str]) -> int:
+    """Several short items, then one that waits until all of these were seen."""
+    index, mark = x
+    if index == 5:
+        wait_for_file(mark)
+    return index
+
+
+def test_a_result_does_not_wait_for_the_next_item(tmp_path: Path) -> None:
+    """Whenever the one that runs long begins, those before it are on their way."""
+    mark = str(tmp_path / "seen")
+    f = parallel(workers=1, inline=False, chunk=8)(waits_after)
+    results = f.imap([(index, mark) for index in range(8)])
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    Path(mark).touch()
+    assert list(results) == [5, 6, 7]

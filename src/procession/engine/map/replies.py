@@ -214,6 +214,11 @@ class Replies:
         if self.late:
             self.delivery.put(self.too_late(missing))
             return
+        if end.kind == "stopped":
+            with self._lock:
+                for item in filter(lambda each: self._intake.wants(each.index), missing):
+                    self.in_flight.run_again(item)
+            return
         settled: list[Settled] = []
         rules = self._rules
         verdicts = judge(chunk, missing, end, rules)

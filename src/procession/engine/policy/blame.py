@@ -108,8 +108,6 @@ def judge(chunk: Chunk, missing: Sequence[Item], end: End, rules: Rules) -> list
         for item in missing:
             item.failed = _error(chunk, item, end, rules)
         return [Verdict(item, apart=True) for item in missing]
-    if end.kind == "stopped":
-        return list(map(Verdict, missing))
     if end.kind in ("refused", "cancelled", "done"):
         # One error each: items add their own notes and traceback.
         return [Verdict(item, unable(item, end.error or _closed(rules))) for item in missing]

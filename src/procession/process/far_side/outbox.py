@@ -151,6 +151,7 @@ class Outbox:
             self._box.end()
         with self._lock:
             self._send(messages.DONE)
+            self._left = 0  # it may have been stopped
 
     def _flush(self) -> None:
         with self._lock:
@@ -203,3 +204,5 @@ class Outbox:
                 self._flush()
             except OSError:
                 return  # the main thread notices the same
+            if self._column and self._left:  # its items arm nothing, each by itself
+                self._armed.set()
