@@ -447,3 +447,23 @@ def test_a_result_does_not_wait_for_the_next_item(tmp_path: Path) -> None:
     assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
     Path(mark).touch()
     assert list(results) == [5, 6, 7]
+
+
+@pytest.mark.parametrize("verb", ["imap", "imap_unordered", "outcomes"])
+@pytest.mark.parametrize("window", [1, 7, 100])
+def test_a_window_counts_what_was_yielded(verb: str, window: int) -> None:
+    """No more items are taken than the window allows beyond those that the consumer has got."""
+    taken = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal taken
+        for taken in range(1, 1001):
+            yield taken
+
+    f = parallel(workers=2, inline=False, window=window)(same)
+    most = given = 0
+    for _ in getattr(f, verb)(numbers()):
+        given += 1
+        most = max(most, taken - given)
+    assert (taken, given) == (1000, 1000)
+    assert most <= window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -26,7 +27,8 @@ class Intake:
 
     Attributes:
         source: The input.
-        exact: Whether the user has set the window: it counts each item that is yielded.
+        most: How many items the consumer is given at once. Where the user has set the window, a
+            few, by which the input is behind: those that it was given and has not yielded count.
         lock: The map's, which all its parts share.
         taking: Held while input that may block is taken.
         delivered: Items that the consumer has been given.
@@ -36,13 +38,13 @@ class Intake:
 
     def __init__(self, source: Source, window: int, *, exact: bool = False) -> None:
         self.source = source
-        self.exact = exact
+        self.most = max(1, window // 8) if exact else sys.maxsize
         self.lock = after_fork.lock()
         self.taking = threading.Lock()
         self.delivered = 0
         self.closed = False
         self._full = False  # whether more was wanted than the window allowed
-        self._window = window
+        self._window = window - self.most + 1 if exact else window
         self.held = 0
         self._packed: deque[Item] = deque()
         self._pending: deque[tuple[int, Any]] = deque()
@@ -272,8 +274,6 @@ class Delivery:
     def poll(self) -> Settled | Batch | None:
         """The next item, or items, that are over; `None` if there are none now (`Intake.over`).
 
-        Of a map whose window the user has set, one item at a time.
-
         Raises:
             BaseException: The map's `failure`.
         """
@@ -297,8 +297,8 @@ class Delivery:
             found = self._by_index.pop(self.intake.delivered, None)
         else:
             found = self._as_they_came.popleft() if self._as_they_came else None
-        if self.intake.exact and isinstance(found, Batch) and len(found) > 1:
-            rest = found.split(1)
+        if isinstance(found, Batch) and len(found) > self.intake.most:
+            rest = found.split(self.intake.most)
             if self.ordered:
                 self._by_index[rest.first] = rest
             else:
