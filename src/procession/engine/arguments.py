@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import marshal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 
-from procession.contract import Column, Item, Settled
+from procession.contract import Item
 from procession.engine.call import Call
 from procession.hints import Any
-from procession.pickling.columns import MOST_BYTES, THEMSELVES, pack_values
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import (
     BroadcastBuffers,
@@ -30,12 +28,10 @@ from procession.worker.job_header import Loading, Style
 
 __all__ = [
     "NOTHING_SHARED",
-    "Packed",
-    "column_of",
-    "column_packer",
     "copied",
     "dump_shared",
     "packer",
+    "refusal",
     "vary",
     "way",
     "with_bound_arguments",
@@ -264,8 +260,8 @@ def packer(
             if strikes(error):
                 raise
             with crosses_machines(far):  # it is looked for as it was pickled
-                refusal = _refusal(error, call, style, value, args, kwargs)
-            raise refusal from None
+                why = refusal(error, call, style, value, args, kwargs)
+            raise why from None
         item = Item(index, value, blob, buffers)
         if keeps:
             item.keeps = keeps
@@ -274,58 +270,7 @@ def packer(
     return pack
 
 
-Packed = tuple[Column, list[Settled], int]
-"""A column of the first of some values, those that cannot cross, and how many these are."""
-
-
-def column_packer(
-    call: Call, style: Style, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Callable[[Sequence[int], Sequence[Any]], Packed | None]:
-    """A function that packs values with these indexes; `None` if they are to go one by one."""
-    pickling = call.options.pickling
-
-    def pack(indexes: Sequence[int], values: Sequence[Any]) -> Packed | None:
-        keeps: Sequence[object] = ()
-        if put_keys:
-            packed, keeps = with_senders(partial(pack_values, values, pickling))
-        else:
-            packed = pack_values(values, pickling)
-        if packed is None:
-            return None
-        taken, settled = packed.taken, list[Settled]()
-        if taken < len(values):
-            indexes, values = indexes[:taken], values[:taken]
-        if packed.refused:
-            wrong = dict(packed.refused)
-            for at, error in packed.refused:
-                refusal = _refusal(error, call, style, values[at], args, kwargs)
-                settled.append(Settled(Item(indexes[at], values[at]), None, refusal))
-            kept = [at for at in range(taken) if at not in wrong]
-            indexes, values = [indexes[at] for at in kept], [values[at] for at in kept]
-        column = Column(indexes, values, packed.body, plain=packed.plain, keeps=keeps)
-        return column, settled, taken
-
-    return pack
-
-
-def column_of(items: Sequence[Item]) -> Column | None:
-    """Items that were packed one by one as a column; `None` if something sets one of them apart."""
-    blobs = [item.blob for item in items]
-    size = 0
-    for item in items:
-        size += item.size
-        if item.buffers or item.attempt > 1 or item.starts or item.seconds or item.failed:
-            return None
-    if size > MOST_BYTES or replacements or put_keys:
-        return None
-    indexes: Sequence[int] = [item.index for item in items]
-    if indexes[-1] - indexes[0] == len(indexes) - 1:
-        indexes = range(indexes[0], indexes[-1] + 1)
-    plain = THEMSELVES.issuperset(map(type, blobs))
-    return Column(indexes, [item.value for item in items], marshal.dumps(blobs), plain=plain)
-
-
-def _refusal(
+def refusal(
     error: BaseException,
     call: Call,
     style: Style,
@@ -333,6 +278,7 @@ def _refusal(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> BaseException:
+    """Why an item's value cannot cross, by the parameter that it is for."""
     from procession.explaining.explain import explain_call
 
     if style == "call":

@@ -12,8 +12,6 @@ from procession.configuration import Options
 from procession.contract import Item, Job, Reply
 from procession.engine.arguments import (
     NOTHING_SHARED,
-    Packed,
-    column_packer,
     copied,
     dump_shared,
     packer,
@@ -21,6 +19,7 @@ from procession.engine.arguments import (
     way,
 )
 from procession.engine.call import Call
+from procession.engine.column_packing import Packed, column_packer
 from procession.engine.local.in_process import header_here, reply_here
 from procession.engine.local.where import Where, placement_of
 from procession.engine.policy.blame import Rules

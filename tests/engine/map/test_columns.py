@@ -457,8 +457,9 @@ def test_a_window_counts_what_was_yielded(verb: str, window: int) -> None:
 
     def numbers() -> Iterator[int]:
         nonlocal taken
-        for taken in range(1, 1001):
-            yield taken
+        for number in range(1, 1001):
+            taken += 1
+            yield number
 
     f = parallel(workers=2, inline=False, window=window)(same)
     most = given = 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 
 from procession.contract import ATOM_BYTES, Backend, Chunk, Column, End, Item, Settled
-from procession.engine.arguments import column_of
+from procession.engine.column_packing import column_of
 from procession.engine.map.replies import Replies
 from procession.engine.map.window import Delivery
 from procession.engine.policy.placement import machine
@@ -436,6 +436,8 @@ class Sender:
             replies.ended(chunk, End("refused", error=error))
         if plan.placement is not None:
             plan.placement.spent(thread_time() - since)
+        if self._intake.closed:  # meanwhile: who ended the map could not end this
+            backend.abandon((chunk,))
 
     def _pack_each(self, values: _Values) -> tuple[list[Item], list[Settled], int]:
         """Values that go one by one; those that cannot; how many these are."""

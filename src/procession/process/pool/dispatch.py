@@ -35,7 +35,7 @@ _LATER = 0.001
 """Seconds between a worker's last reply and its replacement: the thread that waits for the reply is
 to have it first. Starting a process in another thread at once made it 2 to 5 ms later."""
 
-_GRACE, _SHORT_GRACE = 0.5, 0.05
+_GRACE, _SHORT_GRACE = 0.5, 0.1
 """Seconds that an item which is not wanted any more may go on, and if others wait for its worker:
 less than it takes to start another one. A killed worker has lost what it had loaded."""
 
