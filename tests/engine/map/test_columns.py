@@ -18,6 +18,7 @@ import pytest
 
 import procession
 from procession import ParallelWarning, TimedOut, WorkerDied, current_task, parallel
+from procession.process.pool import dispatch
 from tests.support.waiting import wait_for_file, wait_until
 
 CHUNK = 50
@@ -316,8 +317,12 @@ def where(x: int) -> int:
 
 @pytest.mark.parametrize("how", ["an error", "closed", "forgotten"])
 @pytest.mark.parametrize("chunk", [1, 200])
-def test_an_ended_map_does_not_cost_its_workers(how: str, chunk: int) -> None:
+def test_an_ended_map_does_not_cost_its_workers(
+    monkeypatch: pytest.MonkeyPatch, how: str, chunk: int
+) -> None:
     """Workers that run items of a map which is over finish the item, and are used again."""
+    monkeypatch.setattr(dispatch, "_GRACE", 60.0)  # a busy machine may stop them for a while
+    monkeypatch.setattr(dispatch, "_SHORT_GRACE", 60.0)
     f = parallel(workers=2, inline=False, chunk=chunk)(pid_or_error)
     g = parallel(workers=2, inline=False, chunk=1)(where)
     before = set(g.map(range(20)))
