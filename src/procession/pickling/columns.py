@@ -8,13 +8,13 @@ tuple is a small array of numbers. Large values, and those with large buffers, g
 
 from __future__ import annotations
 
+import copyreg
 import marshal
 import sys
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 
 from procession.hints import Any
-from procession.pickling.dispatch_tables import PLAIN
 from procession.pickling.importable import unimportable_marks
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import replacements
@@ -185,11 +185,11 @@ def _small_arrays() -> tuple[type, Callable[[Any], Any]] | None:
     numpy = sys.modules.get("numpy")
     if numpy is None or getattr(numpy, "ndarray", None) is None:
         return None
-    from procession.pickling import array_reducers
+    if numpy.ndarray in copyreg.dispatch_table:
+        return None  # the program wants them pickled its own way
+    from procession.pickling.array_reducers import small_parts
 
-    if PLAIN[numpy.ndarray] is not array_reducers.reduce_array:
-        return None  # some are wrapped, or registered by others
-    return numpy.ndarray, array_reducers.small_parts
+    return numpy.ndarray, small_parts
 
 
 def open_value(blob: Any, buffers: Sequence[Any] = ()) -> Any:
