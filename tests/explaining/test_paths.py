@@ -128,3 +128,14 @@ def test_code_that_exits_while_it_is_pickled() -> None:
     error = explain(SystemExit(4), job, where="argument", function="f", root="job")
     assert error.path == "job[0]"
     assert "ExitsWhenPickled.__reduce__ raised SystemExit: 4." in str(error)
+
+
+def test_where_tblib_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """distributed registers tblib's reducers on import: paths and refusals stay as they are."""
+    import copyreg
+
+    tblib = pytest.importorskip("tblib.pickling_support")
+    monkeypatch.setattr(copyreg, "dispatch_table", dict(copyreg.dispatch_table))
+    tblib.install()
+    for holder in ("exception", "group"):
+        test_leads_to_the_culprit(holder)

@@ -3,6 +3,7 @@
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,9 +63,12 @@ def test_waits_for_an_import_that_works(module: Path) -> None:
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """No spare process waits that another test has warmed."""
+    """No spare process waits that another test has warmed; no filter names a library's warning."""
     procession.shutdown()
-    yield
+    with warnings.catch_warnings():
+        own = [each for each in warnings.filters if each[2].__module__ == "builtins"]
+        warnings.filters[:] = own  # type: ignore[index]
+        yield
     procession.shutdown()
 
 

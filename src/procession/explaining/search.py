@@ -6,7 +6,6 @@ not matter. It asks each object what the picklers would ask it, and runs only af
 
 from __future__ import annotations
 
-import copyreg
 import types
 from collections.abc import Callable, Iterable, Iterator
 from pickle import PickleBuffer
@@ -17,7 +16,7 @@ from procession.pickling.by_value import VALUE
 from procession.pickling.code_rules import Code
 from procession.pickling.importable import find, importable
 from procession.pickling.objects import ATOMS, a_type, class_of, is_a
-from procession.pickling.reducers import loaded_modules
+from procession.pickling.reducers import loaded_modules, registered
 from procession.pickling.references import Named
 from procession.pickling.refusals import Refusal, Refused, is_handle, refusal_of
 
@@ -132,15 +131,15 @@ class Search:
             return () if self._code.is_named(obj) else edges.parts_of_class(obj)
         if self._code.takes_stream(obj) or cls is PickleBuffer:
             return ()
-        registered = copyreg.dispatch_table.get(cls)
-        if registered is None:
+        found = registered(cls)
+        if found is None:
             self._refusals.check(cls)
             inside = edges.contents(obj)
             if inside is not None:
                 self._names.check(cls)
                 return inside
-        reduced = (registered or VALUE[cls])(obj)
-        if registered is None:  # after the reducer: types written in C often have no name either
+        reduced = (found or VALUE[cls])(obj)
+        if found is None:  # after the reducer: types written in C often have no name either
             self._names.check(cls)
         self._kept.append(reduced)  # so that no id is given twice
         if isinstance(reduced, str):

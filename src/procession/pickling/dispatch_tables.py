@@ -18,6 +18,7 @@ from procession.pickling.reducers import (
     array_reducer,
     has_own_reduce,
     reduce_exception,
+    registered,
     special_reducer,
 )
 from procession.pickling.refusals import Refusal, Refused, refusal_of
@@ -123,9 +124,9 @@ class Table(dict[type, Reduce]):
         super().clear()
 
     def __missing__(self, cls: type) -> Reduce:
-        registered = copyreg.dispatch_table.get(cls)
-        if registered is not None:
-            return _wrapped(cls, registered)  # not remembered: it may be replaced
+        found = registered(cls)
+        if found is not None:
+            return _wrapped(cls, found)  # not remembered: it may be replaced
         if not self._named and issubclass(cls, type):
             raise KeyError(cls)  # the by-value pickler looks at each class itself
         if len(self) > _MOST_TYPES:

@@ -11,6 +11,7 @@ name means the same variable for as long as the worker lives.
 
 from __future__ import annotations
 
+import copyreg
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -175,7 +176,7 @@ def _place_of(variable: ContextVar[Any]) -> _Place | None:
 
 def loaded_modules() -> list[tuple[str, ModuleType]]:
     """The modules in ``sys.modules``, which may hold other things as well."""
-    loaded: list[tuple[str, Any]] = list(sys.modules.items())
+    loaded: list[tuple[str, Any]] = list(sys.modules.copy().items())
     return [(name, module) for name, module in loaded if isinstance(module, ModuleType)]
 
 
@@ -245,6 +246,19 @@ def reduce_exception(exc: BaseException) -> Any:
 
 
 # -- by type -----------------------------------------------------------------------------------
+
+
+def registered(cls: type) -> Reduce | None:
+    """What the program has registered with `copyreg` for a type.
+
+    tblib counts as nothing: where it is installed, as distributed does on import, all exceptions
+    and tracebacks of the program are registered. They cross here in Procession's own way.
+    """
+    found: Any = copyreg.dispatch_table.get(cls)
+    if found is None:
+        return None
+    home = getattr(getattr(found, "func", found), "__module__", None) or ""
+    return None if home.partition(".")[0] == "tblib" else found
 
 
 def array_reducer(cls: type) -> Reduce | None:

@@ -436,8 +436,11 @@ class Sender:
             replies.ended(chunk, End("refused", error=error))
         if plan.placement is not None:
             plan.placement.spent(thread_time() - since)
-        if self._intake.closed:  # meanwhile: who ended the map could not end this
+        if self._ended():  # meanwhile: who ended the map could not end this
             backend.abandon((chunk,))
+
+    def _ended(self) -> bool:
+        return self._intake.closed
 
     def _pack_each(self, values: _Values) -> tuple[list[Item], list[Settled], int]:
         """Values that go one by one; those that cannot; how many these are."""
