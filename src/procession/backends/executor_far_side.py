@@ -236,7 +236,6 @@ class ColumnResults:
     """
 
     limited = False
-    held = 0
     chunk = 1
 
     def __init__(self, *, wants_each: bool) -> None:
@@ -255,13 +254,6 @@ class ColumnResults:
 
     def end(self) -> None:
         """No one is told."""
-
-    def add(self, payload: Any, seconds: float) -> None:
-        """Take a result that is no atom."""
-        self.spent[0] += seconds
-        if self.wants_each:
-            self.each.append(seconds)
-        self.payloads.append(payload)
 
     def odd(self, reply: Reply) -> None:
         """Take the reply of the next item, which has no plain result."""

@@ -167,17 +167,7 @@ def value_packer(pickling: Pickling) -> Callable[[Any], Any]:
 
     It gives `None` for a value that is large, or has large buffers.
     """
-    pack = EachPickler(pickling, _small_arrays()).blob
-
-    def packed(value: Any) -> Any:
-        blob = pack(value)
-        if type(blob) is bytes:
-            for mark in unimportable_marks():
-                if blob.find(mark) >= 0:
-                    return dumps(value, pickling)
-        return blob
-
-    return packed
+    return EachPickler(pickling, _small_arrays()).single()
 
 
 def _small_arrays() -> tuple[type, Callable[[Any], Any]] | None:

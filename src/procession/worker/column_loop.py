@@ -31,6 +31,10 @@ _LARGE = 64 * 1024
 """A pickled result of so many bytes goes alone: from where it lies. As `channel.SEGMENT`."""
 
 
+_ODD: Any = object()
+"""In place of a result that was answered for otherwise."""
+
+
 class ColumnSink(Protocol):
     """What is told which item runs, and takes what comes of each.
 
@@ -42,7 +46,6 @@ class ColumnSink(Protocol):
         spent: Holds how many seconds the function has run; to be added to.
         each: Takes the seconds of each item, before its result, if `wants_each`.
         limited: Whether each item's begin and end must be told.
-        held: How many bytes of pickled results it holds.
     """
 
     words: Any
@@ -52,7 +55,6 @@ class ColumnSink(Protocol):
     each: list[float]
     wants_each: bool
     limited: bool
-    held: int
 
     def begin(self, index: int) -> None:
         """An item begins, whose time is limited."""
@@ -60,10 +62,6 @@ class ColumnSink(Protocol):
 
     def end(self) -> None:
         """It has ended."""
-        ...
-
-    def add(self, payload: Any, seconds: float) -> None:
-        """Take a result that is no atom, and how long it took."""
         ...
 
     def odd(self, reply: Reply) -> None:
@@ -124,8 +122,8 @@ class ColumnLoop:
         sink, copied, noted = self._sink, self._copied, self._noted
         words, chunk, limited, wants_each = sink.words, sink.chunk, sink.limited, sink.wants_each
         copy, clock, add, spent = base.copy, perf_counter, sink.payloads.append, sink.spent
-        pause, resume, loads, pack = current.pause, current.resume, pickle.loads, self._pack
-        due = sink.flush()
+        pause, resume, loads, pack = current.pause, current.resume, pickle.loads, self._packed
+        due, held = sink.flush(), 0
         for index, blob in zip(indexes, marshal.loads(body), strict=True):
             if words[STOP] == chunk:
                 break
@@ -159,18 +157,31 @@ class ColumnLoop:
                 current.end_copy(f"{self._settings.name}(), item {index},")
             if noted:
                 sink.extras(self._take())
+            payload = result
             if type(result) not in THEMSELVES:
-                pack(index, result, now - begin)
-            else:
+                pause()
+                try:
+                    payload = pack(result)
+                except BaseException as error:
+                    self._refuse_result(index, result, error, now - begin)
+                    payload = _ODD
+                else:
+                    size = -1 if payload is None else len(payload)
+                    if copied or not 0 <= size < _LARGE:
+                        self._send_large(index, result, payload, now - begin)
+                        payload = _ODD
+                    held += size
+                resume()
+            if payload is not _ODD:
                 spent[0] += now - begin
                 if wants_each:
                     sink.each.append(now - begin)
-                add(result)
-            value = result = None  # or it would live as long as the next item runs
+                add(payload)
+            value = result = payload = None  # or it would live as long as the next item runs
             if limited:
                 sink.end()
-            if now >= due or now - begin >= WORTH or sink.held > MOST_BYTES:
-                due = sink.flush()
+            if now >= due or now - begin >= WORTH or held > MOST_BYTES:
+                due, held = sink.flush(), 0
 
     def _refuse(self, index: int, blob: Any, error: BaseException) -> None:
         """Answer for an item whose value cannot be rebuilt here."""
@@ -191,26 +202,23 @@ class ColumnLoop:
         if self._sink.limited:
             self._sink.end()
 
-    def _pack(self, index: int, result: Any, seconds: float) -> None:
-        """Take a result that does not travel as itself."""
-        settings = self._settings
-        current.pause()
+    def _refuse_result(self, index: int, result: Any, error: BaseException, seconds: float) -> None:
+        """Answer for an item whose result cannot be pickled."""
+        refusal = failures.result_error(error, result, self._settings)
+        self._sink.odd(failures.failed(index, refusal, self._settings, seconds))
+
+    def _send_large(self, index: int, result: Any, payload: Any, seconds: float) -> None:
+        """Answer with a result that goes alone."""
+        if self._copied:  # by what pickles it
+            current.end_copy(f"{self._settings.name}(), item {index},")
+        found: Any = ()
         try:
-            payload: Any = self._packed(result)
-            found: Any = ()
             if payload is None:
                 payload, found = self._pack_large(result)
         except BaseException as error:
-            refusal = failures.result_error(error, result, settings)
-            self._sink.odd(failures.failed(index, refusal, settings, seconds))
+            self._refuse_result(index, result, error, seconds)
         else:
-            if self._copied:
-                current.end_copy(f"{settings.name}(), item {index},")
-            if found or len(payload) >= _LARGE:
-                self._sink.odd(Reply(index, True, payload, found, seconds))
-            else:
-                self._sink.add(payload, seconds)
-        current.resume()
+            self._sink.odd(Reply(index, True, payload, found, seconds))
 
     def _pack_large(self, result: Any) -> tuple[bytes, Any]:
         if self._out_of_band:

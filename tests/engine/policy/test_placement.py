@@ -169,12 +169,12 @@ def test_a_machine_is_learnt_from_its_messages(machine: Machine) -> None:
     """After a few chunks the choice is within a tenth of the better one, for any length."""
     for item in [0.3e-6 * 1.5**step for step in range(30)]:
         made = Placement(machine.workers, Pace(), processors=lambda: machine.processors)
-        for _ in range(6):
-            made.packed(100, 100 * machine.pack)
-            made.spent(100 * machine.ship)
-            made.shipped(100)
-            made.worked(100, 100 * machine.work)
-            made.ran(100, 100 * item)
+        for count in (8, 64, 512, *[2000] * 40):
+            made.packed(count, count * machine.pack)
+            made.spent(count * machine.ship)
+            made.shipped(count)
+            made.worked(count, count * machine.work)
+            made.ran(count, count * item)
         chosen = item if made.here(None) else machine.there(item)
         assert chosen <= 1.1 * min(item, machine.there(item))
 

@@ -412,7 +412,8 @@ class Sender:
                 self._intake.put_back(values[0][taken:], values[1][taken:])
             size = _size(content)
             if plan.placement is not None:
-                plan.placement.packed(taken, perf_counter() - begin, size)
+                plain = isinstance(content, Column) and content.plain
+                plan.placement.packed(taken, perf_counter() - begin, size, plain=plain)
             self._observer.packed(begin, len(refused))
             self._delivery.put(refused)
         elif plan.columns:

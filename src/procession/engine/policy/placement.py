@@ -32,8 +32,16 @@ _LEAST_ITEMS = 8
 """In chunks of fewer items, what an item costs is what the message costs."""
 
 _TRUST = 4
-"""A measurement counts for at most so many times what was known: a thread that was stopped for a
-while has measured that, and not its work. A guess."""
+"""A measurement counts for at most so many times what was known. A guess."""
+
+_MANY = 256
+"""So many items in a chunk make what the message itself costs small. A guess."""
+
+_DOUBT = 0.25
+"""How much a measurement counts that is above what is known, in comparison. A guess."""
+
+PLAIN_SECONDS = 0.2e-6
+"""What it takes at most to send a number or a text along with others, however few they are."""
 
 FIRST_PICKLE_SECONDS = 5e-6
 SLOW_PICKLE_SECONDS = 200e-9
@@ -104,8 +112,16 @@ class Machine:
         self.round_trip = _learnt(self.round_trip, seconds)
 
 
-def _learnt(known: float, seen: float) -> float:
-    return known + _MEMORY * (min(max(seen, 0.0), _TRUST * known) - known)
+def _learnt(known: float, seen: float, items: int = _MANY) -> float:
+    """What is known after one more measurement, of so many items together.
+
+    More than what is known counts less: a thread that had to wait for a processor has measured
+    that. So does a small chunk, whose items bear the cost of a whole message.
+    """
+    weight = _MEMORY * min(1.0, items / _MANY)
+    if seen > known:
+        weight *= _DOUBT
+    return known + weight * (min(max(seen, 0.0), _TRUST * known) - known)
 
 
 machine = Machine()
@@ -153,14 +169,20 @@ class Placement:
             self.item = mean if self.item is None else self.item + _MEMORY * (mean - self.item)
             self._pace.item = self.item
 
-    def packed(self, items: int, seconds: float, size: int | None = None) -> None:
+    def packed(
+        self, items: int, seconds: float, size: int | None = None, *, plain: bool = False
+    ) -> None:
         """So many items took so many seconds to pickle; `size` is their bytes, if they are known.
+
+        Those that are `plain` travel as themselves: nothing of it was an item's own.
 
         The first time is measured in the cold, where it may be ten times what the others take, and
         on it hangs where they run: so it counts for no more than slow pickling of that size.
         """
         if not items:
             return
+        if plain:
+            seconds = min(seconds, items * PLAIN_SECONDS)
         if self.pack:
             self.pack += _MEMORY * (seconds / items - self.pack)
         else:
@@ -176,13 +198,13 @@ class Placement:
     def shipped(self, items: int) -> None:
         """That was for so many items."""
         if items >= _LEAST_ITEMS:
-            self._pace.ship = _learnt(self._pace.ship, self._spent / items)
+            self._pace.ship = _learnt(self._pace.ship, self._spent / items, items)
             self._spent = 0.0
 
     def worked(self, items: int, seconds: float) -> None:
         """A worker took so many seconds for some items, besides running them."""
         if items >= _LEAST_ITEMS:
-            self._pace.work = _learnt(self._pace.work, seconds / items)
+            self._pace.work = _learnt(self._pace.work, seconds / items, items)
 
     def begins_here(self, items: int | None) -> bool:
         """Whether a map of so many items, if that is known, is to begin here though a pool is up.

@@ -40,7 +40,6 @@ class Outbox:
         self.spent = [0.0]
         self.each: list[float] = []
         self.wants_each = self.limited = False
-        self.held = 0
         self._sock = sock
         self._box = box
         self._lock = threading.Lock()
@@ -110,14 +109,6 @@ class Outbox:
         """It has ended."""
         self._box.end()
 
-    def add(self, payload: Any, seconds: float) -> None:
-        """Take a result that is no atom."""
-        self.held += len(payload if type(payload) is bytes else payload[0])
-        self.spent[0] += seconds
-        if self.wants_each:
-            self.each.append(seconds)
-        self.payloads.append(payload)
-
     def odd(self, reply: Reply) -> None:
         """Take the reply of the next item, which has no plain result."""
         with self._lock:  # else its place could be counted from what is just being sent
@@ -180,7 +171,6 @@ class Outbox:
         spent, self.spent[0] = self.spent[0], 0.0
         self._sent += count
         self._left -= count
-        self.held = 0
         places = [(place - position, reply) for place, reply in odd]
         now = perf_counter()
         span, self._began = now - self._began, now
