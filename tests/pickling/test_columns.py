@@ -144,3 +144,25 @@ def test_odd_arrays_are_pickled(array: Any) -> None:
     assert type(found) is type(array)
     assert found.dtype == array.dtype
     assert found.tolist() == array.tolist()
+
+
+def test_what_fails_leaves_nothing_behind() -> None:
+    """After a value that cannot be pickled, half of it or more, the next ones are whole."""
+    pack = value_packer("strict")
+    good = {"a": ["text", "text"], "b": ("more", ["text"])}
+    for bad in (threading.Lock(), [good, threading.Lock()], Raises(ValueError), Raises(SystemExit)):
+        with pytest.raises((Exception, SystemExit)):
+            pack([good, bad])
+        assert open_value(pack(good)) == good
+    column = packed([good, [good, threading.Lock()], good, Raises(ValueError), good])
+    assert open_column(marshal.loads(column.body)) == [good] * 3
+
+
+class Raises:
+    """Raises while it is pickled."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        raise self.error("as it was pickled")

@@ -198,8 +198,10 @@ class EachPickler:
             buffers = self._buffers
 
         def again(value: Any) -> Any:
-            found = self.blob(value)
-            renew()
+            try:
+                found = self.blob(value)
+            finally:
+                renew()
             if type(found) is bytes and any(found.find(mark) >= 0 for mark in unimportable_marks()):
                 return dumps(value, self._pickling)
             return found
