@@ -107,13 +107,25 @@ in-clusters: $(STAMP)-clusters
 cov: $(STAMP)-test
 	$(BIN)/python -m pytest --cov=procession --cov-branch --cov-report=term-missing $(ARGS)
 
+# Each checker keeps one processor busy, so two run at once.
+CHECKS := check-style check-types check-types-win32 check-types-darwin check-strict check-public
+
 lint: $(STAMP)-lint
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target $(CHECKS)
+
+.PHONY: $(CHECKS)
+check-style:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+check-types:
 	$(BIN)/mypy
+check-types-win32:
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src
+check-types-darwin:
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin src
+check-strict:
 	$(BIN)/pyright
+check-public:
 	$(BIN)/python -m pytest -q tests/test_public_names.py -k known_type
 
 format: $(STAMP)-lint
