@@ -107,8 +107,9 @@ def dask_client(backend: object) -> Any:
     if isinstance(backend, distributed.Client):
         return backend
     executors: Any = sys.modules.get("distributed.cfexecutor")
-    if executors is not None and isinstance(backend, executors.ClientExecutor):
-        return backend._client
+    given: Any = backend
+    if executors is not None and isinstance(given, executors.ClientExecutor):
+        return given._client
     return None
 
 
@@ -262,7 +263,3 @@ def _with_context(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:
             "have to fork while its threads run. Write context='forkserver' or 'spawn', or "
             "backend='process'.",
         )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(map(repr, names[:-1])) + f" and {names[-1]!r}"

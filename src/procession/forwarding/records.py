@@ -16,6 +16,7 @@ from functools import partial
 
 from procession.forwarding.outgoing import AdoptedReporting, Outgoing
 from procession.hints import TYPE_CHECKING, Any
+from procession.pickling.objects import is_a
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 from procession.user_threads import Once
@@ -86,8 +87,8 @@ class Recorder:
         """What was logged and warned since the last time, pickled; `None` if nothing was."""
         if not self.noted:
             return None
-        records = [_pack_record(each) for each in self.noted if type(each) is dict]
-        warned = [_pack_warning(each) for each in self.noted if type(each) is tuple]
+        records = [_pack_record(each) for each in self.noted if is_a(each, dict)]
+        warned = [_pack_warning(each) for each in self.noted if is_a(each, tuple)]
         self.noted.clear()
         return pickle.dumps((records, warned), 5)
 

@@ -82,7 +82,7 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
     if replacements:
         return None
     if THEMSELVES.issuperset(map(type, values)):
-        body = marshal.dumps(values if type(values) is list else list(values))
+        body = marshal.dumps(list(values))
         return None if len(body) > MOST_BYTES else PackedColumn(body, len(values), plain=True)
     arrays = _small_arrays()
     pickler = EachPickler(pickling, arrays)
@@ -137,7 +137,7 @@ def _pack_each(
 
 
 def _bytes_of(blob: Any) -> int:
-    kind = type(blob)
+    kind = _type(blob)
     return len(blob) if kind is bytes or kind is str else 8 if kind is not tuple else len(blob[0])
 
 

@@ -119,7 +119,7 @@ class EachPickler:
     def __init__(
         self, pickling: Pickling, arrays: tuple[type, Callable[[Any], Any]] | None
     ) -> None:
-        self._pickling = pickling
+        self._pickling: Pickling = pickling
         self._arrays = arrays
         self._renew()
 

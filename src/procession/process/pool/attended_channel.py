@@ -360,7 +360,7 @@ class AttendedChannel:
         self.ended = True
 
 
-Answer = Sequence[Reply] | tuple[int, Results]
+Answer = list[Reply] | tuple[int, Results]
 """What came for a chunk: replies, or the results of a column from a position on."""
 
 
