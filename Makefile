@@ -83,7 +83,7 @@ demo: $(STAMP)-base
 
 test: $(STAMP)-test
 	$(BIN)/python -m compileall -q src tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/clusters $(ARGS)
 
 # Each in an environment of its own. One that fails does not keep the others from being tried.
 test-each:

@@ -133,7 +133,7 @@ def _look() -> None:
         space = _space_of(module)
         last = len(sys.modules), module, space, space.get("__spec__")
         _patches = _PATCHER in sys.modules
-        modules: list[tuple[str, Any]] = list(sys.modules.copy().items())
+        modules: list[tuple[str, Any]] = list(dict(sys.modules).items())
         again: list[str] = []
         for name, module in modules:
             spec, before = _spec_of(module), _specs.get(name)

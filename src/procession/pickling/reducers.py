@@ -176,7 +176,7 @@ def _place_of(variable: ContextVar[Any]) -> _Place | None:
 
 def loaded_modules() -> list[tuple[str, ModuleType]]:
     """The modules in ``sys.modules``, which may hold other things as well."""
-    loaded: list[tuple[str, Any]] = list(sys.modules.copy().items())
+    loaded: list[tuple[str, Any]] = list(dict(sys.modules).items())
     return [(name, module) for name, module in loaded if isinstance(module, ModuleType)]
 
 

@@ -123,7 +123,7 @@ def test_drain(tmp_path: Path, place: dict[str, Any]) -> None:
     mapping.start()
     assert taken.wait(60)
     wait_for_file(go + ".begun")
-    ending = threading.Thread(target=procession.shutdown, kwargs={"drain": 60})
+    ending = threading.Thread(target=procession.shutdown, kwargs={"drain": 15})
     ending.start()
     wait_until(lambda: refused(f, go))
     for call in (f.map, f.imap, f.outcomes, lambda items: f.map_async(items).result()):

@@ -79,7 +79,7 @@ def is_possible(waiting: int = 0, *, asking: bool = False) -> bool:
         and _HATES_FORKS.isdisjoint(sys.modules)
         and sys.gettrace() is None
         and sys.getprofile() is None
-        and all(_is_harmless(name, module) for name, module in list(sys.modules.copy().items()))
+        and all(_is_harmless(name, module) for name, module in list(dict(sys.modules).items()))
     )
 
 
@@ -224,7 +224,7 @@ def _renew_streams() -> None:
 
 
 def _drop_modules() -> None:
-    for name, module in list(sys.modules.copy().items()):
+    for name, module in list(dict(sys.modules).items()):
         if not _stays(name):
             _kept.append(module)
             del sys.modules[name]
