@@ -181,8 +181,10 @@ class Runner:
 
     def _is_lean(self, settings: Settings) -> bool:
         """Whether nothing must be done for an item but to run it."""
-        if settings.interpreter or self._adopted is not None or settings.seed is not None:
+        if settings.interpreter or settings.seed is not None:
             return False
+        if self._adopted is not None:  # what another job has brought is put back, once for all
+            current.base_context.copy().run(self.adopt, settings)
         if settings.out is not None and self._adopts:
             return not settings.out.variables
         return self._recorder is None

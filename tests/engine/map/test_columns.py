@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -473,3 +474,17 @@ def test_a_window_counts_what_was_yielded(verb: str, window: int) -> None:
         most = max(most, taken - given)
     assert (taken, given) == (1000, 1000)
     assert most <= window
+
+
+def callers_frames(x: int) -> list[str]:
+    """Which functions an item is called by, the nearest first."""
+    caller = sys._getframe(1)
+    above = caller.f_back
+    assert above is not None
+    return [caller.f_code.co_name, above.f_code.co_name]
+
+
+def test_nothing_is_done_for_an_item_but_to_run_it() -> None:
+    """Where the caller has set nothing up, the loop calls the function itself, also in a copy."""
+    f = parallel(workers=1, inline=False, chunk=4)(callers_frames)
+    assert f.map(range(4)) == [["run", "run_column"]] * 4

@@ -190,5 +190,17 @@ def test_a_wrong_measurement_fades() -> None:
     assert first.here(None)
     for _ in range(60):
         last = Placement(2, pace)
-    last.ran(1, 2e-6)
+    last.ran(100, 100 * 2e-6)
     assert not last.here(None)
+
+
+def test_a_first_item_in_the_cold_is_like_those_of_the_last_map() -> None:
+    """It takes some microseconds more, which say nothing of the others; a long one does."""
+    pace = Pace()
+    Placement(2, pace).ran(100, 100 * 0.1e-6)
+    second = Placement(2, pace)
+    second.ran(1, 9e-6)
+    assert second.here(None)
+    third = Placement(2, pace)
+    third.ran(1, 5e-3)
+    assert not third.here(None)

@@ -25,6 +25,10 @@ result. 0.6 µs for numbers."""
 ROUND_TRIP_SECONDS = 150e-6
 """One message to a waiting worker and back, until one was measured. Mostly 60 to 200 µs."""
 
+COLD_SECONDS = 20e-6
+"""How much longer a map's first item may take than those of the last map, as it is the first: then
+it is believed to be like them. A no-op takes 8 µs so, and 0.1 after that."""
+
 _FADE = 0.05
 """How much less what was learnt counts with each map. A guess."""
 
@@ -165,8 +169,13 @@ class Placement:
     def ran(self, items: int, seconds: float) -> None:
         """So many items took so many seconds of the function's own time."""
         if items:
-            mean = seconds / items
-            self.item = mean if self.item is None else self.item + _MEMORY * (mean - self.item)
+            mean, known = seconds / items, self._pace.item
+            if self.item is not None:
+                self.item += _MEMORY * (mean - self.item)
+            elif items < _LEAST_ITEMS and known is not None and mean < known + COLD_SECONDS:
+                self.item = min(mean, known)
+            else:
+                self.item = mean
             self._pace.item = self.item
 
     def packed(
