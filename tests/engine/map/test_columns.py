@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sys
 import threading
 import time
 import warnings
@@ -20,6 +19,7 @@ import pytest
 import procession
 from procession import ParallelWarning, TimedOut, WorkerDied, current_task, parallel
 from procession.process.pool import dispatch
+from tests.support.far import run_script
 from tests.support.waiting import wait_for_file, wait_until
 
 CHUNK = 50
@@ -476,15 +476,19 @@ def test_a_window_counts_what_was_yielded(verb: str, window: int) -> None:
     assert most <= window
 
 
-def callers_frames(x: int) -> list[str]:
-    """Which functions an item is called by, the nearest first."""
+FRAMES = """
+import sys
+from procession import parallel
+
+@parallel(workers=1, inline=False, chunk=4)
+def callers(x):
     caller = sys._getframe(1)
-    above = caller.f_back
-    assert above is not None
-    return [caller.f_code.co_name, above.f_code.co_name]
+    return caller.f_code.co_name, caller.f_back.f_code.co_name
+
+print(set(callers.map(range(4))))
+"""
 
 
-def test_nothing_is_done_for_an_item_but_to_run_it() -> None:
+def test_nothing_is_done_for_an_item_but_to_run_it(tmp_path: Path) -> None:
     """Where the caller has set nothing up, the loop calls the function itself, also in a copy."""
-    f = parallel(workers=1, inline=False, chunk=4)(callers_frames)
-    assert f.map(range(4)) == [["run", "run_column"]] * 4
+    assert run_script(tmp_path, FRAMES) == "{('run', 'run_column')}\n"
