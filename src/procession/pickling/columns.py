@@ -19,6 +19,7 @@ from procession.pickling.importable import unimportable_marks
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import replacements
 from procession.pickling.pickler import EachPickler, Pickling, dumps, loads
+from procession.system import NamedTuple
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 
@@ -45,7 +46,7 @@ _STEP = 64
 _type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each value
 
 
-class PackedColumn:
+class PackedColumn(NamedTuple):
     """What `pack_values` made of the first of some values.
 
     Attributes:
@@ -55,20 +56,10 @@ class PackedColumn:
         plain: Whether all are in the list as themselves.
     """
 
-    __slots__ = ("body", "plain", "refused", "taken")
-
-    def __init__(
-        self,
-        body: bytes,
-        taken: int,
-        refused: Sequence[tuple[int, BaseException]] = (),
-        *,
-        plain: bool = False,
-    ) -> None:
-        self.body = body
-        self.taken = taken
-        self.refused = refused
-        self.plain = plain
+    body: bytes
+    taken: int
+    refused: Sequence[tuple[int, BaseException]] = ()
+    plain: bool = False
 
 
 def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | None:
@@ -96,7 +87,7 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
         alike = kinds.isdisjoint(THEMSELVES) and (arrays is None or arrays[0] not in kinds)
         packed: list[Any] | None = pickler.blobs(some) if alike else None
         if packed is None:
-            packed = _pack_each(some, pickler, at - len(some), refused)
+            packed = _pack_each(some, pickler.single(), at - len(some), refused)
             if packed is None:
                 return None
         blobs += packed
@@ -113,7 +104,7 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
 
 def _pack_each(
     values: Sequence[Any],
-    pickler: EachPickler,
+    pack: Callable[[Any], Any],
     first: int,
     refused: list[tuple[int, BaseException]],
 ) -> list[Any] | None:
@@ -124,7 +115,7 @@ def _pack_each(
             blobs.append(value)
             continue
         try:
-            blob = pickler.blob(value)
+            blob = pack(value)
         except (Exception, SystemExit) as error:
             if strikes(error):
                 raise

@@ -130,36 +130,10 @@ class EachPickler:
         self._dump, self._forget = pickler.dump, pickler.forget
         self._pieces, self._buffers = pickler.pieces, pickler.buffers
 
-    def blob(self, value: Any) -> Any:
-        """What stands for a value; `None` if it is large, or has large buffers.
-
-        What names something that a worker cannot import is not found: see `unimportable_marks`.
-
-        Raises:
-            Exception: What stops it.
-        """
-        if self._arrays is not None and type(value) is self._arrays[0]:
-            packed = self._arrays[1](value)
-            if packed is not None:
-                return packed
-        try:
-            self._dump(value)
-            if len(self._pieces) == 1 and not self._buffers:
-                self._forget()
-                return self._pieces.pop()
-        except (ByValue, pickle.PicklingError, TypeError, AttributeError):
-            self._renew()
-            return dumps(value, self._pickling)
-        except BaseException:
-            self._renew()
-            raise
-        self._renew()
-        return None
-
     def single(self) -> Callable[[Any], Any]:
-        """What does as `blob`, in a third of the steps, for value after value.
+        """What gives, for value after value, what stands for it.
 
-        What names something that a worker cannot import goes by value.
+        That is `None` for one that is large, or has large buffers. It raises what stops a value.
         """
         dump, forget, pieces, buffers = self._dump, self._forget, self._pieces, self._buffers
         kind, parts = self._arrays or (None, None)
@@ -174,37 +148,29 @@ class EachPickler:
                     return packed
             try:
                 dump(value)
-                if len(pieces) == 1 and not buffers:
-                    forget()
-                    found = pieces.pop()
-                    if len(modules) != known:
-                        known, marks = len(modules), unimportable_marks()
-                    for mark in marks:
-                        if found.find(mark) >= 0:
-                            return dumps(value, self._pickling)
-                    return found
-            except Exception:
-                pass  # what it is, is found again
+                if len(pieces) != 1 or buffers:
+                    renew()
+                    return None
+                forget()
+                found = pieces.pop()
+            except (ByValue, pickle.PicklingError, TypeError, AttributeError):
+                renew()
+                return dumps(value, self._pickling)
             except BaseException:
                 renew()
                 raise
-            renew()
-            return again(value)
+            if len(modules) != known:
+                known, marks = len(modules), unimportable_marks()
+            for mark in marks:
+                if found.find(mark) >= 0:
+                    return dumps(value, self._pickling)
+            return found
 
         def renew() -> None:
             nonlocal dump, forget, pieces, buffers
             self._renew()
             dump, forget, pieces = self._dump, self._forget, self._pieces
             buffers = self._buffers
-
-        def again(value: Any) -> Any:
-            try:
-                found = self.blob(value)
-            finally:
-                renew()
-            if type(found) is bytes and any(found.find(mark) >= 0 for mark in unimportable_marks()):
-                return dumps(value, self._pickling)
-            return found
 
         return blob
 

@@ -158,6 +158,8 @@ class Runner:
             self._adopt(settings.out)
         recorder = self._recorder
         lean = self._is_lean(settings)
+        if lean and self._adopted is not None:  # what another job has brought is put back, once
+            current.base_context.copy().run(self.adopt, settings)
         running = _Running(self._name, settings, sink.words)
         loop = ColumnLoop(
             job.header,
@@ -183,8 +185,6 @@ class Runner:
         """Whether nothing must be done for an item but to run it."""
         if settings.interpreter or settings.seed is not None:
             return False
-        if self._adopted is not None:  # what another job has brought is put back, once for all
-            current.base_context.copy().run(self.adopt, settings)
         if settings.out is not None and self._adopts:
             return not settings.out.variables
         return self._recorder is None
@@ -192,12 +192,7 @@ class Runner:
     def _call_one(self, job: _OpenJob, running: _Running, value: Any) -> Any:
         """Call the function in the context of an item of a column."""
         self._enter(job.settings)
-        if job.settings.seed is None:
-            return job.call(value)
-        from procession.worker.seeding import seeded
-
-        with seeded(job.settings.seed, running.index):
-            return job.call(value)
+        return _seeded_call(job, running.index, value)
 
     def _enter(self, settings: Settings) -> None:
         """In an item's context: behave as the caller does."""
@@ -255,12 +250,7 @@ class Runner:
         current.begin(task)
         self._enter(settings)
         try:
-            if settings.seed is None:
-                return True, job.call(value)
-            from procession.worker.seeding import seeded
-
-            with seeded(settings.seed, task.index):
-                return True, job.call(value)
+            return True, _seeded_call(job, task.index, value)
         except BaseException as error:
             return False, error if self._copied else failures.item_error(error, settings)
         finally:
@@ -278,6 +268,16 @@ class Runner:
 
             self._recorder = Recorder()
         self._recorder.adopt(out)
+
+
+def _seeded_call(job: _OpenJob, index: int, value: Any) -> Any:
+    """The function's result, with the generators seeded for this item if they are to be."""
+    if job.settings.seed is None:
+        return job.call(value)
+    from procession.worker.seeding import seeded
+
+    with seeded(job.settings.seed, index):
+        return job.call(value)
 
 
 class _Running:

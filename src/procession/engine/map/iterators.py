@@ -40,6 +40,7 @@ class _Batches:
         self._outcomes = decode is outcome_of
         self._decode = run.observer.decoding(decode, outcomes=self._outcomes)
         self._failed: Settled | None = None
+        self._parts: deque[Iterable[Any]] = deque()  # of what was polled, to be given next
         self._began = False
 
     def __iter__(self) -> Iterator[Iterable[Any]]:
@@ -54,6 +55,8 @@ class _Batches:
 
     def _next(self) -> Iterable[Any]:
         run, inline = self.run, self._inline
+        if self._parts:
+            return self._parts.popleft()
         try:
             if not self._began:
                 self._began = True
@@ -115,41 +118,19 @@ class _Batches:
                 raise
             if not isinstance(found, Batch):
                 return _Raise(error)
-        return _values_or_errors(found, rules)
+        # Some cannot be rebuilt: those raise in their places, and the iterator can be read on.
+        self._parts.extend(
+            (value,) if failed is None else _Raise(failed)
+            for _, value, failed in found.each(value_of, rules)
+        )
+        return self._parts.popleft()
 
     def close(self) -> None:
         """Cancel what is outstanding, and end."""
         self._failed = None
+        self._parts.clear()
         self.run.cancel()
         end(self._inline, self._progress)
-
-
-def _values_or_errors(batch: Batch, rules: Any) -> Iterable[Any]:
-    """The values of a batch, of which some cannot be rebuilt: those raise in their places."""
-    parts: list[Iterable[Any]] = [
-        (value,) if failed is None else _Raise(failed)
-        for _, value, failed in batch.each(value_of, rules)
-    ]
-    return parts[0] if len(parts) == 1 else _Chained(parts)
-
-
-class _Chained:
-    """Several batches as one, which can be read on after one of them has raised."""
-
-    def __init__(self, parts: list[Iterable[Any]]) -> None:
-        self._parts = parts
-        self._now: Iterator[Any] = iter(())
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        while True:
-            for value in self._now:
-                return value
-            if not self._parts:
-                raise StopIteration
-            self._now = iter(self._parts.pop(0))
 
 
 class _Raise:

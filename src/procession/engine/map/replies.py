@@ -94,17 +94,9 @@ class Replies:
             found = self.in_flight.answered(chunk, replies)
         if found is None:
             return
-        settled: list[Settled] = []
-        known = [(item, reply) for item, reply in found if item is not None]
-        doubtful = self._sort(known, settled)
-        failed = sum(not each.reply.ok for each in settled if each.reply is not None)
-        self.observer.replied(chunk, settled)
-        chunk.home.tally.answered(len(settled), failed)
         with self._lock:
             self._measure(found, chunk.home.tally)
-        self.delivery.put(settled)
-        if doubtful:
-            teller.tell(partial(self._decide, chunk, doubtful))
+        self._settle(chunk, [(item, reply) for item, reply in found if item is not None])
 
     def returned(self, chunk: Chunk, position: int, results: Results) -> None:
         """Items of a column have results; odd ones among them have replies."""
@@ -115,7 +107,6 @@ class Replies:
                 return
             self.delivery.untold.extend(results.extras)
             self._measure_column(chunk, results)
-        settled: list[Settled] = []
         batches: list[Batch] = []
         at = 0
         for place, _ in results.odd:
@@ -123,12 +114,7 @@ class Replies:
             at = place + 1
         batches += Batch.of(chunk, position, results, at, count)
         odd = [(self._sendable(chunk, position + place), reply) for place, reply in results.odd]
-        doubtful = self._sort(odd, settled)
-        failed = sum(not each.reply.ok for each in settled if each.reply is not None)
-        chunk.home.tally.answered(count - len(doubtful), failed)
-        self.delivery.put(settled, batches)
-        if doubtful:
-            teller.tell(partial(self._decide, chunk, doubtful))
+        self._settle(chunk, odd, batches)
         placement = self.plan.placement
         if placement is not None:
             placement.spent(thread_time() - begin)
@@ -143,20 +129,30 @@ class Replies:
         column = chunk.column
         return chunk.item(position) if column is None else column.items([position])[0]
 
-    def _sort(
-        self, found: Iterable[tuple[Item, Reply]], settled: list[Settled]
-    ) -> list[tuple[Item, Reply]]:
-        """Settle items that have replied; those that may have to run again are given back."""
+    def _settle(
+        self,
+        chunk: Chunk,
+        found: Iterable[tuple[Item, Reply]],
+        batches: Sequence[Batch] = (),
+    ) -> None:
+        """Items of a chunk have replied, or are in batches: hand out what will not run again."""
         rules, untold = self._rules, self.delivery.untold
+        settled: list[Settled] = []
         doubtful: list[tuple[Item, Reply]] = []
+        failed = 0
         for item, reply in found:
             if reply.extras is not None:
                 untold.append(reply.extras)
             if not reply.ok and rules.retry_on and item.attempt <= rules.retries:
                 doubtful.append((item, reply))
-            else:
-                settled.append(Settled(item, reply))
-        return doubtful
+                continue
+            failed += not reply.ok
+            settled.append(Settled(item, reply))
+        self.observer.replied(chunk, settled)
+        chunk.home.tally.answered(len(settled) + sum(map(len, batches)), failed)
+        self.delivery.put(settled, batches)
+        if doubtful:
+            teller.tell(partial(self._decide, chunk, doubtful))
 
     def ended(self, chunk: Chunk, end: End) -> None:
         """A chunk is over: settle or run again what has no reply."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakValueDictionary
 
 from procession.buffers.sender import segments
@@ -85,13 +85,7 @@ def before_executors(pool: Ends, kind: str) -> None:
     (`concurrent.futures` and loky do it): without it, a program's end waits for abandoned work.
     """
     _executors[id(pool)] = pool
-    if kind in _kinds:
-        return
-    _kinds.add(kind)
-    try:
-        cpython.at_threads_end(_finish_executors)
-    except RuntimeError:
-        pass  # the main thread has ended already
+    _once(kind, _finish_executors)
 
 
 def end_with_threads(pool: Ends, kind: str) -> None:
@@ -100,11 +94,16 @@ def end_with_threads(pool: Ends, kind: str) -> None:
     Those of an engine that runs in this process, for example.
     """
     _early[id(pool)] = pool
+    _once(kind, _end_early)
+
+
+def _once(kind: str, end: Callable[[], None]) -> None:
+    """Have it called when the main thread has ended, once for each kind of pool."""
     if kind in _kinds:
         return
     _kinds.add(kind)
     try:
-        cpython.at_threads_end(_end_early)
+        cpython.at_threads_end(end)
     except RuntimeError:
         pass  # the main thread has ended already
 
