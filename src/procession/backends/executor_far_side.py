@@ -7,7 +7,6 @@ Such a worker cannot be ended for one item. So items with a ``timeout`` or a
 from __future__ import annotations
 
 import marshal
-import math
 import os
 import signal
 import threading
@@ -15,12 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from procession.buffers.sender import segments
-from procession.contract import STOP, Chunk, End, Item, Job, OneByOne, Reply
+from procession.contract import Chunk, End, Item, Job, OneByOne, Reply
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import PackedInitializer
 from procession.system import NamedTuple, after_fork
-from procession.system.pristine import perf_counter
 from procession.system.wakeup import Wakeup
+from procession.worker.column_loop import ColumnSink
 from procession.worker.current import end_copy, mark_worker_process
 from procession.worker.preparing import Cap, prepare, run_initializer, run_unpacked
 from procession.worker.runner import Runner, flush_output
@@ -147,7 +146,8 @@ def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], Any, tuple[Any
     """Run one chunk.
 
     Returns:
-        Its replies and its end, as plain tuples; between them what `ColumnResults.packed` gives.
+        Its replies and its end, as plain tuples; between them a column's results: body, seconds,
+        places of the replies, and the rest as in `contract.Results`.
     """
     results: Any = None
     if shipment.timeout is not None or shipment.memory_limit is not None:
@@ -216,9 +216,12 @@ def _run(shipment: Shipment) -> tuple[list[Reply], Any]:
             _heavy = key if buffers else _heavy
             _runner.learn(key, read_broadcast(header), buffers)
     if column is not None:
-        results = ColumnResults(wants_each=_runner.wants_each(key))
-        _runner.run_column(key, *column, results)
-        return results.replies, results.packed()
+        sink = ColumnSink(wants_each=_runner.wants_each(key))
+        _runner.run_column(key, *column, sink)
+        _, results = sink.collect()
+        places = [place for place, _ in results.odd]
+        body, rest = marshal.dumps(results.payloads), results[4:]
+        return [reply for _, reply in results.odd], (body, results.seconds, places, *rest)
     replies: list[Reply] = []
     _runner.run(key, items, replies.append, _unwatched)
     return replies, None
@@ -226,57 +229,6 @@ def _run(shipment: Shipment) -> tuple[list[Reply], Any]:
 
 def _unwatched(index: int) -> bool:
     return True
-
-
-class ColumnResults:
-    """Takes what comes of a column; no one hears of it before all is done (a `ColumnSink`).
-
-    Attributes:
-        replies: Of those items that have no plain result.
-    """
-
-    limited = False
-    chunk = 1
-
-    def __init__(self, *, wants_each: bool) -> None:
-        self._began = perf_counter()
-        self.words = [0] * (STOP + 1)
-        self.payloads: list[Any] = []
-        self.spent = [0.0]
-        self.each: list[float] = []
-        self.wants_each = wants_each
-        self.replies: list[Reply] = []
-        self._places: list[int] = []
-        self._extras: list[bytes] = []
-
-    def begin(self, index: int) -> None:
-        """No one is told."""
-
-    def end(self) -> None:
-        """No one is told."""
-
-    def odd(self, reply: Reply) -> None:
-        """Take the reply of the next item, which has no plain result."""
-        self._places.append(len(self.payloads))
-        self.replies.append(reply)
-        if self.wants_each:
-            self.each.append(reply.seconds)
-        self.payloads.append(None)
-
-    def extras(self, extras: bytes | None) -> None:
-        """Take what an item has logged and warned."""
-        if extras is not None:
-            self._extras.append(extras)
-
-    def flush(self) -> float:
-        """Nothing is sent before the end."""
-        return math.inf
-
-    def packed(self) -> tuple[bytes, float, list[int], list[float], list[bytes], float]:
-        """Body, seconds, places of the `replies`, and the rest as in `Results`."""
-        body = marshal.dumps(self.payloads)
-        span = perf_counter() - self._began
-        return body, self.spent[0], self._places, self.each, self._extras, span
 
 
 class _Guard:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from procession.contract import RUNNING, STOP, Reply, Results
+from procession.contract import RUNNING, STOP, Reply
 from procession.hints import Any
 from procession.process.io import messages
 from procession.process.io.channel import send_all
 from procession.process.io.flight_recorder import BlackBox
 from procession.system.pristine import perf_counter, socket, threading, time
-from procession.worker.column_loop import WORTH
+from procession.worker.column_loop import WORTH, ColumnSink
 from procession.worker.runner import flush_output
 
 __all__ = ["Outbox"]
@@ -19,38 +19,24 @@ _DELAY = 0.010
 """Seconds a reply may wait for company. It is the promise of API.md, "Once or more?"."""
 
 
-class Outbox:
+class Outbox(ColumnSink):
     """Replies and results on their way home. Its thread sends what waits while an item runs long.
-
-    For a column it is the `ColumnSink`.
 
     Args:
         sock: The channel.
         box: Says which item runs.
-
-    Attributes:
-        chunk: How many chunks were begun.
-        words: Of the box.
     """
 
     def __init__(self, sock: socket.socket, box: BlackBox) -> None:
+        super().__init__(box.words)
         self.chunk = 0
-        self.words = box.words
-        self.payloads: list[Any] = []
-        self.spent = [0.0]
-        self.each: list[float] = []
-        self.wants_each = self.limited = False
         self._sock = sock
         self._box = box
         self._lock = threading.Lock()
-        self._replies: list[Reply] = []
-        self._places: list[int] = []  # of replies in a column
-        self._extras: list[bytes] = []
         self._column = False
-        self._sent = 0
         self._left = 0
         self._prompt = False
-        self._since = self._began = 0.0
+        self._since = 0.0
         self._flusher: threading.Thread | None = None
         self._armed = threading.Event()
 
@@ -73,12 +59,12 @@ class Outbox:
     def emit(self, reply: Reply) -> None:
         """Take a reply; the last one of a chunk waits for `end`."""
         self._box.end()
-        self._replies.append(reply)
+        self.replies.append(reply)
         self._left -= 1
         if not self._left:
             return
         now = time.monotonic()
-        if len(self._replies) == 1:
+        if len(self.replies) == 1:
             self._since = now
         large = self._prompt or reply.buffers  # a message costs little against it
         if large or reply.seconds >= WORTH or now - self._since >= _DELAY:
@@ -95,7 +81,7 @@ class Outbox:
         self.chunk = chunk
         self._left = len(indexes)
         self._column = True
-        self._sent = 0
+        self._collected = 0
         self.wants_each = wants_each
         self.limited = limited
         self._began = perf_counter()
@@ -112,18 +98,9 @@ class Outbox:
     def odd(self, reply: Reply) -> None:
         """Take the reply of the next item, which has no plain result."""
         with self._lock:  # else its place could be counted from what is just being sent
-            self._places.append(self._sent + len(self.payloads))
-            self._replies.append(reply)
-            if self.wants_each:
-                self.each.append(reply.seconds)
-            self.payloads.append(None)
+            super().odd(reply)
         if reply.buffers and self._left > len(self.payloads):
             self._flush()
-
-    def extras(self, extras: bytes | None) -> None:
-        """Take what an item has logged and warned."""
-        if extras is not None:
-            self._extras.append(extras)
 
     def flush(self) -> float:
         """Send what there is, unless all is there. When to send the next ones."""
@@ -146,7 +123,7 @@ class Outbox:
 
     def _flush(self) -> None:
         with self._lock:
-            if self._replies or self.payloads:
+            if self.replies or self.payloads:
                 self._send(messages.REPLIES)
 
     def _send(self, kind: int) -> None:
@@ -156,25 +133,12 @@ class Outbox:
         send_all(self._sock, frame)
 
     def _pack_replies(self, kind: int) -> Any:
-        replies, self._replies = self._replies, []
+        replies, self.replies = self.replies, []
         return messages.pack_replies(kind, replies, self.chunk)
 
     def _pack_column(self, kind: int) -> Any:
-        position, count = self._sent, len(self.payloads)
-        payloads = self.payloads[:count]
-        each = self.each[:count]
-        del self.payloads[:count], self.each[:count]
-        odd = list(zip(self._places, self._replies, strict=True))
-        self._places, self._replies = [], []
-        extras = self._extras[:]
-        del self._extras[: len(extras)]
-        spent, self.spent[0] = self.spent[0], 0.0
-        self._sent += count
-        self._left -= count
-        places = [(place - position, reply) for place, reply in odd]
-        now = perf_counter()
-        span, self._began = now - self._began, now
-        results = Results(payloads, spent, 0, places, each, extras, span)
+        position, results = self.collect()
+        self._left -= len(results.payloads)
         return messages.pack_results(kind, position, results, self.chunk)
 
     def _arm(self) -> None:
