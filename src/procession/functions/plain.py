@@ -154,7 +154,7 @@ def _make(
     values: dict[str, Any],
     modules: dict[str, str],
 ) -> FunctionType:
-    space: dict[str, Any] = {**values, "__builtins__": builtins}
+    space: dict[str, Any] = {**values, "__builtins__": vars(builtins)}
     for name, module in modules.items():
         __import__(module)
         space[name] = sys.modules[module]
