@@ -312,23 +312,28 @@ class ShortMap:
             self._standstill.by_value = plain_function(self._call.function) is None
             self._standstill.begin()
         try:
-            self._become_map()
-        finally:
+            inline = self._become_map()
+        except BaseException:
             self._standstill.end()
+            raise
+        if inline is None:
+            self._standstill.end()
+        else:
+            inline.help(self._standstill.end)
 
-    def _become_map(self) -> None:
-        """In the helper thread: make the map that goes on with the items."""
+    def _become_map(self) -> Inline | None:
+        """In the helper thread: make the map that goes on with the items, unless they are over."""
         make = self._load()  # which takes long, the first time
         with _adopting:
             if self._is_over():
-                return
+                return None
             try:
                 inline, collect = self._context.run(make, self._call, list(self._running.values))
             except Exception:
-                return  # they run on alone
+                return None  # they run on alone
             inline.adopt(self._running)
             self._made = inline, collect
-        inline.help()
+        return inline
 
     def _is_over(self) -> bool:
         return self._over

@@ -33,6 +33,7 @@ _PRELOAD = (
     "procession.worker.runner",
     "procession.forwarding.records",
     "procession.worker.preparing",
+    "procession.pickling.file_maps",
     "procession.pickling.pickler",
     "procession.functions.packed_function",
     "procession.exceptions.transport",
@@ -46,7 +47,7 @@ def serve(requests: int) -> None:
     """What the server process runs, until no one holds the other end of `requests`."""
     _begin()
     with socket.socket(fileno=requests) as sock:
-        _Serving(sock).run()
+        _Serving(sock).run(_IDLE)
 
 
 def serve_as_copy(requests: int, tracker: int, by_value: bool) -> None:
@@ -70,6 +71,7 @@ def serve_as_copy(requests: int, tracker: int, by_value: bool) -> None:
         from procession.system.posix import resource
 
         before = threading.stack_size(resource.getrlimit(resource.RLIMIT_STACK)[0])
+        # The program has told what its items need; another's do not pay for it.
         thread = threading.Thread(target=serving.run, daemon=True)
         thread.start()
         threading.stack_size(before)
@@ -118,14 +120,18 @@ class _Serving:
         signal.set_wakeup_fd(self._wakeup)
         self._running: dict[int, int] = {}  # where to tell the end of a process
 
-    def run(self) -> None:
-        """Serve until the client is gone."""
+    def run(self, patience: float | None = None) -> None:
+        """Serve until the client is gone.
+
+        Args:
+            patience: Seconds without a request after which it imports what most items need.
+        """
         poll = select.poll()
         poll.register(self._requests.fileno(), select.POLLIN)
         poll.register(self._ended, select.POLLIN)
-        patience: float | None = _IDLE * 1000
         while True:
-            ready = [descriptor for descriptor, _ in poll.poll(patience)]
+            most = None if patience is None else patience * 1000
+            ready = [descriptor for descriptor, _ in poll.poll(most)]
             if not ready:
                 patience = None
                 _load(environment.ITEMS_NEED)
