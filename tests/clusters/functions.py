@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 import logging
 import os
 import random
@@ -97,6 +98,22 @@ def look() -> str:
 def count_up(most: int) -> Iterator[int]:
     """A stream."""
     yield from range(most)
+
+
+@isolated
+def endless(folder: Path) -> Iterator[int]:
+    """A stream that is always ahead of its reader."""
+    (folder / str(os.getpid())).touch()
+    yield from itertools.count()
+
+
+@isolated
+def silent(folder: Path) -> Iterator[int]:
+    """A stream that gives one value, and never another."""
+    (folder / str(os.getpid())).touch()
+    yield 0
+    while True:
+        time.sleep(0.05)
 
 
 @isolated

@@ -210,7 +210,6 @@ def test_context_object_is_carried_over_by_name() -> None:
         ({"workers": -1}, "All usable CPUs are what you get", "leave it out"),
         ({"backend": "multiprocessing"}, "there is no such backend.", "Write backend='process'."),
         ({"backend": "threds"}, "there is no such backend.", "Write backend='thread'."),
-        ({"backend": "ray"}, "'ray' is not part of this release.", "'process', 'loky'"),
         ({"backend": 3}, "and this is an int.", "The names are"),
         (
             {"backend": ThreadPoolExecutor},

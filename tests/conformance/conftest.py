@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
 import procession
 from tests.conformance.places import ADDRESSES, PLACES, PROCESSES, Place
-from tests.support.clusters import asked_for, dask_processes
-from tests.support.leaks import lasting
+from tests.support.clusters import asked_for, running
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _clusters() -> Iterator[None]:
     """The clusters that this run asks for, started once."""
-    with ExitStack() as stack:
+    if not asked_for():
+        yield
+        return
+    with running() as clusters:
         for name in asked_for():
             if name in ("dask", "dask-nanny"):
-                cluster = stack.enter_context(dask_processes(nanny=name == "dask-nanny"))
-                ADDRESSES[name] = cluster.address
-                lasting.update(cluster.pids)
+                ADDRESSES[name] = clusters.dask(nanny=name == "dask-nanny").address
+            elif name == "ray":
+                ADDRESSES[name] = clusters.ray().address
         yield
 
 

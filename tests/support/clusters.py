@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["DaskProcesses", "asked_for", "dask_processes"]
+import psutil
+
+from tests.support.leaks import lasting, lasting_sockets
+
+__all__ = ["DaskProcesses", "RayNodes", "asked_for", "dask_processes", "ray_nodes", "running"]
 
 WORKERS = 2
 
@@ -61,9 +68,6 @@ class DaskProcesses:
             )
 
     def _address(self, file: str) -> str:
-        import json
-        import time
-
         while True:
             with contextlib.suppress(OSError, ValueError), open(file) as found:
                 address: str = json.load(found)["address"]
@@ -91,8 +95,6 @@ class DaskProcesses:
 
     def wait_for_workers(self, count: int) -> None:
         """Return when so many workers are there."""
-        import importlib
-
         distributed: Any = importlib.import_module("distributed")
         with distributed.Client(self.address, set_as_default=False) as client:
             client.wait_for_workers(count, timeout=60)
@@ -130,3 +132,113 @@ def dask_processes(
         yield cluster
     finally:
         cluster.close()
+
+
+class RayNodes:
+    """Nodes of Ray's on this machine; see `tests.support.ray_nodes`.
+
+    Args:
+        cpus: Of each node, the head first.
+
+    Attributes:
+        address: The head's address.
+        nodes: The pids of each node's processes, by what they are.
+    """
+
+    def __init__(self, *cpus: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.ray_nodes", *map(str, cpus)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        with self._process.stdout as said:
+            line = said.readline()
+        if not line:
+            self.close()
+            raise AssertionError("the nodes did not start")
+        told = json.loads(line)
+        self.address: str = told["address"]
+        self.nodes: list[dict[str, list[int]]] = told["nodes"]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the program that has started them, and so of them all."""
+        return [self._process.pid]
+
+    def kill(self, node: int) -> None:
+        """Kill all processes of a node, with all that they have started."""
+        found = [psutil.Process(pid) for pids in self.nodes[node].values() for pid in pids]
+        for process in [*found, *(child for each in found for child in each.children(True))]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def close(self) -> None:
+        """End all nodes."""
+        with self._process as process:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+
+
+@contextlib.contextmanager
+def ray_nodes(*cpus: int) -> Iterator[RayNodes]:
+    """A cluster of Ray's that lasts as long as a ``with`` block."""
+    nodes = RayNodes(*cpus)
+    lasting.update(nodes.pids)
+    try:
+        yield nodes
+    finally:
+        nodes.close()
+
+
+class _Running:
+    """The clusters of this run, each started once, and ended with the last who wants one."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._found: dict[str, Any] = {}
+        self.users = 0
+
+    def dask(self, *, nanny: bool = False) -> DaskProcesses:
+        """A scheduler and two workers."""
+        name = f"dask-{nanny}"
+        if name not in self._found:
+            cluster = self._stack.enter_context(dask_processes(nanny=nanny))
+            lasting.update(cluster.pids)
+            self._found[name] = cluster
+        found: DaskProcesses = self._found[name]
+        return found
+
+    def ray(self) -> RayNodes:
+        """Two nodes with a processor each. This program connects to them itself, so that Ray's
+        workers stay warm between tests."""
+        if "ray" not in self._found:
+            cluster = self._stack.enter_context(ray_nodes(*[1] * WORKERS))
+            ray: Any = importlib.import_module("ray")
+            ray.init(address=cluster.address, configure_logging=False, log_to_driver=False)
+            self._stack.callback(ray.shutdown)
+            lasting_sockets.append("ray")
+            self._found["ray"] = cluster
+        found: RayNodes = self._found["ray"]
+        return found
+
+    def close(self) -> None:
+        """End them."""
+        self._found.clear()
+        self._stack.close()
+
+
+_running = _Running()
+
+
+@contextlib.contextmanager
+def running() -> Iterator[_Running]:
+    """The clusters of this run, within a ``with`` block that lasts as long as one is wanted."""
+    _running.users += 1
+    try:
+        yield _running
+    finally:
+        _running.users -= 1
+        if not _running.users:
+            _running.close()

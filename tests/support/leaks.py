@@ -184,6 +184,7 @@ def _environment(pid: int) -> bytes:
 
 def _descriptors() -> Iterator[Held]:
     helpers = _helper_descriptors()
+    others = _network_sockets() if lasting_sockets else frozenset()
     folder = "/proc/self/fd" if LINUX else "/dev/fd"
     for entry in os.listdir(folder):
         descriptor = int(entry)
@@ -193,8 +194,22 @@ def _descriptors() -> Iterator[Held]:
             target = os.readlink(f"{folder}/{entry}") if LINUX else str(os.fstat(descriptor).st_ino)
         except OSError:
             continue  # the one that listed the folder
-        if target not in ("/dev/urandom", "/dev/null"):
+        if target not in ("/dev/urandom", "/dev/null") and target not in others:
             yield Held("descriptor", f"{descriptor} -> {target}")
+
+
+lasting_sockets: list[str] = []
+"""Whose sockets of the network come and go while the run lasts: a cluster's that it is connected
+to. Procession has none of its own."""
+
+
+def _network_sockets() -> frozenset[str]:
+    """The TCP sockets of this machine, as a descriptor's link names them."""
+    found: set[str] = set()
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
+        with contextlib.suppress(OSError), open(table) as lines:
+            found.update(f"socket:[{line.split()[9]}]" for line in list(lines)[1:])
+    return frozenset(found)
 
 
 def _helper_descriptors() -> set[int]:

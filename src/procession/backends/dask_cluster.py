@@ -17,6 +17,7 @@ from functools import partial
 from procession.backends.cluster.cluster_backend import ClusterBackend, Task
 from procession.backends.cluster.dask_connection import Connection, connect
 from procession.backends.cluster.dask_watch import Watch
+from procession.backends.cluster.engine_connection import OpenClusters
 from procession.backends.pool_choice import Choice
 from procession.configuration import Options
 from procession.contract import Costs, End
@@ -62,7 +63,6 @@ class DaskCluster:
         self._client = connection.client
         self._topic = f"procession-{uuid.uuid4().hex}"
         self._tasks: dict[int, Task] = {}
-        self._users = 0
         self._number = 0
         self._lock = after_fork.rlock()
         self._watch = Watch(connection, self._tasks)
@@ -87,21 +87,11 @@ class DaskCluster:
         if self._connection.lost_now:
             self._connection.check()
 
-    def use(self) -> DaskCluster:
-        """One more backend uses it."""
-        with self._lock:
-            self._users += 1
-        return self
-
     def release(self) -> None:
         """One backend needs it no more; after the last one a cluster of ours ends."""
-        with self._lock:
-            self._users -= 1
-            if self._users:
-                return
-        _forget(self)
-        self._watch.stop()
-        self._connection.close(self._topic)
+        if _clusters.leave(self):
+            self._watch.stop()
+            self._connection.close(self._topic)
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -251,10 +241,7 @@ async def _scatter(client: Any, content: bytes, *, broadcast: bool) -> Any:
 
 # -- connections that are open -----------------------------------------------------------------
 
-_clusters: dict[Any, DaskCluster] = {}
-_opening = after_fork.rlock()
-
-after_fork.renew_in_child(_clusters.clear)
+_clusters = OpenClusters()
 
 
 def dask_backend(choice: Choice) -> DaskBackend:
@@ -277,15 +264,5 @@ def _cluster(options: Options) -> DaskCluster:
         options.address or (options.workers if ours else ""),
         "" if isinstance(options.backend, str) else id(options.backend),
     )
-    with _opening:
-        cluster = _clusters.get(key)
-        if cluster is None or not cluster.usable:
-            cluster = _clusters[key] = DaskCluster(connect(options))
-        return cluster.use()
-
-
-def _forget(cluster: DaskCluster) -> None:
-    with _opening:
-        for key, each in list(_clusters.items()):
-            if each is cluster:
-                del _clusters[key]
+    cluster: DaskCluster = _clusters.use(key, lambda: DaskCluster(connect(options)))
+    return cluster

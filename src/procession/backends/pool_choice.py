@@ -186,7 +186,7 @@ _MOST_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
 def warn_of_settings(options: Options) -> None:
     """Warn once of each library whose settings a pool's workers will not have."""
-    if options.initializer is not None or options.backend in ("thread", "serial", "dask"):
+    if options.initializer is not None or options.backend in ("thread", "serial", "dask", "ray"):
         return
     try:
         found = list(_settings())

@@ -179,6 +179,10 @@ def _refuse_greenlets(backend: Any) -> None:
 
 
 def _cluster(choice: Choice) -> Backend:
+    if choice.options.backend == "ray":
+        from procession.backends.ray_cluster import ray_backend
+
+        return ray_backend(choice)
     from procession.backends.dask_cluster import dask_backend
 
     return dask_backend(choice)

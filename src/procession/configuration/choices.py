@@ -9,7 +9,6 @@ from types import ModuleType
 from procession.configuration.compatibility import (
     BACKENDS,
     CONTEXTS,
-    UNBUILT,
     context_name,
     dask_client,
 )
@@ -49,10 +48,6 @@ def backend(value: Any) -> Any:
     if isinstance(value, str):
         if value in BACKENDS:
             return value
-        if value in UNBUILT:
-            raise Refused(
-                f"the backend {value!r} is not part of this release. {_choose('backend', BACKENDS)}"
-            )
         raise Refused(
             f"there is no such backend. {_choose('backend', BACKENDS, value, _BACKEND_ALIASES)} "
             "Or give a concurrent.futures.Executor, or a distributed.Client."

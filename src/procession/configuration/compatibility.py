@@ -18,7 +18,6 @@ __all__ = [
     "CLUSTERS",
     "CONTEXTS",
     "SUPPORTED",
-    "UNBUILT",
     "Conflict",
     "backend_name",
     "conflicts",
@@ -26,14 +25,11 @@ __all__ = [
     "dask_client",
 ]
 
-BACKENDS: Final = ("process", "loky", "stdlib", "thread", "serial", "dask")
+BACKENDS: Final = ("process", "loky", "stdlib", "thread", "serial", "dask", "ray")
 """Backends that can be named."""
 
-CLUSTERS: Final = ("dask",)
+CLUSTERS: Final = ("dask", "ray")
 """Those that run on other machines."""
-
-UNBUILT: Final[tuple[str, ...]] = ("ray",)
-"""Backends that have a name and no code yet. Move one to `BACKENDS` when it has."""
 
 CONTEXTS: Final = ("fork", "spawn", "forkserver", "loky")
 """Start contexts that can be named."""
@@ -56,6 +52,7 @@ SUPPORTED: Final[Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
         "serial": dict.fromkeys(CONTEXTS, _SERIAL),
         "executor": dict.fromkeys(CONTEXTS, _THEIRS),
         "dask": dict.fromkeys(CONTEXTS, _FAR),
+        "ray": dict.fromkeys(CONTEXTS, _FAR),
     }
 )
 """Backend × context: `None` where it works, else why it is refused.
@@ -139,7 +136,7 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
             "address",
             "backend",
             "address is a cluster's address, and only a backend that runs on a cluster has one. "
-            f"Leave address out, or write backend={CLUSTERS[0]!r}.",
+            "Leave address out, or write backend='dask' or backend='ray'.",
             local=True,  # a function may go elsewhere than the program's others
         )
     if values.get("initargs") and values.get("initializer") is None:

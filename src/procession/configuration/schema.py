@@ -21,7 +21,7 @@ __all__ = ["DEFAULT_BACKEND", "NEVER_INLINE", "OptionValues", "Options"]
 
 DEFAULT_BACKEND: Final = default_backend()
 
-BackendName = Literal["process", "loky", "stdlib", "thread", "serial", "dask"]
+BackendName = Literal["process", "loky", "stdlib", "thread", "serial", "dask", "ray"]
 ContextName = Literal["fork", "spawn", "forkserver", "loky"]
 
 NEVER_INLINE: Final = frozenset(
@@ -84,10 +84,11 @@ class Options:
     Attributes:
         workers: Processes (or threads) in the pool. Default: `usable_cpus()`.
         backend: Where items run: ``"process"``, ``"loky"``, ``"stdlib"`` (ProcessPoolExecutor),
-            ``"thread"``, ``"serial"`` or ``"dask"``. Or a `distributed.Client`, or any
+            ``"thread"``, ``"serial"``, ``"dask"`` or ``"ray"``. Or a `distributed.Client`, or any
             `concurrent.futures.Executor` instance.
-        address: Address of the cluster, such as ``"tcp://scheduler:8786"``. `None`: a cluster of
-            this machine, which ends with the program.
+        address: Address of the cluster, such as ``"tcp://scheduler:8786"`` (Dask) or
+            ``"host:6379"`` (Ray). `None`: the Ray that is initialised, or else a cluster of this
+            machine, which ends with the program.
         context: How worker processes start: ``"fork"``, ``"spawn"``, ``"forkserver"``,
             ``"loky"``, or a `multiprocessing` context object. `None`: the backend's own choice,
             which is never fork.

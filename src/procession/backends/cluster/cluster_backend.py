@@ -102,6 +102,11 @@ class Task:
         """The number of the run of a stream that is being read; empty before it has begun."""
         return self._run
 
+    @property
+    def streams(self) -> bool:
+        """Whether it is a stream."""
+        return self._stream
+
     def as_stream(self) -> None:
         """It is a stream: its replies have no index of their own, and it runs only once."""
         self._stream = True

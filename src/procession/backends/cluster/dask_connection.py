@@ -6,38 +6,39 @@ import atexit
 import importlib
 import os
 import shutil
-import socket
 import tempfile
 import time
 
+from procession.backends.cluster.engine_connection import (
+    CONNECT_SECONDS,
+    EngineConnection,
+    reach,
+    remove_old_folders,
+)
 from procession.backends.cluster.far_pools import far_pools
 from procession.backends.cluster.wire import VERSIONS, mismatch
 from procession.configuration.compatibility import dask_client
-from procession.errors import BackendUnavailable, PoolClosed
+from procession.errors import BackendUnavailable
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.pool import at_exit as cleanup
-from procession.system.lifeline import runs
 
 if TYPE_CHECKING:
     from procession.configuration import Options
 
 __all__ = ["Connection", "connect"]
 
-_CONNECT_SECONDS = 8
-"""Seconds until a scheduler that does not answer counts as not there."""
-
 _FOLDER = "procession-dask-"
 """How the folders are called that local clusters write to; then comes the process."""
 
 _ENDING_SECONDS = 2.0
-"""Seconds that calls have to end after their connection was lost. A guess."""
+"""Seconds that a local cluster's cancelled tasks have to end. A guess."""
 
 _ASK_SECONDS = 2.5
 """Seconds for the workers to say which versions they run; those who do not, are asked again by the
 first task that they run."""
 
 
-class Connection:
+class Connection(EngineConnection):
     """A client of Dask's.
 
     Args:
@@ -48,49 +49,23 @@ class Connection:
         folder: The folder that this one writes to.
     """
 
+    engine = "Dask"
+    head = "scheduler"
+    anew = "Make a new Client here."
+
     def __init__(
         self, client: Any, place: str, *, owned: bool, cluster: Any = None, folder: str = ""
     ) -> None:
+        super().__init__(place, owned=owned)
         self.client = client
-        self.place = place
-        self._owned = owned
         self._cluster = cluster
         self._folder = folder
-        self._process = os.getpid()
         self._threads = 0
-        self._lost_at = 0.0
 
     @property
     def usable(self) -> bool:
         """Whether it is open."""
         return bool(self.client.status == "running")
-
-    @property
-    def lost_now(self) -> bool:
-        """Whether it was lost a moment ago: what was under way then ends, and does not connect."""
-        return time.monotonic() - self._lost_at < _ENDING_SECONDS
-
-    def check(self) -> None:
-        """Refuse work that would not be done.
-
-        Raises:
-            PoolClosed: It would not.
-        """
-        if os.getpid() != self._process:
-            raise PoolClosed(
-                f"the connection to Dask ({self.place}) was made before this process "
-                f"({os.getpid()}) was forked, and stayed in the parent. Make a new Client here."
-            )
-        if not self.usable:
-            raise self.lost()
-
-    def lost(self) -> PoolClosed:
-        """The error for what cannot be done any more."""
-        self._lost_at = time.monotonic()
-        return PoolClosed(
-            f"the connection to Dask's scheduler ({self.place}) was lost or closed while calls ran "
-            "there. Look whether the scheduler runs, and call again."
-        )
 
     def threads(self) -> int:
         """How many tasks the cluster's workers can run at once; Dask tells it every two seconds."""
@@ -119,7 +94,7 @@ class Connection:
     def close(self, topic: str) -> None:
         """Nothing uses it any more: let go of what is Procession's own."""
         try:
-            if not self._owned:
+            if not self.owned:
                 if self.usable:
                     self.client.unsubscribe_topic(topic)
                 return
@@ -188,9 +163,9 @@ def _connected(options: Options) -> Connection:
         return _local(distributed, options.workers)
     begin = time.monotonic()
     try:
-        _reach(address)
+        reach(address)
         client = distributed.Client(
-            address, timeout=_CONNECT_SECONDS, set_as_default=False, name="procession"
+            address, timeout=CONNECT_SECONDS, set_as_default=False, name="procession"
         )
     except (OSError, TimeoutError, ValueError) as error:
         raise BackendUnavailable(
@@ -202,30 +177,9 @@ def _connected(options: Options) -> Connection:
     return Connection(client, address, owned=True)
 
 
-def _reach(address: str) -> None:
-    """Return when something listens at the address: a Client that finds nothing leaves its loop.
-
-    Raises:
-        OSError: Nothing does, until the time is over.
-    """
-    kind, _, rest = address.rpartition("://")
-    host, _, port = rest.rpartition(":")
-    if kind not in ("tcp", "tls", "") or not port.isdigit():
-        return  # Dask knows what that is
-    end = time.monotonic() + _CONNECT_SECONDS
-    while True:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
-
-
 def _local(distributed: Any, workers: int) -> Connection:
     """A cluster in threads of this process, whose tasks run in Procession's own workers."""
-    _remove_old_folders()
+    remove_old_folders(_FOLDER)
     folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-")
     settings: Any = importlib.import_module("dask").config
     with settings.set({"temporary-directory": folder}):
@@ -239,15 +193,6 @@ def _local(distributed: Any, workers: int) -> Connection:
         )
         client = distributed.Client(cluster, set_as_default=False, name="procession")
     return Connection(client, "in this process", owned=True, cluster=cluster, folder=folder)
-
-
-def _remove_old_folders() -> None:
-    """Remove what programs have left that were killed."""
-    parent = tempfile.gettempdir()
-    for name in os.listdir(parent):
-        pid = name.removeprefix(_FOLDER).partition("-")[0]
-        if name.startswith(_FOLDER) and pid.isdigit() and not runs(int(pid)):
-            shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
 
 
 def _address(client: Any) -> Any:

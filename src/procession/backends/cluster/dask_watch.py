@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from procession.backends.cluster.cluster_backend import Task
 from procession.backends.cluster.dask_connection import Connection
+from procession.backends.cluster.engine_connection import Gone, missing_procession
 from procession.contract import End
-from procession.errors import BackendUnavailable, PoolClosed
+from procession.errors import PoolClosed
 from procession.hints import Any
 from procession.system.pristine import monotonic, threading
 from procession.system.wakeup import Wakeup
@@ -24,10 +25,6 @@ _SOON = 0.002
 
 _HURRIED = 10
 """How many such looks follow one another."""
-
-_GONE_SECONDS = 8.0
-"""Seconds without any worker after which tasks are given up, if there were workers before. A guess:
-longer than a nanny takes to start a worker again."""
 
 _TRIES = 3
 """How often a task is submitted again whose data was lost with its machine."""
@@ -50,8 +47,7 @@ class Watch:
         self._hurried = 0
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._seen_workers = 0.0
-        self._had_workers = False
+        self._gone = Gone(connection, monotonic)
 
     def look(self) -> None:
         """There are tasks."""
@@ -79,7 +75,7 @@ class Watch:
         while not self._stopped:
             if not self._tasks:
                 self._stir.clear()
-                self._had_workers = False
+                self._gone.forget()
                 if not self._tasks:
                     self._stir.wait()
                 continue
@@ -129,20 +125,12 @@ class Watch:
         task.failed(end)
 
     def _look_at_workers(self) -> None:
-        now = monotonic()
-        if self._connection.threads():
-            self._seen_workers, self._had_workers = now, True
-        elif self._had_workers and now - self._seen_workers > _GONE_SECONDS:
-            self._give_up(
-                PoolClosed(
-                    f"all workers of the Dask cluster ({self._connection.place}) are gone, and for "
-                    f"{_GONE_SECONDS:.0f} s none has come back. Look at their logs, start workers, "
-                    "and call again."
-                )
-            )
+        error = self._gone.error(self._connection.threads())
+        if error is not None:
+            self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        self._had_workers = False  # the next calls wait for some
+        self._gone.forget()
         for task in list(self._tasks.values()):
             self._end(task, End("refused", error=error))
 
@@ -159,12 +147,7 @@ def _failure(error: BaseException, place: str) -> End:
     if type(error).__name__ == "KilledWorker":
         return End("died", None)
     if isinstance(error, ModuleNotFoundError):
-        missing = BackendUnavailable(
-            f"Procession cannot be imported on a worker of the Dask cluster ({place}): {error}. "
-            "Install the same version there: pip install procession"
-        )
-        missing.__cause__ = error
-        return End("refused", error=missing)
+        return End("refused", error=missing_procession("Dask", place, error))
     return End(
         "refused", error=error if isinstance(error, Exception) else RuntimeError(repr(error))
     )

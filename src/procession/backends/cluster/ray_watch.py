@@ -1,0 +1,183 @@
+"""Two threads that look after tasks on Ray: one takes what comes, one sees whether Ray is there.
+
+Ray tells of results in a thread of its own, which must not wait for Ray. So that one only passes
+them on. And Ray does not tell that its head is gone: results just never come. Asking it may last as
+long, so the one who asks is not the one who judges.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from queue import Empty, SimpleQueue
+
+from procession.backends.cluster.cluster_backend import Task
+from procession.backends.cluster.engine_connection import Gone, missing_procession
+from procession.backends.cluster.ray_connection import Connection
+from procession.contract import End
+from procession.errors import PoolClosed, ProcessionError
+from procession.hints import Any
+from procession.system.pristine import monotonic, threading
+
+__all__ = ["Watch", "how_it_ended"]
+
+_LOOK = 0.5
+"""Seconds between two looks, while tasks are under way."""
+
+_SILENT_SECONDS = 5.0
+"""Seconds without a sign of life from the head, or from Ray on this machine, after which both count
+as gone. A guess: a busy machine answers a connection within one."""
+
+_LOST = frozenset(
+    {
+        "LocalRayletDiedError",
+        "NodeDiedError",
+        "ObjectFetchTimedOutError",
+        "ObjectLostError",
+        "ObjectReconstructionFailedError",
+        "OutOfMemoryError",
+        "OwnerDiedError",
+        "TaskCancelledError",
+        "WorkerCrashedError",
+    }
+)
+"""Ray's errors that mean that the task's process or machine was lost, or was taken from it."""
+
+
+class Watch:
+    """Looks after the tasks of one connection.
+
+    Args:
+        connection: To Ray.
+        tasks: Those under way, by number; its owner adds and removes them.
+    """
+
+    def __init__(self, connection: Connection, tasks: dict[int, Task]) -> None:
+        self._connection = connection
+        self._tasks = tasks
+        self._came: SimpleQueue[Any] = SimpleQueue()
+        self._busy = threading.Event()
+        self._stopped = threading.Event()
+        self._started = False
+        self._lock = threading.Lock()
+        self._gone = Gone(connection, monotonic)
+        self._alive = 0.0
+
+    # -- what it is told, in any thread ------------------------------------------------------------
+
+    def look(self) -> None:
+        """There are tasks."""
+        if self._busy.is_set():
+            return
+        with self._lock:
+            self._alive = monotonic()
+            self._busy.set()
+            if not self._started and not self._stopped.is_set():
+                self._started = True
+                for work in (self._take, self._ask):
+                    threading.Thread(target=work, name="procession-ray", daemon=True).start()
+
+    def done(self, number: int, future: Any) -> None:
+        """A task is over; `future` has its result."""
+        error = future.exception()
+        if error is None:
+            self.came(number, future.result())
+        else:
+            self.failed(number, error)
+
+    def came(self, number: int, content: Any) -> None:
+        """A message has come; `None` if nothing more comes."""
+        self._came.put(partial(self._arrived, number, content))
+
+    def failed(self, number: int, error: BaseException) -> None:
+        """A task has failed."""
+        self._came.put(partial(self._failed, number, error))
+
+    def stop(self) -> None:
+        """The connection is let go."""
+        self._stopped.set()
+        self._busy.set()
+        self._came.put(lambda: None)
+
+    # -- what it does --------------------------------------------------------------------------
+
+    def _take(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                happened = self._came.get(timeout=_LOOK if self._tasks else None)
+            except Empty:
+                self._judge()
+                continue
+            try:
+                happened()
+            except Exception as error:
+                self._give_up(PoolClosed(f"Ray's tasks cannot be followed any more: {error!r}"))
+
+    def _arrived(self, number: int, content: Any) -> None:
+        task = self._tasks.get(number)
+        if task is None:
+            return
+        if content is not None:
+            task.arrived(content)
+            if task.streams and not task.over:
+                return  # more comes
+        self._tasks.pop(number, None)
+        if not task.over:
+            task.failed(End("died", None))
+
+    def _failed(self, number: int, error: BaseException) -> None:
+        task = self._tasks.pop(number, None)
+        if task is not None:
+            task.failed(how_it_ended(error, self._connection.place))
+
+    def _ask(self) -> None:
+        """See whether the head and Ray on this machine are there, and what workers there are."""
+        while not self._stopped.is_set():
+            if not self._tasks:
+                self._busy.clear()
+                self._gone.forget()
+                if not self._tasks:
+                    self._busy.wait()
+                continue
+            if self._connection.answers():
+                self._alive = monotonic()
+            self._came.put(self._judge)
+            self._stopped.wait(_LOOK)
+
+    def _judge(self) -> None:
+        if not self._tasks or os.getpid() != self._connection.process:
+            return
+        if not self._connection.usable:
+            self._give_up(self._connection.lost())
+        elif monotonic() - self._alive > _SILENT_SECONDS:
+            self._connection.forsake()
+            self._give_up(self._connection.lost())
+        else:
+            error = self._gone.error(self._connection.cpus)
+            if error is not None:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._gone.forget()
+        for number, task in list(self._tasks.items()):
+            self._tasks.pop(number, None)
+            task.failed(End("refused", error=error))
+
+
+def how_it_ended(error: BaseException, place: str) -> End:
+    """How a chunk has ended whose task failed.
+
+    Args:
+        error: What Ray says.
+        place: What the cluster is called.
+    """
+    if type(error).__name__ in _LOST:
+        return End("died", None)
+    cause: Any = getattr(error, "cause", None) or error
+    if isinstance(cause, ModuleNotFoundError) and (cause.name or "").startswith("procession"):
+        return End("refused", error=missing_procession("Ray", place, cause))
+    if isinstance(cause, ProcessionError):
+        return End("refused", error=cause)
+    if not isinstance(error, Exception):
+        error = RuntimeError(repr(error))
+    return End("refused", error=error)

@@ -1,0 +1,205 @@
+"""Ray as an engine: chunks are its tasks, and run in Procession's own workers on its machines.
+
+A task carries bytes alone, and a function of two lines that goes by value. So a machine without
+Procession can still say so. All that comes of a chunk is its task's result. Ray does not run a task
+again itself: it does not know which items are done, and the engine does.
+
+A stream is a task whose results come one by one. Ray holds it up when they are not taken, and a
+thread takes them when the stream's consumer has room.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from procession.backends.cluster.cluster_backend import ClusterBackend, Task
+from procession.backends.cluster.engine_connection import OpenClusters
+from procession.backends.cluster.ray_connection import Connection, connect
+from procession.backends.cluster.ray_streams import StreamReader
+from procession.backends.cluster.ray_watch import Watch
+from procession.backends.pool_choice import Choice
+from procession.configuration import Options
+from procession.contract import Costs
+from procession.hints import Any
+from procession.system import after_fork
+
+__all__ = ["RayBackend", "RayCluster", "ray_backend"]
+
+_FAR_SIDE = """
+def run(order, header, *puts):
+    from procession.backends.cluster import ray_far_side
+    return ray_far_side.run(order, header, puts)
+
+def stream(order, header, *puts):
+    from procession.backends.cluster import ray_far_side
+    yield from ray_far_side.stream(order, header, puts)
+"""
+
+_UNREAD = 2
+"""Messages of a stream that may wait for its reader."""
+
+_COSTS = Costs(handling=8e-4, target=0.2, blind=0.2, floor=0.05)
+"""A task takes 0.5 to 0.8 ms of the caller's time, see ``benchmarks/clusters.py``. A round trip
+takes some 3 ms, which a chunk of 0.2 s hides."""
+
+
+class RayBackend(ClusterBackend):
+    """Chunks on Ray."""
+
+
+class _Handle:
+    """What Ray knows of a task.
+
+    Attributes:
+        ref: Ray's reference to its result, or to what a stream gives.
+        reader: Of a stream.
+    """
+
+    def __init__(self, ref: Any, reader: StreamReader | None = None) -> None:
+        self.ref = ref
+        self.reader = reader
+
+
+class RayCluster:
+    """A connection to a Ray cluster, used by the backends of all options.
+
+    Args:
+        connection: What is known of it.
+    """
+
+    kind = "ray"
+    costs = _COSTS
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._ray = connection.ray
+        self._tasks: dict[int, Task] = {}
+        self._number = 0
+        self._lock = after_fork.rlock()
+        self._watch = Watch(connection, self._tasks)
+        far: dict[str, Any] = {"__name__": "__far__"}  # no module, so that Ray sends it by value
+        exec(_FAR_SIDE, far)
+        fixed = {"num_cpus": 1, "max_retries": 0}
+        self._run = self._ray.remote(**fixed)(far["run"])
+        self._stream = self._ray.remote(**fixed)(far["stream"]).options(
+            num_returns="streaming", _generator_backpressure_num_objects=_UNREAD
+        )
+
+    @property
+    def workers(self) -> int:
+        """How many tasks can run at once now; 1 where there is no worker yet."""
+        return max(1, self._connection.cpus)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be given more."""
+        return self._connection.usable
+
+    def check(self) -> None:
+        """Refuse to connect anew while the calls end whose connection was lost.
+
+        Raises:
+            PoolClosed: They do.
+        """
+        if self._connection.lost_now:
+            self._connection.check()
+
+    def release(self) -> None:
+        """One backend needs it no more; after the last one a connection of ours ends."""
+        if _clusters.leave(self):
+            self._watch.stop()
+            self._connection.close()
+
+    def submit(self, task: Task) -> None:
+        """Have a task run.
+
+        Raises:
+            PoolClosed: The connection is lost, or was closed.
+        """
+        self._connection.check()
+        header, *puts = [each and each.ref() for each in task.shared]
+        with self._lock:
+            self._number += 1
+            number = self._number
+            self._tasks[number] = task
+        try:
+            if task.streams:
+                reference = self._stream.remote(task.order, header, *puts)
+                reader = StreamReader(self._watch, number, task, reference)
+                task.handle = _Handle(reference, reader)
+                reader.start()
+            else:
+                reference = self._run.options(name=task.name).remote(task.order, header, *puts)
+                task.handle = _Handle(reference)
+                reference.future().add_done_callback(partial(self._watch.done, number))
+        except BaseException:
+            self._tasks.pop(number, None)
+            raise
+        if task.over:  # cancelled meanwhile
+            self.cancel([task])
+        self._watch.look()
+
+    def cancel(self, tasks: Sequence[Task]) -> None:
+        """End tasks that are not wanted any more."""
+        unwanted = {id(task) for task in tasks}
+        for number, task in list(self._tasks.items()):
+            if id(task) in unwanted:
+                self._tasks.pop(number, None)
+        for task in tasks:
+            if task.handle is not None and self._connection.usable:
+                self._ray.cancel(task.handle.ref, recursive=False)
+            if task.handle is not None and task.handle.reader is not None:
+                task.handle.reader.stop()
+
+    def broadcast(self, content: Callable[[], bytes]) -> _Broadcast:
+        """What stands for content that goes once to each machine."""
+        return _Broadcast(self._ray, content)
+
+    def grant(self, task: Task, values: int) -> None:
+        """Let a stream go on by so many values."""
+        task.handle.reader.grant(values)
+
+
+class _Broadcast:
+    """Content that Ray keeps on each machine that needs it."""
+
+    def __init__(self, ray: Any, content: Callable[[], bytes]) -> None:
+        self._ray = ray
+        self._content = content
+        self._ref: Any = None
+
+    def ref(self) -> Any:
+        """Ray's reference to it; now it is put there, if it was not before."""
+        if self._ref is None:
+            # Out of band, so that each task over there maps it, and makes no copy.
+            self._ref = self._ray.put(pickle.PickleBuffer(self._content()))
+        return self._ref
+
+
+# -- connections that are open -----------------------------------------------------------------
+
+_clusters = OpenClusters()
+
+
+def ray_backend(choice: Choice) -> RayBackend:
+    """The backend for ``backend="ray"``.
+
+    Raises:
+        BackendUnavailable: Ray is not installed, there is no cluster at the address, or it runs
+            other versions of Python, Ray or Procession.
+    """
+    options = choice.options
+    known = _clusters.get(options.address or "")
+    limited = "workers" in options.given
+    if options.address is None and (known is None or known.workers <= options.workers):
+        limited = False  # a cluster of our own has no more
+    return RayBackend(choice, partial(_cluster, options), options.workers if limited else None)
+
+
+def _cluster(options: Options) -> RayCluster:
+    """The connection to the cluster that the options mean, which others may use already."""
+    key = options.address or ""
+    cluster: RayCluster = _clusters.use(key, lambda: RayCluster(connect(options)))
+    return cluster

@@ -1,0 +1,226 @@
+"""What is special about Ray; that all else is as ever, the conformance suite tells.
+
+Ray connects a process to one cluster only. So what needs another connection runs in a program of
+its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import procession
+from procession import BackendUnavailable, OptionError
+from tests.clusters import functions as f
+from tests.support.clusters import RayNodes, ray_nodes
+
+ray: Any = pytest.importorskip("ray")
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")  # before what is left is noted
+
+BEGIN = """
+import contextlib, os, signal, sys, threading, time
+from pathlib import Path
+import procession
+from tests.clusters import functions as f
+
+procession.configure(backend="ray", address=sys.argv[1] or None)
+"""
+
+
+def program(text: str, *arguments: object, **more: Any) -> subprocess.Popen[str]:
+    """Start a program with arguments, the first of which is the address of a cluster."""
+    command = [sys.executable, "-W", "ignore", "-c", BEGIN + text, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **more)
+
+
+def output(text: str, *arguments: object) -> str:
+    """What a program has printed, once it has ended well."""
+    with program(text, *arguments) as running:
+        printed, _ = running.communicate()
+    assert running.returncode == 0
+    return printed
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there, and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def on_ray(ray_cluster: RayNodes) -> Iterator[RayNodes]:
+    """All calls of the test go to the cluster."""
+    with procession.options(backend="ray", address=ray_cluster.address):
+        yield ray_cluster
+
+
+# -- connecting --------------------------------------------------------------------------------
+
+
+def test_an_initialised_ray_is_used_and_stays(on_ray: RayNodes) -> None:
+    """What the program has initialised is used, with or without its address, and never closed."""
+    assert f.square(range(3)) == [0, 1, 4]
+    assert f.square.with_options(address=None)(range(3)) == [0, 1, 4]
+    assert f.square.with_options(address="auto")(range(3)) == [0, 1, 4]
+    procession.shutdown()
+    assert ray.is_initialized()
+    assert ray.get(ray.put(3)) == 3
+
+
+def test_another_cluster_at_the_same_time_is_refused(on_ray: RayNodes) -> None:
+    """Ray has one connection for each process; the error says what to do."""
+    with pytest.raises(BackendUnavailable, match=r"call ray\.shutdown\(\) first"):
+        f.square.with_options(address="10.0.0.1:6379")(range(3))
+
+
+def test_ray_client_is_refused(on_ray: RayNodes) -> None:
+    """An address of Ray Client is refused in one line."""
+    with pytest.raises(BackendUnavailable, match="is one of Ray Client"):
+        f.square.with_options(address="ray://head:10001")(range(3))
+
+
+def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has the command that installs it."""
+    procession.shutdown()
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BackendUnavailable, match=r"pip install 'procession\[ray\]'"):
+        f.square.with_options(backend="ray")(range(3))
+
+
+@pytest.mark.parametrize("option", [{"context": "fork"}, {"inline": True}], ids=str)
+def test_what_a_cluster_cannot_have(option: dict[str, Any]) -> None:
+    """Start methods and inline items are of this machine."""
+    with pytest.raises(OptionError):
+        f.square.with_options(backend="ray", **option)
+
+
+OWN = """
+handler = signal.getsignal(signal.SIGTERM)
+print(f.square(range(3)))
+assert signal.getsignal(signal.SIGTERM) is handler
+procession.shutdown()
+import ray
+print(ray.is_initialized())
+from procession.backends.cluster import engine_connection
+engine_connection.reach.__kwdefaults__["patience"] = 0.5
+try:
+    f.square.with_options(address="127.0.0.1:9")(range(3))
+except procession.BackendUnavailable as error:
+    print(error)
+import importlib
+wire = importlib.import_module("procession.backends.cluster.wire")
+wire.VERSIONS = (wire.VERSIONS[0], "0.0.1")
+try:
+    f.square(range(3))
+except procession.BackendUnavailable as error:
+    print(error)
+"""
+
+
+def test_a_connection_of_its_own(ray_cluster: RayNodes) -> None:
+    """An address is connected to, and let go; errors name a wrong address, and other versions."""
+    lines = output(OWN, ray_cluster.address).splitlines()
+    assert lines[:2] == ["[0, 1, 4]", "False"]
+    assert "there is no Ray cluster at '127.0.0.1:9'" in lines[2]
+    assert re.search(r"this program runs Procession 0\.0\.1, and this worker runs", lines[3])
+
+
+LOCAL = """
+worker, pid = f.where()()
+print(os.getpid() != pid, worker.endswith(f":{pid}"), *f.square(range(3)))
+import ray
+node = ray._private.worker._global_node
+print(*[each.process.pid for some in node.all_processes.values() for each in some])
+print(node.get_temp_dir_path())
+"""
+
+
+def test_no_address_is_a_cluster_of_this_machine() -> None:
+    """Without an address Ray is started here, and ends with the program, folder and all."""
+    procession.shutdown()
+    text = LOCAL.replace("f.where()()", "f.where.with_options(workers=2)().result()")
+    said, pids, folder = output(text, "").splitlines()[-3:]
+    assert said.split() == ["True", "True", "0", "1", "4"]
+    assert not any(map(lives, map(int, pids.split())))
+    assert "procession-ray-" in folder
+    assert not os.path.exists(folder)
+
+
+# -- faults --------------------------------------------------------------------------------------
+
+
+def test_closed_streams_end_over_there(on_ray: RayNodes, tmp_path: Path) -> None:
+    """A stream that is closed ends its process, whether it waits for a reader or computes."""
+    functions: tuple[Any, Any] = f.endless, f.silent
+    for function in functions:
+        stream = function(tmp_path)
+        assert next(stream) == 0
+        (pid,) = map(int, os.listdir(tmp_path))
+        stream.close()
+        while lives(pid):
+            time.sleep(0.01)
+        (tmp_path / str(pid)).unlink()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "Ctrl-C"])
+def test_the_caller_ends(ray_cluster: RayNodes, tmp_path: Path, how: signal.Signals) -> None:
+    """The code that runs far away ends with its caller, also amid a call in C."""
+    text = "f.hold_on(range(2), Path(sys.argv[2]))"
+    with program(text, ray_cluster.address, tmp_path, stderr=subprocess.DEVNULL) as caller:
+        while len(os.listdir(tmp_path)) < 2:
+            time.sleep(0.01)
+        caller.send_signal(how)
+        for pid in map(int, os.listdir(tmp_path)):
+            while lives(pid):
+                time.sleep(0.01)
+
+
+LOST = """
+seen = []
+for number, value in enumerate(f.square_of_a_millisecond.imap_unordered(range(10_000))):
+    seen.append(value)
+    if number == 2000:
+        print("some results", flush=True)
+assert sorted(seen) == [x * x for x in range(10_000)]
+print("all results", flush=True)
+results = f.square_of_a_millisecond.imap(range(1_000_000))
+assert next(results) == 0
+print("more results", flush=True)
+try:
+    list(results)
+except procession.PoolClosed as error:
+    print(error, flush=True)
+os._exit(0)
+"""
+
+
+def line_with(running: subprocess.Popen[str], text: str) -> str:
+    """The next line that has the text; Ray itself prints to stdout, too."""
+    assert running.stdout is not None
+    for line in running.stdout:
+        if text in line:
+            return line
+    raise AssertionError(f"no line has {text!r}")
+
+
+def test_a_node_is_lost_then_the_head() -> None:
+    """Amid 10,000 items every result comes, once; without a head one clear error, and no hang."""
+    with ray_nodes(1, 1) as cluster, program(LOST, cluster.address) as running:
+        line_with(running, "some results")
+        cluster.kill(1)
+        line_with(running, "all results")
+        line_with(running, "more results")
+        cluster.kill(0)
+        line_with(running, "the connection to Ray's head")
