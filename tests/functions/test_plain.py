@@ -82,3 +82,49 @@ def test_of_modules(function: Any) -> None:
     if function.__name__ == "<lambda>":
         with pytest.raises(NotPicklable):
             dump_function(function)
+
+
+SENT = """
+import math, pickle, sys, os.path as paths
+from procession import parallel_map
+from procession.functions.plain import plain_function
+LIMIT = 3
+def plain(x, by=2, *, add: int = 1) -> float:
+    "What it does."
+    return math.sqrt(x) * by + add + LIMIT + len([y for y in range(x)])
+def uses_function(x): return plain(x)
+def recurses(x): return x and recurses(x - 1)
+def uses_package(x): return xml.dom.minidom.Node
+def uses_path(x): return paths.join("a", str(x))
+import xml.dom.minidom
+def is_loaded(_): return "cloudpickle" in sys.modules
+def names(function):
+    return [getattr(function, f"__{name}__") for name in ("name", "qualname", "module", "doc",
+            "defaults", "kwdefaults", "annotations", "code", "closure")]
+
+print(*(f.__name__ for f in (plain, uses_function, recurses, uses_package, uses_path, is_loaded)
+        if plain_function(f)))
+mapped = parallel_map(inline=False, workers=1)
+print(mapped(plain)([4]) == [plain(4)], is_loaded(0))
+here = pickle.loads(pickle.dumps(plain_function(plain)))
+import cloudpickle
+from procession.pickling.by_value import dumps_by_value
+theirs = pickle.loads(dumps_by_value(plain, code=True))
+print(names(here) == names(theirs) == names(plain), here.__globals__ == theirs.__globals__)
+LIMIT = 4
+print(mapped(plain)([4]) == [plain(4)])
+"""
+
+
+def test_functions_that_need_no_cloudpickle_are_made_again_as_by_it() -> None:
+    """The caller does not load it for them, and globals that change are sent anew."""
+    done = subprocess.run(
+        [sys.executable, "-c", SENT], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout.splitlines() == [
+        "plain uses_path is_loaded",
+        "True False",
+        "True True",
+        "True",
+    ]

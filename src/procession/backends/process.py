@@ -20,10 +20,10 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 from procession.buffers.housekeeping import housekeeper
 from procession.contract import Chunk, End, Item, Job, Load, OneByOne, Reply, Tally
+from procession.hints import Any, Protocol
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io import messages
 from procession.process.io.reactor import reactor

@@ -37,7 +37,7 @@ __all__ = [
     "with_bound_arguments",
 ]
 
-NOTHING_SHARED = dumps(((), (), {}))
+NOTHING_SHARED = pickle.dumps(((), (), {}), 5)
 _NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
 
 SMALL = 32 * 1024

@@ -9,7 +9,7 @@ there is nothing to watch, and the function is pickled each time.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 
 from procession.functions.reloads import generation, latest
@@ -100,15 +100,17 @@ class Watch:
         self._places += zip([space] * len(values), names, values, strict=True)
         return [value for value in values if value is not _NOTHING]
 
-    def _function(self, function: FunctionType) -> list[Any]:
+    def _function(self, function: FunctionType, names: Iterable[str] | None = None) -> list[Any]:
         """A function that goes by value. What is in it, to be looked at as well."""
-        from procession.pickling.code_rules import global_names
+        if names is None:
+            from procession.pickling.code_rules import global_names
 
+            names = global_names(function)
         inner = function.__dict__
         if inner and set(inner) != {"__wrapped__"}:
             raise _Changeable
         self._functions.append((function, _own(function)))
-        found = self._mapping(function.__globals__, global_names(function))
+        found = self._mapping(function.__globals__, names)
         found += self._mapping(inner, list(inner))
         keywords = function.__kwdefaults__
         if keywords is not None:
@@ -153,11 +155,16 @@ def _contents(cell: CellType) -> Any:
 
 
 def watch(
-    function: Callable[..., Any], reference: Reference | None, named: Named | None = None
+    function: Callable[..., Any],
+    reference: Reference | None,
+    named: Named | None = None,
+    *,
+    names: Iterable[str] | None = None,
 ) -> Watch | None:
     """Watch what was just pickled for a function; `None` if what it depends on is not known.
 
-    Without a reference it went by value; `named` objects that it uses went by name.
+    Without a reference it went by value; `named` objects that it uses went by name. `names` are
+    those that it may look up, if they are known.
     """
     if type(function) is not FunctionType:
         return None
@@ -173,7 +180,10 @@ def watch(
             value = waiting.pop()
             if id(value) not in seen:
                 seen[id(value)] = value
-                waiting += made._function(function) if value is function else made._add(value)
+                if value is function:
+                    waiting += made._function(function, names)
+                else:
+                    waiting += made._add(value)
             if len(seen) > _MOST:
                 return None
     except _Changeable:

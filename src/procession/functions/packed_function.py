@@ -18,6 +18,7 @@ from types import CodeType, FunctionType
 from procession.errors import NotPicklable
 from procession.functions.code_digests import code_digest
 from procession.functions.freshness import Watch, watch
+from procession.functions.plain import names_in, plain_function
 from procession.functions.reloads import Version, load, missing_hook, rewrites, stale, version
 from procession.hints import Any
 from procession.pickling.importable import refresh
@@ -89,9 +90,14 @@ def dump_watched(
     refresh()
     reference = _reference(raw, decorated)
     path = tuple(map(_absolute, sys.path))
-    watch_of = watch(raw, reference)  # before it is pickled: what changes meanwhile is noticed
+    plain = None if reference is not None else plain_function(raw)
+    # Before it is pickled: what changes meanwhile is noticed.
+    watch_of = watch(raw, reference, names=names_in(plain.function.__code__) if plain else None)
     if reference is not None:
         value: Any = _where_defined(raw), _version_of(reference[0])
+    elif plain is not None:
+        _check_named(plain.function, pickling)
+        value = pickle.dumps(plain, 5)
     else:
         value, named = _dump_value(raw, pickling, buffers)
         if buffers:
@@ -263,9 +269,8 @@ def _dump_value(
 ) -> tuple[Any, Named]:
     """A function by value, and what it uses that went by name."""
     is_function = type(function) is FunctionType
-    refusal = why_not_by_value(function) if is_function and pickling == "strict" else None
-    if refusal is not None:
-        raise _nameless(function, refusal)
+    if is_function:
+        _check_named(function, pickling)
     try:
         if not is_function:
             return dumps(function, pickling, buffers), {}
@@ -290,6 +295,12 @@ def _explained(error: Exception, function: Any, pickling: Pickling) -> NotPickla
     short = name.rpartition("<locals>.")[2]
     root = short if short.replace(".", "").isidentifier() else "function"
     return explain(error, function, where="function", function=short, root=root, pickling=pickling)
+
+
+def _check_named(function: FunctionType, pickling: Pickling) -> None:
+    refusal = why_not_by_value(function) if pickling == "strict" else None
+    if refusal is not None:
+        raise _nameless(function, refusal)
 
 
 def _nameless(function: FunctionType, refusal: Refusal) -> NotPicklable:

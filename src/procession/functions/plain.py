@@ -1,21 +1,29 @@
-"""Functions that can be sent to a worker for sure, told without pickling them.
+"""Functions of ``__main__`` that need no cloudpickle, which takes 25 ms to import.
 
 Whether a function can cross is always looked at, so that it never depends on where its items run.
-To pickle one of ``__main__`` takes cloudpickle, and that takes 15 ms to import: more than many
-scripts run. Most such functions use nothing but builtins, modules and each other. All others are
-pickled, as before.
+Most functions use nothing but builtins, modules and each other: they can be sent for sure.
+
+Many use nothing but builtins, constants and modules. Those are sent as their code and a few names,
+and are made again as cloudpickle would make them. So neither the program nor its workers load it.
 """
 
 from __future__ import annotations
 
+import builtins
+import marshal
+import sys
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
 from procession.hints import Any
 from procession.pickling.importable import importable
 from procession.pickling.objects import ATOMS, class_of
 from procession.pickling.references import reference_to, why_not_by_value
+from procession.system import cpython
 
-__all__ = ["surely_crosses"]
+__all__ = ["PlainFunction", "names_in", "plain_function", "surely_crosses"]
+
+_OF_MODULE = ("__name__", "__package__", "__path__", "__file__")
+"""What a function sees of its module, as cloudpickle has it."""
 
 
 def surely_crosses(function: Any, decorated: Any) -> bool:
@@ -35,27 +43,32 @@ def surely_crosses(function: Any, decorated: Any) -> bool:
 def _plain(function: FunctionType, decorated: Any, seen: set[int]) -> bool:
     """Whether a function goes by value, and all that it uses goes for sure."""
     seen.add(id(function))
-    if function.__closure__ or vars(function) or why_not_by_value(function) is not None:
-        return False
-    own = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    annotations = function.__annotations__.values()
-    if not all(type(value) in ATOMS for value in own):
-        return False
-    if not all(type(each) is str or _is_builtin_class(each) for each in annotations):
+    if why_not_by_value(function) is not None or not _stands_alone(function):
         return False
     space = function.__globals__
     return all(
         name not in space or _sure(space[name], decorated, seen)
-        for name in _names(function.__code__)
+        for name in names_in(function.__code__)
     )
 
 
-def _names(code: CodeType) -> set[str]:
+def _stands_alone(function: FunctionType) -> bool:
+    """Whether all that a function has is plain, but for the globals that it uses."""
+    if function.__closure__ or vars(function) or getattr(function, "__type_params__", None):
+        return False
+    own = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    annotations = function.__annotations__.values()
+    return all(type(value) in ATOMS for value in own) and all(
+        type(each) is str or _is_builtin_class(each) for each in annotations
+    )
+
+
+def names_in(code: CodeType) -> set[str]:
     """All names that code, or code in it, may look up."""
     found = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            found |= _names(constant)
+            found |= names_in(constant)
     return found
 
 
@@ -75,3 +88,80 @@ def _sure(value: Any, decorated: Any, seen: set[int]) -> bool:
 
 def _is_builtin_class(value: Any) -> bool:
     return type(value) is type and value.__module__ == "builtins"
+
+
+# -- sending them ----------------------------------------------------------------------------------
+
+
+class PlainFunction:
+    """A function that was taken apart; unpickling it gives the function.
+
+    Args:
+        function: The function.
+        parts: What `_make` is given.
+    """
+
+    def __init__(self, function: FunctionType, parts: tuple[Any, ...]) -> None:
+        self.function = function
+        self._parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make, self._parts
+
+
+def plain_function(function: Any) -> PlainFunction | None:
+    """Take a function apart that uses nothing but builtins, constants and modules; else `None`.
+
+    Packages are left to cloudpickle: it sends those of their modules along that the code uses.
+    """
+    if type(function) is not FunctionType or not _stands_alone(function):
+        return None
+    theirs: Any = getattr(function, "__builtins__", None)
+    if theirs is not vars(builtins):  # it was given others
+        return None
+    space = function.__globals__
+    values = {name: space[name] for name in _OF_MODULE if name in space}
+    modules: dict[str, str] = {}
+    for name in names_in(function.__code__):
+        value: Any = space.get(name)
+        if class_of(value) is ModuleType:
+            if not _is_single(value):
+                return None
+            modules[name] = value.__name__
+        elif name in space:
+            values[name] = value
+    if not all(class_of(value) in ATOMS for value in values.values()):
+        return None
+    try:
+        code = marshal.dumps(function.__code__)
+    except ValueError:
+        return None  # a tool has put something of its own among its constants
+    kept = function.__defaults__, function.__kwdefaults__, function.__annotations__
+    names = function.__name__, function.__qualname__, function.__module__, function.__doc__
+    return PlainFunction(function, (code, names, kept, values, modules))
+
+
+def _is_single(module: Any) -> bool:
+    name = module.__name__
+    found = sys.modules.get(name)
+    return found is module and importable(name) and not hasattr(module, "__path__")
+
+
+def _make(
+    code: bytes,
+    names: tuple[str, str, str, str | None],
+    kept: tuple[Any, Any, dict[str, Any]],
+    values: dict[str, Any],
+    modules: dict[str, str],
+) -> FunctionType:
+    space: dict[str, Any] = {**values, "__builtins__": vars(builtins)}
+    for name, module in modules.items():
+        __import__(module)
+        space[name] = sys.modules[module]
+    function = FunctionType(marshal.loads(code), space, names[0], kept[0])
+    _, function.__qualname__, function.__module__, function.__doc__ = names
+    _, function.__kwdefaults__, function.__annotations__ = kept
+    dynamic = cpython.loaded("procession.pickling.dynamic_code")
+    if dynamic is not None:  # else no initializer has come by value, which may have set globals
+        dynamic.have_arrived(space)
+    return function

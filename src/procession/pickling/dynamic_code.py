@@ -37,7 +37,7 @@ from procession.pickling.importable import importable
 from procession.pickling.objects import class_of
 from procession.system import after_fork
 
-__all__ = ["Arrivals", "arriving", "reduce_dynamic_class", "set_function"]
+__all__ = ["Arrivals", "arriving", "have_arrived", "reduce_dynamic_class", "set_function"]
 
 _Space = dict[str, Any]
 
@@ -195,11 +195,15 @@ def _set_class(cls: type, state: Any) -> None:
 def set_function(function: Any, state: Any) -> None:
     """Fill a function that was made by value: the last step of its unpickling."""
     set_function_state(function, state)
-    space = function.__globals__
+    have_arrived(function.__globals__)
+
+
+def have_arrived(space: _Space) -> None:
+    """Put what an initializer has set over the globals of a function that has just arrived."""
     if _arriving is not None:
         _arriving.add(space)
     elif _globals:
-        space.update(_globals.get(space.get("__name__"), ()))
+        space.update(_globals.get(str(space.get("__name__")), ()))
 
 
 class Arrivals:

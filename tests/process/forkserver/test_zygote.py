@@ -259,19 +259,42 @@ def _has(pid: int, mark: bytes) -> bool:
 
 
 def test_a_map_that_began_in_the_program_gets_a_copy(tmp_path: Path) -> None:
-    """A helper thread has the main one fork it, between two items."""
+    """A helper thread has the main one fork it between two items, and stand still until it ends."""
     code = """
 import threading
 from procession.process.start import copying
-copying._PATIENCE = 60
-request = copying.CopyRequest()
-helper = threading.Thread(target=lambda: request.possible() and request.ask())
+copying._PATIENCE = copying._LONGEST = 60
+stands, told = copying.Standstill(), []
+def helps():
+    told.append(stands.can_copy())
+    stands.begin()
+    told.append("stands")
+    stands.end()
+helper = threading.Thread(target=helps)
+helper.start()
+while not told or told[-1] != "stands":
+    stands.keep()
+told.append("goes on")
+helper.join()
+print(*told, isolated(copied)(), copying.Standstill().can_copy())
+"""
+    assert run(code, tmp_path).stdout == "True stands goes on True False\n"
+
+
+def test_items_go_on_if_the_other_thread_never_tells_them(tmp_path: Path) -> None:
+    """An import that hangs keeps the pool from them, but not the loop."""
+    code = """
+import threading
+from procession.process.start import copying
+copying._PATIENCE, copying._LONGEST = 60, 0.01
+stands = copying.Standstill()
+helper = threading.Thread(target=stands.begin)
 helper.start()
 while helper.is_alive():
-    request.answer()
-print(isolated(copied)(), copying.CopyRequest().possible())
+    stands.keep()
+print("goes on")
 """
-    assert run(code, tmp_path).stdout == "True False\n"
+    assert run(code, tmp_path).stdout == "goes on\n"
 
 
 def test_a_map_that_is_worth_a_pool_gives_the_same_with_a_copy(tmp_path: Path) -> None:

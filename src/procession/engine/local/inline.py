@@ -130,11 +130,17 @@ class Inline:
         """Whether the next items are to be run here."""
         return self._run.sender.here and self._run.intake.any
 
-    def help(self) -> None:
-        """In the helper thread: start and feed the pool, if that is worth it or an item hangs."""
+    def help(self, then: Callable[[], None] | None = None) -> None:
+        """In the helper thread: start and feed the pool, if that is worth it or an item hangs.
+
+        Args:
+            then: Is called once the pool has been given items, or is not to be.
+        """
         run = self._run
         self._alarm = None
         if run.closed or (run.replies.count and not run.sender.here):
+            if then is not None:
+                then()
             return
         placement, running = run.plan.placement, self._running
         pace = running.pace() if running is not None else None
@@ -146,10 +152,13 @@ class Inline:
             if not self._going:
                 self._going = True
                 short_turns.__enter__()  # from here on, as the other thread waits for its turn
-                teller.tell(self._go)
+                teller.tell(partial(self._go, then))
+                then = None
         self._alarm = after(HELP_EVERY, self.help)
+        if then is not None:
+            then()
 
-    def _go(self) -> None:
+    def _go(self, then: Callable[[], None] | None) -> None:
         """In a teller's thread, as to pickle items runs code of the user's."""
         try:
             self._run.go()
@@ -158,6 +167,8 @@ class Inline:
         finally:
             self._going = False
             short_turns.__exit__(None, None, None)
+            if then is not None:
+                then()
 
     def _leaves(self, placement: Placement, pace: tuple[int, float] | None) -> bool:
         """Whether the pool had better have the rest, also of the slice that runs.

@@ -24,10 +24,10 @@ from procession.engine.local.running import (
     task_here,
 )
 from procession.engine.policy.placement import Pace, Placement
-from procession.functions.plain import surely_crosses
+from procession.functions.plain import plain_function, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
-from procession.process.start.copying import CopyRequest
+from procession.process.start.copying import Standstill
 from procession.recording.start_costs import start_costs
 from procession.system import after_fork, cpython
 from procession.system.alarm import Alarm, after
@@ -145,7 +145,7 @@ class ShortMap:
             "_call",
             "_computed",
             "_context",
-            "_copy",
+            "_standstill",
             "_load",
             "_made",
             "_over",
@@ -163,7 +163,7 @@ class ShortMap:
     ) -> None:
         self._alarm: Alarm | None = None
         self._budget: Any = None
-        self._copy = CopyRequest()
+        self._standstill = Standstill()
         self._computed = time.process_time()
         self._call = call
         self._pace = pace
@@ -291,8 +291,8 @@ class ShortMap:
             out += [function(value) for value in islice(running.iterator, size)]
             if len(out) - before < size:
                 break
-            if self._copy.open:
-                self._copy.answer()
+            if self._standstill.asked:
+                self._standstill.keep()
             size = min(size * _GROWTH, int(size * _SLICE / (perf_counter() - begin)) or 1)
         running.out = out
 
@@ -309,18 +309,31 @@ class ShortMap:
             self._alarm = after(HELP_EVERY, self._help)
             return
         if _none_open():
-            self._copy.ask()
-        make = self._load()  # which may take long, the first time
+            self._standstill.by_value = plain_function(self._call.function) is None
+            self._standstill.begin()
+        try:
+            inline = self._become_map()
+        except BaseException:
+            self._standstill.end()
+            raise
+        if inline is None:
+            self._standstill.end()
+        else:
+            inline.help(self._standstill.end)
+
+    def _become_map(self) -> Inline | None:
+        """In the helper thread: make the map that goes on with the items, unless they are over."""
+        make = self._load()  # which takes long, the first time
         with _adopting:
             if self._is_over():
-                return
+                return None
             try:
-                inline, collect = self._context.run(make, self._call, list(running.values))
+                inline, collect = self._context.run(make, self._call, list(self._running.values))
             except Exception:
-                return  # they run on alone
-            inline.adopt(running)
+                return None  # they run on alone
+            inline.adopt(self._running)
             self._made = inline, collect
-        inline.help()
+        return inline
 
     def _is_over(self) -> bool:
         return self._over
@@ -341,5 +354,5 @@ class ShortMap:
         seconds *= self._own_share()
         if not self._placement(copy=True).leaves(left, seconds, warm=False):
             return False
-        copy = self._copy.possible()
+        copy = self._standstill.can_copy()
         return copy or self._placement().leaves(left, seconds, warm=False)

@@ -10,39 +10,20 @@ from procession.contract import Item, Job, Reply
 from procession.hints import Any
 from procession.process.far_side import worker_setup as environment
 from procession.process.far_side.outbox import Outbox
+from procession.process.far_side.worker_setup import Plan
 from procession.process.io import messages
 from procession.process.io.channel import Receiver, frame, parse, send_all
 from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.polling import SpinWait
 from procession.process.start import starting
 from procession.process.start.starting import Descriptors
-from procession.system import NamedTuple, lifeline
+from procession.system import lifeline
 from procession.system.pristine import socket
 from procession.worker.current import end_copy, mark_worker_process, while_loading
-from procession.worker.preparing import Cap, prepare, run_initializer
+from procession.worker.preparing import prepare, run_initializer
 from procession.worker.runner import Runner, flush_output
 
-__all__ = ["Plan", "main"]
-
-
-class Plan(NamedTuple):
-    """What a worker is to be.
-
-    Attributes:
-        method: The start method it came by.
-        around: The caller's surroundings, where they are not inherited.
-        threads: Cap for OpenMP and BLAS pools, or `None`.
-        preload: Modules to import before it is ready.
-        initializer: The initializer and its arguments, packed; or empty.
-        rehearse: Whether to run an item of no meaning first, as the real one is in a hurry.
-    """
-
-    method: str
-    around: environment.Surroundings | None
-    threads: Cap | None
-    preload: tuple[str, ...]
-    initializer: Any
-    rehearse: bool
+__all__ = ["main"]
 
 
 def main(descriptors: Descriptors, plan: Plan) -> None:

@@ -14,15 +14,19 @@ import threading
 import time
 from collections.abc import Iterable
 
-from procession.hints import Any
+from procession.hints import TYPE_CHECKING, Any
 from procession.process.io.flight_recorder import BlackBox
 from procession.system import NamedTuple, cpython
 from procession.system.identity import Identity, adopt, identity, read_umask
 from procession.system.posix import os, signal, signals
 
+if TYPE_CHECKING:
+    from procession.worker.preparing import Cap
+
 __all__ = [
     "DUMP_SIGNAL",
     "ITEMS_NEED",
+    "Plan",
     "Surroundings",
     "load",
     "observe",
@@ -55,6 +59,26 @@ class Surroundings(NamedTuple):
     umask: int
     environment: dict[str, str]
     identity: Identity
+
+
+class Plan(NamedTuple):
+    """What a worker is to be.
+
+    Attributes:
+        method: The start method it came by.
+        around: The caller's surroundings, where they are not inherited.
+        threads: Cap for OpenMP and BLAS pools, or `None`.
+        preload: Modules to import before it is ready.
+        initializer: The initializer and its arguments, packed; or empty.
+        rehearse: Whether to run an item of no meaning first, as the real one is in a hurry.
+    """
+
+    method: str
+    around: Surroundings | None
+    threads: Cap | None
+    preload: tuple[str, ...]
+    initializer: Any
+    rehearse: bool
 
 
 def surroundings() -> Surroundings:

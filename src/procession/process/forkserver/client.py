@@ -85,11 +85,12 @@ def _key() -> tuple[Any, ...]:
     return variables, spawn.get_executable(), credentials()
 
 
-def copy_beside(waiting: int) -> Server | None:
+def copy_beside(waiting: int, *, by_value: bool = True) -> Server | None:
     """The server that is a copy of this process, if there is one that lives, or can be.
 
     Args:
         waiting: How many other threads of Procession's may be there, too, which wait.
+        by_value: As in `zygote.fork_server`.
     """
     key = ("copy", *_key())
     with _lock:
@@ -98,7 +99,7 @@ def copy_beside(waiting: int) -> Server | None:
             return server
         if not zygote.is_possible(waiting):
             return None
-        server = _servers[key] = CopyServer(waiting)
+        server = _servers[key] = CopyServer(waiting, by_value)
         return server
 
 
@@ -262,11 +263,13 @@ class CopyServer(Server):
 
     Args:
         waiting: As in `copy_beside`.
+        by_value: As there.
     """
 
-    def __init__(self, waiting: int) -> None:
+    def __init__(self, waiting: int, by_value: bool) -> None:
         super().__init__()
         self._waiting = waiting
+        self._by_value = by_value
 
     def _start(self, requests: int, theirs: socket.socket) -> int:
         with theirs:
@@ -274,7 +277,8 @@ class CopyServer(Server):
                 raise ConnectionError("the fork server has died")
             self._waiting = 0
             with cpython.tracker_to_start() as tracker:
-                return zygote.fork_server(theirs.fileno(), tracker, sent_path())
+                requests, path = theirs.fileno(), sent_path()
+                return zygote.fork_server(requests, tracker, path, by_value=self._by_value)
 
 
 def _send(requests: int, descriptors: Sequence[int]) -> None:

@@ -18,7 +18,7 @@ from multiprocessing import (  # loaded before it forks
     util,
 )
 
-from procession.hints import Any, NoReturn
+from procession.hints import NoReturn
 from procession.process.far_side import worker_setup as environment
 from procession.process.io.channel import ROOM, numbers_in
 from procession.process.start import starting
@@ -33,43 +33,45 @@ _PRELOAD = (
     "procession.worker.runner",
     "procession.forwarding.records",
     "procession.worker.preparing",
+    "procession.pickling.file_maps",
     "procession.pickling.pickler",
     "procession.functions.packed_function",
     "procession.exceptions.transport",
 )
-_SOON = 0.3
-"""Seconds after its start at which the server imports what most items need: some 20 ms, for which
-the first ones of a program had better not wait. A guess: the first workers are up."""
-
-_alarm: Any = signal.SIG_DFL
-"""What SIGALRM meant to the server before."""
+_IDLE = 0.3
+"""Seconds without a request after which the server imports what most items need: some 20 ms, for
+which the first ones of a program had better not wait. A guess: the first workers are up."""
 
 
 def serve(requests: int) -> None:
     """What the server process runs, until no one holds the other end of `requests`."""
     _begin()
-    global _alarm
-    _alarm = signal.signal(signal.SIGALRM, _import_more)
-    signal.setitimer(signal.ITIMER_REAL, _SOON)
     with socket.socket(fileno=requests) as sock:
-        _Serving(sock).run()
+        _Serving(sock).run(_IDLE)
 
 
-def serve_as_copy(requests: int, tracker: int) -> None:
+def serve_as_copy(requests: int, tracker: int, by_value: bool) -> None:
     """The same in a copy of the program; see `procession.process.forkserver.zygote`.
 
     It serves in a thread of its own, which has nothing of what hangs on the program's threads.
+
+    Args:
+        requests: As there.
+        tracker: As there.
+        by_value: As there.
     """
     starting.inherits = True
     _begin()
     if tracker >= 0:
         _fork_tracker(tracker, requests)
-    _load(environment.ITEMS_NEED)  # as its workers run functions of ``__main__``, most likely
+    if by_value:
+        _load(environment.ITEMS_NEED)
     with socket.socket(fileno=requests) as sock:
         serving = _Serving(sock)
         from procession.system.posix import resource
 
         before = threading.stack_size(resource.getrlimit(resource.RLIMIT_STACK)[0])
+        # The program has told what its items need; another's do not pay for it.
         thread = threading.Thread(target=serving.run, daemon=True)
         thread.start()
         threading.stack_size(before)
@@ -102,12 +104,6 @@ def _load(modules: Iterable[str]) -> None:
     gc.freeze()  # what the collector does not visit is not copied in each forked worker
 
 
-def _import_more(*_: object) -> None:
-    """Import the rest, between two requests or amid one; in the server only."""
-    signal.signal(signal.SIGALRM, _alarm)
-    _load(environment.ITEMS_NEED)
-
-
 def _nothing(*_: object) -> None:
     pass
 
@@ -124,13 +120,21 @@ class _Serving:
         signal.set_wakeup_fd(self._wakeup)
         self._running: dict[int, int] = {}  # where to tell the end of a process
 
-    def run(self) -> None:
-        """Serve until the client is gone."""
+    def run(self, patience: float | None = None) -> None:
+        """Serve until the client is gone.
+
+        Args:
+            patience: Seconds without a request after which it imports what most items need.
+        """
         poll = select.poll()
         poll.register(self._requests.fileno(), select.POLLIN)
         poll.register(self._ended, select.POLLIN)
         while True:
-            ready = [descriptor for descriptor, _ in poll.poll()]
+            most = None if patience is None else patience * 1000
+            ready = [descriptor for descriptor, _ in poll.poll(most)]
+            if not ready:
+                patience = None
+                _load(environment.ITEMS_NEED)
             if self._ended in ready:
                 os.read(self._ended, 65536)
                 self._reap()
@@ -178,7 +182,6 @@ class _Serving:
                 cpython.become_main_thread()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, self._child_handler)
-            signal.signal(signal.SIGALRM, _alarm)  # the server's timer is not inherited
             self._requests.close()
             for descriptor in (status, self._ended, self._wakeup, *self._running.values()):
                 os.close(descriptor)

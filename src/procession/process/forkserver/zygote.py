@@ -56,7 +56,7 @@ _HATES_FORKS = frozenset(
 
 _SERVE = """
 from procession.process.forkserver.server_loop import serve_as_copy
-serve_as_copy({}, {})
+serve_as_copy({}, {}, {})
 """
 """What it runs, as another server is executed with it."""
 
@@ -123,13 +123,14 @@ def _stays(name: str) -> bool:
     return top in sys.stdlib_module_names or top.startswith(_OF_SITE)
 
 
-def fork_server(requests: int, tracker: int, path: Sequence[str]) -> int:
+def fork_server(requests: int, tracker: int, path: Sequence[str], *, by_value: bool) -> int:
     """Fork a server; gives its process id.
 
     Args:
         requests: The server's end of the sockets by which it is asked.
         tracker: Where the resource tracker that it is to start reads; -1 if one runs.
         path: Its `sys.path`.
+        by_value: Whether items will come by cloudpickle, which it then loads before it serves.
     """
     with forking, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of our own thread, which waits
@@ -138,7 +139,7 @@ def fork_server(requests: int, tracker: int, path: Sequence[str]) -> int:
         try:
             _drop_inherited({requests, tracker})
             sys.path[:] = path
-            exec(_SERVE.format(requests, tracker), vars(sys.modules["__main__"]))
+            exec(_SERVE.format(requests, tracker, by_value), vars(sys.modules["__main__"]))
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
         finally:

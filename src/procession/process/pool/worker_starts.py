@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from procession.hints import Any
 from procession.pickling.pickler import PackedInitializer, pack_initializer
-from procession.process.far_side import worker_main, worker_setup
+from procession.pickling.references import resolve
+from procession.process.far_side import worker_setup
 from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment
@@ -174,6 +175,18 @@ class _Turn:
         release()
 
 
+class _Main:
+    """What a worker runs, by its name: only workers import it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return resolve, ("procession.process.far_side.worker_main", "main")
+
+    def __call__(self, *args: Any) -> None:
+        from procession.process.far_side.worker_main import main
+
+        main(*args)
+
+
 def launch_worker(
     spec: WorkerSpec, initializer: PackedInitializer, *, rehearse: bool = False
 ) -> Worker:
@@ -190,7 +203,7 @@ def launch_worker(
     launched = perf_counter()
     method = method_of(spec.context)
     around = worker_setup.surroundings()
-    plan = worker_main.Plan(
+    plan = worker_setup.Plan(
         method, around, spec.threads_per_worker, spec.preload, initializer, rehearse
     )
     opened: list[int] = []
@@ -203,7 +216,7 @@ def launch_worker(
             opened += [lifeline.inheritable()]
             owned_descriptors.own(*opened)
         handed = Descriptors(opened[1:])
-        popen = launch(spec.context, worker_main.main, (handed, plan), spec.name, keep=opened[1:])
+        popen = launch(spec.context, _Main(), (handed, plan), spec.name, keep=opened[1:])
         box = BlackBox(opened[2])
     except BaseException:
         owned_descriptors.close(*opened)

@@ -1,8 +1,12 @@
-"""Has the main thread fork the server that is a copy of the program, between two of its items.
+"""Has the main thread stand still between two of its items, while another thread starts a pool.
 
-A helper thread finds out that a map is worth a pool while the main thread runs its items. The copy
-is to be forked when no thread is amid anything: the main one between two items, and the helper
-waiting for that. If the main thread does not come by soon, as an item takes long, there is no copy.
+A helper thread finds out that a map is worth a pool while the main thread runs its items. It has
+some hundred modules to import then, with many system calls. After each of these it would wait for
+the GIL, for one short turn of the items: ten times longer in all than the imports take by
+themselves. So the items wait instead. The server that is a copy of the program is forked first,
+when no thread is amid anything, and imports what workers need meanwhile.
+
+If the main thread does not come by soon, as an item takes long, nothing stands still.
 """
 
 from __future__ import annotations
@@ -10,58 +14,69 @@ from __future__ import annotations
 from procession.system import after_fork
 from procession.system.wakeup import Wakeup
 
-__all__ = ["CopyRequest"]
+__all__ = ["Standstill"]
 
 _PATIENCE = 0.05
 """Seconds for which the helper waits. Some slices of short items are run in that time."""
 
+_LONGEST = 0.5
+"""Seconds for which the items wait at most, should an import hang. They take a tenth of it."""
 
-class CopyRequest:
+
+class Standstill:
     """One map's request.
 
     Attributes:
-        open: Whether the main thread is asked to fork.
+        asked: Whether the main thread is to stand still.
+        by_value: Whether its function will go by cloudpickle.
     """
 
-    __slots__ = ("_done", "_lock", "_possible", "open")
+    __slots__ = ("_go_on", "_lock", "_possible", "_reached", "asked", "by_value")
 
     def __init__(self) -> None:
-        self.open = False
+        self.asked = False
+        self.by_value = True
         self._possible = False
         self._lock = after_fork.lock()
-        self._done = Wakeup()
+        self._reached = Wakeup()
+        self._go_on = Wakeup()
 
-    def possible(self) -> bool:
+    def can_copy(self) -> bool:
         """In the helper thread: whether a copy can be, as far as is known."""
         from procession.process.forkserver import zygote
 
         self._possible = zygote.is_possible(1, asking=True)
         return self._possible
 
-    def ask(self) -> None:
-        """In the helper thread: wait until it was forked, or for a while."""
-        if not self._possible:
-            return
-        from procession.process.forkserver import client  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    def begin(self) -> None:
+        """In the helper thread: wait until it stands still, or for a while."""
+        self.asked = True
+        self._reached.wait(_PATIENCE)
+        with self._lock:  # the main thread may be forking
+            self.asked = False
 
-        self.open = True
-        self._done.wait(_PATIENCE)
-        with self._lock:  # the main thread may be at it
-            self.open = False
+    def end(self) -> None:
+        """In the helper thread: the items may go on."""
+        self._go_on.wake()
 
-    def answer(self) -> None:
-        """In the thread that runs the items: fork it, if that is wanted and can be."""
+    def keep(self) -> None:
+        """In the thread that runs the items: stand still, if that is asked for."""
         with self._lock:
-            if not self.open:
+            if not self.asked:
                 return
-            self.open = False
-            try:
-                from procession.process.forkserver import client
-                from procession.process.start.starting import quietly
+            self.asked = False
+            if self._possible:
+                self._fork()
+        self._reached.wake()
+        self._go_on.wait(_LONGEST)
 
-                server = client.copy_beside(1)
-                if server is not None:
-                    quietly(server.ensure_running)
-            except Exception:
-                pass  # another server is tried, which says what is wrong
-        self._done.wake()
+    def _fork(self) -> None:
+        try:
+            from procession.process.forkserver import client
+            from procession.process.start.starting import quietly
+
+            server = client.copy_beside(1, by_value=self.by_value)
+            if server is not None:
+                quietly(server.ensure_running)
+        except Exception:
+            pass  # another server is tried, which says what is wrong
