@@ -31,6 +31,11 @@ LATE = 0.1
 """Seconds after which a thread that is at one thing is taken to be kept by a finalizer. A guess:
 what it does itself takes a millisecond."""
 
+_ENDS_WITHIN = 0.05
+"""Seconds between two looks whether any timer is left, once nothing is watched. A guess.
+
+The thread is not woken when the last timer is cancelled."""
+
 _abandoned: list[Any] = []
 """What threads that died have waited by, never to be closed."""
 
@@ -278,6 +283,8 @@ class Reactor:
                     continue
                 when = self._sleeps_until = self._timers.next()
                 timeout = None if when is None else max(0.0, when - time.monotonic())
+                if timeout is not None and not (self._held or self._calls):
+                    timeout = min(timeout, _ENDS_WITHIN)
                 if self._deferred:
                     timeout = 0.0
                 self._since = None
