@@ -61,6 +61,7 @@ class Job:
         keeps: What the header refers to by its address (`procession.pickling.out_of_band`).
         common: The pickled arguments that go to every item, and their large buffers, if an item
             could change them: what runs in this process loads them, too.
+        modules: Tells which modules its items need, for workers that start because of it.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Job:
         "keeps",
         "key",
         "memory_limit",
+        "modules",
         "name",
         "timeout",
     )
@@ -86,6 +88,7 @@ class Job:
         memory_limit: int | None = None,
         call: Any = None,
         keeps: Sequence[object] = (),
+        modules: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self.key = key
         self.name = name
@@ -95,6 +98,7 @@ class Job:
         self.memory_limit = memory_limit
         self.call = call
         self.keeps = keeps
+        self.modules = modules
         self.common: tuple[bytes, Any] | None = None
 
     @property

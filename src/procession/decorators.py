@@ -283,7 +283,7 @@ def _load() -> None:
     from procession import function  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from procession.recording.start_costs import start_costs
 
-    start_costs.imported(time.process_time() - begin)
+    start_costs.imported(time.process_time() - begin, begin)
 
 
 def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict[str, Any]) -> Any:

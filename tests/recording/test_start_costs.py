@@ -44,3 +44,14 @@ def test_another_pool_costs_what_workers_took() -> None:
     assert costs.later < costs.first(copy=False)
     assert before > 0.02
     assert worth(costs, 0.3, loaded=True)
+
+
+def test_imports_take_what_the_program_has_taken() -> None:
+    """As far as it was for imports: a program that has computed for an hour tells little."""
+    costs = StartCosts()
+    usual = costs.importing(100)
+    costs.imported(15e-3, 0.2)
+    assert costs.importing(100) == pytest.approx(0.2)
+    costs.imported(15e-3, 3600.0)
+    assert usual < costs.importing(100) < 1.0
+    assert costs.importing(0) == 0.0

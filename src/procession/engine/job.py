@@ -28,6 +28,7 @@ from procession.engine.policy.schedule import Schedule
 from procession.forwarding.interpreter_settings import differing, separate
 from procession.forwarding.outgoing import Outgoing, outgoing, unchanged
 from procession.functions.freshness import Watch
+from procession.functions.needed_modules import needed_modules
 from procession.hints import Any
 from procession.pickling.out_of_band import BroadcastBuffers, with_senders
 from procession.recording.observer import observers, timing
@@ -276,4 +277,5 @@ def _new_job(
         timeout=options.timeout,
         memory_limit=options.memory_limit,
         keeps=keeps,
+        modules=partial(needed_modules, call.function),
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from procession.engine.policy.placement import Pace, Placement
+from procession.recording.start_costs import StartCosts
 
 
 def placement(item: float, *, pack: float = 1e-6, workers: int = 2) -> Placement:
@@ -70,6 +71,25 @@ def test_short_maps_together_are_worth_a_start() -> None:
     assert not made.worth_starting(1, 1e-6)
     made.starts()
     assert not next_map().worth_starting(60)
+
+
+def test_what_workers_import_counts() -> None:
+    """A pool is started, or the caller leaves its items to it, for more than imports take."""
+
+    def made(seconds: float) -> Placement:
+        costs = StartCosts()
+        costs.imported(15e-3, seconds)
+        one = Placement(2, costs=costs, modules=lambda: 1000 if seconds else 0)
+        one.ran(1, 10e-3)
+        return one
+
+    assert made(0.0).worth_starting(100)
+    assert not made(1.0).worth_starting(100)
+    assert made(1.0).worth_starting(1000)
+    assert made(0.0).worth_another_worker(1)
+    assert not made(1.0).worth_another_worker(100)
+    assert made(1.0).worth_another_worker(1000)
+    assert made(1.0).worth_another_worker(None)
 
 
 def test_a_first_start_takes_longer() -> None:

@@ -10,6 +10,7 @@ from procession.contract import Item, Reply, Settled
 from procession.engine.local.crossing import Budget, Checks, item_refusal, result_refusal
 from procession.engine.local.in_process import Taking, each_value, every_value, reply_here
 from procession.engine.local.running import (
+    COMPUTES,
     HELP_AFTER,
     HELP_EVERY,
     Running,
@@ -97,7 +98,7 @@ class Inline:
         if header.common is not None:
             self._function = header.common.calling(self._function)
         self._alarm: Alarm | None = None
-        self._going = False
+        self._going = self._stays = False
         self._checked = where.here and not where.checks
         self._budget = Budget()
         self._items: Checks | None = None
@@ -120,6 +121,9 @@ class Inline:
         """The map is over."""
         if self._alarm is not None:
             self._alarm.disarm()
+        if self._stays:
+            self._stays = False
+            short_turns.__exit__(None, None, None)
 
     def cancel(self) -> None:
         """End the map."""
@@ -147,6 +151,7 @@ class Inline:
         if placement is not None and self._leaves(placement, pace):
             placement.starts()
             if running is not None and pace is not None:
+                run.sender.accompany(running.share() > COMPUTES)
                 run.sender.hold_up(True)
                 running.cut(run.intake.give_back)
             if not self._going:
@@ -341,12 +346,27 @@ class Inline:
         if not self._single:
             self._grow(seconds, len(values))
         if not self._alone and placement and not placement.here(run.intake.remaining):
-            if run.replies.count or self._warm:
+            if self._warm or (run.replies.count and self._leaves_off(placement)):
                 run.sender.run_there()
                 run.go()
             elif not run.sender.started:
                 placement.ran_alone(seconds)
         return Slice(start, out, failed, refused)
+
+    def _leaves_off(self, placement: Placement) -> bool:
+        """Whether this thread is to run no more items, now that the pool has run some.
+
+        Else it goes on as one of those at work, in place of the last worker.
+        """
+        intake, sender = self._run.intake, self._run.sender
+        if not (sender.accompanied and intake.source.inert):
+            return True
+        if placement.worth_another_worker(intake.remaining):
+            return True
+        if not self._stays:
+            self._stays = True
+            short_turns.__enter__()
+        return False
 
     def settled(
         self,

@@ -11,19 +11,23 @@ from collections.abc import Callable
 from procession.hints import TYPE_CHECKING, Any
 from procession.system import after_fork
 from procession.system.interrupts import strikes
-from procession.system.pristine import perf_counter
+from procession.system.pristine import perf_counter, time
 from procession.worker import current as state
 
 if TYPE_CHECKING:
     from procession.contract import Item, Reply
 
-__all__ = ["HELP_AFTER", "HELP_EVERY", "Running", "attempt", "raised_here", "task_here"]
+__all__ = ["COMPUTES", "HELP_AFTER", "HELP_EVERY", "Running", "attempt", "raised_here", "task_here"]
 
 HELP_AFTER = 5e-3
 """Seconds until the helper looks for the first time whether the pool is to be started."""
 
 HELP_EVERY = 20e-3
 """Seconds between its later looks."""
+
+
+COMPUTES = 0.3
+"""The least share of a processor by which a process computes, and does not wait. A guess."""
 
 
 def task_here(name: str, nested: str, index: int, attempt: int = 1) -> state.CurrentTask:
@@ -84,6 +88,7 @@ class Running:
     """
 
     __slots__ = (
+        "_computed",
         "_cut",
         "_looked",
         "begin",
@@ -101,6 +106,7 @@ class Running:
         self.values = values
         self.iterator: Any = iter(values)
         self.begin = perf_counter()
+        self._computed = time.process_time()
         self.seconds = 0.0
         self.out: list[Any] = []
         self.error: BaseException | None = None
@@ -113,6 +119,11 @@ class Running:
         """How many values the loop has taken; `None` once it has seen the end."""
         reduced = self.iterator.__reduce__()
         return reduced[2] if len(reduced) > 2 else None
+
+    def share(self) -> float:
+        """How much of the time since it began this process has computed."""
+        passed = perf_counter() - self.begin
+        return min((time.process_time() - self._computed) / passed, 1.0) if passed > 0 else 1.0
 
     def so_far(self) -> tuple[int, float] | None:
         """How many items are left, and the seconds that each has taken since the loop began.

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from functools import partial
 from itertools import islice
 
 from procession.configuration.schema import DEFAULT_BACKEND
 from procession.engine.call import Call
 from procession.engine.local.hashing import hashes_otherwise
 from procession.engine.local.running import (
+    COMPUTES,
     HELP_AFTER,
     HELP_EVERY,
     Running,
@@ -24,14 +26,15 @@ from procession.engine.local.running import (
     task_here,
 )
 from procession.engine.policy.placement import Pace, Placement
+from procession.functions.needed_modules import modules_to_import
 from procession.functions.plain import plain_function, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
 from procession.process.start.copying import Standstill
 from procession.recording.start_costs import start_costs
 from procession.system import after_fork, cpython
-from procession.system.alarm import Alarm, after
-from procession.system.pristine import perf_counter, time
+from procession.system.alarm import Alarm, after, short_turns
+from procession.system.pristine import perf_counter
 from procession.worker import current as state
 
 if TYPE_CHECKING:
@@ -48,9 +51,6 @@ _COLD = 1 << 16
 _GROWTH = 8
 _SLICE = 2e-3
 """A slice grows to so many seconds: how soon the main thread hears what the helper asks for."""
-
-_COMPUTES = 0.3
-"""The least share of a processor by which a process computes, and does not wait. A guess."""
 
 _AT_HAND = frozenset({list, tuple, range})
 
@@ -143,7 +143,6 @@ class ShortMap:
             "_alarm",
             "_budget",
             "_call",
-            "_computed",
             "_context",
             "_standstill",
             "_load",
@@ -164,7 +163,6 @@ class ShortMap:
         self._alarm: Alarm | None = None
         self._budget: Any = None
         self._standstill = Standstill()
-        self._computed = time.process_time()
         self._call = call
         self._pace = pace
         self._load = load
@@ -211,7 +209,14 @@ class ShortMap:
     def _placement(self, *, copy: bool = False) -> Placement:
         loaded = cpython.loaded("procession.backends.process") is not None
         workers = self._call.options.workers
-        return Placement(workers, self._pace, loaded=loaded, costs=start_costs, copy=copy)
+        return Placement(
+            workers,
+            self._pace,
+            loaded=loaded,
+            costs=start_costs,
+            copy=copy,
+            modules=partial(modules_to_import, self._call.function),
+        )
 
     def results(self) -> list[Any]:
         """All values, in input order.
@@ -305,21 +310,28 @@ class ShortMap:
         pace = running.so_far()
         if self._is_over() or pace is None:
             return
-        if not self._worth_it(*pace):
+        if not self._begin_map(*pace):
             self._alarm = after(HELP_EVERY, self._help)
-            return
-        if _none_open():
-            self._standstill.by_value = plain_function(self._call.function) is None
-            self._standstill.begin()
+
+    def _begin_map(self, left: int, seconds: float) -> bool:
+        """Make a map of it, if what is left had better go to a pool. Whether it is done with."""
+        cold = _none_open()
+        if cold and not self._worth_it(left, seconds, copy=True):
+            return False
+        plain = plain_function(self._call.function) is not None
+        inline: Inline | None = None
         try:
-            inline = self._become_map()
-        except BaseException:
-            self._standstill.end()
-            raise
-        if inline is None:
-            self._standstill.end()
-        else:
-            inline.help(self._standstill.end)
+            with short_turns:
+                copied = cold and self._standstill.begin(by_value=not plain)
+                if cold and not (copied or self._worth_it(left, seconds, copy=False)):
+                    return False
+                inline = self._become_map()
+            return True
+        finally:
+            if inline is None:
+                self._standstill.end()
+            else:
+                inline.help(self._standstill.end)
 
     def _become_map(self) -> Inline | None:
         """In the helper thread: make the map that goes on with the items, unless they are over."""
@@ -338,21 +350,9 @@ class ShortMap:
     def _is_over(self) -> bool:
         return self._over
 
-    def _own_share(self) -> float:
-        """How much of the time since it began this process computed, if it did for most of it.
-
-        On a busy machine items take longer by the clock. So do starts, and a pool is less help.
-        """
-        passed = perf_counter() - self._running.begin
-        share = (time.process_time() - self._computed) / passed if passed > 0 else 1.0
-        return min(share, 1.0) if share > _COMPUTES else 1.0
-
-    def _worth_it(self, left: int, seconds: float) -> bool:
+    def _worth_it(self, left: int, seconds: float, *, copy: bool) -> bool:
         """Whether what is left, of items that take so long, had better go to a pool."""
-        if not _none_open():
-            return True
-        seconds *= self._own_share()
-        if not self._placement(copy=True).leaves(left, seconds, warm=False):
-            return False
-        copy = self._standstill.can_copy()
-        return copy or self._placement().leaves(left, seconds, warm=False)
+        # On a busy machine items take longer by the clock. So do starts, and a pool is less help.
+        share = self._running.share()
+        seconds *= share if share > COMPUTES else 1.0
+        return self._placement(copy=copy).leaves(left, seconds, warm=False)

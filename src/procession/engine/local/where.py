@@ -7,6 +7,7 @@ which decides while the items of the map are measured.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from procession.backends import registry
 from procession.backends.pool_choice import Choice
@@ -20,6 +21,7 @@ from procession.engine.local.hashing import agreeing, hashes_otherwise
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import HERE
+from procession.functions.needed_modules import modules_to_import
 from procession.hints import Any
 from procession.recording.start_costs import start_costs
 from procession.system import NamedTuple
@@ -114,7 +116,12 @@ def placement_of(call: Call) -> Placement:
     options = call.options
     loaded = registry.is_loaded(options.backend)
     return Placement(
-        options.workers, call.pace, processors=usable_cpus, costs=start_costs, loaded=loaded
+        options.workers,
+        call.pace,
+        processors=usable_cpus,
+        costs=start_costs,
+        loaded=loaded,
+        modules=partial(modules_to_import, call.function),
     )
 
 

@@ -19,6 +19,7 @@ from procession.engine.policy.placement import machine
 from procession.hints import Any
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, thread_time, threading
+from procession.system.resources import usable_cpus
 from procession.system.wakeup import Wakeup
 from procession.user_threads import teller
 
@@ -51,6 +52,7 @@ class Sender:
     Attributes:
         here: Whether the consumer's thread is to run the next items itself.
         behind: Whether the consumer's thread is to send something on before it waits.
+        accompanied: Whether the consumer's thread computes while a pool starts.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Sender:
         self._blocking = blocking
         self._attended = False
         self._stuck = False
+        self.accompanied = False
         self._pump_told = False
         self._pumping = False
         self._pump_again = False
@@ -110,6 +113,10 @@ class Sender:
     def hold_up(self, stuck: bool) -> None:
         """Whether the consumer runs an item for so long that the pool must have the others."""
         self._stuck = stuck
+
+    def accompany(self, computes: bool) -> None:
+        """Whether the consumer computes while a pool starts: it needs a processor for that."""
+        self.accompanied = computes
 
     @property
     def started(self) -> bool:
@@ -359,8 +366,7 @@ class Sender:
                 self._apart = backend.apart()
             return self._apart, [in_flight.suspects.popleft()], _NO_VALUES
         chunks = in_flight.on(backend)
-        probing = self._probing and not self._replies.count
-        if chunks >= (1 if probing else 2 * backend.workers):
+        if chunks >= self._most_chunks(backend.workers):
             return None
         if in_flight.again:
             again = in_flight.next_again(backend.workers, self._chunk_items)
@@ -369,6 +375,14 @@ class Sender:
             return None
         items, values = self._next_values(backend, chunks)
         return (backend, items, values) if items or values[0] else None
+
+    def _most_chunks(self, workers: int) -> int:
+        """How many chunks may be under way: two for a worker, as it is to go on at once."""
+        if self._probing and not self._replies.count:
+            return 1
+        if self.here and self.accompanied and workers >= usable_cpus():
+            return max(1, workers - 1)  # each has a worker started, and here is one at work
+        return 2 * workers
 
     def _next_values(self, backend: Backend, in_flight: int) -> tuple[Sequence[Item], _Values]:
         """New items: those that are pickled already, or else values."""

@@ -55,6 +55,9 @@ SLOW_PICKLE_SECONDS = 200e-9
 HANGS_SECONDS = 20e-3
 """An item that takes so long keeps others waiting, even if there is just one worker."""
 
+_GAIN = 0.3
+"""What is gained if no items run in the thread that sends and receives. A guess."""
+
 _MEMORY = 0.5
 """Weight of the newest measurement in the running mean. A guess."""
 
@@ -141,6 +144,7 @@ class Placement:
         loaded: Whether the modules that a pool needs are loaded.
         costs: What starts cost on this machine.
         copy: Whether the fork server of a first pool is a copy of this process.
+        modules: Tells how many modules a worker may import for the function.
     """
 
     def __init__(
@@ -152,15 +156,15 @@ class Placement:
         loaded: bool = True,
         costs: StartCosts | None = None,
         copy: bool = False,
+        modules: Callable[[], int] | None = None,
     ) -> None:
         self.workers = max(1, workers)
         self._count = processors
         self._processors = 0
         self._spent = 0.0
-        # One processor of all is busy with the start.
-        share = self.workers / max(1, self.workers - 1)
         costs = StartCosts() if costs is None else costs
-        self._start = share * (costs.later if loaded else costs.first(copy=copy))
+        self._start = costs.later if loaded else costs.first(copy=copy)
+        self._costs, self._modules = costs, modules
         self.item: float | None = None
         self.pack = 0.0
         self._pace = Pace() if pace is None else pace
@@ -289,8 +293,28 @@ class Placement:
             return True  # the first item still runs: it may never end
         if remaining is None:
             return not self._here(None, item, self.pack)
-        worth = remaining * item + self._pace.alone > self._start
-        return worth and not self._here(remaining, item, self.pack)
+        left = remaining * item + self._pace.alone
+        return left > self._start_seconds(left) and not self._here(remaining, item, self.pack)
+
+    def worth_another_worker(self, remaining: int | None) -> bool:
+        """Whether one more worker had better do what the caller's thread does meanwhile.
+
+        That gains a little, as this thread then sends and receives at once. But a worker may have
+        much to import.
+        """
+        if remaining is None or self.item is None:
+            return True
+        return _GAIN * remaining * self.item >= self._import_seconds()
+
+    def _start_seconds(self, left: float) -> float:
+        """What a start takes from so many seconds of items."""
+        share = self.workers / max(1, self.workers - 1)  # one processor of all is busy with it
+        if left <= share * self._start:
+            return share * self._start
+        return share * (self._start + self._import_seconds())
+
+    def _import_seconds(self) -> float:
+        return 0.0 if self._modules is None else self._costs.importing(self._modules())
 
     def starts(self) -> None:
         """A pool is being started."""

@@ -175,6 +175,8 @@ def _prepare(plan: Plan) -> None:
         environment.load(plan.preload)
     if plan.initializer:
         run_initializer(plan.initializer)
+    with while_loading():
+        environment.load(plan.modules)
 
 
 def _always(_: int) -> bool:

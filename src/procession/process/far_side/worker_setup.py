@@ -70,6 +70,7 @@ class Plan(NamedTuple):
         threads: Cap for OpenMP and BLAS pools, or `None`.
         preload: Modules to import before it is ready.
         initializer: The initializer and its arguments, packed; or empty.
+        modules: Modules to import after that.
         rehearse: Whether to run an item of no meaning first, as the real one is in a hurry.
     """
 
@@ -78,6 +79,7 @@ class Plan(NamedTuple):
     threads: Cap | None
     preload: tuple[str, ...]
     initializer: Any
+    modules: tuple[str, ...]
     rehearse: bool
 
 

@@ -29,7 +29,7 @@ from types import ModuleType
 from procession.hints import Any
 from procession.system import cpython
 from procession.system.owned_descriptors import forking
-from procession.system.pristine import fork
+from procession.system.pristine import fork, time
 
 __all__ = ["fork_server", "is_possible"]
 
@@ -37,6 +37,9 @@ _MOST_MEMORY = 128 << 20
 """Bytes of a process that is still small. A guess: its page tables are copied in two ms."""
 
 _MOST_DESCRIPTORS = 256
+_LOOKS, _PAUSE = 3, 0.2e-3
+"""How often it looks for other threads, and seconds in between: one that ends is listed on."""
+
 _MOST_STACK = 64 << 20
 """The thread that serves, and so each worker, has the stack that the program was given."""
 
@@ -64,17 +67,16 @@ _kept: list[Any] = []
 """In the server: everything that the program had."""
 
 
-def is_possible(waiting: int = 0, *, asking: bool = False) -> bool:
+def is_possible(waiting: int = 0) -> bool:
     """Whether a copy of this process can be a server: it has one thread, and nothing that minds.
 
     Args:
         waiting: How many threads of Procession's may be there, too: they wait, and hold nothing.
-        asking: Whether one of these asks, for the main thread.
     """
     return (
         sys.platform.startswith("linux")
         and hasattr(os, "fork")
-        and _runs_alone(waiting, asking)
+        and _runs_alone(waiting)
         and _is_small()
         and _HATES_FORKS.isdisjoint(sys.modules)
         and sys.gettrace() is None
@@ -83,15 +85,19 @@ def is_possible(waiting: int = 0, *, asking: bool = False) -> bool:
     )
 
 
-def _runs_alone(waiting: int, asking: bool) -> bool:
+def _runs_alone(waiting: int) -> bool:
     import threading as shared
 
-    if (shared.current_thread() is shared.main_thread()) is asking:
+    if shared.current_thread() is not shared.main_thread():
         return False
     try:
-        return len(os.listdir("/proc/self/task")) <= 1 + waiting
+        for _ in range(_LOOKS):
+            if len(os.listdir("/proc/self/task")) <= 1 + waiting:
+                return True
+            time.sleep(_PAUSE)
     except OSError:
-        return False
+        pass
+    return False
 
 
 def _is_small() -> bool:

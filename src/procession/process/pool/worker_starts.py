@@ -137,13 +137,22 @@ class Starter:
             # If no chunk waits, there is time.
             rehearse = self._state.single_use and not self._state.queue
             with short_turns:
-                worker = launch_worker(self._spec, self._packed(), rehearse=rehearse)
+                worker = launch_worker(
+                    self._spec, self._packed(), modules=self._modules(), rehearse=rehearse
+                )
             self._welcome(worker)
         except BaseException as error:
             if worker is not None:
                 worker.kill()
             return error
         return None
+
+    def _modules(self) -> tuple[str, ...]:
+        """What the chunk needs that waits for longest."""
+        try:
+            return self._state.queue[0].chunk.job.modules()
+        except IndexError:
+            return ()
 
     def _packed(self) -> PackedInitializer:
         if self._initializer is None:
@@ -188,13 +197,18 @@ class _Main:
 
 
 def launch_worker(
-    spec: WorkerSpec, initializer: PackedInitializer, *, rehearse: bool = False
+    spec: WorkerSpec,
+    initializer: PackedInitializer,
+    *,
+    modules: tuple[str, ...] = (),
+    rehearse: bool = False,
 ) -> Worker:
     """Start a process with its channel, black box and lifeline; it says HELLO when it is ready.
 
     Args:
         spec: How.
         initializer: The spec's initializer and its arguments, packed; or empty.
+        modules: What it imports after that: its first chunk needs them.
         rehearse: Whether it is to prepare for one single item.
 
     Raises:
@@ -204,7 +218,7 @@ def launch_worker(
     method = method_of(spec.context)
     around = worker_setup.surroundings()
     plan = worker_setup.Plan(
-        method, around, spec.threads_per_worker, spec.preload, initializer, rehearse
+        method, around, spec.threads_per_worker, spec.preload, initializer, modules, rehearse
     )
     opened: list[int] = []
     lifeline.acquire()

@@ -28,32 +28,33 @@ class Standstill:
 
     Attributes:
         asked: Whether the main thread is to stand still.
-        by_value: Whether its function will go by cloudpickle.
     """
 
-    __slots__ = ("_go_on", "_lock", "_possible", "_reached", "asked", "by_value")
+    __slots__ = ("_by_value", "_copied", "_go_on", "_lock", "_reached", "asked")
 
     def __init__(self) -> None:
         self.asked = False
-        self.by_value = True
-        self._possible = False
+        self._by_value = True
+        self._copied = False
         self._lock = after_fork.lock()
         self._reached = Wakeup()
         self._go_on = Wakeup()
 
-    def can_copy(self) -> bool:
-        """In the helper thread: whether a copy can be, as far as is known."""
-        from procession.process.forkserver import zygote
+    def begin(self, *, by_value: bool = True) -> bool:
+        """In the helper thread: wait until it stands still, or for a while.
 
-        self._possible = zygote.is_possible(1, asking=True)
-        return self._possible
+        Args:
+            by_value: Whether the function will go by cloudpickle.
 
-    def begin(self) -> None:
-        """In the helper thread: wait until it stands still, or for a while."""
+        Returns:
+            Whether there is a server that is a copy.
+        """
+        self._by_value = by_value
         self.asked = True
         self._reached.wait(_PATIENCE)
         with self._lock:  # the main thread may be forking
             self.asked = False
+            return self._copied
 
     def end(self) -> None:
         """In the helper thread: the items may go on."""
@@ -65,18 +66,25 @@ class Standstill:
             if not self.asked:
                 return
             self.asked = False
-            if self._possible:
-                self._fork()
+            self._copied = _fork(self._by_value)
         self._reached.wake()
         self._go_on.wait(_LONGEST)
 
-    def _fork(self) -> None:
-        try:
-            from procession.process.forkserver import client
-            from procession.process.start.starting import quietly
 
-            server = client.copy_beside(1, by_value=self.by_value)
-            if server is not None:
-                quietly(server.ensure_running)
-        except Exception:
-            pass  # another server is tried, which says what is wrong
+def _fork(by_value: bool) -> bool:
+    """Fork the copy, if there can be one. Whether there is."""
+    from procession.process.forkserver import zygote
+
+    try:
+        if not zygote.is_possible(1):
+            return False
+        from procession.process.forkserver import client
+        from procession.process.start.starting import quietly
+
+        server = client.copy_beside(1, by_value=by_value)
+        if server is None:
+            return False
+        quietly(server.ensure_running)
+        return True
+    except Exception:
+        return False  # another server is tried, which says what is wrong
