@@ -32,6 +32,10 @@ _LARGE = 64 * 1024
 """A pickled result of so many bytes goes alone: from where it lies. As `channel.SEGMENT`."""
 
 
+_LOOK = 20e-6
+"""Seconds after which the loop looks up: whether it is to stop, or to send something. So a short
+item pays for one reading of the clock, and for two comparisons."""
+
 _ODD: Any = object()
 """In place of a result that was answered for otherwise."""
 
@@ -156,10 +160,15 @@ class ColumnLoop:
         words, chunk, limited, wants_each = sink.words, sink.chunk, sink.limited, sink.wants_each
         copy, clock, add, spent = base.copy, perf_counter, sink.payloads.append, sink.spent
         pause, resume, loads, pack = current.pause, current.resume, pickle.loads, self._packed
-        due, held = sink.flush(), 0
+        due, held, ran = sink.flush(), 0, 0.0
+        begin = now = clock()
+        look = now  # at once: it may have been stopped before it began
         for index, blob in zip(indexes, marshal.loads(body), strict=True):
-            if words[STOP] == chunk:
-                break
+            if now >= look:
+                if words[STOP] == chunk:
+                    break
+                spent[0] += ran
+                look, ran = min(now + _LOOK, due), 0.0
             words[RUNNING] = index
             if limited:
                 sink.begin(index)
@@ -170,13 +179,14 @@ class ColumnLoop:
                     value = loads(blob) if type(blob) is bytes else open_value(blob)
                 except BaseException as error:
                     self._refuse(index, blob, error)
-                    if clock() >= due:
+                    begin = now = clock()
+                    if now >= due:
                         due = sink.flush()
                     continue
                 if copied:
                     current.end_copy(f"an argument of {self._settings.name}()")
                 resume()
-            begin = clock()
+                begin = clock()
             try:
                 result = copy().run(call, value)
             except BaseException as error:
@@ -184,8 +194,11 @@ class ColumnLoop:
                 self._fail(index, error, now - begin)
                 if now >= due or now - begin >= WORTH:
                     due = sink.flush()
+                begin = now = clock()
                 continue
             now = clock()
+            seconds = now - begin
+            begin = now  # of the next item, unless something lies between
             if copied:
                 current.end_copy(f"{self._settings.name}(), item {index},")
             if noted:
@@ -196,25 +209,31 @@ class ColumnLoop:
                 try:
                     payload = pack(result)
                 except BaseException as error:
-                    self._refuse_result(index, result, error, now - begin)
+                    self._refuse_result(index, result, error, seconds)
                     payload = _ODD
                 else:
                     size = -1 if payload is None else len(payload)
                     if copied or not 0 <= size < _LARGE:
-                        self._send_large(index, result, payload, now - begin)
+                        self._send_large(index, result, payload, seconds)
                         payload = _ODD
                     held += size
+                    if held > MOST_BYTES:
+                        look = due = now
                 resume()
+                begin = clock()
             if payload is not _ODD:
-                spent[0] += now - begin
+                ran += seconds
                 if wants_each:
-                    sink.each.append(now - begin)
+                    sink.each.append(seconds)
                 add(payload)
             value = result = payload = None  # or it would live as long as the next item runs
             if limited:
                 sink.end()
-            if now >= due or now - begin >= WORTH or held > MOST_BYTES:
-                due, held = sink.flush(), 0
+            if now >= look and (now >= due or seconds >= WORTH):
+                spent[0] += ran
+                due, held, ran = sink.flush(), 0, 0.0
+                begin = clock()
+        spent[0] += ran
 
     def _refuse(self, index: int, blob: Any, error: BaseException) -> None:
         """Answer for an item whose value cannot be rebuilt here."""
