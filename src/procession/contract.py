@@ -275,6 +275,31 @@ class Results(NamedTuple):
     extras: Sequence[Any] = ()
     span: float = 0.0
 
+    def then(self, more: Results) -> Results:
+        """These, and those of the items that follow."""
+        count = len(self.payloads)
+        return Results(
+            [*self.payloads, *more.payloads],
+            self.seconds + more.seconds,
+            self.size + more.size,
+            [*self.odd, *((count + place, reply) for place, reply in more.odd)],
+            [*self.each, *more.each],
+            [*self.extras, *more.extras],
+            self.span + more.span,
+        )
+
+    def part(self, begin: int, end: int) -> Results:
+        """Those from `begin` to `end`. What was logged is not known by its place: all is kept."""
+        share = (end - begin) / len(self.payloads)
+        return self._replace(
+            payloads=self.payloads[begin:end],
+            seconds=self.seconds * share,
+            size=int(self.size * share),
+            odd=[(place - begin, reply) for place, reply in self.odd if begin <= place < end],
+            each=self.each[begin:end],
+            span=self.span * share,
+        )
+
 
 def size_back(item: Item, reply: Reply) -> int:
     """Bytes that came home for an item. None did where none were sent."""

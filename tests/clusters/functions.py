@@ -56,6 +56,22 @@ def kill_itself(x: int) -> int:
     return x
 
 
+@parallel_map(chunk=3000, retries=1, retry_on=LookupError)
+def picky(x: int) -> int:
+    """Some items are special."""
+    task = current_task()
+    assert task is not None
+    if x == 10:
+        logging.getLogger("far").warning("item 10 was here")
+    if x == 1000:
+        raise ZeroDivisionError
+    if x == 1500 and task.attempt == 1:
+        raise LookupError
+    if x == 2000:
+        os.kill(os.getpid(), 9)
+    return x
+
+
 @parallel_map
 def hold(value: Any) -> str:
     """What kind of value has come."""

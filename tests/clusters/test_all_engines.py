@@ -96,6 +96,18 @@ def test_a_death_is_blamed(on_cluster: str) -> None:
     assert "item 3, on " in str(error)
 
 
+def test_a_chunk_of_many_items(on_cluster: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Among items that cross together, one that fails, one that is tried again and one that kills
+    its process are told apart; records of the others come home."""
+    outcomes = list(f.picky.outcomes(range(3000)))
+    assert {o.index for o in outcomes if not o.ok} == {1000, 2000}
+    assert [o.value for o in outcomes if o.ok] == [x for x in range(3000) if x % 1000 or not x]
+    assert isinstance(outcomes[1000].error, ZeroDivisionError)
+    assert isinstance(outcomes[2000].error, WorkerDied)
+    assert outcomes[1500].attempts == 2
+    assert caplog.text.count("item 10 was here") == 1
+
+
 def test_large_results_come_home(on_cluster: str) -> None:
     """What is too large for a message comes as the task's result."""
     sizes = [10, 3_000_000, 200_000]
@@ -125,16 +137,17 @@ def test_a_module_that_is_not_there(
     on_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the module, the machine, and how to send it."""
-    (tmp_path / "only_here_module.py").write_text("class Thing:\n    pass\n")
+    name = f"only_here_for_{on_cluster}"
+    (tmp_path / f"{name}.py").write_text("class Thing:\n    pass\n")
     # Not by sys.path, which workers are told: "another machine" is this one, and would find it.
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder(tmp_path)])
-    thing = importlib.import_module("only_here_module").Thing()
-    with pytest.raises(Exception, match="only_here_module") as caught:
+    thing = importlib.import_module(name).Thing()
+    with pytest.raises(Exception, match=name) as caught:
         f.hold([thing])
     notes = " ".join(caught.value.__notes__)
-    assert "The module 'only_here_module' is not installed on" in notes
+    assert f"The module {name!r} is not installed on" in notes
     assert ("client.upload_file" if on_cluster == "dask" else "runtime_env") in notes
-    del sys.modules["only_here_module"]
+    del sys.modules[name]
 
 
 def test_a_cancelled_call_ends_over_there(on_cluster: str, tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ class DaskCluster:
         task = self._tasks.get(said["number"])
         if task is None:
             return
+        self._watch.heard()
         task.handle.worker = said.get("worker", "")
         if task.arrived(said["content"]).more:
             self._watch.fetch_soon()

@@ -24,7 +24,8 @@ _FEW = 256
 _LITTLE = 256 * 2**20
 _BACKENDS = ("process", "loky", "stdlib", "thread", "serial")
 _LIBRARIES = ("cloudpickle", "wrapt", "loky", "numpy", "threadpoolctl", "tqdm", "joblib")
-_CLUSTERS = ("dask", "distributed", "ray")
+_CLUSTERS = {"distributed": "dask", "ray": "ray"}
+"""The libraries of the engines beyond one machine, and what the backends are called."""
 
 
 def doctor(*, json: bool = False) -> int:
@@ -159,10 +160,15 @@ def _overrides(given: list[str]) -> Finding:
 
 
 def _libraries() -> Iterator[Finding]:
-    for name in _LIBRARIES + _CLUSTERS:
+    for name in (*_LIBRARIES, *_CLUSTERS):
         try:
             yield Finding(name, "ok", metadata.version(name))
         except metadata.PackageNotFoundError:
+            if name in _CLUSTERS:
+                extra = _CLUSTERS[name]
+                mend = f"For backend={extra!r}: pip install 'procession[{extra}]'"
+                yield Finding(name, "note", "not installed", mend)
+                continue
             needed = name in ("cloudpickle", "wrapt", "loky")
             state: Any = "wrong" if needed else "note"
             yield Finding(name, state, "not installed", f"pip install {name}" if needed else "")

@@ -21,13 +21,28 @@ Packed = tuple[Column, list[Settled], int]
 
 
 def column_packer(
-    call: Call, style: Style, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    call: Call,
+    style: Style,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    puts: bool,
 ) -> Callable[[Sequence[int], Sequence[Any]], Packed | None]:
-    """A function that packs values with these indexes; `None` if they are to go one by one."""
+    """A function that packs values with these indexes; `None` if they are to go one by one.
+
+    Args:
+        call: What is called.
+        style: How an item is handed over.
+        args: Positional arguments that go to every item.
+        kwargs: Keyword arguments that go to every item.
+        puts: Whether a column may refer to what was put (`procession.shared.put`).
+    """
     pickling = call.options.pickling
 
     def pack(indexes: Sequence[int], values: Sequence[Any]) -> Packed | None:
         keeps: Sequence[object] = ()
+        if put_keys and not puts:
+            return None
         if put_keys:
             packed, keeps = with_senders(partial(pack_values, values, pickling))
         else:

@@ -108,9 +108,9 @@ def make_plan(
     shares = where.shares or where.serial
     pack = packer(call, style, args, kwargs, shares=shares, out_of_band=out_of_band)
     placement = placement_of(call) if where.measured else None
-    alone = where.choice.one_by_one or where.choice.on_cluster
-    columns = not (shares or alone or observers.active)
-    pack_column = column_packer(call, style, args, kwargs) if columns else _none
+    columns = not (shares or where.choice.one_by_one or observers.active)
+    far = where.choice.on_cluster
+    pack_column = column_packer(call, style, args, kwargs, puts=not far) if columns else _none
     window = options.window or _WINDOW_PER_WORKER * where.workers
     exact = options.window is not None
     if whole and not exact:

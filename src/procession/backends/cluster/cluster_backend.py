@@ -12,6 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 from procession.backends.cluster.clocks import Clocks
@@ -19,6 +20,7 @@ from procession.backends.cluster.far_pools import Shape
 from procession.backends.cluster.wire import (
     Message,
     Order,
+    column_of,
     items_of,
     open_message,
     pack_order,
@@ -26,7 +28,18 @@ from procession.backends.cluster.wire import (
 )
 from procession.backends.pool_choice import Choice, packed_initializer
 from procession.backends.process import IsolatedStream
-from procession.contract import Chunk, Costs, End, Item, Job, Load, Reply, Tally
+from procession.contract import (
+    Answered,
+    Chunk,
+    Costs,
+    End,
+    Item,
+    Job,
+    Load,
+    Reply,
+    Results,
+    Tally,
+)
 from procession.errors import PoolClosed
 from procession.hints import Any, Protocol
 from procession.process.pool import at_exit as cleanup
@@ -89,7 +102,7 @@ class Task:
         self._chunk = chunk
         self._stream = False
         self._run = ""
-        self._answered: set[int] = set()
+        self._answered = Answered()
         self._over = False
 
     @property
@@ -123,6 +136,8 @@ class Task:
         replies = self._backend.timed(message, self._news(message.replies))
         if replies:
             self._chunk.listener.replied(self._chunk, replies)
+        for position, results in message.results:
+            self._returned(position, results)
         if message.end is not None:
             self.failed(message.end)
         return message
@@ -130,9 +145,23 @@ class Task:
     def _news(self, replies: Sequence[Reply]) -> Sequence[Reply]:
         if self._stream:
             return replies
-        news = [reply for reply in replies if reply.index not in self._answered]
-        self._answered.update(reply.index for reply in news)
+        news: list[Reply] = []
+        for reply in replies:
+            position = self._chunk.position(reply.index, self._answered.first)
+            if not self._answered.has(position):
+                self._answered.add(position)
+                news.append(reply)
         return news
+
+    def _returned(self, position: int, results: Results) -> None:
+        """A column's items have results, from this position on: tell those that are new."""
+        answered, count = self._answered, len(results.payloads)
+        old = [at for at in range(count) if answered.has(position + at)]
+        for begin, end in pairwise([-1, *old, count]):
+            if end > begin + 1:
+                answered.add(position + begin + 1, end - begin - 1)
+                part = results.part(begin + 1, end) if old else results
+                self._chunk.listener.returned(self._chunk, position + begin + 1, part)
 
     def failed(self, end: End) -> bool:
         """The task is over. False if it was before."""
@@ -329,6 +358,7 @@ class ClusterBackend:
             job.timeout,
             job.memory_limit,
             items_of(chunk),
+            column_of(chunk),
             ahead,
             header,
             [put.key for put in puts],

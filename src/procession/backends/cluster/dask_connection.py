@@ -61,6 +61,7 @@ class Connection(EngineConnection):
         self._cluster = cluster
         self._folder = folder
         self._threads = 0
+        self._before: Any = None
 
     @property
     def usable(self) -> bool:
@@ -69,10 +70,21 @@ class Connection(EngineConnection):
 
     def threads(self) -> int:
         """How many tasks the cluster's workers can run at once; Dask tells it every two seconds."""
-        known: Any = getattr(self.client, "_scheduler_identity", None)
+        known = self._known()
         if known and "total_threads" in known:
             self._threads = int(known["total_threads"])
         return self._threads
+
+    def _known(self) -> Any:
+        return getattr(self.client, "_scheduler_identity", None)
+
+    def ages(self) -> None:
+        """What Dask has told by now is of before the next calls."""
+        self._before = self._known()
+
+    def threads_now(self) -> int | None:
+        """The same, if Dask has told it since `ages`."""
+        return None if self._known() is self._before else self.threads()
 
     def check_versions(self) -> None:
         """Compare versions with the cluster, before anything is sent that could harm its workers.

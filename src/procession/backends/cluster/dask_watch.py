@@ -60,6 +60,10 @@ class Watch:
                     )
                     self._thread.start()
 
+    def heard(self) -> None:
+        """A worker has told something."""
+        self._gone.heard()
+
     def fetch_soon(self) -> None:
         """A task has said that its result is to be fetched, which is there in a moment."""
         self._hurried = _HURRIED
@@ -78,6 +82,7 @@ class Watch:
                 self._gone.forget()
                 if not self._tasks:
                     self._stir.wait()
+                self._connection.ages()
                 continue
             try:
                 self._look_once()
@@ -125,7 +130,7 @@ class Watch:
         task.failed(end)
 
     def _look_at_workers(self) -> None:
-        error = self._gone.error(self._connection.threads())
+        error = self._gone.error(self._connection.threads_now())
         if error is not None:
             self._give_up(error)
 

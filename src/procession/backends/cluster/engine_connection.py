@@ -92,6 +92,9 @@ class EngineConnection:
 class Gone:
     """Whether all workers of a cluster are gone, and none comes back. Pure, but for the clock.
 
+    It counts from when workers were there during these calls. A cluster that grows and shrinks may
+    have had some before, and need more time than this to start the next ones.
+
     Args:
         connection: To whose cluster.
         clock: Gives seconds.
@@ -107,12 +110,18 @@ class Gone:
         """The next calls wait for workers, as they did before there were any."""
         self._had = False
 
-    def error(self, workers: int) -> PoolClosed | None:
+    def heard(self) -> None:
+        """A worker has told something."""
+        self._seen, self._had = self._clock(), True
+
+    def error(self, workers: int | None) -> PoolClosed | None:
         """What to say, if that is so now.
 
         Args:
-            workers: How many there are.
+            workers: How many there are; `None` if that is known from before these calls only.
         """
+        if workers is None:
+            return None
         now = self._clock()
         if workers:
             self._seen, self._had = now, True

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from procession.backends.cluster import far_snapshots
 from procession.backends.cluster.far_pools import far_pools, host_name
 from procession.backends.cluster.wire import Message, Order, open_order, pack_message
-from procession.contract import Chunk, End, OneByOne, Reply
+from procession.contract import Chunk, End, Reply, Results
 from procession.hints import Any
 from procession.pickling.put_tickets import wrapped
 from procession.process.io import messages
 from procession.process.pool.assignment import Assignment
 from procession.process.pool.worker_pool import WorkerPool
-from procession.system import after_fork
+from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
 from procession.system.resources import check_available
 from procession.system.wakeup import Wakeup
@@ -74,9 +74,9 @@ def run_order(packed: Any, header: Any, puts: Sequence[Any], workers: int, home:
         pool = far_pools.pool(order.workers, workers)
         job = far_pools.job(order, header, tickets)
         arrivals = _Arrivals(stream=order.ahead > 0)
-        items = order.chunk_items(lambda blob: wrapped(blob, tickets))
+        content = order.content(lambda blob: wrapped(blob, tickets))
         assignment = pool.start(
-            Chunk(job, items, arrivals, attended=not order.ahead), ahead=order.ahead
+            Chunk(job, content, arrivals, attended=not order.ahead), ahead=order.ahead
         )
         task = _Task(order, came, home, pool, assignment, arrivals)
         if not order.ahead:
@@ -110,7 +110,7 @@ class _Task:
 
     def begin(self) -> None:
         """Tell the caller of a stream how to call this run of it."""
-        self._home.send(self._packed((), None))
+        self._home.send(self._packed(_NOTHING))
 
     def run(self) -> Any:
         """Send home what comes until the end; what is too large is returned."""
@@ -122,31 +122,42 @@ class _Task:
             if not self._home.wanted():
                 self._pool.cancel(self._assignment)
                 return None
-            replies, end = self._arrivals.take(everything=self._stream or self._due(sent))
-            if not (replies or end):
+            came = self._arrivals.take(everything=self._stream or self._due(sent))
+            if not any(came):
                 continue
             sent = perf_counter()
-            content = self._packed(replies, end)
-            if end is None and (len(content) <= self._home.inline or self._stream):
+            content = self._packed(came)
+            if came.end is None and (len(content) <= self._home.inline or self._stream):
                 self._home.send(content)
-            elif end is None:
-                self._arrivals.put_back(replies)
+            elif came.end is None:
+                self._arrivals.put_back(came)
             elif len(content) <= self._home.inline:
                 self._home.send(content)
                 return None
             else:
-                self._home.send(self._packed((), None, more=True))
+                self._home.send(self._packed(_NOTHING, more=True))
                 return content
 
     def _due(self, sent: float) -> bool:
         return perf_counter() - sent >= _SEND_EVERY
 
-    def _packed(self, replies: Sequence[Reply], end: End | None, *, more: bool = False) -> bytes:
+    def _packed(self, came: _Came, *, more: bool = False) -> bytes:
         clock = self._came, perf_counter()
-        return pack_message(Message(replies, end, self._host, clock, more, self.number, self._sent))
+        return pack_message(Message(*came, self._host, clock, more, self.number, self._sent))
 
 
-class _Arrivals(OneByOne):
+class _Came(NamedTuple):
+    """What has come of an order since it was looked at last, as in a `Message`."""
+
+    replies: Sequence[Reply] = ()
+    results: Sequence[tuple[int, Results]] = ()
+    end: End | None = None
+
+
+_NOTHING = _Came()
+
+
+class _Arrivals:
     """The listener: keeps what has come until the task sends it home."""
 
     def __init__(self, *, stream: bool) -> None:
@@ -154,6 +165,7 @@ class _Arrivals(OneByOne):
         self._stream = stream
         self._lock = after_fork.lock()
         self._replies: list[Reply] = []
+        self._results: list[tuple[int, Results]] = []
         self._end: End | None = None
         self._large = False
 
@@ -164,26 +176,37 @@ class _Arrivals(OneByOne):
         if self._stream:
             self.changed.wake()
 
+    def returned(self, chunk: Chunk, position: int, results: Results) -> None:
+        """Keep results; with those before them, if there is no gap."""
+        with self._lock:
+            if self._results:
+                first, before = self._results[-1]
+                if first + len(before.payloads) == position:
+                    self._results[-1] = first, before.then(results)
+                    return
+            self._results.append((position, results))
+
     def ended(self, chunk: Chunk, end: End) -> None:
         """Keep the end, and wake the task."""
         with self._lock:
             self._end = end._replace(host=host_name())
         self.changed.wake()
 
-    def take(self, *, everything: bool) -> tuple[list[Reply], End | None]:
+    def take(self, *, everything: bool) -> _Came:
         """What has come; nothing before the end, unless `everything`."""
         with self._lock:
             if self._end is None and (not everything or self._large):
-                return [], None
-            replies, self._replies = self._replies, []
-            end, self._end = self._end, None
-            return replies, end
+                return _NOTHING
+            came = _Came(self._replies, self._results, self._end)
+            self._replies, self._results, self._end = [], [], None
+            return came
 
-    def put_back(self, replies: list[Reply]) -> None:
+    def put_back(self, came: _Came) -> None:
         """These are too large to travel before the end."""
         with self._lock:
             self._large = True
-            self._replies[:0] = replies
+            self._replies[:0] = came.replies
+            self._results[:0] = came.results
 
 
 class Streams:

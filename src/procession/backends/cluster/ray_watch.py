@@ -62,6 +62,7 @@ class Watch:
         self._lock = threading.Lock()
         self._gone = Gone(connection, monotonic)
         self._alive = 0.0
+        self._asked = False
 
     # -- what it is told, in any thread ------------------------------------------------------------
 
@@ -118,6 +119,7 @@ class Watch:
         if task is None:
             return
         if content is not None:
+            self._gone.heard()
             task.arrived(content)
             if task.streams and not task.over:
                 return  # more comes
@@ -138,9 +140,11 @@ class Watch:
                 self._gone.forget()
                 if not self._tasks:
                     self._busy.wait()
+                self._asked = False
                 continue
             if self._connection.answers():
                 self._alive = monotonic()
+                self._asked = True
             self._came.put(self._judge)
             self._stopped.wait(_LOOK)
 
@@ -153,7 +157,7 @@ class Watch:
             self._connection.forsake()
             self._give_up(self._connection.lost())
         else:
-            error = self._gone.error(self._connection.cpus)
+            error = self._gone.error(self._connection.cpus if self._asked else None)
             if error is not None:
                 self._give_up(error)
 

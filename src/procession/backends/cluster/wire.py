@@ -7,12 +7,13 @@ plain data. What the user's code pickled stays closed until a worker opens it.
 
 from __future__ import annotations
 
+import marshal
 import pickle
 import sys
 from collections.abc import Callable, Sequence
 
 from procession import __version__
-from procession.contract import Chunk, End, Item, Reply
+from procession.contract import Chunk, Column, End, Item, Reply, Results
 from procession.errors import BackendUnavailable
 from procession.hints import Any
 from procession.system import NamedTuple
@@ -21,6 +22,7 @@ __all__ = [
     "VERSIONS",
     "Message",
     "Order",
+    "column_of",
     "items_of",
     "mismatch",
     "open_message",
@@ -43,7 +45,8 @@ class Order(NamedTuple):
         name: The function's name, for messages.
         timeout: Seconds that an item may run, or `None`.
         memory_limit: Bytes that an item may take, or `None`.
-        items: ``(index, attempt, blob)`` each.
+        items: ``(index, attempt, blob)`` each; or `None`, and `column` has them.
+        column: Indexes and body of a `contract.Column`, and whether it is plain; or `None`.
         ahead: Values that a generator may be ahead of its consumer; 0 for an ordinary chunk.
         header: The job's header; empty if it comes apart.
         puts: Keys of what was put, in the order in which their content comes apart.
@@ -56,16 +59,21 @@ class Order(NamedTuple):
     name: str
     timeout: float | None
     memory_limit: int | None
-    items: Sequence[tuple[int, int, Any]]
+    items: Sequence[tuple[int, int, Any]] | None
+    column: tuple[Sequence[int], bytes, bool] | None
     ahead: int
     header: bytes
     puts: Sequence[Any]
     shared: int
     sent: float
 
-    def chunk_items(self, given: Callable[[Any], Any]) -> list[Item]:
+    def content(self, given: Callable[[Any], Any]) -> list[Item] | Column:
         """The items as a local pool takes them; `given` makes of a blob what a worker is given."""
-        return [Item(index, None, given(blob), (), attempt) for index, attempt, blob in self.items]
+        if self.column is not None:
+            indexes, body, plain = self.column
+            return Column(indexes, indexes, body, plain=plain)  # no one asks for the values here
+        items = self.items or ()
+        return [Item(index, None, given(blob), (), attempt) for index, attempt, blob in items]
 
 
 class Message(NamedTuple):
@@ -73,6 +81,7 @@ class Message(NamedTuple):
 
     Attributes:
         replies: To some items.
+        results: Of a column's items, each with the place of the first one.
         end: How the chunk ended, if it has.
         host: The machine.
         clock: When the order came and when this was packed, by that machine's clock.
@@ -82,6 +91,7 @@ class Message(NamedTuple):
     """
 
     replies: Sequence[Reply] = ()
+    results: Sequence[tuple[int, Results]] = ()
     end: End | None = None
     host: str = ""
     clock: tuple[float, float] = (0.0, 0.0)
@@ -90,15 +100,24 @@ class Message(NamedTuple):
     sent: float = 0.0
 
 
-def items_of(chunk: Chunk) -> list[tuple[int, int, Any]]:
-    """The items of a chunk, as they are sent."""
+def items_of(chunk: Chunk) -> list[tuple[int, int, Any]] | None:
+    """The items of a chunk, as they are sent; `None` if they are a column."""
+    if chunk.column is not None:
+        return None
     return [(item.index, item.attempt, item.blob) for item in chunk.items]
+
+
+def column_of(chunk: Chunk) -> tuple[Sequence[int], bytes, bool] | None:
+    """The column that a chunk is, as it is sent; `None` if it is none."""
+    column = chunk.column
+    return None if column is None else (column.indexes, column.body, column.plain)
 
 
 def puts_of(chunk: Chunk) -> tuple[list[Any], list[Any]]:
     """What was put that goes to every item of the chunk's job, and that goes to its own items."""
     shared = _puts(chunk.job.keeps)
-    own = [put for item in chunk.items for put in _puts(getattr(item, "keeps", ()))]
+    items = chunk.items if chunk.column is None else ()  # a column here refers to nothing
+    own = [put for item in items for put in _puts(getattr(item, "keeps", ()))]
     return list(dict.fromkeys(shared)), list(dict.fromkeys(own))
 
 
@@ -141,15 +160,19 @@ def mismatch(caller: tuple[str, str], there: tuple[str, str], where: str) -> str
 def pack_message(message: Message) -> bytes:
     """A message as bytes; large buffers of results are part of it."""
     replies = [_plain(reply) for reply in message.replies]
+    results = [(position, _plain_results(each)) for position, each in message.results]
     end = None if message.end is None else _plain_end(message.end)
-    return pickle.dumps((replies, end, *message[2:]), 5)
+    return pickle.dumps((replies, results, end, *message[3:]), 5)
 
 
 def open_message(packed: Any) -> Message:
     """The message again; buffers of results are writable, as after any unpickling."""
-    replies, end, *rest = pickle.loads(packed)
+    replies, results, end, *rest = pickle.loads(packed)
     return Message(
-        [Reply(*fields) for fields in replies], None if end is None else _open_end(end), *rest
+        [Reply(*fields) for fields in replies],
+        [(position, _open_results(fields)) for position, fields in results],
+        None if end is None else _open_end(end),
+        *rest,
     )
 
 
@@ -157,6 +180,20 @@ def _plain(reply: Reply) -> tuple[Any, ...]:
     if not reply.buffers:
         return tuple(reply)
     return tuple(reply._replace(buffers=[bytearray(buffer) for buffer in reply.buffers]))
+
+
+def _plain_results(results: Results) -> tuple[Any, ...]:
+    body = marshal.dumps(results.payloads)
+    odd = [(place, _plain(reply)) for place, reply in results.odd]
+    return tuple(results._replace(payloads=body, size=len(body), odd=odd))  # type: ignore[arg-type]
+
+
+def _open_results(fields: Sequence[Any]) -> Results:
+    results = Results(*fields)
+    body: Any = results.payloads
+    odd: Any = results.odd
+    replies = [(place, Reply(*each)) for place, each in odd]
+    return results._replace(payloads=marshal.loads(body), odd=replies)
 
 
 def _plain_end(end: End) -> tuple[Any, ...]:
