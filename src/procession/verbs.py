@@ -110,9 +110,13 @@ class Verbs:
             The future. It carries what the function raises, and what Procession raises: this verb
             never raises for an argument.
         """
+        call = self._call()
+        if "procession.engine.calls" not in sys.modules:  # else it is not the first one
+            from procession.engine.local.first_pool import expect_pool
+
+            expect_pool(call)
         from procession.engine.calls import submit
 
-        call = self._call()
         wrong = wrong_keyword(call, kwargs, "submit") if kwargs else None
         if wrong is not None:
             from procession.futures import Future
@@ -254,9 +258,13 @@ class Verbs:
             return self.submit(*args, **kwargs)
         call = self._call()
         if style == "isolated":
+            _refuse_wrong(call, kwargs)
+            if "procession.engine.calls" not in sys.modules:
+                from procession.engine.local.first_pool import expect_pool
+
+                expect_pool(call)
             from procession.engine.calls import isolated
 
-            _refuse_wrong(call, kwargs)
             return isolated(call, args, kwargs)
         first, args, kwargs = first_argument(call, args, kwargs)
         if style == "parallel_map":

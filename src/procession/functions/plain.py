@@ -20,7 +20,7 @@ from procession.pickling.objects import ATOMS, class_of
 from procession.pickling.references import reference_to, why_not_by_value
 from procession.system import cpython
 
-__all__ = ["PlainFunction", "names_in", "plain_function", "surely_crosses"]
+__all__ = ["PlainFunction", "names_in", "needs_cloudpickle", "plain_function", "surely_crosses"]
 
 _OF_MODULE = ("__name__", "__package__", "__path__", "__file__")
 """What a function sees of its module, as cloudpickle has it."""
@@ -139,6 +139,12 @@ def plain_function(function: Any) -> PlainFunction | None:
     kept = function.__defaults__, function.__kwdefaults__, function.__annotations__
     names = function.__name__, function.__qualname__, function.__module__, function.__doc__
     return PlainFunction(function, (code, names, kept, values, modules))
+
+
+def needs_cloudpickle(function: Any, decorated: Any) -> bool:
+    """Whether cloudpickle takes part when the function is sent, as far as is known."""
+    named = reference_to(function) or (decorated is not None and reference_to(decorated))
+    return not named and plain_function(function) is None
 
 
 def _is_single(module: Any) -> bool:

@@ -27,7 +27,7 @@ from procession.engine.local.running import (
 )
 from procession.engine.policy.placement import Pace, Placement
 from procession.functions.needed_modules import modules_to_import
-from procession.functions.plain import plain_function, surely_crosses
+from procession.functions.plain import needs_cloudpickle, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
 from procession.process.start.copying import Standstill
@@ -318,11 +318,11 @@ class ShortMap:
         cold = _none_open()
         if cold and not self._worth_it(left, seconds, copy=True):
             return False
-        plain = plain_function(self._call.function) is not None
+        by_value = needs_cloudpickle(self._call.function, self._call.decorated)
         inline: Inline | None = None
         try:
             with short_turns:
-                copied = cold and self._standstill.begin(by_value=not plain)
+                copied = cold and self._standstill.begin(by_value=by_value)
                 if cold and not (copied or self._worth_it(left, seconds, copy=False)):
                     return False
                 inline = self._become_map()

@@ -30,6 +30,10 @@ def map_list(
             short = ShortMap(call, cast("Sequence[Any]", items), pace, _load)
             if short.passes():
                 return short.results()
+    if call.options.inline is False:
+        from procession.engine.local.first_pool import expect_pool
+
+        expect_pool(call)
     from procession.engine.map.map_verbs import whole_map
 
     return whole_map(call, style, items, args, kwargs)

@@ -57,15 +57,16 @@ _servers: OrderedDict[tuple[Any, ...], Server] = OrderedDict()
 after_fork.renew_in_child(_servers.clear)
 
 
-def current(*, clean: bool = True) -> Server:
+def current(*, clean: bool = True, by_value: bool = True) -> Server:
     """The server for the environment as it is now, in this process.
 
     Args:
         clean: Only one that has nothing of this process. Else it may be a copy (`zygote`), if there
             is one or can be.
+        by_value: As in `copy_beside`.
     """
     if not clean:
-        copy = copy_beside(0)
+        copy = copy_beside(0, by_value=by_value)
         if copy is not None:
             return copy
     key = _key()

@@ -59,11 +59,15 @@ def method_of(context: Any) -> str:
     return name
 
 
-def prepare(context: Any) -> None:
+def prepare(context: Any, *, by_value: bool = True) -> None:
     """A process will soon be started: begin with the helper processes that this takes.
 
     The fork server, or else the resource tracker, boots while this process still loads and packs
     what the first call needs.
+
+    Args:
+        context: Start method or context object.
+        by_value: Whether items will come by cloudpickle.
 
     Raises:
         OptionError: As in `method_of`.
@@ -73,7 +77,8 @@ def prepare(context: Any) -> None:
         if method == "forkserver":
             from procession.process.forkserver import client as server
 
-            quietly(server.current(clean=context is not None).ensure_running)
+            clean = context is not None
+            quietly(server.current(clean=clean, by_value=by_value).ensure_running)
         elif method == "spawn":
             from multiprocessing import resource_tracker
 
