@@ -16,9 +16,9 @@ STAMP   := $(VENV)/.procession-$(VERSION)
 
 # Extra arguments for pytest, for example: make test ARGS="-k outcomes -x"
 ARGS ?=
-# Test modules that run at the same time: as many as there are processors to use. 0 runs all in one
-# process, where what a module leaves behind is certainly its own.
-JOBS ?= $(shell $(PYTHON) -c 'import os; print(len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)))')
+# Test modules that run at the same time: one more than there are processors, as tests often wait.
+# 0 runs all in one process, where what a module leaves behind is certainly its own.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(1 + len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)))')
 # For `make test-each`.
 PYTHONS ?= python3.11 python3.12 python3.13
 # Seconds that one soak test may take before its stacks are dumped and the run ends.
@@ -35,7 +35,7 @@ help:
 	@echo "Times are of two idle processors; the first target to need .venv takes 1 or 2 minutes more."
 	@echo "make demo    10 s    set up .venv, then measure the standard library's code in parallel"
 	@echo "make test    8 min   set up .venv, then run the tests (ARGS=... goes to pytest)"
-	@echo "                     JOBS=$(JOBS) test modules at once, as many as processors; JOBS=0: one process"
+	@echo "                     JOBS=$(JOBS) test modules at once, one more than processors; JOBS=0: one process"
 	@echo "make test-clusters  4 min  on clusters of this machine, in an environment of its own"
 	@echo "                     CLUSTERS='dask dask-nanny dask-local ray' ARGS=tests/conformance: the whole suite"
 	@echo "make cov     15 min  the tests in one process, with coverage"

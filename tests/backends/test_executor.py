@@ -6,7 +6,6 @@ import gc
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,6 +14,7 @@ import procession
 from procession import parallel
 from tests.chaos.jobs import die
 from tests.conformance import crossing as c
+from tests.support.waiting import wait_until
 
 SHUT_DOWN = """
 import os, sys
@@ -76,14 +76,12 @@ def test_a_broken_executor_needs_no_collector(backend: str) -> None:
     function = parallel(die).with_options(backend=backend, workers=2, inline=False)
     procession.shutdown()
     gc.collect()
+    before = _semaphores()  # other tests' own
     gc.disable()
     try:
         with pytest.raises(procession.WorkerDied):
             function.map(["os._exit"] * 4)
         procession.shutdown()
-        deadline = time.monotonic() + 10  # its thread may be about to end
-        while _semaphores():
-            assert time.monotonic() < deadline, _semaphores()
-            time.sleep(0.01)
+        wait_until(lambda: _semaphores() <= before)  # its thread may be about to end
     finally:
         gc.enable()

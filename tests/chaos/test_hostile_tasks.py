@@ -92,6 +92,7 @@ def test_megabytes_of_output(backend: str, capfd: pytest.CaptureFixture[str]) ->
 
 def test_the_parent_waits_for_any_child() -> None:
     """User code that reaps every child there is harms no pool, and no wrong exit code comes."""
+    procession.shutdown()  # loky's pools of other tests, which keep what belongs to such a child
     over = threading.Event()
 
     def reap() -> None:

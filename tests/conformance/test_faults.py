@@ -102,10 +102,10 @@ def outcome_of_poison(place: Place) -> Any:
 
 def test_an_item_that_takes_too_long(processes: Place) -> None:
     """An item in a tight loop is ended at its timeout, and the others go on."""
-    error = outcome_of(processes, "loop", timeout=1.5).error
+    error = outcome_of(processes, "loop", timeout=1.0).error
     assert isinstance(error, TimedOut)
     assert isinstance(error, TimeoutError)
-    assert (error.seconds, error.index) == (1.5, 2)
+    assert (error.seconds, error.index) == (1.0, 2)
 
 
 def test_a_call_that_takes_too_long(processes: Place) -> None:
@@ -116,8 +116,8 @@ def test_a_call_that_takes_too_long(processes: Place) -> None:
 
 def test_the_timeout_is_per_item_whatever_the_chunk(processes: Place) -> None:
     """Many short items in one chunk may take longer than the timeout together."""
-    function = at(processes, f.nap, timeout=2.0, chunk=30)
-    assert function.map([0.1] * 30) == [0.1] * 30
+    function = at(processes, f.nap, timeout=1.0, chunk=30)
+    assert function.map([0.05] * 30) == [0.05] * 30
 
 
 def test_output_does_not_disturb_the_protocol(processes: Place) -> None:

@@ -345,8 +345,15 @@ except procession.OptionError as error:
 # --------------------------------------------------------------------- the end of a program
 
 
-@pytest.mark.parametrize("place", [None, *PROCESSES], ids=lambda place: str(place or "default"))
-@pytest.mark.parametrize("ending", ["", "raise SystemExit(0)", "del work, Job"])
+@pytest.mark.parametrize(
+    ("place", "ending"),
+    [
+        *((place, "") for place in (None, *PROCESSES)),
+        *((place, "raise SystemExit(0)") for place in (None, PROCESSES[-1])),
+        *((place, "del work, Job") for place in (None, PROCESSES[-1])),
+    ],
+    ids=lambda given: str(given or "default"),
+)
 def test_programs_end(place: Place | None, ending: str) -> None:
     """A program that leaves its pools and iterators open ends by itself, in silence."""
     opened = "left_open = fail.with_options(chunk=1).outcomes(range(100))\nnext(left_open)\n"

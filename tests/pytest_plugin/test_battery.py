@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,20 +15,34 @@ from tests.pytest_plugin.harness import BATTERY, EXPECTED, FAILED, PASSED, SKIPP
 pytestmark = pytest.mark.timeout(1000)
 
 
-@pytest.fixture(scope="module", params=["plain", "xdist"])
-def battery(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The one run of all files, which every test looks at."""
-    if request.param == "xdist":
-        pytest.importorskip("xdist")
-    folder = tmp_path_factory.mktemp("battery")
+CRASHES = ["suite_crashes.py", "suite_scopes.py", "suite_forks.py", "suite_groups.py"]
+
+
+def _run(folder: Path, *arguments: str) -> Run:
     for file in BATTERY.glob("suite_*.py"):
         shutil.copy(file, folder)
-    distributed: list[str] = []
-    order = ["suite_outcomes.py", "suite_crashes.py", "suite_scopes.py", "suite_forks.py"]
-    if request.param == "xdist":
-        distributed = ["-p", "xdist.plugin", "-n2", "--dist=loadscope"]
-    arguments = [*distributed, *order, "suite_groups.py", "--basetemp", str(folder / "tmp")]
-    return run(folder, *arguments)
+    return run(folder, *arguments, "--basetemp", str(folder / "tmp"))
+
+
+@pytest.fixture(scope="module")
+def battery(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The one run of all files, which every test looks at."""
+    return _run(tmp_path_factory.mktemp("battery"), "suite_outcomes.py", *CRASHES)
+
+
+@pytest.fixture(scope="module")
+def distributed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run under xdist. Of what ends well or badly by itself there is enough in these files."""
+    pytest.importorskip("xdist")
+    spread = ["-p", "xdist.plugin", "-n2", "--dist=loadscope"]
+    return _run(tmp_path_factory.mktemp("distributed"), *spread, *CRASHES)
+
+
+@pytest.fixture(params=["battery", "distributed"])
+def either(request: pytest.FixtureRequest) -> Run:
+    """Each of the two."""
+    found: Run = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +61,25 @@ def test_with_all_that_is_installed(battery: Run, together: Run) -> None:
     shapes = {name: test.shape for name, test in together.tests.items()}
     assert shapes
     assert shapes == {name: battery.tests[name].shape for name in shapes}
+
+
+def test_under_xdist(battery: Run, distributed: Run) -> None:
+    """xdist brings home what comes of each test, and what it has said."""
+    assert len(distributed.tests) > 40
+    for name, test in distributed.tests.items():
+        here = battery.tests[name]
+        assert test.shape == here.shape
+        assert test.warnings == here.warnings
+        if test.shape == FAILED:
+            assert stdout(test.bad) == stdout(here.bad)
+            assert stderr(test.bad).splitlines()[:1] == stderr(here.bad).splitlines()[:1]
+            assert _first_line(test.bad["text"]) == _first_line(here.bad["text"])
+
+
+def _first_line(text: str) -> str:
+    """Of an error; without numbers, nor the line by which xdist says where it came from."""
+    first = re.sub(r"^\[gw.*\n+", "", text).strip().partition("\n")[0]
+    return re.sub(r"\d+", "N", first)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -73,12 +107,12 @@ def stderr(report: dict[str, object], of: str = "call") -> str:
     return str(sections.get(f"Captured stderr {of}", ""))
 
 
-def test_no_noise(battery: Run) -> None:
+def test_no_noise(either: Run) -> None:
     """Children print nothing of their own to the terminal."""
-    assert battery.err == "", battery.err
-    assert battery.out.count("test session starts") == 1
-    assert "INTERNALERROR" not in battery.out
-    assert battery.code == 1
+    assert either.err == "", either.err
+    assert either.out.count("test session starts") == 1
+    assert "INTERNALERROR" not in either.out
+    assert either.code == 1
 
 
 @pytest.mark.parametrize(
@@ -211,8 +245,8 @@ def test_output_of_fixtures(battery: Run) -> None:
 
 
 def test_past_the_capture(battery: Run) -> None:
-    """capsys.disabled() reaches the terminal (under xdist nothing does, isolated or not)."""
-    assert "seen past the capture" in battery.out + battery.err or "[gw0]" in battery.out
+    """capsys.disabled() reaches the terminal."""
+    assert "seen past the capture" in battery.out + battery.err
 
 
 def test_durations(battery: Run) -> None:
@@ -305,23 +339,23 @@ def test_processes(battery: Run) -> None:
     assert there not in battery.noted("plain")
 
 
-def test_wide_fixtures_stay(battery: Run) -> None:
+def test_wide_fixtures_stay(either: Run) -> None:
     """pytest's own module and session fixtures are set up once, torn down once, by itself."""
     for word in ("whole", "wide"):
-        ups, downs = battery.noted(f"{word} up"), battery.noted(f"{word} down")
-        lost = battery.noted("shared", "crash")
+        ups, downs = either.noted(f"{word} up"), either.noted(f"{word} down")
+        lost = either.noted("shared", "crash")
         assert len(set(ups)) == len(ups)
         assert sorted(pid for pid in ups if pid not in lost) == sorted(downs)
 
 
-def test_groups_share(battery: Run) -> None:
+def test_groups_share(either: Run) -> None:
     """A group's tests share a process; after a crash the rest share a new one."""
-    (one,), (two,) = battery.noted("shared", "one"), battery.noted("shared", "two")
-    (four,), (five,) = battery.noted("shared", "four"), battery.noted("shared", "five")
-    assert one == two == battery.noted("shared", "crash")[0]
+    (one,), (two,) = either.noted("shared", "one"), either.noted("shared", "two")
+    (four,), (five,) = either.noted("shared", "four"), either.noted("shared", "five")
+    assert one == two == either.noted("shared", "crash")[0]
     assert four == five != one
-    assert battery.noted("forked", "one") == battery.noted("forked", "two")
-    assert battery.noted("plain")[0] not in (one, four, battery.noted("forked", "one")[0])
+    assert either.noted("forked", "one") == either.noted("forked", "two")
+    assert either.noted("plain")[0] not in (one, four, either.noted("forked", "one")[0])
 
 
 def test_temporary_folders(battery: Run) -> None:
@@ -331,7 +365,7 @@ def test_temporary_folders(battery: Run) -> None:
     assert "/tmp/" in path
 
 
-def test_nothing_is_left(battery: Run) -> None:
+def test_nothing_is_left(either: Run) -> None:
     """No process that a test started has outlived it, in whatever group."""
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert "battery-leftover" not in listed.stdout

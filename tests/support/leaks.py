@@ -231,10 +231,17 @@ def _helper_descriptors() -> set[int]:
 def _shared_memory() -> Iterator[Held]:
     with contextlib.suppress(OSError):
         for name in os.listdir(SHARED_MEMORY):
-            # multiprocessing's own semaphores, of programs that a neighbour under xdist runs now
-            if name.startswith("sem.mp-") and "PYTEST_XDIST_WORKER" in os.environ:
+            if "PYTEST_XDIST_WORKER" in os.environ and _is_a_neighbour_s(name):
                 continue
             yield Held("shared memory", name)
+
+
+def _is_a_neighbour_s(name: str) -> bool:
+    """Whether it may be of a program that another process of xdist runs, or has killed."""
+    if name.startswith("sem.mp-"):
+        return True
+    others = ("sem.loky-", "joblib_memmapping_folder_")
+    return name.startswith(others) and f"{os.getpid()}" not in re.split("[-_]", name)
 
 
 def _belongs_to_others(thing: Held) -> bool:

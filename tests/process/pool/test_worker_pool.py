@@ -106,7 +106,7 @@ def test_attend_reads_in_the_calling_thread(backend: ProcessBackend) -> None:
         over += told.ends
         told.wait()
         assert told.values == {0: 2 * number}
-    assert over > 100
+    assert over > 20  # not all: a thread that is held up finds that the reactor was there first
 
 
 def test_attend_gives_up_in_time(make: Make, tmp_path: Path) -> None:
