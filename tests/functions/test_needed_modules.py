@@ -19,7 +19,11 @@ from collections import OrderedDict
 from procession import parallel
 from procession.functions.needed_modules import needed_modules
 LIMIT = 3
-def uses(x): return json.dumps(x), math.sqrt(x), OrderedDict(), LIMIT, [len(y) for y in sys.path]
+class Meta(type):
+    def __getattribute__(cls, name): raise RuntimeError(name)
+class Odd(metaclass=Meta): pass
+def uses(x):
+    return json.dumps(x), math.sqrt(x), OrderedDict(), LIMIT, Odd, [len(y) for y in sys.path]
 print(*needed_modules(uses))
 """
 

@@ -34,12 +34,16 @@ def needed_modules(function: Any) -> tuple[str, ...]:
 
 def _module_of(value: Any) -> str:
     kind = class_of(value)
-    if kind is ModuleType:
-        return str(value.__name__)
-    if kind in (FunctionType, BuiltinFunctionType) or is_a(value, type):
-        module = value.__module__
-        return module if type(module) is str else ""
-    return ""
+    try:
+        if kind is ModuleType:
+            name = value.__name__
+        elif kind in (FunctionType, BuiltinFunctionType) or is_a(value, type):
+            name = value.__module__
+        else:
+            return ""
+    except Exception:
+        return ""  # of a metaclass, or of a module that makes its attributes
+    return name if type(name) is str else ""
 
 
 _counted = (0, 0)
