@@ -16,9 +16,11 @@ from procession.system import NamedTuple
 __all__ = [
     "ATOM_BYTES",
     "RUNNING",
+    "SHORT",
     "STOP",
     "Answered",
     "Backend",
+    "CallListener",
     "Chunk",
     "Column",
     "Costs",
@@ -42,6 +44,10 @@ that is to end after that item."""
 ATOM_BYTES = 8
 """What a number or `None` counts for, which crosses as itself: about what a message holds of it."""
 
+SHORT = 32 * 1024
+"""Bytes of pickle up to which a single call is sent in a message of its own kind. A guess: half of
+what is sent from where it lies."""
+
 EndKind = Literal["done", "stopped", "died", "timeout", "memory", "cancelled", "broken", "refused"]
 
 
@@ -62,6 +68,7 @@ class Job:
         common: The pickled arguments that go to every item, and their large buffers, if an item
             could change them: what runs in this process loads them, too.
         modules: Tells which modules its items need, for workers that start because of it.
+        ready: Whether all of it is packed.
     """
 
     __slots__ = (
@@ -75,6 +82,7 @@ class Job:
         "memory_limit",
         "modules",
         "name",
+        "ready",
         "timeout",
     )
 
@@ -100,6 +108,11 @@ class Job:
         self.keeps = keeps
         self.modules = modules
         self.common: tuple[bytes, Any] | None = None
+        self.ready = False
+
+    def mark_ready(self) -> None:
+        """All of it is packed."""
+        self.ready = True
 
     @property
     def header(self) -> bytes:
@@ -382,6 +395,12 @@ class Tally:
         self.failed += failed
         self.done += done
 
+    def called(self, out: int, back: int) -> None:
+        """A single call has a result: so many bytes went to its worker, and came home."""
+        self.done += 1
+        self.bytes_out += out
+        self.bytes_back += back
+
     def moved(self, out: int, back: int) -> None:
         """So many bytes went to workers, and came home."""
         self.bytes_out += out
@@ -443,7 +462,15 @@ class Listener(Protocol):
         ...
 
     def ended(self, chunk: Chunk, end: End) -> None:
-        """The chunk is over. Called exactly once."""
+        """The chunk is over. Called exactly once; not if `CallListener.answered` is."""
+        ...
+
+
+class CallListener(Listener, Protocol):
+    """Who is told of a single call that was sent as `Chunk.given`."""
+
+    def answered(self, chunk: Chunk, payload: Any, seconds: float) -> None:
+        """The call is over, and has this result: itself, or `bytes`, which are its pickle."""
         ...
 
 
@@ -463,7 +490,17 @@ class Chunk:
     They are a column, or one by one what each of them is.
     """
 
-    __slots__ = ("attended", "column", "content", "handle", "home", "job", "listener", "plain")
+    __slots__ = (
+        "_content",
+        "_listener",
+        "attended",
+        "column",
+        "given",
+        "handle",
+        "home",
+        "job",
+        "plain",
+    )
 
     def __init__(
         self,
@@ -476,9 +513,12 @@ class Chunk:
         plain: bool = False,
     ) -> None:
         self.job = job
-        self.content = content
+        self._content = content
         self.column = content if isinstance(content, Column) else None
-        self.listener = listener
+        self._listener = listener
+        self.given: Any = None
+        """Of a single call that a short message holds: its number, and its arguments, if they cross
+        as themselves, or else their pickle. Its listener is a `CallListener`."""
         self.attended = attended
         """Whether a thread is expected to wait for it by ``attend``, on backends that have it."""
         self.handle: Any = None
@@ -487,6 +527,16 @@ class Chunk:
         """The backend it is given to; for the engine's own use."""
         self.plain = plain
         """Whether it holds nothing that has a finalizer of the user's."""
+
+    @property
+    def content(self) -> Sequence[Item] | Column:
+        """Its items, or the column that they are."""
+        return self._content
+
+    @property
+    def listener(self) -> Listener:
+        """Who is told what comes of it."""
+        return self._listener
 
     @property
     def items(self) -> Sequence[Item]:
@@ -539,20 +589,17 @@ class Answered:
         first: How many have replied before the first one that has not.
     """
 
-    __slots__ = ("_beyond", "first")
-
-    def __init__(self) -> None:
-        self.first = 0
-        self._beyond: set[int] = set()
+    first = 0
+    _beyond: frozenset[int] = frozenset()
 
     def add(self, position: int, count: int = 1) -> None:
         """So many have replied, from this position on."""
         if position > self.first:
-            self._beyond.update(range(position, position + count))
+            self._beyond = self._beyond.union(range(position, position + count))
             return
         self.first = max(self.first, position + count)
         while self.first in self._beyond:
-            self._beyond.remove(self.first)
+            self._beyond -= {self.first}
             self.first += 1
 
     def has(self, position: int) -> bool:

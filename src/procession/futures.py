@@ -225,8 +225,8 @@ class Future(cf.Future[T]):
         work = self._work
         if work is not None:
             work.attend(timeout)
-        if self._state in _SETTLED:
-            return
+            if self._state in _SETTLED:
+                return
         waiter = _Waiter()
         while not self._enlist(waiter):
             if self._state in _SETTLED:
@@ -256,7 +256,17 @@ class Future(cf.Future[T]):
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """Give the future its result or error, unless it was cancelled meanwhile."""
-        self._settle({"_result": value, "_exception": error}, error is not None)
+        if error is not None or self._state != "PENDING" or "_condition" in self.__dict__:
+            self._settle({"_result": value, "_exception": error}, error is not None)
+            return
+        # As in `_settle`: no other thread has looked at it.
+        self._aside = True
+        self._exception, self._result = None, value
+        self._state = "FINISHED"
+        if "_condition" in self.__dict__:
+            self._tell()
+        self._work = None
+        outstanding.discard(self)
 
     def settle_later(
         self, rebuild: Callable[[], tuple[Any, BaseException | None]], *, failed: bool

@@ -27,6 +27,9 @@ _VERBS = (
 )
 
 
+_submit: Any = None
+
+
 class Annotations:
     """The function's own annotations.
 
@@ -110,21 +113,23 @@ class Verbs:
             The future. It carries what the function raises, and what Procession raises: this verb
             never raises for an argument.
         """
+        global _submit
         call = self._call()
-        if "procession.engine.calls" not in sys.modules:  # else it is not the first one
-            from procession.engine.local.first_pool import expect_pool
+        if _submit is None:  # an import that is done already still takes a microsecond
+            if "procession.engine.calls" not in sys.modules:  # else it is not the first one
+                from procession.engine.local.first_pool import expect_pool
 
-            expect_pool(call)
-        from procession.engine.calls import submit
-
+                expect_pool(call)
+            from procession.engine.calls import submit as _submit
         wrong = wrong_keyword(call, kwargs, "submit") if kwargs else None
         if wrong is not None:
             from procession.futures import Future
 
-            future: Future[Any] = Future()
-            future.settle(None, wrong)
-            return future
-        return submit(call, args, kwargs)
+            refused: Future[Any] = Future()
+            refused.settle(None, wrong)
+            return refused
+        future: Future[Any] = _submit(call, args, kwargs)
+        return future
 
     def map(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> list[Any]:
         """Run the function on every item, in the pool; return the results in order.

@@ -226,14 +226,14 @@ def test_what_the_struck_code_has_taken_is_not_waited_for() -> None:
     pool: Any = registry.backend_for(choice)
     pool = pool._pool._dispatch
     done, said = cycle(lambda: f.submit(2).result())
-    given = pool.hand_out
+    given = pool.send
 
-    def hand_out(chunks: Any) -> None:
-        pool.hand_out = given
+    def send(worker: Any, chunk: Any) -> None:
+        pool.send = given
         gc.collect()
-        given(chunks)
+        given(worker, chunk)
 
-    pool.hand_out = hand_out
+    pool.send = send
     assert f.submit(3).result() == 6
     assert done.is_set()
     assert said == [4]

@@ -6,6 +6,7 @@ Beyond the protocol of `contract`, `ProcessBackend` has
   itself, which saves a thread switch. It may return early; then wait in the ordinary way.
 * ``notice(chunk)``: the chunk was ``attended``, and is now looked at in another way.
 * ``warm_up()``: start workers before they are needed.
+* ``short_calls``: it sends what is in `Chunk.given` by a shorter message.
 
 For isolated calls each worker is used once. After the first call a spare is kept warm, which has
 imported the function's module: so the next call does not wait for a start. There is at most one
@@ -95,7 +96,7 @@ class ProcessBackend:
         """Whether at least one worker is up."""
         return self._pool.warm
 
-    kills = gives_back = True
+    kills = gives_back = short_calls = True
 
     @property
     def at_work(self) -> bool:
@@ -115,7 +116,8 @@ class ProcessBackend:
         """
         if chunk.job.memory_limit is not None:
             check_available()
-        self.pack(chunk.job)
+        if not chunk.job.ready:
+            self.pack(chunk.job)
         self._pool.start(chunk)
 
     @staticmethod
@@ -124,6 +126,7 @@ class ProcessBackend:
         _ = job.header
         if isinstance(job.buffers, BroadcastBuffers):
             job.buffers.sendable()  # copied, which takes its time
+        job.mark_ready()
 
     def stream(self, job: Job, item: Item, ahead: int = AHEAD) -> IsolatedStream:
         """Run a call of a generator function in a process of its own; its values come one by one.
@@ -169,8 +172,9 @@ class ProcessBackend:
         for a worker or another thread reads already. Its listener is told by the thread that reads.
         """
         assignment = chunk.handle
-        if assignment is not None:
-            self._pool.attend(assignment, timeout)
+        worker = None if assignment is None else assignment.worker
+        if worker is not None:
+            worker.channel.attend(assignment, timeout)
 
     def notice(self, chunk: Chunk) -> None:
         """Read the chunk's replies as they come: no thread is known to `attend` to it any more."""

@@ -20,7 +20,7 @@ from procession.errors import BackendUnavailable
 from procession.functions import reloads
 from procession.hints import Any
 from procession.system import after_fork
-from procession.system.identity import Identity, identity, who
+from procession.system.identity import Identity, identity
 from procession.system.interrupts import is_collecting, watch_collections
 from procession.system.limits import must_be_main_interpreter
 from procession.system.posix import OWN_WORKERS, refuse
@@ -66,6 +66,10 @@ _era = 0
 _generation = 0
 _identity: Identity | None = None
 _looked = 0.0
+_users: tuple[Any, ...] = ()
+_user_ids: Any = getattr(os, "getresuid", tuple)
+_group_ids: Any = getattr(os, "getresgid", tuple)
+_clock = time.monotonic
 
 _LOOK_AGAIN = 0.001
 """Seconds for which single calls take what the kernel allows this process (`system.identity`) for
@@ -214,13 +218,15 @@ def _process(choice: Choice) -> Backend:
 
 def age() -> int:
     """A number that changes whenever pools that were handed out are not to be used any more."""
-    _follow_quickly()
+    users = (_user_ids(), _group_ids())
+    if reloads.generation() != _generation or users != _users or _clock() - _looked > _LOOK_AGAIN:
+        _follow()
     return -_age - 1 if is_collecting() else _age
 
 
 def era() -> int:
     """A number that changes whenever workers from before are not to be used any more."""
-    _follow_quickly()
+    age()
     return _era
 
 
@@ -230,9 +236,10 @@ def _follow() -> None:
     They may have imported older code than the program has now, or be of another user, or have
     other limits. What runs there goes on, as it began like that.
     """
-    global _generation, _identity, _looked
+    global _generation, _identity, _looked, _users
     now = identity()
-    _looked = time.monotonic()
+    _looked = _clock()
+    _users = now.credentials[:2]
     before, generation = _identity, reloads.generation()
     if generation == _generation and (before is None or now == before):
         _identity = now
@@ -240,19 +247,6 @@ def _follow() -> None:
     with _lock:
         _generation, _identity = generation, now
         _retire_all()
-
-
-def _follow_quickly() -> None:
-    """The same, where calls may follow one another within microseconds: users always, and the rest
-    if some time has passed."""
-    known = _identity
-    if (
-        known is None
-        or reloads.generation() != _generation
-        or time.monotonic() - _looked > _LOOK_AGAIN
-        or who() != known.credentials[:2]
-    ):
-        _follow()
 
 
 def _retire_all() -> None:

@@ -21,6 +21,7 @@ from procession.futures import Future
 from procession.hints import Any, NoReturn
 from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
+from procession.worker.current import in_worker
 
 __all__ = ["isolated", "settled", "stream", "submit"]
 
@@ -59,12 +60,19 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
         over = Settled(item, reply)
         return settled(Future(), lambda: value_of(over, rules))
     single = SingleCall(way.backend, way.rules)
-    number = call.number()  # also of a call that is refused
+    history, options = plain.history, plain.options
+    # Also a call that is refused has a number.
+    number = call.number() if history is None or in_worker() else next(history.numbers)
     try:
-        single.admit(plain.options.max_pending)
-        single.expire_after(plain.options.deadline)
-        job = make_job(plain, "call", shares=True) if way.where.shares else single_job(plain)
-        single.start(job, way.pack(number, value))
+        if options.max_pending is not None:
+            single.admit(options.max_pending)
+        if options.deadline is not None:
+            single.expire_after(options.deadline)
+        if way.short:
+            single.start_short(single_job(plain), number, value, way.pack)
+        else:
+            job = make_job(plain, "call", shares=True) if way.where.shares else single_job(plain)
+            single.start(job, way.pack(number, value))
     except Exception as error:
         single.refuse(error)
     return single.future

@@ -7,15 +7,32 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from procession import logger as notices
-from procession.contract import Backend, Chunk, End, Item, Job, OneByOne, Reply, Settled, size_back
+from procession.contract import (
+    ATOM_BYTES,
+    SHORT,
+    Backend,
+    Chunk,
+    Column,
+    End,
+    Item,
+    Job,
+    Listener,
+    OneByOne,
+    Reply,
+    Settled,
+    size_back,
+)
 from procession.engine.decoding import asks_again, begin_again, value_of
 from procession.engine.overload import Deadline, admit, leave
 from procession.engine.policy.blame import Rules, judge, unable
 from procession.forwarding.records import Replay
 from procession.futures import Future
 from procession.hints import Any
+from procession.pickling.columns import THEMSELVES
 from procession.pickling.objects import ATOMS
-from procession.recording.observer import call_began
+from procession.pickling.pickler import loads
+from procession.recording.observer import UNOBSERVED, call_began, observers
+from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 from procession.system.limits import explain
 from procession.system.pristine import threading
@@ -24,29 +41,73 @@ from procession.user_threads import teller
 __all__ = ["SingleCall"]
 
 
-"""Types of arguments that have no finalizer of the user's."""
+_ANSWERED = Reply(0, True, None)
+"""In place of a reply that was settled at once."""
 
 
-class SingleCall(OneByOne):
-    """Runs one item on a backend until it has a result or an error; settles a future with it."""
+class SingleCall(OneByOne, Chunk):
+    """One call: runs on a backend until it has a result or an error, and settles a future with it.
+
+    It is its own chunk at its first attempt, and makes its item when that is asked for.
+
+    Attributes:
+        future: What its caller holds.
+        name: The function's.
+    """
+
+    column: Column | None = None
+    given: Any = None
+    handle: Any = None
+    plain = False
+
+    _apart: Backend | None = None
+    _chunk: Chunk | None = None
+    _reply: Reply | None = None
+    _in_doubt = False  # whether its error, once rebuilt, may ask for another attempt
+    _cancelled = False
+    _watched = False
+    _counted = False  # by max_pending
+    _resting = False  # until its next attempt
+    _deadline: Deadline | None = None
+    _attends = 0
+    _number = 0
+    _value: Any = None
+    _item: Item | None = None
+    _observer = UNOBSERVED
 
     def __init__(self, backend: Backend, rules: Rules) -> None:
         self.future: Future[Any] = Future()
-        self._backend = backend
-        self._apart: Backend | None = None
-        self._rules = rules
         self.name = rules.name
+        self._backend = self.home = backend
+        self._rules = rules
         self._lock = threading.RLock()
-        self._chunk: Chunk | None = None
-        self._reply: Reply | None = None
-        self._in_doubt = False  # whether its error, once rebuilt, may ask for another attempt
-        self._cancelled = False
-        self._watched = False
-        self._counted = False  # by max_pending
-        self._resting = False  # until its next attempt
-        self._deadline: Deadline | None = None
-        self._attends = 0
-        self._observer = call_began(rules.name, single=True)
+        if observers.active:
+            self._observer = call_began(rules.name, single=True)
+
+    # -- as a chunk --------------------------------------------------------------------------
+
+    @property
+    def content(self) -> Sequence[Item]:
+        """The call as an item."""
+        item = self._item
+        if item is None:  # it was sent as it is
+            number, value = self._number, self._value
+            item = self._item = Item(number, value, pickle.dumps(value, 5))
+        return [item]
+
+    @property
+    def listener(self) -> Listener:
+        """Itself."""
+        return self
+
+    def __len__(self) -> int:
+        return 1
+
+    def index(self, position: int) -> int:
+        """Its number."""
+        return self._number
+
+    # -- its start ---------------------------------------------------------------------------
 
     def admit(self, limit: int | None) -> None:
         """Wait for a worker, unless as many calls do as may.
@@ -77,9 +138,50 @@ class SingleCall(OneByOne):
         Raises:
             PoolClosed: The pool was shut down.
         """
+        args, kwargs = item.value
+        self.plain = not kwargs and ATOMS.issuperset(map(type, args))
+        self._number, self._item = item.index, item
+        self._begin(job)
+
+    def start_short(
+        self, job: Job, number: int, value: Any, pack: Callable[[int, Any], Item]
+    ) -> None:
+        """The same, in a short message if the arguments are short, to a backend that has those.
+
+        Raises:
+            PoolClosed: The pool was shut down.
+            NotPicklable: The arguments cannot cross.
+        """
+        args, kwargs = value
+        if kwargs or not THEMSELVES.issuperset(map(type, args)):
+            item = pack(number, value)
+            if not item.buffers and item.size <= SHORT:
+                self.given = number, item.blob
+            self.start(job, item)
+            return
+        self._number, self._value, self.given = number, value, (number, args)
+        self.plain = True
+        self.future.stand_for(self)
+        self.job, self.attended, self._chunk = job, not self._watched, self
+        if self._observer is not UNOBSERVED:
+            self._observer.packed()
+            self._observer.sent(self)
+        self._backend.start(self)
+        if self._cancelled:  # by its deadline, before there was anything to end
+            self._backend.cancel(self)
+
+    def _begin(self, job: Job) -> None:
         self.future.stand_for(self)
         self._observer.packed()
-        self._start(self._backend, job, item)
+        self.job, self.attended = job, not self._watched
+        self._send(self)
+
+    def _send(self, chunk: Chunk) -> None:
+        self._chunk = chunk
+        self._observer.sent(chunk)
+        chunk.home.start(chunk)
+        if self._cancelled:  # by its deadline, before there was anything to end
+            chunk.home.cancel(chunk)
 
     def refuse(self, error: Exception) -> None:
         """The call could not be sent."""
@@ -87,15 +189,35 @@ class SingleCall(OneByOne):
         explain(error, starting=True)
         self._over(None, error)
 
-    def _start(self, backend: Backend, job: Job, item: Item) -> None:
-        args, kwargs = item.value
-        plain = not kwargs and ATOMS.issuperset(map(type, args))
-        chunk = Chunk(job, [item], self, not self._watched, home=backend, plain=plain)
-        self._chunk = chunk
-        self._observer.sent(chunk)
-        backend.start(chunk)
-        if self._cancelled:  # by its deadline, before there was anything to end
-            backend.cancel(chunk)
+    # -- as a listener -----------------------------------------------------------------------
+
+    def answered(self, chunk: Chunk, payload: Any, seconds: float) -> None:
+        """The call is done, and has a result."""
+        raw, item = type(payload) is not bytes, self._item
+        self._reply = _ANSWERED
+        if self._observer is not UNOBSERVED:
+            reply = Reply(self._number, True, payload, (), seconds, raw)
+            self._answer(chunk, chunk.items[0], reply)
+            return
+        out = ATOM_BYTES if item is None else item.size
+        self._backend.tally.called(out, ATOM_BYTES if raw else len(payload))
+        if self._counted or self._deadline is not None or self._apart is not None:
+            self._end()
+        self._chunk = None
+        if raw:
+            self.future.settle(payload)
+        else:
+            self.future.settle_later(partial(self._load, payload), failed=False)
+
+    def _load(self, payload: bytes) -> tuple[Any, BaseException | None]:
+        """Rebuild a result."""
+        try:
+            return loads(payload), None
+        except BaseException as error:
+            if strikes(error):
+                raise  # it is no answer
+        reply = Reply(self._number, True, payload)
+        return _rebuilt(None, value_of, Settled(self.content[0], reply), self._rules)
 
     def replied(self, chunk: Chunk, replies: Sequence[Reply]) -> None:
         """The call is done. What it gave is rebuilt by the first who asks the future for it."""
@@ -196,7 +318,9 @@ class SingleCall(OneByOne):
 
     def _start_again(self, chunk: Chunk, item: Item, *, apart: bool = False) -> None:
         try:
-            self._start(self._alone() if apart else self._backend, chunk.job, item)
+            home = self._alone() if apart else self._backend
+            attended = not self._watched
+            self._send(Chunk(chunk.job, [item], self, attended, home=home, plain=self.plain))
         except Exception as refused:
             self._over(None, unable(item, refused))
 
@@ -205,6 +329,7 @@ class SingleCall(OneByOne):
             self._over(None, self._deadline.error(self._rules.name))
             return
         self._leave()
+        self._chunk = None
         self.future.settle_cancelled()
         self._observer.finished()
         self._close_apart()

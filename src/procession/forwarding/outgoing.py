@@ -64,9 +64,18 @@ def unchanged(out: Outgoing | None) -> bool:
     """Whether `outgoing` would give the same again, where that is quickly told."""
     if out is None:
         return True
-    if out.variables or _reporting() is not out.reporting:
+    known, blob = _last_reporting
+    if out.variables or blob is not out.reporting:
         return False
-    return all(_crossing.get(variable) is False for variable in copy_context())
+    logging: Any = sys.modules.get("logging")
+    mark, levels = _levels
+    cache = None if logging is None else getattr(logging.root, "_cache", None)
+    # As `_reporting` does, in one function: this is asked for each single call.
+    same = cache is not None and cache.get(_MARK) is mark and known[0] is levels
+    if not (same and known[1] == warnings.filters) and _reporting() is not blob:
+        return False
+    context = copy_context()
+    return not context or all(_crossing.get(variable) is False for variable in context)
 
 
 def _logger_levels() -> Levels | None:

@@ -8,6 +8,7 @@ not loaded has its defaults.
 
 from __future__ import annotations
 
+import _locale as c
 import os
 import sys
 import time
@@ -41,16 +42,33 @@ class Setting(NamedTuple):
 
 
 def glance() -> tuple[Any, ...]:
-    """What differs once a setting does, in a microsecond."""
+    """What differs once a setting does, in a microsecond.
+
+    One function: each call is made for each single call, and costs more than what it does.
+    """
+    global _mask_read
+    modules = sys.modules
+    socket: Any = modules.get("_socket")
+    csv: Any = modules.get("_csv")
+    folder = None
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was removed
+        pass
+    when, mask = _mask_read
+    now = monotonic()
+    if now - when > _MASK_AGE:
+        mask = read_umask()
+        _mask_read = now, mask
     return (
         sys.getrecursionlimit(),
         sys.get_int_max_str_digits(),
-        _socket_timeout(),
-        _csv_field(),
-        _whole_locale() if "locale" in sys.modules else None,
-        _folder(),
-        _umask(),
-        _changed_variables(),
+        None if socket is None else socket.getdefaulttimeout(),
+        None if csv is None else csv.field_size_limit(),
+        c.setlocale(c.LC_ALL) if "locale" in modules else None,
+        folder,
+        mask,
+        _changes if _now is not None and _now == _seen else _changed_variables(),
     )
 
 
@@ -86,18 +104,10 @@ def _set_recursion_limit(limit: int) -> None:
         pass  # deeper in calls than it allows: as it would raise in the caller
 
 
-def _whole_locale() -> str:
-    import _locale as c
-
-    return c.setlocale(c.LC_ALL)
-
-
 def _locale() -> str | None:
     """The locale, if the program has set more of it than Python itself does at its start."""
     if "locale" not in sys.modules:
         return None
-    import _locale as c
-
     names = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
     categories = [getattr(c, name) for name in names if hasattr(c, name)]
     if all(c.setlocale(each) in ("C", "POSIX") for each in categories):
@@ -163,13 +173,7 @@ def _enter(path: str | None) -> None:
 
 
 def _umask() -> int | None:
-    global _mask_read
-    when, found = _mask_read
-    now = monotonic()
-    if now - when > _MASK_AGE:
-        found = read_umask()
-        _mask_read = now, found
-    return _watched_umask.told(found)
+    return _watched_umask.told(read_umask())
 
 
 def _set_umask(mask: int | None) -> None:

@@ -15,6 +15,9 @@ from procession.system.posix import os
 
 __all__ = ["Identity", "adopt", "credentials", "identity", "read_umask", "who", "working_folder"]
 
+_FIRST_LINES = 256
+"""Bytes of ``/proc/self/status`` that hold the umask, which is in the second line."""
+
 _IGNORED = frozenset({"RLIMIT_OFILE"})  # another name of RLIMIT_NOFILE
 
 
@@ -54,13 +57,12 @@ def identity() -> Identity:
 def read_umask() -> int | None:
     """The umask; `None` where to ask is to change it, which other threads would see."""
     try:
-        with open("/proc/self/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"Umask:"):
-                    return int(line.split()[1], 8)
+        with open("/proc/self/status", "rb", 0) as file:
+            text = file.read(_FIRST_LINES)
     except OSError:
-        pass
-    return None
+        return None
+    found = text.find(b"Umask:")
+    return int(text[found + 6 : text.find(b"\n", found)], 8) if found >= 0 else None
 
 
 def adopt(given: Identity) -> None:

@@ -131,7 +131,7 @@ def in_worker_process() -> bool:
 
 def in_worker() -> bool:
     """Whether this code runs for an item, in a worker or in the caller's own thread."""
-    return in_worker_process() or _current.get() is not None
+    return _current.get() is not None or (_worker_pid is not None and _worker_pid == os.getpid())
 
 
 def current_task() -> CurrentTask | None:
@@ -184,6 +184,13 @@ def begin(task: CurrentTask) -> None:
     _latest = task
     _at_work = True
     _current.set(task)
+
+
+def begin_call(task: Callable[[], CurrentTask]) -> None:
+    """In a worker process: a single call runs, in a copy of a context of `begin_column`."""
+    global _at_work, _latest
+    _latest = task
+    _at_work = True
 
 
 def end() -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
 from functools import partial
 
 from procession.buffers.housekeeping import housekeeper
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from procession.forwarding.outgoing import Outgoing
     from procession.forwarding.records import Recorder
 
-__all__ = ["Runner", "flush_output"]
+__all__ = ["Prepared", "Runner", "flush_output"]
 
 _JOBS_KEPT = 64
 """Jobs a worker remembers; the least recently used is forgotten. A guess, not measured."""
@@ -42,6 +43,32 @@ class _OpenJob(NamedTuple):
     header: Header
     call: Callable[[Any], Any]
     """Gives the result for an item's value."""
+
+
+class Prepared(NamedTuple):
+    """What single calls of one job need, as long as no other job runs in between.
+
+    Attributes:
+        call: Gives the result for a call's arguments.
+        base: A call runs in a copy of this context.
+        task: Gives the call that runs, for `current_task`.
+        copied: Not empty in a process that a call has forked, which is no worker.
+        noted: What calls have logged and warned is noted here, …
+        take: … and packed by this.
+        header: The job.
+        name: The function's.
+        pickling: How its results cross.
+    """
+
+    call: Callable[[Any], Any]
+    base: Context
+    task: Callable[[], current.CurrentTask]
+    copied: Sequence[object]
+    noted: Sequence[object]
+    take: Callable[[], bytes | None]
+    header: Header
+    name: str
+    pickling: Any
 
 
 class Runner:
@@ -65,6 +92,8 @@ class Runner:
             self._adopted = _adopted(inherits=True)
         self._name = ""
         self._copied: list[bool] = []  # not empty in a copy of this process
+        self._prepared: Prepared | None = None
+        self._prepared_for: tuple[Any, int] = (None, 0)  # its job, and how many modules there were
         after_fork.register(self)
 
     def renew(self) -> None:
@@ -131,12 +160,54 @@ class Runner:
 
     def _begin(self, key: Any) -> _OpenJob | BaseException:
         housekeeper.look()
+        self._prepared = None
         self._jobs.move_to_end(key)
         job = self._jobs[key]
         self._name = current.worker_name()
         if self._copied and not isinstance(job, BaseException):
             current.end_copy(f"the import for {job.settings.name}()")
         return job
+
+    def prepared(self, key: Any, words: Any) -> Prepared | None:
+        """What runs a single call, if its job needs no more than that; else `run` does.
+
+        Args:
+            key: A job that was learnt.
+            words: As `ColumnSink.words`.
+        """
+        found = self._prepared
+        if found is not None and self._prepared_for == (key, len(sys.modules)):
+            return found
+        job = self._begin(key)
+        if isinstance(job, BaseException) or job.settings.timed:
+            return None
+        if not self._lean(job.settings):
+            return None
+        noted, take = self._notes()
+        running = _Running(self._name, job.settings, words)
+        base = current.begin_column(running.task)
+        current.end()
+        self._prepared_for = key, len(sys.modules)
+        settings = job.settings
+        found = self._prepared = Prepared(
+            *(job.call, base, running.task, self._copied, noted, take),
+            *(job.header, settings.name, settings.pickling),
+        )
+        return found
+
+    def _lean(self, settings: Settings) -> bool:
+        """Take over what the caller has. Whether nothing more is to be done for each item."""
+        if settings.out is not None and self._adopts:
+            self._adopt(settings.out)
+        lean = self._is_lean(settings)
+        if lean and self._adopted is not None:  # what another job has brought is put back, once
+            current.base_context.copy().run(self.adopt, settings)
+        return lean
+
+    def _notes(self) -> tuple[Sequence[object], Callable[[], bytes | None]]:
+        """Where items note what they log and warn, and what packs that."""
+        recorder = self._recorder
+        return ((), _nothing) if recorder is None else (recorder.noted, recorder.take)
 
     def run_column(self, key: Any, indexes: Sequence[int], body: Any, sink: ColumnSink) -> None:
         """Run the items of a column in order.
@@ -154,19 +225,13 @@ class Runner:
                 sink.odd(failures.job_failed(index, job))
             return
         settings = job.settings
-        if settings.out is not None and self._adopts:
-            self._adopt(settings.out)
-        recorder = self._recorder
-        lean = self._is_lean(settings)
-        if lean and self._adopted is not None:  # what another job has brought is put back, once
-            current.base_context.copy().run(self.adopt, settings)
+        lean = self._lean(settings)
         running = _Running(self._name, settings, sink.words)
         loop = ColumnLoop(
             job.header,
             sink,
             self._copied,
-            () if recorder is None else recorder.noted,
-            _nothing if recorder is None else recorder.take,
+            *self._notes(),
             out_of_band=self._out_of_band,
         )
         base = current.begin_column(running.task)

@@ -137,6 +137,7 @@ class Route(NamedTuple):
     backend: Backend
     rules: Rules
     pack: Callable[[int, Any], Item]
+    short: bool
 
 
 def route(call: Call) -> Route | None:
@@ -155,7 +156,9 @@ def route(call: Call) -> Route | None:
     if where.here:
         return None
     pack = packer(call, "call", shares=where.shares, out_of_band=where.out_of_band)
-    found = Route(call.options, age, where, where.backend(), call.rules(single=True), pack)
+    backend = where.backend()
+    short = getattr(backend, "short_calls", False)
+    found = Route(call.options, age, where, backend, call.rules(single=True), pack, short)
     if call.history is not None and not in_worker():
         call.history.route = found
     return found

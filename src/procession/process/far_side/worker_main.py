@@ -6,15 +6,16 @@ import errno
 import os
 from collections.abc import Sequence
 
+from procession.buffers.housekeeping import housekeeper
 from procession.contract import Item, Job, Reply
 from procession.hints import Any
 from procession.process.far_side import worker_setup as environment
+from procession.process.far_side.call_loop import CallLoop
 from procession.process.far_side.outbox import Outbox
 from procession.process.far_side.worker_setup import Plan
 from procession.process.io import messages
 from procession.process.io.channel import Receiver, frame, parse, send_all
 from procession.process.io.flight_recorder import BlackBox
-from procession.process.io.polling import SpinWait
 from procession.process.start import starting
 from procession.process.start.starting import Descriptors
 from procession.system import lifeline
@@ -47,8 +48,8 @@ class _Worker:
         self._receiver = Receiver(sock)
         self._runner = Runner(inherits=method == "fork" or starting.inherits)
         self._outbox = Outbox(sock, box)
+        self._calls = CallLoop(sock, box, self._runner)
         self._inbox: list[Any] = []
-        self._wait = SpinWait(sock.fileno())
 
     def prepare(self, plan: Plan) -> bool:
         """Do all that comes before the first item. Whether the worker is ready."""
@@ -102,25 +103,32 @@ class _Worker:
         """Run what comes, until STOP comes or the parent is gone."""
         while True:
             message, segments = self.next_message()
-            if message[0] == messages.STOP:
+            kind = message[0]
+            if kind == messages.STOP:
                 return
-            if message[0] == messages.TASK:
-                try:
-                    self._run(messages.unpack_task(message, segments))
-                except OSError as error:
-                    if not self._lost(error):
-                        raise
-                    return
-                # What the task held is not to be kept until the next one comes.
-                del message, segments
-            elif message[0] == messages.FORGET:
+            if kind == messages.FORGET:
                 self._forget(message[1])
+                continue
+            try:
+                if kind == messages.CALL:
+                    if self._calls.run(*message[1:]):
+                        housekeeper.look()
+                    else:
+                        self._run(messages.task_of_call(*message[1:]))
+                elif kind == messages.TASK:
+                    self._run(messages.unpack_task(message, segments))
+            except OSError as error:
+                if not self._lost(error):
+                    raise
+                return
+            # What the task held is not to be kept until the next one comes.
+            del message, segments
 
     def next_message(self) -> tuple[tuple[Any, ...], Sequence[Any]]:
         """Wait for one message; the parent's end counts as STOP."""
         while not self._inbox:
             try:
-                self._wait.wait(self._read)
+                self._inbox += self._receiver.read()
             except EOFError:
                 return (messages.STOP,), ()
             except OSError as error:  # it may have gone with a reply unread
@@ -135,9 +143,6 @@ class _Worker:
         if closed_here:
             self._box.desert()
         return closed_here or isinstance(error, ConnectionError)
-
-    def _read(self) -> None:
-        self._inbox.extend(self._receiver.read())
 
     def _run(self, task: messages.Task) -> None:
         chunk = self._box.next_chunk()

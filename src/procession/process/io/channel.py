@@ -135,19 +135,17 @@ class Receiver:
         """Whether a frame has begun and is not complete."""
         return self._piece is not None or bool(self._rest)
 
-    @property
-    def within(self) -> bool:
-        """Whether a large piece has begun, which is received into memory of its own."""
-        return self._piece is not None
-
-    def fetch(self) -> None:
-        """Wait for data and keep it until `read` is called; not for the midst of a large piece.
+    def fetch(self) -> bool:
+        """Wait for data and keep it until `read` is called. Not amid a large piece: then false.
 
         It is received and kept in one step: a signal handler that raises runs before or after it,
         and in both cases nothing is lost.
         """
+        if self._piece is not None:
+            return False
         if not self.fetched:
             self.fetched.extend(map(self._sock.recvmsg, (_BLOCK,), (ROOM,), (CLOSE_ON_EXEC,)))
+        return True
 
     def read(self, flags: int = 0) -> list[Message]:
         """Read once, and return the messages that are complete by now, perhaps none.
@@ -168,7 +166,13 @@ class Receiver:
         if self.passed is None:
             data = self._sock.recv(_BLOCK, flags)
         else:
-            data = self._receive(self.passed, flags)
+            if self.fetched:
+                data, rights, _, _ = self.fetched.popleft()
+            else:
+                data, rights, _, _ = self._sock.recvmsg(_BLOCK, ROOM, flags | CLOSE_ON_EXEC)
+            for level, kind, descriptors in rights:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    self.passed.add(descriptors)
         if not data:
             raise EOFError
         if self._rest:
@@ -178,17 +182,6 @@ class Receiver:
             if not segments and len(data) == _HEAD.size + length:  # one frame, and all of it
                 return [(marshal.loads(memoryview(data)[_HEAD.size :]), ())]
         return self._parse(memoryview(data))
-
-    def _receive(self, passed: Passed, flags: int) -> bytes:
-        if self.fetched:
-            received = self.fetched.popleft()
-        else:
-            received = self._sock.recvmsg(_BLOCK, ROOM, flags | CLOSE_ON_EXEC)
-        data, rights, _, _ = received
-        for level, kind, descriptors in rights:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                passed.add(descriptors)
-        return data
 
     def _parse(self, view: memoryview) -> list[Message]:
         messages: list[Message] = []
@@ -267,7 +260,10 @@ class Sender:
                 self._sending = True
                 if len(parts) == 1 and not (self._waiting or amid):
                     part = parts[0]
-                    sent = self._try(part)
+                    try:
+                        sent = self._sock.send(part, DO_NOT_WAIT | _QUIETLY)
+                    except BlockingIOError:
+                        sent = 0
                     if sent == len(part):
                         return True
                     self._waiting.appendleft(memoryview(part)[sent:])
@@ -302,12 +298,6 @@ class Sender:
             while self._waiting and not self._waiting[0]:
                 self._waiting.popleft()
         return True
-
-    def _try(self, part: bytes) -> int:
-        try:
-            return self._sock.send(part, DO_NOT_WAIT | _QUIETLY)
-        except BlockingIOError:
-            return 0
 
 
 def parse(parts: Sequence[Any]) -> list[Message]:

@@ -2,7 +2,8 @@
 
 Down: `TASK` (a chunk, with its job's header the first time), `STOP`, `CREDIT` (the consumer of a
 stream has taken values), `FORGET` (jobs that are over). Up: `HELLO` (ready), `FAILED` (its set-up
-raised), `REPLIES` (some), `DONE` (the last ones of a chunk).
+raised), `REPLIES` (some), `DONE` (the last ones of a chunk). A single call that fits goes down as
+`CALL`, and its result up as `RESULT`.
 
 A blob of up to `channel.SEGMENT` bytes travels in the tuple; of a larger one, and of each buffer,
 the tuple holds a placeholder, and the bytes follow as a segment. Of buffers that lie in shared
@@ -22,14 +23,17 @@ from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.channel import SEGMENT, Frame, Passed, frame
 from procession.system import NamedTuple
+from procession.system.cpython import pickle
 
 __all__ = [
+    "CALL",
     "CREDIT",
     "DONE",
     "FAILED",
     "FORGET",
     "HELLO",
     "REPLIES",
+    "RESULT",
     "STOP",
     "TASK",
     "Task",
@@ -37,12 +41,13 @@ __all__ = [
     "pack_replies",
     "pack_results",
     "pack_task",
+    "task_of_call",
     "unpack_replies",
     "unpack_results",
     "unpack_task",
 ]
 
-TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE, FORGET = range(8)
+TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE, FORGET, CALL, RESULT = range(10)
 
 _ALONG = ...
 """Placeholder of a blob that follows as a segment. No value is sent as itself that looks so."""
@@ -132,6 +137,12 @@ def unpack_task(message: tuple[Any, ...], segments: Sequence[Any]) -> Task:
         body, _ = _unpack((body, ()), rest)
         column = range(*indexes) if ranged else indexes, body, limited
     return Task(key, header, forget, items, ahead, column)
+
+
+def task_of_call(key: int, index: int, given: Any) -> Task:
+    """The task that a `CALL` stands for, for what cannot be run as one."""
+    blob = given if type(given) is bytes else pickle.dumps((given, {}), 5)
+    return Task(key, None, (), [(index, 1, blob, ())], 0, None)
 
 
 def pack_replies(kind: int, replies: Sequence[Reply], chunk: int) -> Frame:

@@ -73,44 +73,30 @@ class Assignment:
         lent: Its items that have buffers in shared memory, by index, if any.
         timers: What watches its limits.
         looks: How often the audit has found it assigned but not sent.
+        items: How many items it has.
         unwanted: Whether nothing of it is wanted any more, the item that runs included.
     """
 
-    __slots__ = (
-        "ahead",
-        "answered",
-        "blame",
-        "chunk",
-        "lent",
-        "looks",
-        "over",
-        "sent",
-        "since",
-        "timers",
-        "unwanted",
-        "verdict",
-        "worker",
-    )
+    worker: Any = None
+    sent = False
+    verdict: Verdict | None = None
+    blame = NO_BLAME
+    over = False
+    unwanted = False
+    looks = 0
+    items = 1
+    timers: Sequence[Any] = ()
+    lent: dict[int, Item] | None = None
 
     def __init__(self, chunk: Chunk, ahead: int = 0, since: float = 0.0) -> None:
         self.chunk = chunk
         self.ahead = ahead
         self.since = since
-        self.worker: Any = None
-        self.sent = False
-        self.verdict: Verdict | None = None
-        self.blame = NO_BLAME
-        self.over = False
-        self.unwanted = False
         self.answered = Answered()
-        self.timers: list[Any] = []
-        self.looks = 0
-        self.lent: dict[int, Item] | None = None
-        if chunk.column is None:
-            for item in chunk.items:
-                if item.buffers:
-                    self.lent = self.lent or {}
-                    self.lent[item.index] = item
+        if chunk.given is None:
+            self.items = len(chunk)
+            if chunk.column is None:
+                self.lent = {item.index: item for item in chunk.items if item.buffers} or None
 
     @property
     def state(self) -> str:
@@ -166,8 +152,7 @@ class Assignment:
 
     def watch(self, timer: Any) -> None:
         """Have a timer cancelled with it; it watches a limit."""
-        self.timers = [each for each in self.timers if each.call is not None]
-        self.timers.append(timer)
+        self.timers = [*(each for each in self.timers if each.call is not None), timer]
         if self.over:  # meanwhile: no one else takes it back
             self.forget_timers()
 
@@ -176,7 +161,7 @@ class Assignment:
         if self.timers:
             for timer in self.timers:
                 timer.cancel()
-            self.timers = []
+            self.timers = ()
 
     # -- by the machine, under the lock --------------------------------------------------------
 
@@ -232,7 +217,7 @@ class WorkerState:
         """It has a chunk."""
         self.assignment, assignment.worker = assignment, self
         self.state = BUSY
-        self.tasks += len(assignment.chunk)
+        self.tasks += assignment.items
         self.chunks += 1
 
     def release(self) -> Assignment | None:

@@ -21,13 +21,12 @@ from types import FrameType
 from procession.contract import Chunk, End, Reply, Results
 from procession.hints import Any, Protocol
 from procession.process.io.channel import Message, Passed, Receiver, Sender, frame
-from procession.process.io.polling import SpinWait
 from procession.process.io.reactor import READ, WRITE, reactor
 from procession.process.pool.assignment import Assignment
 from procession.system.posix import DO_NOT_WAIT
 from procession.system.pristine import select, socket, threading, time
 
-__all__ = ["Answer", "AttendedChannel", "Ending", "Owner", "tell"]
+__all__ = ["Answer", "AttendedChannel", "CallEnding", "Ending", "Owner", "tell"]
 
 _DONE, _STOPPED = End("done"), End("stopped")
 
@@ -71,7 +70,9 @@ class AttendedChannel:
         self._receiver = receiver = Receiver(sock)
         receiver.passed = self.passed = Passed()
         self._sender = Sender(sock)
-        self._wait = SpinWait(self.descriptor)
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        self._ask: Callable[[float | None], Sequence[object]] = poll.poll
         self._take: Callable[[Sequence[Message]], None] = _ignore
         self._reading = threading.Lock()  # held by the thread that reads
         self._reader: tuple[int, Assignment] | None = None  # which, if it waits for a chunk
@@ -97,10 +98,10 @@ class AttendedChannel:
         Raises:
             OSError: The worker is gone.
         """
-        self._unsent = not self._sender.send(parts)
+        self._unsent = unsent = not self._sender.send(parts)
         self.left = True
         assignment.mark_sent()
-        if assignment.chunk.attended and not self._unsent:
+        if assignment.chunk.attended and not unsent:
             return True
         self.arm()
         return False
@@ -152,7 +153,8 @@ class AttendedChannel:
                     self.arm()
             elif self._handed_over:
                 self._come_back()
-            self.tell()
+            for ending in tuple(self.untold):
+                ending()
 
     def _read_for(self, assignment: Assignment, deadline: float | None) -> None:
         owner, receiver = self._owner, self._receiver
@@ -160,11 +162,13 @@ class AttendedChannel:
             reactor.arm(self.descriptor, 0)
             self._armed = False
         while owner.assignment is assignment and not self.ended:
-            if deadline is None:
-                self._fetch()
-            elif not receiver.fetched:
-                left = max(0.0, deadline - time.monotonic())
-                if not self._wait.ask(left * 1000):
+            try:
+                fetched = deadline is None and receiver.fetch()
+            except OSError:
+                fetched = True  # `_read` says what is wrong
+            if not fetched and not receiver.fetched:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+                if not self._ask(left):
                     return
             if self._handed_over:
                 return
@@ -176,16 +180,6 @@ class AttendedChannel:
             except BaseException:
                 owner.distrust()
                 raise
-
-    def _fetch(self) -> None:
-        """Wait for data and keep it for `_read`; never loses any, however it is interrupted."""
-        if self._receiver.within:
-            self._wait.ask(None)
-            return
-        try:
-            self._wait.wait(self._receiver.fetch)
-        except OSError:
-            pass  # `_read` says what is wrong
 
     def _read(self) -> list[Message]:
         """What is there now, without waiting.
@@ -379,12 +373,10 @@ class Ending:
     It is told once, by any thread that calls it, and however often that is interrupted.
     """
 
-    def __init__(
-        self, channel: AttendedChannel, assignment: Assignment, answers: Sequence[Answer]
-    ) -> None:
+    def __init__(self, channel: AttendedChannel, assignment: Assignment, answers: Any) -> None:
         self._untold = channel.untold
         self._assignment = assignment
-        self._answers = list(reversed(answers))
+        self._answers: Any = answers
         self._turn = [True]
         self._untold.append(self)
 
@@ -398,8 +390,10 @@ class Ending:
             except IndexError:
                 return  # another thread tells it
             self._tell()
-            if self in self._untold:  # it is not if an interrupt came just after this
+            try:
                 self._untold.remove(self)
+            except ValueError:
+                pass  # an interrupt came just after this
         except Exception:
             raise
         except BaseException:
@@ -414,12 +408,24 @@ class Ending:
     def _tell(self) -> None:
         chunk = self._assignment.chunk
         while self._answers:
-            tell(chunk, self._answers[-1])
-            self._answers.pop()
+            tell(chunk, self._answers[0])
+            del self._answers[0]
         chunk.listener.ended(chunk, _DONE if self._assignment.complete else _STOPPED)
         if not chunk.plain:
             reactor.let_go(chunk)
         chunk.handle = None  # it and its assignment hold each other, and what was sent
+
+
+class CallEnding(Ending):
+    """The same of a single call: its answer is its result, and the seconds that it took."""
+
+    def _tell(self) -> None:
+        chunk = self._assignment.chunk
+        caller: Any = chunk.listener
+        caller.answered(chunk, *self._answers)
+        if not chunk.plain:
+            reactor.let_go(chunk)
+        chunk.handle = None
 
 
 def _ignore(_: Sequence[Message]) -> None:

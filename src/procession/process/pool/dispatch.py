@@ -112,7 +112,7 @@ class Dispatch:
                 if assignment is None:
                     worker.stop()
                 else:
-                    self._send(worker, assignment)
+                    self.send(worker, assignment)
                 left.pop()
         except BaseException:
             for worker, _ in left:
@@ -127,7 +127,8 @@ class Dispatch:
             if worker.channel.left:
                 worker.channel.arm()
 
-    def _send(self, worker: Worker, assignment: Assignment) -> None:
+    def send(self, worker: Worker, assignment: Assignment) -> None:
+        """Send a worker what it was given."""
         job = assignment.chunk.job
         if job.timeout is not None or job.memory_limit is not None:
             guard(assignment, worker, self.condemn)
@@ -139,6 +140,9 @@ class Dispatch:
             worker.channel.spoil()
             worker.refuse(error)
             return
+        except BaseException:
+            worker.distrust()
+            raise
         if left and self._sweeper is None:
             with self.lock:
                 if self._sweeper is None:

@@ -149,6 +149,18 @@ class PoolState(Generic[W]):
             self._order_for_queue()
         return given
 
+    def take(self, wanted: Assignment) -> W | None:
+        """An idle worker for a chunk, if none waits before it; else `match` it."""
+        if self.queue or self.busy >= self.size:
+            return None
+        try:
+            worker = self.idle.pop()
+        except IndexError:
+            return None
+        worker.assign(wanted)
+        self.busy += 1
+        return worker
+
     def withdraw(self, assignment: Assignment) -> bool:
         """Take back a chunk that waits: from here on `match` leaves it out. Whether it waited."""
         if assignment.worker is not None or assignment.over or assignment not in self.queue:

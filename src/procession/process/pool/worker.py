@@ -14,7 +14,7 @@ from procession.contract import Job
 from procession.hints import Any
 from procession.process.far_side.worker_setup import DUMP_SIGNAL
 from procession.process.io import messages
-from procession.process.io.channel import Message
+from procession.process.io.channel import Message, frame
 from procession.process.io.flight_recorder import BlackBox, Running
 from procession.process.io.reactor import READ, reactor
 from procession.process.pool.assignment import Assignment, WorkerState
@@ -153,11 +153,14 @@ class Worker(WorkerState):
         Raises:
             OSError: It is gone.
         """
-        job = assignment.chunk.job
+        chunk = assignment.chunk
+        job = chunk.job
         known = job.key in self._jobs
+        if known and chunk.given is not None:
+            call = frame((messages.CALL, job.key, *chunk.given))
+            return self.channel.post(call, assignment)
         over: Sequence[int] = () if known else self._learn(job)
-        content = assignment.chunk.content
-        parts = messages.pack_task(job, content, not known, over, assignment.ahead)
+        parts = messages.pack_task(job, chunk.content, not known, over, assignment.ahead)
         return self.channel.post(parts, assignment)
 
     def _learn(self, job: Job) -> Sequence[int]:

@@ -12,7 +12,7 @@ from procession.hints import TYPE_CHECKING, Any
 from procession.process.io import messages
 from procession.process.io.reactor import guarded, reactor
 from procession.process.pool.assignment import Assignment
-from procession.process.pool.attended_channel import Answer, Ending, tell
+from procession.process.pool.attended_channel import Answer, CallEnding, Ending, tell
 from procession.process.pool.dispatch import Dispatch
 from procession.process.pool.worker_starts import never_ready
 from procession.recording.observer import observers
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["abandoned", "welcome"]
 
-_ANSWERS = (messages.DONE, messages.REPLIES)
+_ANSWERS = (messages.RESULT, messages.DONE, messages.REPLIES)
 
 _oom: OomWatch | None = None
 
@@ -63,7 +63,12 @@ def _take(pool: Dispatch, worker: Worker, received: Sequence[Message]) -> None:
                 f"{worker.chunks}: look for code that writes to descriptors which are not its own."
             )
             return
-        if kind == messages.DONE:
+        if kind == messages.RESULT:
+            assignment = worker.assignment
+            if assignment is not None and assignment.verdict is None:  # else its death says the end
+                answer = message[1], message[3]
+                _over(pool, worker, assignment, CallEnding(worker.channel, assignment, answer))
+        elif kind == messages.DONE:
             _done(pool, worker, message, segments)
         elif kind == messages.REPLIES:
             _replies(worker, message, segments)
@@ -138,7 +143,11 @@ def _done(pool: Dispatch, worker: Worker, message: Any, segments: Sequence[Any])
         return
     # Before anything changes: an interrupt from here on loses neither the replies nor the end.
     answers = _answers(worker, assignment, message, segments)
-    ending = Ending(worker.channel, assignment, answers)
+    _over(pool, worker, assignment, Ending(worker.channel, assignment, answers))
+
+
+def _over(pool: Dispatch, worker: Worker, assignment: Assignment, ending: Ending) -> None:
+    """A chunk is over: its end was written down, and is told when the state has changed."""
     state = pool.state
     with pool.lock:
         given = state.done(worker, time.monotonic())

@@ -87,7 +87,7 @@ class WorkerPool:
             reactor.lose()
         since = 0.0 if chunk.job.timeout is None else time.monotonic()
         assignment = chunk.handle = Assignment(chunk, ahead, since)
-        dispatch = self._dispatch
+        dispatch, worker = self._dispatch, None
         state = dispatch.state
         try:
             with dispatch.lock:
@@ -96,7 +96,11 @@ class WorkerPool:
                         f"{chunk.job.name}() cannot start: its pool was shut down. Make a new one, "
                         "or shut it down after the last call."
                     )
-                given = state.match(assignment)
+                worker = state.take(assignment)
+                given = [] if worker is not None else state.match(assignment)
+            if worker is not None:
+                dispatch.send(worker, assignment)
+                return assignment
             if given or state.orders:
                 dispatch.hand_out(given)
             if state.queue:

@@ -1,0 +1,136 @@
+"""Single calls: what a warm one costs, and the ones that are odd."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import Counter
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from procession import Future, NotPicklable, current_task, parallel
+
+_counted: Counter[str] = Counter()
+
+
+def _count(frame: FrameType, event: str, arg: object) -> None:
+    if event == "call":
+        _counted[frame.f_code.co_qualname] += 1
+
+
+@parallel(workers=1, inline=False)
+def same(value: Any) -> Any:
+    """Give it back."""
+    return value
+
+
+@parallel(workers=1, inline=False)
+def odd(what: str) -> Any:
+    """Do something that goes home otherwise than a plain result."""
+    if what == "raise":
+        raise ValueError(what)
+    if what == "exit":
+        sys.exit(3)
+    if what == "log":
+        logging.getLogger("odd").warning("logged")
+    if what == "large":
+        return b"x" * 1_000_000
+    return (lambda: None) if what == "lambda" else what
+
+
+@parallel(workers=1, inline=False)
+def counting(step: str) -> int:
+    """Count the Python functions that this worker runs from one call to the next."""
+    if step == "begin":
+        sys.setprofile(_count)
+    elif step == "end":
+        sys.setprofile(None)
+    return sum(_counted.values())
+
+
+@parallel(workers=1, inline=False)
+def task() -> Any:
+    """What it runs for."""
+    return current_task()
+
+
+def test_a_warm_call_takes_few_python_calls_here() -> None:
+    """What the caller runs for a call and its result does not grow again; it took 130 once."""
+    for _ in range(10):
+        same.submit(1).result(60)
+    _counted.clear()
+    sys.setprofile(_count)
+    try:
+        result = same.submit(1).result()
+    finally:
+        sys.setprofile(None)
+    assert result == 1
+    assert sum(_counted.values()) <= 75, _counted
+
+
+def test_a_warm_call_takes_few_python_calls_in_the_worker() -> None:
+    """The worker's part, with the next message's begin; it took 48 once."""
+    for _ in range(5):
+        counting.submit("").result(60)
+    counting.submit("begin").result(60)
+    counting.submit("").result(60)
+    assert counting.submit("end").result(60) <= 2 * 24
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1.5, None, True, "a text", "x" * 100_000, b"bytes", 1 << 5000, [1, "a"], {"a": 1}]
+)
+def test_values_come_back(value: Any) -> None:
+    """Those that cross as themselves, those that are pickled, large ones."""
+    assert same.submit(value).result(60) == value
+    assert same.submit(value=value).result(60) == value
+
+
+def test_odd_calls_between_plain_ones(caplog: pytest.LogCaptureFixture) -> None:
+    """An error, a large result, a refusal and a log record come home, and the worker goes on."""
+    assert odd.submit("plain").result(60) == "plain"
+    with pytest.raises(ValueError, match="raise"):
+        odd.submit("raise").result(60)
+    assert len(odd.submit("large").result(60)) == 1_000_000
+    with pytest.raises(NotPicklable, match="odd"):
+        odd.submit("lambda").result(60)
+    with pytest.raises(Exception, match="SystemExit"):
+        odd.submit("exit").result(60)
+    assert odd.submit("log").result(60) == "log"
+    assert [record.getMessage() for record in caplog.records] == ["logged"]
+    assert odd.submit("plain").result(60) == "plain"
+
+
+def test_calls_of_two_functions_take_turns() -> None:
+    """What was prepared for one function's calls is not used for another's."""
+    for number in range(4):
+        assert same.submit(number).result(60) == number
+        assert odd.submit(f"{number}").result(60) == f"{number}"
+
+
+def test_each_call_knows_its_number() -> None:
+    """`current_task` is of the call that runs, and of none when it is over."""
+    seen = [task.submit().result(60) for _ in range(3)]
+    assert all(each is not None for each in seen)
+    first = seen[0]
+    assert first is not None
+    assert [each.index - first.index for each in seen if each] == [0, 1, 2]
+
+
+def test_what_changes_between_two_calls_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of the environment and the folder, of two calls at once one after the other."""
+    get = parallel(workers=1, inline=False)(os.getenv)
+    assert get.submit("A_VARIABLE_OF_THIS_TEST").result(60) is None
+    monkeypatch.setenv("A_VARIABLE_OF_THIS_TEST", "set")
+    assert get.submit("A_VARIABLE_OF_THIS_TEST").result(60) == "set"
+    monkeypatch.delenv("A_VARIABLE_OF_THIS_TEST")
+    assert get.submit("A_VARIABLE_OF_THIS_TEST").result(60) is None
+
+
+def test_a_hundred_calls_at_once() -> None:
+    """All results, each its own, whichever is asked for first."""
+    futures: list[Future[Any]] = [same.submit(number) for number in range(100)]
+    assert [future.result(60) for future in reversed(futures)] == list(reversed(range(100)))
