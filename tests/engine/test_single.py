@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from procession import Future, NotPicklable, current_task, parallel
+from procession import Future, NotPicklable, current_task, isolated, parallel
+from procession.backends import registry
+from procession.backends.pool_choice import Choice
+from tests.support.waiting import wait_until
 
 _counted: Counter[str] = Counter()
 
@@ -41,6 +44,11 @@ def odd(what: str) -> Any:
     return (lambda: None) if what == "lambda" else what
 
 
+def abs_of(number: int) -> int:
+    """Its absolute value."""
+    return abs(number)
+
+
 @parallel(workers=1, inline=False)
 def counting(step: str) -> int:
     """Count the Python functions that this worker runs from one call to the next."""
@@ -55,6 +63,17 @@ def counting(step: str) -> int:
 def task() -> Any:
     """What it runs for."""
     return current_task()
+
+
+def test_a_spare_learns_the_job_of_the_last_call() -> None:
+    """So the next isolated call is sent in a short message, as one to a worker that was used."""
+    f: Any = isolated(abs_of)
+    assert f(-1) == 1
+    pool: Any = registry.backend_for(Choice(f.options, True, __name__))
+    state = pool._pool.state
+    wait_until(lambda: bool(state.idle))
+    assert list(state.idle[0]._jobs) == [f._call().history.job.job.key]
+    assert f(-2) == 2
 
 
 def test_a_warm_call_takes_few_python_calls_here() -> None:

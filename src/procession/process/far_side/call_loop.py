@@ -41,6 +41,10 @@ class CallLoop:
         self._words = box.words
         self._runner = runner
 
+    def prepare(self, key: int) -> None:
+        """Get ready for calls of a job."""
+        self._runner.prepared(key, self._words)
+
     def run(self, key: int, index: int, given: Any) -> bool:
         """Run a call and answer. Not if its job asks for more than that, or it is not to be run.
 

@@ -109,6 +109,10 @@ class _Worker:
             if kind == messages.FORGET:
                 self._forget(message[1])
                 continue
+            if kind == messages.LEARN:
+                self._runner.learn(*message[1:])
+                self._calls.prepare(message[1])
+                continue
             try:
                 if kind == messages.CALL:
                     if self._calls.run(*message[1:]):

@@ -3,7 +3,8 @@
 Down: `TASK` (a chunk, with its job's header the first time), `STOP`, `CREDIT` (the consumer of a
 stream has taken values), `FORGET` (jobs that are over). Up: `HELLO` (ready), `FAILED` (its set-up
 raised), `REPLIES` (some), `DONE` (the last ones of a chunk). A single call that fits goes down as
-`CALL`, and its result up as `RESULT`.
+`CALL`, and its result up as `RESULT`. `LEARN` gives a spare worker the header of the job that it is
+likely to be used for.
 
 A blob of up to `channel.SEGMENT` bytes travels in the tuple; of a larger one, and of each buffer,
 the tuple holds a placeholder, and the bytes follow as a segment. Of buffers that lie in shared
@@ -32,6 +33,7 @@ __all__ = [
     "FAILED",
     "FORGET",
     "HELLO",
+    "LEARN",
     "REPLIES",
     "RESULT",
     "STOP",
@@ -47,7 +49,7 @@ __all__ = [
     "unpack_task",
 ]
 
-TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE, FORGET, CALL, RESULT = range(10)
+TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE, FORGET, CALL, RESULT, LEARN = range(11)
 
 _ALONG = ...
 """Placeholder of a blob that follows as a segment. No value is sent as itself that looks so."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from weakref import ref
 
-from procession.contract import End
+from procession.contract import End, Job
 from procession.hints import Any
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment, Blame, Verdict
@@ -38,6 +39,11 @@ to have it first. Starting a process in another thread at once made it 2 to 5 ms
 _GRACE, _SHORT_GRACE = 0.5, 0.1
 """Seconds that an item which is not wanted any more may go on, and if others wait for its worker:
 less than it takes to start another one. A killed worker has lost what it had loaded."""
+
+
+def _none() -> None:
+    pass
+
 
 Given = Sequence[tuple[Worker, Assignment | None]]
 
@@ -89,6 +95,7 @@ class Dispatch:
             self.refuse,
         )
         self._start_limits = StartLimits(self.lock, self.state.starts, self._strike)
+        self._last_job: Callable[[], Job | None] = _none
         self._auditor: Any = None
         self._sweeper: Any = None
 
@@ -130,6 +137,8 @@ class Dispatch:
     def send(self, worker: Worker, assignment: Assignment) -> None:
         """Send a worker what it was given."""
         job = assignment.chunk.job
+        if self._single_use:
+            self._last_job = ref(job)
         if job.timeout is not None or job.memory_limit is not None:
             guard(assignment, worker, self.condemn)
         try:
@@ -147,6 +156,12 @@ class Dispatch:
             with self.lock:
                 if self._sweeper is None:
                     self._sweeper = reactor.call_later(_SWEEP, self._sweep)
+
+    def teach(self, worker: Worker) -> None:
+        """A worker is set up: if it is a spare, it learns the job of the last call meanwhile."""
+        job = self._last_job()
+        if job is not None and not self.state.queue:
+            worker.learn_ahead(job)
 
     def look_at_starts(self) -> None:
         """Watch the limits of what waits for a start."""

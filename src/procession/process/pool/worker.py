@@ -14,7 +14,7 @@ from procession.contract import Job
 from procession.hints import Any
 from procession.process.far_side.worker_setup import DUMP_SIGNAL
 from procession.process.io import messages
-from procession.process.io.channel import Message, frame
+from procession.process.io.channel import SEGMENT, Message, frame
 from procession.process.io.flight_recorder import BlackBox, Running
 from procession.process.io.reactor import READ, reactor
 from procession.process.pool.assignment import Assignment, WorkerState
@@ -162,6 +162,12 @@ class Worker(WorkerState):
         over: Sequence[int] = () if known else self._learn(job)
         parts = messages.pack_task(job, chunk.content, not known, over, assignment.ahead)
         return self.channel.post(parts, assignment)
+
+    def learn_ahead(self, job: Job) -> None:
+        """Send a job that it is likely to be used for, if that is quickly done."""
+        if not job.buffers and len(job.header) < SEGMENT:
+            self._learn(job)
+            self.channel.say(messages.LEARN, job.key, job.header)
 
     def _learn(self, job: Job) -> Sequence[int]:
         """It is about to be sent a job's header. Which jobs it may forget."""

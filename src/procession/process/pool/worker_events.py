@@ -83,6 +83,7 @@ def _ready(pool: Dispatch, worker: Worker) -> None:
     observers.worker_started(worker.pid, worker.launched)
     start_costs.started(perf_counter() - worker.launched)
     worker.weigh()
+    pool.teach(worker)
     with pool.lock:
         given = pool.state.ready(worker, time.monotonic())
     pool.hand_out(given)
