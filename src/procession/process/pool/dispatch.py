@@ -32,6 +32,10 @@ _SWEEP = 0.005
 """Seconds between two looks for replies that no thread reads, as long as single calls are made. A
 look costs some 20 µs, and who reads such a reply late had not asked for it."""
 
+_LONG_SWEEP = 0.04
+"""The same when none was made for a while; after that it ends. To begin again wakes the reactor's
+thread amid a call, so a pause of 10 ms is not to end it."""
+
 _LATER = 0.001
 """Seconds between a worker's last reply and its replacement: the thread that waits for the reply is
 to have it first. Starting a process in another thread at once made it 2 to 5 ms later."""
@@ -98,6 +102,7 @@ class Dispatch:
         self._last_job: Callable[[], Job | None] = _none
         self._auditor: Any = None
         self._sweeper: Any = None
+        self._pause = _SWEEP
 
     def renew(self) -> None:
         """In a forked child, whose workers these are not: start with nothing."""
@@ -155,6 +160,7 @@ class Dispatch:
         if left and self._sweeper is None:
             with self.lock:
                 if self._sweeper is None:
+                    self._pause = _SWEEP
                     self._sweeper = reactor.call_later(_SWEEP, self._sweep)
 
     def teach(self, worker: Worker) -> None:
@@ -286,7 +292,7 @@ class Dispatch:
             worker.channel.audit()
 
     def _sweep(self) -> None:
-        """Read the replies that no thread reads; ends when no more single calls are made."""
+        """Read the replies that no thread reads; ends some time after the last single call."""
         with self.lock:
             again = False
             for worker in tuple(self.state.workers):
@@ -294,4 +300,6 @@ class Dispatch:
                     again = True
                 else:
                     worker.channel.arm_left()
-            self._sweeper = reactor.call_later(_SWEEP, self._sweep) if again else None
+            pause = self._pause = _SWEEP if again else 2 * self._pause
+            more = pause <= _LONG_SWEEP
+            self._sweeper = reactor.call_later(pause, self._sweep) if more else None
