@@ -65,7 +65,7 @@ def test_the_page_is_well_formed(profile: Profile, tmp_path: Path) -> None:
     page.close()
 
     assert page.open == []
-    pids = {pid for call in profile.calls for pid, _ in call.tracks} | set(profile.starts)
+    pids = {pid for call in profile.calls for pid, _ in (*call.tracks, *profile.starts)}
     here = {place for place in Figures(profile).places if place[1]}
     for pid in pids - {pid for pid, _ in here}:
         assert f"worker {pid}" in page.text

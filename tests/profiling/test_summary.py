@@ -106,8 +106,8 @@ def test_calls_that_overlap() -> None:
 def test_starting_workers() -> None:
     """What the first item waited for is told as the start of workers, if some started."""
     made = profile(call([(1, 4.0, 6.0), (2, 4.0, 6.0)]))
-    made.add_start(1, 0.0, 4.0)
-    made.add_start(2, 0.5, 4.0)
+    made.add_start(1, "", 0.0, 4.0)
+    made.add_start(2, "", 0.5, 4.0)
     figures = Figures(made, cpus=2)
 
     assert figures.starting == 7.5

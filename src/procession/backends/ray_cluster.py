@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from procession.backends.cluster.cluster_backend import ClusterBackend, Task
 from procession.backends.cluster.engine_connection import OpenClusters
@@ -37,12 +37,15 @@ def stream(order, header, *puts):
     yield from ray_far_side.stream(order, header, puts)
 """
 
+_NAMES = 64
+"""Functions whose name is looked up, and not checked by Ray each time."""
+
 _UNREAD = 2
 """Messages of a stream that may wait for its reader."""
 
-_COSTS = Costs(handling=8e-4, target=0.2, blind=0.2, floor=0.05)
-"""A task takes 0.5 to 0.8 ms of the caller's time, see ``benchmarks/clusters.py``. A round trip
-takes some 3 ms, which a chunk of 0.2 s hides."""
+_COSTS = Costs(handling=1.2e-3, target=0.2, blind=0.2, floor=0.05)
+"""A chunk takes 1.2 ms of the caller's time, 0.5 of them in Ray: see ``benchmarks/clusters.py``. A
+round trip takes some 3 ms, which a chunk of 0.2 s hides."""
 
 
 class RayBackend(ClusterBackend):
@@ -82,7 +85,8 @@ class RayCluster:
         far: dict[str, Any] = {"__name__": "__far__"}  # no module, so that Ray sends it by value
         exec(_FAR_SIDE, far)
         fixed = {"num_cpus": 1, "max_retries": 0}
-        self._run = self._ray.remote(**fixed)(far["run"])
+        run = self._ray.remote(**fixed)(far["run"])
+        self._run = lru_cache(_NAMES)(lambda name: run.options(name=name))
         self._stream = self._ray.remote(**fixed)(far["stream"]).options(
             num_returns="streaming", _generator_backpressure_num_objects=_UNREAD
         )
@@ -131,7 +135,7 @@ class RayCluster:
                 task.handle = _Handle(reference, reader)
                 reader.start()
             else:
-                reference = self._run.options(name=task.name).remote(task.order, header, *puts)
+                reference = self._run(task.name).remote(task.order, header, *puts)
                 task.handle = _Handle(reference)
                 reference.future().add_done_callback(partial(self._watch.done, number))
         except BaseException:

@@ -147,7 +147,7 @@ class Figures:
     def places(self) -> list[tuple[int, str]]:
         """Where items ran or workers started: this process first."""
         found = {place for call in self.calls for place in call.tracks.copy()}
-        found.update((pid, "") for pid in self.starts)
+        found.update(self.starts)
         return sorted(found, key=lambda place: (place[0] != os.getpid(), place))
 
 

@@ -94,8 +94,8 @@ def _timeline(figures: Figures, began: float) -> list[str]:
             f'<rect class="lane" x="{_LEFT}" y="{y + 2}" width="{_WIDTH - _LEFT}" '
             f'height="{_ROW - 4}"/>'
         )
-        if place in {(pid, "") for pid in figures.starts}:
-            since, until = figures.starts[place[0]]
+        if place in figures.starts:
+            since, until = figures.starts[place]
             text = f"start of worker {place[0]}: {seconds(until - since)}"
             left, width = _LEFT + (since - began) * scale, (until - since) * scale
             lines.append(_bar(left, y, width, 'class="start"', text))

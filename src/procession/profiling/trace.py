@@ -32,8 +32,8 @@ def trace(profile: Recorded) -> str:
         for place, track in call.tracks.copy().items():
             where = place[0], threads[place]
             events += [_block(call.function, each, began, where) for each in list(track.blocks)]
-    for pid, (since, until) in figures.starts.items():
-        where = pid, threads[(pid, "")]
+    for place, (since, until) in figures.starts.items():
+        where = place[0], threads[place]
         events.append(_slice("start", "start", (since - began, until - began), where))
     whole = {
         "traceEvents": events,

@@ -89,7 +89,7 @@ class CallRecord(CallObserver):
         self.longest = 0.0
         self.first: float | None = None
         self.tracks: dict[Place, Track] = {}
-        self.starts: dict[int, tuple[float, float]] = {}
+        self.starts: dict[Place, tuple[float, float]] = {}
         self.single = single
         self._slowest: list[tuple[float, int, Once[Slow]]] = []
         self._undescribed: deque[Once[Slow]] = deque()
@@ -130,8 +130,8 @@ class CallRecord(CallObserver):
                     continue
                 begin, whole, pid, thread = reply.timing
                 self.crossing += 0.0 if thread else max(0.0, whole - reply.seconds)
-                if sent is not None and pid not in self.starts:
-                    self.starts[pid] = (sent, max(sent, begin))
+                if sent is not None and (pid, "") not in self.starts:
+                    self.starts[pid, ""] = (sent, max(sent, begin))
                     sent = None
                 self._ran((pid, thread), begin, whole, 1, item.index, not reply.ok)
                 self._consider(reply.seconds, item.index, item.value)
@@ -328,7 +328,7 @@ class Recorded:
     def __init__(self) -> None:
         self._lock = after_fork.lock()
         self._calls: list[CallRecord] = []
-        self._starts: dict[int, tuple[float, float]] = {}
+        self._starts: dict[Place, tuple[float, float]] = {}
         self.began = perf_counter()
         self.at = time.time()
         self.ended: float | None = None
@@ -342,10 +342,10 @@ class Recorded:
         with self._lock:
             self._calls.append(call)
 
-    def add_start(self, pid: int, began: float, ended: float) -> None:
-        """A worker has started."""
+    def add_start(self, pid: int, machine: str, began: float, ended: float) -> None:
+        """A worker has started; on another machine, if one is named."""
         with self._lock:
-            self._starts[pid] = (began, ended)
+            self._starts[pid, machine] = (began, ended)
 
     @property
     def calls(self) -> list[CallRecord]:
@@ -354,11 +354,11 @@ class Recorded:
             return list(self._calls)
 
     @property
-    def starts(self) -> dict[int, tuple[float, float]]:
-        """When each worker that started meanwhile began and ended to do so, by process id."""
+    def starts(self) -> dict[Place, tuple[float, float]]:
+        """When each worker that started meanwhile began and ended to do so, by its place."""
         with self._lock:
             found = dict(self._starts)
         for call in self.calls:
-            for pid, start in call.starts.copy().items():
-                found.setdefault(pid, start)
+            for place, start in call.starts.copy().items():
+                found.setdefault(place, start)
         return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from procession.contract import Costs
+from procession.backends.dask_cluster import DaskCluster
+from procession.backends.ray_cluster import RayCluster
 from procession.engine.policy.schedule import Schedule
 from tests.engine.policy.simulation import simulate
 
@@ -13,7 +14,8 @@ WORKERS = 1000
 
 def efficiency(handling: float, items: int, seconds: float) -> float:
     """How much of 1,000 workers' time is the items' own."""
-    costs = Costs(handling, target=0.2, blind=0.2, floor=0.05)
+    costs = RayCluster.costs._replace(handling=handling)
+    assert costs == DaskCluster.costs._replace(handling=handling)
     schedule = Schedule(window=4096 * WORKERS, costs=costs)
     ran = simulate(schedule, [seconds] * items, WORKERS, handling=handling / 2, round_trip=5e-3)
     return items * seconds / WORKERS / ran.makespan

@@ -42,8 +42,13 @@ class Clocks:
         self._bounds[message.host] = least, most
         if not any(reply.timing for reply in replies):
             return replies
-        ahead = (least + most) / 2
+        ahead = self.ahead(message.host)
         return [_moved(reply, ahead, message.host) for reply in replies]
+
+    def ahead(self, host: str) -> float:
+        """Seconds that the clock of a machine is ahead, which has sent something."""
+        least, most = self._bounds[host]
+        return (least + most) / 2
 
 
 def _moved(reply: Reply, ahead: float, host: str) -> Reply:

@@ -43,6 +43,7 @@ from procession.contract import (
 from procession.errors import PoolClosed
 from procession.hints import Any, Protocol
 from procession.process.pool import at_exit as cleanup
+from procession.recording.observer import observers
 from procession.system import after_fork
 from procession.system.pristine import perf_counter, start_new_thread
 from procession.system.wakeup import Wakeups
@@ -420,8 +421,12 @@ class ClusterBackend:
         return True
 
     def timed(self, message: Message, replies: Sequence[Reply]) -> Sequence[Reply]:
-        """Replies, with their times by the clock of this machine."""
-        return self._clocks.here(message, replies)
+        """Replies, with their times by the clock of this machine; a profile hears of starts."""
+        replies = self._clocks.here(message, replies)
+        ahead = self._clocks.ahead(message.host) if message.starts else 0.0
+        for pid, began, ended in message.starts:
+            observers.worker_started_at(pid, message.host, began - ahead, ended - ahead)
+        return replies
 
     def cancel(self, chunk: Chunk) -> bool:
         """End a chunk. True if it will not deliver."""

@@ -88,6 +88,7 @@ class Message(NamedTuple):
         more: Whether the rest comes as the task's result, since it is large.
         run: Tells one run of a task from another, which the engine may have made of it.
         sent: The caller's clock when it had packed the order.
+        starts: Workers that have started for it: process, begin and end by that machine's clock.
     """
 
     replies: Sequence[Reply] = ()
@@ -98,6 +99,7 @@ class Message(NamedTuple):
     more: bool = False
     run: str = ""
     sent: float = 0.0
+    starts: Sequence[tuple[int, float, float]] = ()
 
 
 def items_of(chunk: Chunk) -> list[tuple[int, int, Any]] | None:
