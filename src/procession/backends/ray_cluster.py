@@ -85,11 +85,14 @@ class RayCluster:
         far: dict[str, Any] = {"__name__": "__far__"}  # no module, so that Ray sends it by value
         exec(_FAR_SIDE, far)
         fixed = {"num_cpus": 1, "max_retries": 0}
-        run = self._ray.remote(**fixed)(far["run"])
-        self._run = lru_cache(_NAMES)(lambda name: run.options(name=name))
+        self._run = self._ray.remote(**fixed)(far["run"])
+        self._named = lru_cache(_NAMES)(self._with_name)
         self._stream = self._ray.remote(**fixed)(far["stream"]).options(
             num_returns="streaming", _generator_backpressure_num_objects=_UNREAD
         )
+
+    def _with_name(self, name: str) -> Any:
+        return self._run.options(name=name)
 
     @property
     def workers(self) -> int:
@@ -135,7 +138,7 @@ class RayCluster:
                 task.handle = _Handle(reference, reader)
                 reader.start()
             else:
-                reference = self._run(task.name).remote(task.order, header, *puts)
+                reference = self._named(task.name).remote(task.order, header, *puts)
                 task.handle = _Handle(reference)
                 reference.future().add_done_callback(partial(self._watch.done, number))
         except BaseException:
