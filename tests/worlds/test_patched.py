@@ -10,7 +10,7 @@ import pytest
 from tests.worlds.running import run
 
 CALLS = """
-import math, time
+import math, signal, time
 import procession
 from procession import Pool, TimedOut, background, isolated, parallel, shared
 
@@ -19,7 +19,7 @@ def square(x):
 
 def hang(x):
     while True:
-        pass
+        signal.pause()
 
 def put(queue, x):
     queue.put(x)
@@ -101,6 +101,7 @@ PATCHED = {
 }
 
 LATER = """
+import signal
 import procession
 from procession import TimedOut, isolated, parallel, shared
 
@@ -109,7 +110,7 @@ def square(x):
 
 def hang(x):
     while True:
-        pass
+        signal.pause()
 
 warm = parallel(inline=False, workers=2)(square)
 limited = parallel(timeout=0.5, workers=2)(hang)
