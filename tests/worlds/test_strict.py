@@ -119,6 +119,9 @@ def test_an_interpreter_with_options(name: str, tmp_path: Path) -> None:
 def test_a_folder_that_was_removed(way: str, tmp_path: Path) -> None:
     """A program whose working folder is gone: so it is for workers."""
     gone = "mkdir gone; cd gone; rmdir ../gone"
+    alone = ["sh", "-c", f'{gone}; exec "$@"', "sh", sys.executable, "-c", "import socket"]
+    if subprocess.run(alone, cwd=tmp_path, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("this Python cannot import a module there: 3.13.0 could not")
     assert _smoke(tmp_path, way, shell=gone) == (0, "done\n", "")
 
 
