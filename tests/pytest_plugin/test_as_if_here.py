@@ -81,15 +81,16 @@ def test_input():
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("context", "arguments"),
     [
-        ["-s"],
-        ["--capture=sys"],
-        ["--capture=tee-sys"],
-        ["-o", "log_cli=true"],
-        ["-o", "log_cli=true", "-s", "-v"],
+        ("fork", ["-s"]),
+        ("fork", ["--capture=sys"]),
+        ("spawn", ["--capture=tee-sys"]),
+        ("fork", ["-o", "log_cli=true"]),
+        ("spawn", ["-o", "log_cli=true", "-s", "-v"]),
     ],
-    ids=" ".join,
+    indirect=["context"],
+    ids=str,
 )
 def test_output_keeps_its_place(write: Write, arguments: list[str]) -> None:
     """What a test prints comes between the same letters, log records shown live included."""
