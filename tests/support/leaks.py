@@ -1,10 +1,10 @@
 """What a test run holds of the machine, and what of it was left behind.
 
 A `Snapshot` lists what this process tree holds: processes, descriptors, entries in /dev/shm (named
-semaphores are there too), temporary files and our threads. Taking one costs well under a
-millisecond, so it is taken around every test. Whatever is new is remembered with the test that
-first showed it; pools stay warm between tests on purpose, so the verdict falls when they have been
-shut down, at the end of each module.
+semaphores are there too), temporary files, our threads, and futures that nobody has settled. Taking
+one costs well under a millisecond, so it is taken after every test. Whatever is new is remembered
+with the test that first showed it; pools stay warm between tests on purpose, so the verdict falls
+when they have been shut down, at the end of each module.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Held(NamedTuple):
     """One thing that can leak.
 
     Attributes:
-        kind: ``"process"``, ``"descriptor"``, ``"shared memory"``, ``"temporary file"`` or
-            ``"thread"``.
+        kind: ``"process"``, ``"descriptor"``, ``"shared memory"``, ``"temporary file"``,
+            ``"thread"`` or ``"future"``.
         name: What tells it from others of its kind, now and later (a pid alone is used again).
     """
 
@@ -49,7 +49,14 @@ Snapshot = frozenset[Held]
 def snapshot() -> Snapshot:
     """Everything that this process and its descendants hold right now."""
     return frozenset(
-        (*_processes(), *_descriptors(), *_shared_memory(), *_temporary(), *_threads())
+        (
+            *_processes(),
+            *_descriptors(),
+            *_shared_memory(),
+            *_temporary(),
+            *_threads(),
+            *_futures(),
+        )
     )
 
 
@@ -136,6 +143,7 @@ def _helpers() -> set[int]:
         ("multiprocessing.resource_tracker", "_resource_tracker", "_pid"),
         ("multiprocessing.forkserver", "_forkserver", "_forkserver_pid"),
         ("loky.backend.resource_tracker", "_resource_tracker", "_pid"),
+        ("joblib.externals.loky.backend.resource_tracker", "_resource_tracker", "_pid"),
     ):
         pid = getattr(getattr(sys.modules.get(module), attribute, None), field, None)
         if isinstance(pid, int):
@@ -218,6 +226,7 @@ def _helper_descriptors() -> set[int]:
         ("multiprocessing.resource_tracker", "_resource_tracker", "_fd"),
         ("multiprocessing.forkserver", "_forkserver", "_forkserver_alive_fd"),
         ("loky.backend.resource_tracker", "_resource_tracker", "_fd"),
+        ("joblib.externals.loky.backend.resource_tracker", "_resource_tracker", "_fd"),
     ):
         descriptor = getattr(getattr(sys.modules.get(module), attribute, None), field, None)
         if isinstance(descriptor, int):
@@ -284,3 +293,10 @@ def _threads() -> Iterator[Held]:
     for thread in threading.enumerate():
         if thread.name.startswith("procession"):
             yield Held("thread", f"{thread.name} {thread.ident}")
+
+
+def _futures() -> Iterator[Held]:
+    """Those that stand for work of Procession's and are not settled: who waits would hang."""
+    after_fork = sys.modules.get("procession.system.after_fork")
+    for future in tuple(getattr(after_fork, "outstanding", ())):
+        yield Held("future", f"of {getattr(future._work, 'name', '?')}() {id(future)}")

@@ -9,9 +9,12 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from procession import Future
 from tests.support.leaks import describe, left_behind, orphans, snapshot
 from tests.support.waiting import wait_until
 
@@ -93,3 +96,15 @@ def test_an_orphan_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"process {pid} " in "".join(orphans("MARKED_BY_THIS_TEST=yes"))
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+def test_a_future_that_nobody_settles_is_found() -> None:
+    """It is named by its function."""
+    before = snapshot()
+    future: Future[int] = Future()
+    work: Any = SimpleNamespace(name="never")
+    future.stand_for(work)
+    left = left_behind(before, patience=0)
+    future.settle(1)
+    assert [(thing.kind, thing.name.split()[1]) for thing in left] == [("future", "never()")]
+    assert left_behind(before) == frozenset()
