@@ -150,30 +150,35 @@ def reduce_thing(obj: object) -> Any:
     return str, ()
 
 
-def test_global_that_changes_while_a_function_is_pickled() -> None:
+@pytest.mark.parametrize(
+    ("step", "value"),
+    [("plain_function", "value"), ("_dump_value", "value, Local")],
+    ids=["plain", "by cloudpickle"],
+)
+def test_global_that_changes_while_a_function_is_pickled(step: str, value: str) -> None:
     """What was pickled before a change is not sent after it."""
     gate = Gate()
     space: dict[str, Any] = {"__name__": "__main__", "value": 1}
-    exec("def f(): return value", space)
+    exec(f"class Local: pass\ndef f(): return {value}", space)
 
     def change() -> None:
         space["value"] = 2
 
-    (_, watching), _ = meanwhile(lambda: dump_slowly(space["f"], gate), gate, change)
+    (_, watching), _ = meanwhile(lambda: dump_slowly(space["f"], gate, step), gate, change)
     assert watching is None or not watching.holds()
 
 
-def dump_slowly(function: Any, gate: Gate) -> Any:
+def dump_slowly(function: Any, gate: Gate, step: str) -> Any:
     """Pickle a function, and stop when it is pickled and not yet noted."""
     with pytest.MonkeyPatch.context() as patch:
-        usual = functions._dump_value
+        usual = getattr(functions, step)
 
-        def dump_value(*args: Any) -> Any:
-            payload = usual(*args)
+        def slow(*args: Any) -> Any:
+            taken = usual(*args)
             gate.pass_through()
-            return payload
+            return taken
 
-        patch.setattr(functions, "_dump_value", dump_value)
+        patch.setattr(functions, step, slow)
         return dump_watched(function, None, "strict")
 
 

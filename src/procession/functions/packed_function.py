@@ -18,7 +18,7 @@ from types import CodeType, FunctionType
 from procession.errors import NotPicklable
 from procession.functions.code_digests import code_digest
 from procession.functions.freshness import Watch, watch
-from procession.functions.plain import names_in, plain_function
+from procession.functions.plain import PlainFunction, names_in, plain_function
 from procession.functions.reloads import Version, load, missing_hook, rewrites, stale, version
 from procession.hints import Any
 from procession.pickling.importable import refresh
@@ -90,9 +90,10 @@ def dump_watched(
     refresh()
     reference = _reference(raw, decorated)
     path = tuple(map(_absolute, sys.path))
-    plain = None if reference is not None else plain_function(raw)
-    # Before it is pickled: what changes meanwhile is noticed.
-    watch_of = watch(raw, reference, names=names_in(plain.function.__code__) if plain else None)
+    # Before it is looked at, and before it is pickled: what changes meanwhile is noticed.
+    plain, watch_of = _plain_and_watch(raw) if reference is None else (None, None)
+    if plain is None:
+        watch_of = watch(raw, reference)
     if reference is not None:
         value: Any = _where_defined(raw), _version_of(reference[0])
     elif plain is not None:
@@ -262,6 +263,14 @@ def _other_function(reference: Reference, why: str, place: str = "") -> NotPickl
 
 def _place(defined: Any) -> str:
     return "a function of no file" if defined is None else f"{defined[0]}() at line {defined[1]}"
+
+
+def _plain_and_watch(raw: Any) -> tuple[PlainFunction | None, Watch | None]:
+    """A plain function with what it uses, and what notices that this has changed since."""
+    if type(raw) is not FunctionType:
+        return None, None
+    watch_of = watch(raw, None, names=names_in(raw.__code__))
+    return plain_function(raw), watch_of
 
 
 def _dump_value(
