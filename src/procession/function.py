@@ -13,6 +13,9 @@ from procession.decoration import check_order, unwrapped
 from procession.engine.call import Call, History
 from procession.hints import TYPE_CHECKING, Any, cast
 from procession.pickling.references import naming
+
+# At once: a fork awaits other threads' imports from here on, and the first call makes some.
+from procession.system import owned_descriptors  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from procession.verbs import Annotations, Verbs, name_of, shown
 from procession.wrapt_core import BoundFunctionWrapper, FunctionWrapper
 

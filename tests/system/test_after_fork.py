@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.support.forking import run
@@ -141,3 +144,42 @@ def test_a_pool_of_threads() -> None:
     in_child(lambda: pool.submit(abs, -4))
     """)
     assert out == "2\n3\nPoolClosed: cannot schedule new futures after shutdown\n"
+
+
+FIRST_CALL = """
+import os, signal, sys, threading
+from procession import parallel_map
+begun, forks = threading.Event(), threading.Event()
+
+class Slow:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "procession.engine.map.map_verbs" and not forks.is_set():
+            begun.set()
+            forks.wait()
+
+double = parallel_map(workers=2, inline=False)(len)
+sys.meta_path.insert(0, Slow)
+os.register_at_fork(before=forks.set)
+thread = threading.Thread(target=lambda: double([[1]]))
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(0 if double([[1, 2]]) == [2] else 1)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_awaits_what_the_first_call_imports() -> None:
+    """Else the child would wait for ever for an import that another thread had begun."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST_CALL],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.strip() == "0", done.stderr
