@@ -19,7 +19,7 @@ from procession.system.descriptors import file_of
 from procession.system.posix import at_fork, os
 from procession.system.pristine import threading, time
 
-__all__ = ["close", "disown", "forking", "keeping", "own"]
+__all__ = ["close", "disown", "forking", "keeping", "own", "owns"]
 
 _PATIENCE = 2.0
 """Seconds that a fork waits for other threads' imports. A guess: ten times what all of Procession's
@@ -46,6 +46,12 @@ def disown(*descriptors: int) -> None:
     """Forget them; to be called before they are closed, as their numbers are then used again."""
     for descriptor in descriptors:
         _owned.pop(descriptor, None)
+
+
+def owns(descriptor: int) -> bool:
+    """Whether it still is ours: the program may have closed it, and use its number."""
+    known = _owned.get(descriptor)
+    return known is not None and bool(known == file_of(descriptor))
 
 
 def close(*descriptors: int) -> None:

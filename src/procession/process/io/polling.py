@@ -54,7 +54,8 @@ class _Epoll:
         return ready
 
     def wake(self) -> None:
-        os.eventfd_write(self._wake, 1)
+        if owned_descriptors.owns(self._wake):  # the program may have closed it, and use its number
+            os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
         self._epoll.close()
@@ -112,6 +113,8 @@ class _Portable:
         return ready
 
     def wake(self) -> None:
+        if not owned_descriptors.owns(self._writer):
+            return
         try:
             os.write(self._writer, b"\0")
         except BlockingIOError:

@@ -63,6 +63,7 @@ class Reactor:
         self._deferred: deque[Callable[[], Any]] = deque()
         self._to_do: deque[Callable[[], Any]] = deque()
         self._turns = 0
+        self._losing = after_fork.rlock()
         self._since: float | None = None  # when it began what it is at; None while it waits
         self._deputy = Deputy(self)
         self._served: WeakSet[Any] = WeakSet()
@@ -174,8 +175,7 @@ class Reactor:
             self._work(me)
             self._hand_over(me)
         except BaseException as error:
-            if self._ident == me:
-                self._died(error)
+            self._died(me, error)
 
     def _hand_over(self, me: int) -> None:
         """If another thread goes on, have it look: what woke this one at the last is its, too."""
@@ -224,37 +224,46 @@ class Reactor:
             except RuntimeError:  # none can be started: it has to go on itself
                 self._thread, self._ident = thread, ident
 
-    def _died(self, error: BaseException) -> None:
-        """The thread ends by a fault: those it served are told by the next one."""
-        poller = self._forget_all()
+    def _died(self, me: int, error: BaseException) -> None:
+        """The thread ends by a fault: those it served are told."""
         if isinstance(error, OSError):
-            # The program has closed it; the numbers of its descriptors may be others' by now.
-            _abandoned.append(poller)
-        else:
-            if poller is not None:
-                guarded(poller.close)
-            teller.tell(partial(report, error))
+            self.lose(me)
+            return
+        with self._lock:
+            if self._ident != me:
+                return  # another one goes on
+            poller = self._forget_all()
+        if poller is not None:
+            guarded(poller.close)
+        teller.tell(partial(report, error))
         for who in list(self._served):
             self.call_soon(partial(who.fail, error))
 
-    def lose(self) -> None:
+    def lose(self, ident: int | None = None) -> None:
         """The program has closed our descriptors: all that was watched is lost, and ended.
 
-        The thread that waits by them ends when it next looks.
+        The thread that waits by them ends when it next looks. Nothing begins anew meanwhile.
+
+        Args:
+            ident: Of the thread that has noticed: only if it still is the one that waits.
         """
         error = OSError(errno.EBADF, "the program has closed descriptors that are not its own")
-        _abandoned.append(self._forget_all())
-        for who in list(self._served):
-            guarded(partial(who.fail, error))
+        with self._losing:
+            with self._lock:
+                if ident is not None and ident != self._ident:
+                    return  # it was told to all since
+                # The numbers of its descriptors may be others' by now.
+                _abandoned.append(self._forget_all())
+            for who in list(self._served):
+                guarded(partial(who.fail, error))
 
     def _forget_all(self) -> Poller | None:
-        """Watch nothing any more; gives what was waited by."""
-        with self._lock:
-            poller, self._poller, self._thread, self._ident = self._poller, None, None, None
-            self._sleeps_until = self._since = None
-            self._to_do.clear()
-            self._calls.clear()
-            self._held = 0
+        """Watch nothing any more; gives what was waited by. Under the lock."""
+        poller, self._poller, self._thread, self._ident = self._poller, None, None, None
+        self._sleeps_until = self._since = None
+        self._to_do.clear()
+        self._calls.clear()
+        self._held = 0
         return poller
 
     def _work(self, me: int) -> None:
