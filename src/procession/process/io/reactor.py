@@ -41,7 +41,13 @@ _abandoned: list[Any] = []
 
 
 class Served(Protocol):
-    """What depends on the reactor's thread."""
+    """What depends on the reactor's thread.
+
+    Attributes:
+        is_pool: Whether calls go to it.
+    """
+
+    is_pool: bool
 
     def fail(self, error: BaseException) -> None:
         """The thread has died of this, and with it all that was watched; another one calls."""
@@ -64,6 +70,7 @@ class Reactor:
         self._to_do: deque[Callable[[], Any]] = deque()
         self._turns = 0
         self._losing = after_fork.rlock()
+        self._losses = 0
         self._since: float | None = None  # when it began what it is at; None while it waits
         self._deputy = Deputy(self)
         self._served: WeakSet[Any] = WeakSet()
@@ -248,14 +255,17 @@ class Reactor:
             ident: Of the thread that has noticed: only if it still is the one that waits.
         """
         error = OSError(errno.EBADF, "the program has closed descriptors that are not its own")
+        losses = self._losses
         with self._losing:
             with self._lock:
-                if ident is not None and ident != self._ident:
-                    return  # it was told to all since
+                if losses != self._losses or ident not in (None, self._ident):
+                    return  # all were told since
                 # The numbers of its descriptors may be others' by now.
                 _abandoned.append(self._forget_all())
-            for who in list(self._served):
+            # Pools first: what is to be found broken by those who call them is mended last.
+            for who in sorted(self._served, key=lambda who: who.is_pool, reverse=True):
                 guarded(partial(who.fail, error))
+            self._losses += 1
 
     def _forget_all(self) -> Poller | None:
         """Watch nothing any more; gives what was waited by. Under the lock."""

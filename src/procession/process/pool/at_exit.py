@@ -126,6 +126,8 @@ def _renew() -> None:
 class _Afresh:
     """What else is known by descriptors, if the program has closed those."""
 
+    is_pool = False
+
     def fail(self, error: BaseException) -> None:
         """End it, or forget it; the next call makes it anew."""
         if not isinstance(error, OSError):

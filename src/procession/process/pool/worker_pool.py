@@ -41,6 +41,8 @@ class WorkerPool:
         single_use: Use each worker for one chunk only, and keep one more warm after the first.
     """
 
+    is_pool = True
+
     def __init__(
         self, spec: WorkerSpec, workers: int, *, idle: float = IDLE, single_use: bool = False
     ) -> None:
