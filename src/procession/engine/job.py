@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
+from types import FunctionType
+from weakref import ref
 
 from procession.configuration import Options
 from procession.contract import Item, Job, Reply
@@ -262,6 +264,18 @@ def single_job(call: Call) -> Job:
     return job
 
 
+def _modules_of(function: Any) -> Callable[[], tuple[str, ...]]:
+    """Tells the modules that a function needs, without keeping it.
+
+    A job may be known to a thread that still waits when the program ends. If it led to the globals
+    of ``__main__``, these would never be let go: what was written to a file there would be lost.
+    """
+    if type(function) is not FunctionType:
+        return tuple
+    known = ref(function)
+    return lambda: needed_modules(known())
+
+
 def _new_job(
     call: Call,
     header: Callable[[], bytes] = bytes,
@@ -277,5 +291,5 @@ def _new_job(
         timeout=options.timeout,
         memory_limit=options.memory_limit,
         keeps=keeps,
-        modules=partial(needed_modules, call.function),
+        modules=_modules_of(call.function),
     )

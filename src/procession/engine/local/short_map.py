@@ -147,6 +147,7 @@ class ShortMap:
             "_standstill",
             "_load",
             "_made",
+            "_may_copy",
             "_over",
             "_pace",
         ),
@@ -163,6 +164,7 @@ class ShortMap:
         self._alarm: Alarm | None = None
         self._budget: Any = None
         self._standstill = Standstill()
+        self._may_copy = True  # as far as is known
         self._call = call
         self._pace = pace
         self._load = load
@@ -316,15 +318,16 @@ class ShortMap:
     def _begin_map(self, left: int, seconds: float) -> bool:
         """Make a map of it, if what is left had better go to a pool. Whether it is done with."""
         cold = _none_open()
-        if cold and not self._worth_it(left, seconds, copy=True):
+        if cold and not self._worth_it(left, seconds, copy=self._may_copy):
             return False
         by_value = needs_cloudpickle(self._call.function, self._call.decorated)
         inline: Inline | None = None
         try:
             with short_turns:
-                copied = cold and self._standstill.begin(by_value=by_value)
-                if cold and not (copied or self._worth_it(left, seconds, copy=False)):
-                    return False
+                if cold:
+                    self._may_copy = self._standstill.begin(by_value=by_value)
+                    if not (self._may_copy or self._worth_it(left, seconds, copy=False)):
+                        return False
                 inline = self._become_map()
             return True
         finally:

@@ -264,6 +264,9 @@ class Dispatch:
                 self._auditor.cancel()
                 self._auditor = None
                 self._start_limits.cancel()
+                if self._sweeper is not None:
+                    self._sweeper.cancel()
+                    self._sweeper = None
             self.gone.wake()
 
     # -- from time to time ---------------------------------------------------------------------
@@ -301,5 +304,5 @@ class Dispatch:
                 else:
                     worker.channel.arm_left()
             pause = self._pause = _SWEEP if again else 2 * self._pause
-            more = pause <= _LONG_SWEEP
+            more = bool(self.state.workers) and pause <= _LONG_SWEEP
             self._sweeper = reactor.call_later(pause, self._sweep) if more else None

@@ -50,6 +50,7 @@ class Standstill:
             Whether there is a server that is a copy.
         """
         self._by_value = by_value
+        self._reached, self._go_on = Wakeup(), Wakeup()  # not used by an earlier one
         self.asked = True
         self._reached.wait(_PATIENCE)
         with self._lock:  # the main thread may be forking
