@@ -169,10 +169,9 @@ class Pool(Executor):
             pack = packer(call, "call", shares=self._shares, out_of_band=self._out_of_band)
             single.start(job, pack(next(self._numbers), (args, kwargs)))
         except Exception as error:
+            single.refuse(error)  # or the future would be outstanding for ever
             if isinstance(error, PoolClosed) and not self._open:
-                single.future.cancel()
                 raise
-            single.refuse(error)
         return single.future
 
     def _check_open(self) -> None:

@@ -24,6 +24,7 @@ import pytest
 
 import procession
 from procession import Future, Pool, TimedOut, isolated, parallel
+from procession.system import after_fork
 from tests.conformance import strange
 from tests.conformance.strange import PATIENCE, double, double_when, gate, ident, logs, raises
 from tests.support.waiting import wait_until
@@ -306,8 +307,10 @@ def test_an_argument_that_shuts_its_pool_down_when_pickled() -> None:
         pool.shutdown()
         return 1
 
+    before = set(after_fork.outstanding)
     with pytest.raises(procession.PoolClosed):
         pool.submit(ident, strange.MapsWhenSent(end))
+    assert after_fork.outstanding <= before  # or a shutdown that drains would wait for it
 
 
 # ------------------------------------------------------------------------- log records, warnings
