@@ -98,7 +98,8 @@ class Inline:
         if header.common is not None:
             self._function = header.common.calling(self._function)
         self._alarm: Alarm | None = None
-        self._going = self._stays = False
+        self._going = self._ended = False
+        self._hurries: list[bool] = []
         self._checked = where.here and not where.checks
         self._budget = Budget()
         self._items: Checks | None = None
@@ -119,11 +120,25 @@ class Inline:
 
     def end(self) -> None:
         """The map is over."""
+        self._ended = True
         if self._alarm is not None:
             self._alarm.disarm()
-        if self._stays:
-            self._stays = False
-            short_turns.__exit__(None, None, None)
+        self._calm()
+
+    def _hurry(self) -> None:
+        """Have short turns while a pool starts and this process runs items, until it is over."""
+        if not self._hurries:
+            short_turns.__enter__()
+            self._hurries.append(True)
+            if self._ended:
+                self._calm()
+
+    def _calm(self) -> None:
+        try:
+            self._hurries.pop()
+        except IndexError:
+            return
+        short_turns.__exit__(None, None, None)
 
     def cancel(self) -> None:
         """End the map."""
@@ -156,7 +171,7 @@ class Inline:
                 running.cut(run.intake.give_back)
             if not self._going:
                 self._going = True
-                short_turns.__enter__()  # from here on, as the other thread waits for its turn
+                self._hurry()  # from here on, as other threads wait for their turns
                 teller.tell(partial(self._go, then))
                 then = None
         self._alarm = after(HELP_EVERY, self.help)
@@ -171,7 +186,6 @@ class Inline:
             pass  # said again, to the caller, when it pumps
         finally:
             self._going = False
-            short_turns.__exit__(None, None, None)
             if then is not None:
                 then()
 
@@ -348,6 +362,7 @@ class Inline:
         if not self._alone and placement and not placement.here(run.intake.remaining):
             if self._warm or (run.replies.count and self._leaves_off(placement)):
                 run.sender.run_there()
+                self._calm()
                 run.go()
             elif not run.sender.started:
                 placement.ran_alone(seconds)
@@ -359,14 +374,8 @@ class Inline:
         Else it goes on as one of those at work, in place of the last worker.
         """
         intake, sender = self._run.intake, self._run.sender
-        if not (sender.accompanied and intake.source.inert):
-            return True
-        if placement.worth_another_worker(intake.remaining):
-            return True
-        if not self._stays:
-            self._stays = True
-            short_turns.__enter__()
-        return False
+        stays = sender.accompanied and intake.source.inert
+        return not stays or placement.worth_another_worker(intake.remaining)
 
     def settled(
         self,
