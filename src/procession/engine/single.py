@@ -161,14 +161,7 @@ class SingleCall(OneByOne, Chunk):
             return
         self._number, self._value, self.given = number, value, (number, args)
         self.plain = True
-        self.future.stand_for(self)
-        self.job, self.attended, self._chunk = job, not self._watched, self
-        if self._observer is not UNOBSERVED:
-            self._observer.packed()
-            self._observer.sent(self)
-        self._backend.start(self)
-        if self._cancelled:  # by its deadline, before there was anything to end
-            self._backend.cancel(self)
+        self._begin(job)
 
     def _begin(self, job: Job) -> None:
         self.future.stand_for(self)

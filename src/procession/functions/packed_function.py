@@ -92,7 +92,7 @@ def dump_watched(
     path = tuple(map(_absolute, sys.path))
     # Before it is looked at, and before it is pickled: what changes meanwhile is noticed.
     plain, watch_of = _plain_and_watch(raw) if reference is None else (None, None)
-    if plain is None:
+    if watch_of is None:
         watch_of = watch(raw, reference)
     if reference is not None:
         value: Any = _where_defined(raw), _version_of(reference[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from procession.backends import registry
 from procession.engine.local import short_map
 from procession.engine.local.short_map import ShortMap
 from procession.engine.policy.placement import Pace
-from tests.support.waiting import wait_for_file
+from tests.support.waiting import wait_for_file, wait_until
 
 SIX = range(6)
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -173,9 +174,11 @@ def test_what_cannot_cross_is_refused_as_ever(begun: list[ShortMap]) -> None:
 
 def test_interrupted_maps_end(tmp_path: Path) -> None:
     """Ctrl-C while the items take their time reaches the caller, and nothing goes on."""
+    before = sys.getswitchinterval()
     with pytest.raises(KeyboardInterrupt):
         interrupted.map([tmp_path, tmp_path])
     procession.shutdown()
+    wait_until(lambda: sys.getswitchinterval() == before)
     assert (tmp_path / "begun").read_text().split()[0] == str(os.getpid())
 
 

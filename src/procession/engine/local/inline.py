@@ -143,6 +143,7 @@ class Inline:
     def cancel(self) -> None:
         """End the map."""
         self._run.cancel()
+        self.end()
 
     @property
     def active(self) -> bool:
@@ -158,6 +159,7 @@ class Inline:
         run = self._run
         self._alarm = None
         if run.closed or (run.replies.count and not run.sender.here):
+            self._calm()
             if then is not None:
                 then()
             return
