@@ -15,7 +15,7 @@ import pytest
 
 import procession
 from tests.clusters import functions as f
-from tests.support.clusters import DaskProcesses
+from tests.support.clusters import DaskProcesses, end_with_far_code
 from tests.support.leaks import lasting
 
 pytest.importorskip("distributed")
@@ -47,25 +47,12 @@ if __name__ == "__main__":
 """
 
 
-def lives(pid: int) -> bool:
-    """Whether a process is there, and has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "Ctrl-C"])
 def test_the_caller_ends(dask_cluster: DaskProcesses, tmp_path: Path, how: signal.Signals) -> None:
     """The code that runs far away ends with its caller, also amid a call in C."""
     program = [sys.executable, "-c", CALLER, dask_cluster.address, str(tmp_path)]
     with subprocess.Popen(program, stderr=subprocess.DEVNULL) as caller:
-        while len(os.listdir(tmp_path)) < 2:
-            time.sleep(0.01)
-        caller.send_signal(how)
-        for pid in map(int, os.listdir(tmp_path)):
-            while lives(pid):
-                time.sleep(0.01)
+        end_with_far_code(caller, how, tmp_path)
 
 
 def test_workers_come_and_go(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 import procession
 from procession import BackendUnavailable, OptionError
 from tests.clusters import functions as f
-from tests.support.clusters import RayNodes, ray_nodes
+from tests.support.clusters import RayNodes, end_with_far_code, lives, ray_nodes
 
 ray: Any = pytest.importorskip("ray")
 
@@ -49,14 +49,6 @@ def output(text: str, *arguments: object) -> str:
         printed, _ = running.communicate()
     assert running.returncode == 0
     return printed
-
-
-def lives(pid: int) -> bool:
-    """Whether a process is there, and has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -179,12 +171,7 @@ def test_the_caller_ends(ray_cluster: RayNodes, tmp_path: Path, how: signal.Sign
     """The code that runs far away ends with its caller, also amid a call in C."""
     text = "f.hold_on(range(2), Path(sys.argv[2]))"
     with program(text, ray_cluster.address, tmp_path, stderr=subprocess.DEVNULL) as caller:
-        while len(os.listdir(tmp_path)) < 2:
-            time.sleep(0.01)
-        caller.send_signal(how)
-        for pid in map(int, os.listdir(tmp_path)):
-            while lives(pid):
-                time.sleep(0.01)
+        end_with_far_code(caller, how, tmp_path)
 
 
 LOST = """

@@ -12,13 +12,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from tests.support.leaks import lasting, lasting_sockets
 
-__all__ = ["DaskProcesses", "RayNodes", "asked_for", "dask_processes", "ray_nodes", "running"]
+__all__ = [
+    "DaskProcesses",
+    "RayNodes",
+    "asked_for",
+    "dask_processes",
+    "end_with_far_code",
+    "lives",
+    "ray_nodes",
+    "running",
+]
 
 WORKERS = 2
 
@@ -242,3 +252,21 @@ def running() -> Iterator[_Running]:
         _running.users -= 1
         if not _running.users:
             _running.close()
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there, and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def end_with_far_code(caller: subprocess.Popen[Any], how: signal.Signals, folder: Path) -> None:
+    """End a program once its two items run, each named by a file in the folder; await their end."""
+    while len(os.listdir(folder)) < 2:
+        time.sleep(0.01)
+    caller.send_signal(how)
+    for pid in map(int, os.listdir(folder)):
+        while lives(pid):
+            time.sleep(0.01)

@@ -53,13 +53,16 @@ class DaskCluster:
 
     Args:
         connection: The client, and whose it is.
+
+    Attributes:
+        connection: That.
     """
 
     kind = "dask"
     costs = _COSTS
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._client = connection.client
         self._topic = f"procession-{uuid.uuid4().hex}"
         self._tasks: dict[int, Task] = {}
@@ -71,27 +74,13 @@ class DaskCluster:
     @property
     def workers(self) -> int:
         """How many tasks can run at once now; 1 where there is no worker yet."""
-        return max(1, self._connection.threads())
-
-    @property
-    def usable(self) -> bool:
-        """Whether it can be given more."""
-        return self._connection.usable
-
-    def check(self) -> None:
-        """Refuse to connect anew while the calls end whose connection was lost.
-
-        Raises:
-            PoolClosed: They do.
-        """
-        if self._connection.lost_now:
-            self._connection.check()
+        return max(1, self.connection.threads())
 
     def release(self) -> None:
         """One backend needs it no more; after the last one a cluster of ours ends."""
         if _clusters.leave(self):
             self._watch.stop()
-            self._connection.close(self._topic)
+            self.connection.close(self._topic)
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -101,7 +90,7 @@ class DaskCluster:
         Raises:
             PoolClosed: The connection is lost, or the client was closed.
         """
-        self._connection.check()
+        self.connection.check()
         with self._lock:
             if self._heard_by is not self._client.scheduler_comm:  # it may have connected anew
                 self._heard_by = self._client.scheduler_comm
@@ -152,7 +141,7 @@ class DaskCluster:
         for handle in handles:
             self._tasks.pop(handle.number, None)
         futures = [handle.future for handle in handles if handle.future is not None]
-        if futures and self._connection.usable:
+        if futures and self.connection.usable:
             self._client.loop.add_callback(self._cancel, futures)
 
     async def _cancel(self, futures: list[Any]) -> None:
@@ -165,7 +154,7 @@ class DaskCluster:
     def grant(self, task: Task, values: int) -> None:
         """Let a stream go on by so many values."""
         worker = task.handle.worker
-        if worker and self._connection.usable:
+        if worker and self.connection.usable:
             self._client.loop.add_callback(self._grant, worker, task.run, values)
 
     async def _grant(self, worker: str, number: str, values: int) -> None:

@@ -70,13 +70,16 @@ class RayCluster:
 
     Args:
         connection: What is known of it.
+
+    Attributes:
+        connection: That.
     """
 
     kind = "ray"
     costs = _COSTS
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._ray = connection.ray
         self._tasks: dict[int, Task] = {}
         self._number = 0
@@ -97,27 +100,13 @@ class RayCluster:
     @property
     def workers(self) -> int:
         """How many tasks can run at once now; 1 where there is no worker yet."""
-        return max(1, self._connection.cpus)
-
-    @property
-    def usable(self) -> bool:
-        """Whether it can be given more."""
-        return self._connection.usable
-
-    def check(self) -> None:
-        """Refuse to connect anew while the calls end whose connection was lost.
-
-        Raises:
-            PoolClosed: They do.
-        """
-        if self._connection.lost_now:
-            self._connection.check()
+        return max(1, self.connection.cpus)
 
     def release(self) -> None:
         """One backend needs it no more; after the last one a connection of ours ends."""
         if _clusters.leave(self):
             self._watch.stop()
-            self._connection.close()
+            self.connection.close()
 
     def submit(self, task: Task) -> None:
         """Have a task run.
@@ -125,7 +114,7 @@ class RayCluster:
         Raises:
             PoolClosed: The connection is lost, or was closed.
         """
-        self._connection.check()
+        self.connection.check()
         header, *puts = [each and each.ref() for each in task.shared]
         with self._lock:
             self._number += 1
@@ -155,7 +144,7 @@ class RayCluster:
             if id(task) in unwanted:
                 self._tasks.pop(number, None)
         for task in tasks:
-            if task.handle is not None and self._connection.usable:
+            if task.handle is not None and self.connection.usable:
                 self._ray.cancel(task.handle.ref, recursive=False)
             if task.handle is not None and task.handle.reader is not None:
                 task.handle.reader.stop()

@@ -16,6 +16,7 @@ from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 from procession.backends.cluster.clocks import Clocks
+from procession.backends.cluster.engine_connection import EngineConnection
 from procession.backends.cluster.far_pools import Shape
 from procession.backends.cluster.wire import (
     Message,
@@ -194,12 +195,8 @@ class Cluster(Protocol):
         ...
 
     @property
-    def usable(self) -> bool:
-        """Whether it can be given more; else it is opened anew."""
-        ...
-
-    def check(self) -> None:
-        """Raise `PoolClosed` if it was lost a moment ago: what was under way is to end first."""
+    def connection(self) -> EngineConnection:
+        """What is known of it; once it is not usable any more, the engine is connected to anew."""
         ...
 
     def submit(self, task: Task) -> None:
@@ -331,11 +328,11 @@ class ClusterBackend:
 
     def _connected(self) -> Cluster:
         """The engine; connected to anew if that was lost meanwhile."""
-        if self._cluster.usable or self._closed:
+        if self._cluster.connection.usable or self._closed:
             return self._cluster
         with self._connecting:  # not the other lock: the engine's own threads need that meanwhile
-            if not self._cluster.usable:
-                self._cluster.check()
+            if not self._cluster.connection.usable:
+                self._cluster.connection.check_anew()
                 lost, self._cluster = self._cluster, self._connect()
                 self._headers.clear()
                 self._puts.clear()

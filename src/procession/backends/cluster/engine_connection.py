@@ -61,10 +61,14 @@ class EngineConnection:
         """Whether it is open."""
         raise NotImplementedError
 
-    @property
-    def lost_now(self) -> bool:
-        """Whether it was lost a moment ago: what was under way then ends, and does not connect."""
-        return time.monotonic() - self._lost_at < _ENDING_SECONDS
+    def check_anew(self) -> None:
+        """Refuse to connect anew while the calls end whose connection was lost a moment ago.
+
+        Raises:
+            PoolClosed: They do.
+        """
+        if time.monotonic() - self._lost_at < _ENDING_SECONDS:
+            self.check()
 
     def check(self) -> None:
         """Refuse work that would not be done.
@@ -202,7 +206,7 @@ class OpenClusters:
         """A cluster that is open under this key, or else a new one; with one more user."""
         with self._lock:
             cluster = self._open.get(key)
-            if cluster is None or not cluster.usable:
+            if cluster is None or not cluster.connection.usable:
                 cluster = self._open[key] = connect()
             self._users[id(cluster)] = self._users.get(id(cluster), 0) + 1
             return cluster
