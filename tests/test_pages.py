@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -136,6 +135,8 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 def test_paths_and_links_lead_somewhere(page: Path) -> None:
     """Each path of this project that a page quotes, and each link to a file or heading, exists."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    cut = [line for line in text.splitlines() if re.search(r"\]\([^)]*$|^\|.*[^|]$", line)]
+    assert not cut
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
     assert not [link for link in links if not _leads_somewhere(page, link)]
     ours = re.findall(rf"\]\({SOURCE}/(?:blob|tree)/main/([^)#]+)", text)
@@ -184,79 +185,27 @@ def test_the_reference_has_every_public_name() -> None:
         assert getattr(Verbs, verb, getattr(procession.parallel(abs), verb)).__doc__
 
 
-def _messages() -> str:
-    """Every text of the sources, with `…` for what is put in."""
-    found = []
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-            elif isinstance(node, ast.JoinedStr):
-                parts = (
-                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
-                )
-                found.append("".join(map(str, parts)))
-    return "\n".join(found)
-
-
-def test_errors_stand_by_their_literal_text() -> None:
-    """Each message on the page of errors is one that the sources have, word for word."""
-    messages = _messages()
-    page = (DOCS / "reference" / "errors.md").read_text()
-    texts = re.findall(r"^`(.+)`\n: ", page, flags=re.M)
-    assert len(texts) > 50
-    pieces = [piece for text in texts for piece in text.split("…") if len(piece) > 8]
-    assert not [piece for piece in pieces if piece.strip() not in messages]
-
-
 def test_the_reference_has_every_error_and_option() -> None:
     """No class of errors is left out of their page, and no option of the two of options."""
     from procession.configuration.from_environment import TEXT_FORMS
     from procession.configuration.parsers import OPTIONS
 
     errors = (DOCS / "reference" / "errors.md").read_text()
-    kinds = [name for name in vars(procession.errors)["__all__"] if name not in errors]
-    assert not kinds
+    assert not [name for name in vars(procession.errors)["__all__"] if name not in errors]
     options = (DOCS / "reference" / "options.md").read_text()
     assert not [name for name in OPTIONS if f"`{name}`" not in options]
     environment = (DOCS / "reference" / "environment.md").read_text()
     assert not [name for name in TEXT_FORMS if f"`PROCESSION_{name.upper()}`" not in environment]
 
 
-WITHOUT_EXAMPLE = """
-    Options Outcome Future Profile ParallelWarning
-    Connection Synchronized SynchronizedArray SynchronizedString BoundedSemaphore
-"""
-"""What is made by something else, which shows it; and what is as its neighbour."""
+def test_the_page_of_variables_has_all_that_are_read() -> None:
+    """Each variable of the environment that the sources ask for by its name."""
+    from procession.process.start.hash_seed import VARIABLE
+    from procession.worker.preparing import THREAD_VARIABLES
 
-
-def test_what_users_call_shows_an_example() -> None:
-    """The docstring of each public function and class has code: indented, after an empty line."""
-    from procession import shared
-
-    names = [
-        (module, name)
-        for module in (procession, shared)
-        for name in set(module.__all__) - set(WITHOUT_EXAMPLE.split())
-    ]
-    calls = [getattr(module, name) for module, name in names]
-    missing = [
-        call.__name__
-        for call in calls
-        if not (isinstance(call, type) and issubclass(call, Exception))
-        and "\n\n    " not in (inspect.getdoc(call) or "")
-    ]
-    assert not missing
-
-
-def test_members_in_the_reference_are_documented() -> None:
-    """Sphinx leaves out what has no docstring, in silence."""
-    from procession import shared, tasks
-
-    places = {"api.md": procession, "shared.md": shared}
-    pattern = re.compile(r"^\.\. autoclass:: ([\w.]+)\(.*\)\n   :members: (.+)$", re.M)
-    for page, module in places.items():
-        for name, members in pattern.findall((DOCS / "reference" / page).read_text()):
-            owner = getattr(module, name, None) or getattr(tasks, name.rpartition(".")[2])
-            for member in members.split(", "):
-                assert getattr(owner, member).__doc__, (name, member)
+    asked = re.compile(r'environ(?:\.get)?[(\[]"([A-Z_]+)"|"([A-Z_]+)" (?:not )?in os\.environ')
+    sources = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    names = {VARIABLE, *THREAD_VARIABLES} | {a or b for a, b in asked.findall(sources)}
+    assert len(names) > 12
+    page = (DOCS / "reference" / "environment.md").read_text()
+    assert not [name for name in names if f"`{name}`" not in page]

@@ -189,6 +189,12 @@ class Function(Verbs, FunctionWrapper):
 
         The function itself stays as it is. Copies share what was measured of it.
 
+        Args:
+            **options: See `procession.Options`. They win over the decorator's.
+
+        Returns:
+            The copy, decorated in the same way.
+
         Raises:
             OptionError: An option's name or value cannot be used.
         """

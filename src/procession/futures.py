@@ -108,6 +108,10 @@ class _WhenAsked:
 class Future(cf.Future[T]):
     """The result of a call that runs in a worker.
 
+        future = f.submit(2)
+        future.result(timeout=5)    # or: await future
+        future.cancel()             # ends the call, also while it runs
+
     A `concurrent.futures.Future` in every way: `concurrent.futures.wait`, ``as_completed`` and
     ``asyncio.wrap_future`` take it, and ``await future`` works in a coroutine.
 
@@ -180,6 +184,8 @@ class Future(cf.Future[T]):
     def result(self, timeout: float | None = None) -> T:
         """Wait for the call and return what it returned.
 
+        Ctrl-C ends the waiting, and the call goes on: `cancel` ends it.
+
         Args:
             timeout: Seconds to wait; `None` waits for ever. The call goes on after a timeout.
 
@@ -196,7 +202,15 @@ class Future(cf.Future[T]):
         return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the call and return what it raised, or `None`; else as `result`."""
+        """Wait for the call and return what it raised, or `None`.
+
+        Args:
+            timeout: Seconds to wait; `None` waits for ever. The call goes on after a timeout.
+
+        Raises:
+            TimeoutError: It was not done in time.
+            concurrent.futures.CancelledError: It was cancelled.
+        """
         if self._state not in _SETTLED:
             self._wait(timeout)
         self.rebuild()
@@ -210,6 +224,10 @@ class Future(cf.Future[T]):
         """Call `fn` with the future when it is done; at once, here, if it is done already.
 
         Callbacks run in threads of their own, one after the other as long as none takes long.
+        One that raises is logged by ``concurrent.futures``, and the others are called all the same.
+
+        Args:
+            fn: Takes the future. A cancelled one counts as done.
         """
         if not _is_quick(fn):
             teller.ready()

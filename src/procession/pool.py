@@ -60,7 +60,8 @@ class Pool(Executor):
 
     Use it where a library wants an executor, or to hold workers of your own; decorated functions
     need none. A worker that dies costs only the call it ran: the pool is not broken. Futures
-    carry what the function raised, `SystemExit` and `KeyboardInterrupt` included.
+    carry what the function raised, `SystemExit` and `KeyboardInterrupt` included. `Future.cancel`
+    ends a call also while it runs; the end of the ``with`` block waits for what was submitted.
 
     Args:
         workers: Number of workers; default `usable_cpus()`. ``max_workers=`` is taken as well, and
@@ -147,8 +148,17 @@ class Pool(Executor):
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Start one call and return its future. Arguments are pickled now.
 
+        Args:
+            fn: Any function that can cross, decorated or not.
+            *args: Its arguments.
+            **kwargs: The same, by name.
+
+        Returns:
+            The future, which carries what goes wrong with the call.
+
         Raises:
             PoolClosed: The pool was shut down. It is a `RuntimeError`.
+            WorkerDied: The pool's initializer has failed, so no worker can be had.
         """
         self._check_open()
         self._follow()
@@ -226,6 +236,8 @@ class Pool(Executor):
     ) -> Iterator[T]:
         """Run a function over zipped iterables; yield the results in order.
 
+        The first error, a timeout and closing the iterator cancel what is left.
+
         Args:
             fn: Takes as many arguments as there are iterables.
             iterables: Zipped; the shortest decides.
@@ -234,7 +246,11 @@ class Pool(Executor):
             buffersize: Most items taken from the iterables and not yet yielded. `None` takes
                 them all at once, as the standard library does.
 
+        Returns:
+            An iterator of the results.
+
         Raises:
+            BaseException: By ``next``, the first error in the order of the items.
             TimeoutError: A result was not there in time.
             ValueError: `chunksize` or `buffersize` is less than 1.
         """

@@ -124,6 +124,9 @@ def per_worker(factory: Callable[[], T]) -> PerWorker[T]:
     Args:
         factory: Takes no arguments and makes the value. It must be able to cross to a worker.
 
+    Returns:
+        The handle; its ``value`` is this worker's. It can be a global, an argument or a default.
+
     Raises:
         TypeError: `factory` cannot be called.
     """

@@ -72,10 +72,16 @@ class _Switch(AbstractContextManager[None]):
 def inline() -> _Switch:
     """Run every decorated function in this process, also where its options say otherwise.
 
+        with procession.testing.inline():
+            assert totals(["a", "b"]) == [6, 6]
+
     No worker is started; debuggers, mocks and coverage reach the function, and it sees the
     caller's own objects. A ``timeout`` or ``memory_limit`` does not hold meanwhile, since nothing
     could end the call. It is as strong as ``PROCESSION_BACKEND=serial`` in the environment, and
     holds for the whole process, threads included.
+
+    Returns:
+        A context manager, which also decorates functions (``async def`` too).
     """
     return _Switch("inline", _serial)
 
@@ -83,9 +89,15 @@ def inline() -> _Switch:
 def strict() -> _Switch:
     """Pickle arguments and results of calls that run in this process, as if they crossed.
 
+        with procession.testing.inline(), procession.testing.strict():
+            assert totals(["a", "b"]) == [6, 6]
+
     The function works on copies, as it would in a worker, and what cannot cross raises
     `procession.NotPicklable`, as it would there. Together with `inline` it finds such faults
     without starting a process. Holds for the whole process, threads included.
+
+    Returns:
+        A context manager, which also decorates functions (``async def`` too).
     """
     return _Switch("strict", _crossing)
 

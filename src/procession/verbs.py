@@ -87,13 +87,26 @@ class Verbs:
 
     @property
     def local(self) -> Callable[..., Any]:
-        """The undecorated function: ``f.local(*args)`` runs it here, in this process."""
+        """The undecorated function: ``f.local(*args)`` runs it here, in this process.
+
+            total = f.local(2)    # no worker, no option, no pickling
+
+        It raises what the function raises, and no option holds for it: ``timeout`` does not end it.
+        """
         function: Callable[..., Any] = self.__wrapped__
         return function
 
     @property
     def options(self) -> Options:
-        """The options in force for this function here and now, resolved: an `Options`."""
+        """The options in force for this function here and now, resolved: an `Options`.
+
+            f.options.workers      # after the environment, the decorator, configure and defaults
+            f.options.explicit     # the names that are set on the function itself
+
+        Raises:
+            OptionError: A variable of the environment has no valid text, or options from two places
+                contradict each other.
+        """
         return self._call().options
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -112,6 +125,10 @@ class Verbs:
         Returns:
             The future. It carries what the function raises, and what Procession raises: this verb
             never raises for an argument.
+
+        Raises:
+            PoolClosed: ``shutdown(drain=...)`` takes no new calls just now.
+            OptionError: Options from two places contradict each other.
         """
         global _submit
         call = self._call()
@@ -150,7 +167,8 @@ class Verbs:
 
         Raises:
             BaseException: The first error in the order of the items, with a note that names the
-                item. `outcomes` keeps the others' results.
+                item: what the function raised, or a `ProcessionError` (`WorkerDied`, `TimedOut`,
+                `NotPicklable` ...). `outcomes` keeps the others' results.
         """
         return self._map("map", items, args, kwargs)
 
@@ -178,12 +196,18 @@ class Verbs:
             f.starmap([(1, 2), (3, 4)])    # [f(1, 2), f(3, 4)]
             f.starmap(zip(xs, ys))
 
-        Else as `map`.
+        Ctrl-C, or the first error, ends it, as it ends a `map`.
 
         Args:
             argtuples: An iterable of tuples or lists, one for each call.
             *args: Further arguments, after those of each tuple.
             **kwargs: Arguments by name, the same for every call.
+
+        Returns:
+            A list as long as the input.
+
+        Raises:
+            BaseException: The first error in the order of the tuples, as from `map`.
         """
         from procession.engine.map.whole_list import map_list
 
@@ -196,13 +220,43 @@ class Verbs:
             for result in f.imap(endless_input()): ...
 
         At most ``window`` items are taken from the input ahead of what was yielded, so the input
-        may be infinite. An error is raised where its item stands. Leaving the loop, or closing the
-        iterator, gives up what has not started.
+        may be infinite. Leaving the loop, closing the iterator, or Ctrl-C ends what runs and gives
+        up what has not started.
+
+        Args:
+            items: Any iterable. It is read in this thread, and each item pickled when it is taken.
+            *args: Further arguments, the same for every item.
+            **kwargs: The same, by name.
+
+        Returns:
+            An iterator with ``close()``.
+
+        Raises:
+            BaseException: By ``next``, the error of an item where that item stands; with it the
+                iterator is at its end.
         """
         return self._imap("imap", items, args, kwargs)
 
     def imap_unordered(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Like `imap`, but the results come as they finish, in any order."""
+        """Like `imap`, but the results come as they finish, in any order.
+
+            for result in f.imap_unordered(items): ...
+
+        It is ended as `imap` is. To know which item a result is of, return it from the function,
+        or take `outcomes`.
+
+        Args:
+            items: As for `imap`.
+            *args: Further arguments, the same for every item.
+            **kwargs: The same, by name.
+
+        Returns:
+            An iterator with ``close()``.
+
+        Raises:
+            BaseException: By ``next``, the first error that comes; with it the iterator is at its
+                end.
+        """
         return self._imap("imap_unordered", items, args, kwargs, ordered=False)
 
     def outcomes(
@@ -213,8 +267,21 @@ class Verbs:
             for outcome in f.outcomes(items):
                 print(outcome.item, outcome.value if outcome.ok else outcome.error)
 
-        Lazy as `imap`. Of n items exactly n outcomes come, each index once. That also holds for
-        items that raised, exited, crashed their process, or were ended at a limit.
+        It is lazy, and is ended as `imap` is. Of n items exactly n outcomes come, each index once.
+        That also holds for items that raised, exited, crashed their process, or were ended at a
+        limit.
+
+        Args:
+            items: As for `imap`.
+            *args: Further arguments, the same for every item.
+            **kwargs: The same, by name.
+
+        Returns:
+            An iterator of outcomes, with ``close()``.
+
+        Raises:
+            BaseException: What reading the input raises; and `PoolClosed` if the pool was ended
+                meanwhile.
         """
         return self._imap("outcomes", items, args, kwargs, outcomes=True)
 
@@ -237,6 +304,18 @@ class Verbs:
             future.result()    # a list; or: await future
 
         The input is read in a thread of its own. `Future.cancel` ends the whole map.
+
+        Args:
+            items: Any iterable, read in that thread.
+            *args: Further arguments, the same for every item.
+            **kwargs: The same, by name.
+
+        Returns:
+            The future of the list. It carries the first error in the order of the items; this
+            verb never raises for an item.
+
+        Raises:
+            TypeError: What was given is no iterable, or the function does not take such arguments.
         """
         from procession.engine.map.map_verbs import map_async
 
@@ -248,7 +327,18 @@ class Verbs:
             async for result in f.aimap(items): ...
 
         The input is an ordinary iterable, and is read in a thread of its own. Cancelling the task,
-        or leaving the loop, gives up what has not started.
+        or leaving the loop, ends what runs and gives up what has not started.
+
+        Args:
+            items: Any iterable that is not asynchronous.
+            *args: Further arguments, the same for every item.
+            **kwargs: The same, by name.
+
+        Returns:
+            An asynchronous iterator: results in order, at most ``window`` ahead.
+
+        Raises:
+            BaseException: In the loop, the error of an item where that item stands.
         """
         from procession.engine.map.map_verbs import amap
 

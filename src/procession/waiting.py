@@ -86,6 +86,14 @@ def gather(*futures: Any) -> tuple[Any, ...]:
 
         size, words = gather(measure.submit(path), count.submit(path))
 
+    Ctrl-C ends the waiting, and the calls go on: `Future.cancel` ends them.
+
+    Args:
+        *futures: Futures of Procession, or of any executor of `concurrent.futures`.
+
+    Returns:
+        A tuple as long as the arguments; a type checker knows the type of each element.
+
     Raises:
         BaseException: The first error in the order of the arguments. The others are left running.
         TypeError: An argument is no future.
@@ -108,9 +116,14 @@ def as_completed(
         for future in as_completed([f.submit(x) for x in xs]):
             print(future.result())
 
+    Leaving the loop, Ctrl-C and a timeout end the waiting only: the calls go on.
+
     Args:
         futures: The futures, possibly of different executors.
         timeout: Seconds until the last must have finished; `None` waits for ever.
+
+    Returns:
+        An iterator that gives each future once, when it is done.
 
     Raises:
         TimeoutError: They had not all finished in time.
@@ -158,6 +171,8 @@ def wait(
     """Wait until futures have finished, as `concurrent.futures.wait` does.
 
         done, not_done = wait(futures, timeout=5)
+
+    Ctrl-C and a timeout end the waiting only: the calls go on.
 
     Args:
         futures: The futures.

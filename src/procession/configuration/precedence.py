@@ -50,7 +50,11 @@ def configure(**values: Unpack[OptionValues]) -> None:
         procession.configure(workers=4, progress=True)
 
     Adds to what earlier calls set. To take an option back, set it to its default
-    (``configure(timeout=None)``). Without arguments it changes nothing.
+    (``configure(timeout=None)``). Without arguments it changes nothing. Calls under way keep the
+    options that they began with.
+
+    Args:
+        **values: Any option of `Options` but ``combine``, which is a decorator's own.
 
     Raises:
         OptionError: As a decorator does.
@@ -76,6 +80,12 @@ def options(**values: Unpack[OptionValues]) -> AbstractContextManager[None]:
 
     Blocks nest, the inner one adding to the outer one. A block holds for its own thread or
     asyncio task (and tasks started in it), not for others.
+
+    Args:
+        **values: Any option of `Options` but ``combine``, which is a decorator's own.
+
+    Returns:
+        A context manager.
 
     Raises:
         OptionError: As a decorator does.

@@ -15,6 +15,10 @@ __all__ = ["Profile", "profile"]
 class Profile(Recorded):
     """What the calls cost that are made while it is open. Made by `procession.profile`.
 
+        with procession.profile() as p: ...
+        print(p.summary())
+        p.save("run.html")
+
     It records every map and every single call (`submit`, `background`, `isolated`, `Pool`) that
     any thread of this process makes inside the ``with`` block. Each is recorded to its own end,
     even if that comes after the block's. Calls that an item makes belong to that item. Several
@@ -48,6 +52,9 @@ class Profile(Recorded):
         """A table of where the time went, the slowest items, and the largest speed-up possible.
 
         It can be asked for at any time; inside the block it is about what has happened so far.
+
+        Returns:
+            Lines of text. Times have their unit; what each word means is in the guide on profiling.
         """
         from procession.profiling.summary import summary
 

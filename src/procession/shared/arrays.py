@@ -70,6 +70,9 @@ def array(a: Any) -> Any:
     Args:
         a: An array, or what `numpy.asarray` makes one of.
 
+    Returns:
+        An array of the same shape and dtype.
+
     Raises:
         TypeError: Its elements are Python objects, which live in one process only; or it has a
             mask, for which there is no place.
@@ -102,6 +105,9 @@ def zeros(shape: Any, dtype: Any = float) -> Any:
     Args:
         shape: Its length, or its lengths along each axis.
         dtype: The type of its elements.
+
+    Returns:
+        An array of that shape.
 
     Raises:
         TypeError: Its elements are Python objects, which live in one process only.

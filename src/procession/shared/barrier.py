@@ -30,6 +30,9 @@ class Barrier(Monitor):
         parties: How many must wait.
         action: Called by one of them, before they pass.
         timeout: Seconds to wait at most, unless `wait` says otherwise.
+
+    Raises:
+        ValueError: There are less than 1 `parties`.
     """
 
     def __init__(

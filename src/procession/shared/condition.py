@@ -80,6 +80,9 @@ class Condition(Shared):
 
     Args:
         lock: A `Lock` or `RLock` of `procession.shared`; by default an `RLock` of its own.
+
+    Raises:
+        TypeError: `lock` is another library's.
     """
 
     def __init__(self, lock: Lock | None = None) -> None:
@@ -143,6 +146,9 @@ class Condition(Shared):
 
         Returns:
             What it returned last.
+
+        Raises:
+            AssertionError: If the lock is not held.
         """
         deadline = Deadline(timeout)
         while not (result := predicate()) and (rest := deadline.rest()) > 0:

@@ -38,6 +38,9 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
 
     Args:
         duplex: Whether both ends send and receive; else the first receives and the second sends.
+
+    Returns:
+        Two `Connection` objects.
     """
     read, write, name = handles.create_pipe()
     if not duplex:
@@ -63,6 +66,9 @@ class _End:
 
 class Connection:
     """One end of a `Pipe`. Like `multiprocessing.connection.Connection`.
+
+        if here.poll(5):    # seconds
+            answer = here.recv()
 
     It has a ``fileno()``, so `multiprocessing.connection.wait` works on it.
     """
@@ -112,7 +118,10 @@ class Connection:
                 end.stream.close()
 
     def send(self, obj: Any) -> None:
-        """Send an object.
+        """Send an object; waits while the pipe is full.
+
+        Args:
+            obj: Anything that can be passed to a worker.
 
         Raises:
             OSError: If it is closed, or only receives; `BrokenPipeError` if no one can receive.
@@ -122,6 +131,9 @@ class Connection:
 
     def recv(self) -> Any:
         """Receive the next object, waiting for it.
+
+        Returns:
+            The object; a copy, as an argument is.
 
         Raises:
             EOFError: If there is none, and no one can send any more.
@@ -136,6 +148,9 @@ class Connection:
             buf: The object.
             offset: Where to begin in it.
             size: How many bytes; by default all the rest.
+
+        Raises:
+            OSError: If it is closed, or only receives; `BrokenPipeError` if no one can receive.
         """
         self._to_write().send_bytes(buf, offset, size)
 
@@ -154,6 +169,10 @@ class Connection:
     def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:
         """Receive the next message into a writable buffer; returns its length in bytes.
 
+        Args:
+            buf: The buffer.
+            offset: Where to begin in it.
+
         Raises:
             multiprocessing.BufferTooShort: If it does not fit.
             EOFError: If there is none, and no one can send any more.
@@ -166,6 +185,9 @@ class Connection:
 
         Args:
             timeout: Seconds to wait for it at most; ``None`` waits without end.
+
+        Raises:
+            OSError: If it is closed, or only sends.
         """
         stream = self._to_read()
         if stream.closed:

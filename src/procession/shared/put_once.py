@@ -151,6 +151,12 @@ def put(obj: T) -> T:
 
     On the backends ``"thread"`` and ``"serial"`` nothing is sent: the function sees the object.
 
+    Args:
+        obj: Any object that can cross. Numbers, functions and classes are returned as they are.
+
+    Returns:
+        The same object.
+
     Raises:
         NotPicklable: The object cannot cross to another process.
     """

@@ -130,6 +130,9 @@ class Queue(Monitor, Generic[_T]):
             block: Whether to wait for one.
             timeout: Seconds to wait at most; ``None`` waits without end.
 
+        Returns:
+            The item; a copy, as an argument is.
+
         Raises:
             queue.Empty: If there was none in time.
             ValueError: If the queue was closed in this process.
@@ -149,11 +152,22 @@ class Queue(Monitor, Generic[_T]):
         return item
 
     def put_nowait(self, obj: _T) -> None:
-        """Put an item in, without waiting for space."""
+        """Put an item in, without waiting for space.
+
+        Args:
+            obj: Anything that can be passed to a worker.
+
+        Raises:
+            queue.Full: If there is none. Else as `put`.
+        """
         self.put(obj, False)
 
     def get_nowait(self) -> _T:
-        """Take the oldest item out, without waiting for one."""
+        """Take the oldest item out, without waiting for one.
+
+        Raises:
+            queue.Empty: If there is none. Else as `get`.
+        """
         return self.get(False)
 
     def qsize(self) -> int:

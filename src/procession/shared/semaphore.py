@@ -33,6 +33,12 @@ class Semaphore(Monitor):
     Like `multiprocessing.Semaphore`. Permits taken by ``with`` come back when their process dies.
     After a plain ``acquire()`` in a process that died, those who wait get `procession.WorkerDied`
     within about a second; one ``release()`` in its stead makes up for the lost permit.
+
+    Args:
+        value: How many permits there are at first.
+
+    Raises:
+        ValueError: It is below 0.
     """
 
     def __init__(self, value: int = 1) -> None:
@@ -164,7 +170,16 @@ class Semaphore(Monitor):
 class BoundedSemaphore(Semaphore):
     """A semaphore that refuses to be released more often than it was acquired.
 
+        permits = shared.BoundedSemaphore(2)
+        permits.release()    # ValueError: both are there already
+
     Like `multiprocessing.BoundedSemaphore`; see `Semaphore` for what happens when a process dies.
+
+    Args:
+        value: How many permits there are, and never more.
+
+    Raises:
+        ValueError: It is below 0.
     """
 
     def release(self) -> None:

@@ -61,7 +61,13 @@ class _Synchronized(Shared):
 
 
 class Synchronized(_Synchronized, Generic[_T]):
-    """One number or character in shared memory; made by `Value`."""
+    """One number or character in shared memory; made by `Value`.
+
+        with number.get_lock():
+            number.value += 1    # two steps, as one
+
+    To read or to write the value is one step; `get_lock` is for more.
+    """
 
     @property
     def value(self) -> _T:
@@ -103,11 +109,23 @@ class _Sequence(_Synchronized, Generic[_T, _S]):
 
 
 class SynchronizedArray(_Sequence[_T, list[_T]], Generic[_T]):
-    """An array in shared memory; made by `Array`. Items and slices are accessed under the lock."""
+    """An array in shared memory; made by `Array`.
+
+        squares[3] = 9
+        squares[:]    # a list
+
+    Items and slices are accessed under the lock.
+    """
 
 
 class SynchronizedString(_Sequence[bytes, bytes]):
-    """An array of characters in shared memory; made by ``Array("c", ...)``. A slice is bytes."""
+    """An array of characters in shared memory; made by ``Array("c", ...)``.
+
+        text.value    # the bytes up to the first zero
+        text.raw      # all of them
+
+    A slice is bytes. Each access is under the lock.
+    """
 
     @property
     def value(self) -> bytes:
@@ -188,6 +206,10 @@ def Value(typecode_or_type: Any, *args: Any, lock: Lock | bool | None = True) ->
     Returns:
         An object with ``.value``, ``.get_lock()`` and ``.get_obj()``; for a structure, with its
         fields.
+
+    Raises:
+        TypeError: `typecode_or_type` is neither a typecode nor a ctypes type.
+        AttributeError: `lock` cannot be passed to workers, as another library's.
     """
     return _make(ctype_of(typecode_or_type), args, lock)
 
@@ -244,6 +266,10 @@ def Array(
     Returns:
         An object with a length, indices, slices, ``.get_lock()`` and ``.get_obj()``; of ``"c"``,
         also with ``.value`` and ``.raw``.
+
+    Raises:
+        TypeError: `typecode_or_type` is neither a typecode nor a ctypes type.
+        AttributeError: `lock` cannot be passed to workers, as another library's.
     """
     ctype = ctype_of(typecode_or_type)
     if isinstance(size_or_initializer, int):
