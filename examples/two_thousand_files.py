@@ -56,7 +56,7 @@ def run(paths: list[Path], journal: Path) -> list[str]:
     todo = [path for path in paths if path.name not in done]
     failed: list[str] = []
     with journal.open("a") as file:
-        for outcome in total.with_options(progress=lambda done, all_of_them: None).outcomes(todo):
+        for outcome in total.with_options(progress="adding up").outcomes(todo):
             if outcome.ok:
                 file.write(json.dumps([outcome.item.name, outcome.value]) + "\n")
             else:

@@ -68,6 +68,8 @@ def test_every_example_is_tested_and_in_the_index() -> None:
     assert there == set(PROMISES) | OTHERWISE
     index = (EXAMPLES / "README.md").read_text()
     assert there == set(re.findall(r"\]\(([\w.]+)\)", index)) - {"README.md"}
+    page = (ROOT / "docs" / "examples.md").read_text()
+    assert there == set(re.findall(r"examples/(\w+\.(?:py|ipynb))", page))
 
 
 @pytest.mark.parametrize("name", sorted(PROMISES))
