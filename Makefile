@@ -29,7 +29,7 @@ CLUSTER_TESTS ?= tests/clusters tests/conformance/test_faults.py
 # The places of the conformance suite there: dask, dask-nanny, dask-local, ray.
 CLUSTERS ?= dask ray
 
-.PHONY: help demo test test-clusters test-each cov lint format docs soak bench release-check clean
+.PHONY: help demo test test-clusters test-each cov lint format docs soak bench figures release-check clean
 
 help:
 	@echo "Times are of two idle processors; the first target to need .venv takes 1 or 2 minutes more."
@@ -44,6 +44,7 @@ help:
 	@echo "make docs    20 s    build the documentation into build/docs; a warning is an error"
 	@echo "make soak    1 hour  the long runs that make test leaves out; each ends after SOAK_TIMEOUT"
 	@echo "make bench   10 min  the benchmarks, beside joblib, mpire and pebble (QUICK=1: 2 min, maps only)"
+	@echo "make figures 10 min  the figures and pictures of README and pages, beside Ray too; the machine idle"
 	@echo "make test-each       the tests on each of Python 3.11, 3.12 and 3.13 (PYTHONS=...)"
 	@echo "make release-check   30 s: sdist and wheel, built, checked, and tried in empty environments"
 	@echo "make clean   1 s     remove .venv, caches and build output"
@@ -144,8 +145,27 @@ ifdef QUICK
 	$(BIN)/python benchmarks/grains.py --rounds 2
 	$(BIN)/python benchmarks/maps.py --rounds 1
 else
-	@for file in $(filter-out benchmarks/workloads.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in $(filter-out benchmarks/workloads.py benchmarks/readme_table.py benchmarks/draw.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 endif
+
+# What README.md and the pages show, measured anew, in an environment of its own.
+figures:
+	@$(MAKE) --no-print-directory VENV=build/venv-figures in-figures
+
+$(STAMP)-figures: $(STAMP)-bench
+	$(PIP) install --group figures
+	@touch $@
+
+RESULTS := benchmarks/results
+
+.PHONY: in-figures
+in-figures: $(STAMP)-figures
+	$(BIN)/python -m compileall -q src benchmarks
+	$(BIN)/python benchmarks/comparison.py --save $(RESULTS)/comparison.md
+	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/python benchmarks/maps.py > build/maps.txt && mv build/maps.txt $(RESULTS)
+	$(BIN)/python benchmarks/draw.py $(RESULTS)/maps.txt
+	$(BIN)/python benchmarks/latency.py > build/latency.txt && mv build/latency.txt $(RESULTS)
 
 release-check: $(STAMP)-release
 	.ci/release-check $(BIN)

@@ -304,7 +304,8 @@ def main() -> None:
     chosen = parser.parse_args()
     names = [name for name in RUN if installed(name)]
     parts = [
-        f"Python {platform.python_version()}, {os.cpu_count()} processors, {platform.system()}.",
+        f"Python {platform.python_version()}, {os.cpu_count()} processors, {platform.system()}, "
+        f"load average {os.getloadavg()[0]:.1f} when it began.",
     ]
     if chosen.only != "speed":
         parts.append(table(names, faults(names)))

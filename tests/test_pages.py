@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import runpy
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,3 +210,10 @@ def test_the_page_of_variables_has_all_that_are_read() -> None:
     assert len(names) > 12
     page = (DOCS / "reference" / "environment.md").read_text()
     assert not [name for name in names if f"`{name}`" not in page]
+
+
+def test_the_readme_has_the_figures_that_were_measured() -> None:
+    """Its table is that of benchmarks/results, to the letter."""
+    program = runpy.run_path(str(ROOT / "benchmarks" / "readme_table.py"))
+    readme = (ROOT / "README.md").read_text()
+    assert program["rewritten"](readme, program["RESULTS"].read_text()) == readme
