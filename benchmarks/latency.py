@@ -39,7 +39,7 @@ def raw_echo(*, across: bool = False) -> Iterator[Call]:
     import pickle
     import socket
 
-    from procession.contract import Item, Job
+    from procession.items import Item, Job
     from procession.process.io import messages
 
     item = Item(0, 1, pickle.dumps(((1,), {}), 5))

@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procession.contract import Answered, Chunk, Column, Item, Job, OneByOne
+from procession.contract import Answered, Chunk, OneByOne
+from procession.items import Column, Item, Job
 
 
 class Silent(OneByOne):

@@ -19,12 +19,9 @@ EXCEPTIONS = Path(__file__).with_name("house_exceptions.txt")
 
 FLOORS = [
     "hints",
-    "_error_root",
-    "_worker_died",
     "errors",
     "system",
-    "absent",
-    "_warn",
+    "items",
     "contract",
     "user_threads",
     "decoration",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import FunctionType
 
 from procession.hints import TYPE_CHECKING, Any, Literal
+from procession.system import cpython
 
 if TYPE_CHECKING:
     from typing import Final
@@ -86,8 +87,7 @@ def kind(function: Any) -> Kind:
     ``__wrapped__``: what stands outermost decides.
     """
     function = _code_holder(unwrapped(function))
-    # Said by inspect.markcoroutinefunction, for a plain function that returns a coroutine.
-    if getattr(function, "_is_coroutine_mark", None) is not None:
+    if cpython.marked_coroutine(function):
         return "coroutine"
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     if flags & _ASYNC_GENERATOR:

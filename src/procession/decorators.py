@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from procession.absent import NOT_GIVEN
 from procession.hints import (
+    NOT_GIVEN,
     TYPE_CHECKING,
     Any,
     Literal,

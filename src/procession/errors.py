@@ -22,11 +22,10 @@ try:
 except ImportError:
     from pickle import PicklingError
 
-from procession._error_root import ProcessionError
 from procession.hints import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from procession._worker_died import WorkerDied as WorkerDied
+    from concurrent.futures.process import BrokenProcessPool
 
 __all__ = [
     "BackendUnavailable",
@@ -44,9 +43,22 @@ __all__ = [
     "WorkerDied",
 ]
 
-ProcessionError.__module__ = __name__  # where users import it from, and where pickles look
-
 Where = Literal["argument", "function", "result", "exception"]
+
+
+def _rebuild(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
+    """Make an error again without calling its constructor, which may ask for more."""
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ProcessionError(Exception):
+    """Base of every error that Procession raises itself."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
 
 
 class OptionError(ProcessionError, ValueError):
@@ -162,12 +174,65 @@ class ParallelWarning(UserWarning):
     """A pitfall in how a function is used in parallel; points at the user's own line."""
 
 
-def __getattr__(name: str) -> Any:
-    # WorkerDied's base class costs 20 ms of imports, so it is loaded when it is named.
-    if name == "WorkerDied":
-        from procession._worker_died import WorkerDied
+def warn_user(message: str) -> None:
+    """Issue a `ParallelWarning` for the innermost line that is not Procession's own."""
+    import os
+    import sys
+    import warnings
 
-        WorkerDied.__module__ = __name__
-        globals()["WorkerDied"] = WorkerDied
-        return WorkerDied
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    ours = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    level, frame = 1, sys._getframe(0)
+    # A warning's stacklevel counts frames, and how many are ours depends on how we were called.
+    while frame.f_code.co_filename.startswith(ours) and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ParallelWarning, stacklevel=level)
+
+
+# -- what takes 20 ms to import, for its base, and so is made when it is named --------------------
+
+
+class _WorkerDied(ProcessionError):
+    """Raised when the worker that ran an item died; the pool itself is not broken.
+
+    Attributes:
+        exitcode: The process's exit code; negative is minus the signal; ``None`` if not known.
+        signal: The signal's name, such as ``"SIGSEGV"``; ``None`` if it exited by itself.
+        index: Which item of a map it was running; ``None`` for a single call.
+        attempts: How many times the item was tried.
+        stack: The worker's last stack and the end of its stderr, as text; empty if not known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exitcode: int | None = None,
+        signal: str | None = None,
+        index: int | None = None,
+        attempts: int = 1,
+        stack: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.exitcode = exitcode
+        self.signal = signal
+        self.index = index
+        self.attempts = attempts
+        self.stack = stack
+
+
+if TYPE_CHECKING:
+
+    class WorkerDied(_WorkerDied, BrokenProcessPool):
+        """As `_WorkerDied` says."""
+
+
+def __getattr__(name: str) -> Any:
+    if name != "WorkerDied":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from concurrent.futures.process import BrokenProcessPool
+    except RuntimeError:  # the program ends, too late for that module's exit handler
+        from concurrent.futures import BrokenExecutor as BrokenProcessPool  # type: ignore[assignment]
+    space = {"__module__": __name__, "__doc__": _WorkerDied.__doc__}
+    globals()[name] = made = type(name, (_WorkerDied, BrokenProcessPool), space)
+    return made

@@ -199,7 +199,10 @@ class Function(Verbs, FunctionWrapper):
             OptionError: An option's name or value cannot be used.
         """
         changes = validate(
-            options, caller=f"{name_of(self.__wrapped__)}.with_options", over=self._set_options()
+            options,
+            caller=f"{name_of(self.__wrapped__)}.with_options",
+            decorator=self._self_style,
+            over=self._set_options(),
         )
         return Function(
             self.__wrapped__,

@@ -1,9 +1,11 @@
-"""The names of `typing` that annotations use, without its import.
+"""What signatures are written with, without the import of `typing`.
 
 `typing` takes 4 ms to import, and `re` with it: a tenth of what a script with one short map may
 cost. Annotations are never read at run time, so nothing needs it. Type checkers see the names
 themselves; at run time each does just as much as the source needs to be run. `Final` is not here:
 pyright knows it only from `typing` itself, so it is imported from there for checkers alone.
+
+`NOT_GIVEN` stands for an argument that was not given, where `None` would be one.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from typing import Any as Any
+    from typing import Final
     from typing import Generic as Generic
     from typing import Literal as Literal
     from typing import NoReturn as NoReturn
@@ -76,3 +79,11 @@ else:
     def overload(function: object) -> object:
         """The signature as it is: the definition that follows takes its place."""
         return function
+
+
+class _NotGiven:
+    def __repr__(self) -> str:
+        return "..."  # what `help` shows
+
+
+NOT_GIVEN: Final[Any] = _NotGiven()

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from procession.contract import End, Item
+from procession.contract import End
 from procession.hints import TYPE_CHECKING, Any
+from procession.items import Item
 from procession.pickling.objects import short_repr
 from procession.user_threads import teller
 

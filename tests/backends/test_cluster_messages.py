@@ -24,7 +24,8 @@ from procession.backends.cluster.wire import (
     pack_message,
     pack_order,
 )
-from procession.contract import Chunk, Column, End, Job, Reply, Results
+from procession.contract import Chunk, End
+from procession.items import Column, Job, Reply, Results
 
 ORDER = Order(b"", ("caller", 1), "work", 2.5, None, [(0, 1, "a")], None, 0, b"header", (), 0, 7.0)
 

@@ -13,9 +13,9 @@ import pytest
 
 import procession
 from procession import DeadlineExceeded, OptionError, background, isolated, parallel
-from procession.contract import Item
-from procession.engine.decoding import pause_before
 from procession.engine.policy.blame import Rules
+from procession.engine.retrying import pause_before
+from procession.items import Item
 
 
 def stamp(item: tuple[str, int]) -> list[float]:

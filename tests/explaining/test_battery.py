@@ -381,7 +381,7 @@ def test_shared_values_of_multiprocessing() -> None:
     """They are refused by their base (making one here would leave its memory behind)."""
     from multiprocessing.sharedctypes import Synchronized
 
-    from procession.pickling.refusals import refusal_of
+    from procession.pickling.refused_types import refusal_of
 
     refusal = refusal_of(Synchronized)
     assert refusal is not None

@@ -9,7 +9,8 @@ import numpy
 import pytest
 
 from procession import parallel
-from procession.functions.packed_function import dump_function, load_function
+from procession.functions.loading import load_function
+from procession.functions.packed_function import dump_function
 
 SIZE = 50_000
 

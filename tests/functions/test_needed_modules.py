@@ -11,13 +11,13 @@ from types import ModuleType
 
 import pytest
 
-from procession.functions.needed_modules import modules_to_import, needed_modules
+from procession.functions.needs import modules_to_import, needed_modules
 
 SCRIPT = """
 import json.decoder, math, sys
 from collections import OrderedDict
 from procession import parallel
-from procession.functions.needed_modules import needed_modules
+from procession.functions.needs import needed_modules
 LIMIT = 3
 class Meta(type):
     def __getattribute__(cls, name): raise RuntimeError(name)

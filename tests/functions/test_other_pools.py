@@ -13,7 +13,8 @@ import cloudpickle
 import pytest
 
 from procession import parallel, parallel_map, per_worker
-from procession.functions.packed_function import dump_function, load_function
+from procession.functions.loading import load_function
+from procession.functions.packed_function import dump_function
 from procession.pickling.pickler import dumps, loads
 from tests.support.far import Far, run_script
 

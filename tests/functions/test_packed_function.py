@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable
-from procession.functions.packed_function import dump_function, load_function, reduce_decorated
+from procession.functions.loading import load_function
+from procession.functions.packed_function import dump_function, reduce_decorated
 from procession.pickling.pickler import dumps, loads
 from tests.functions import hidden
 from tests.support import things

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from procession.backends.process import ProcessBackend
-from procession.contract import Chunk, End, Item, Job, OneByOne, Reply
+from procession.contract import Chunk, End, OneByOne
 from procession.exceptions.transport import load_exception
 from procession.functions.packed_function import dump_function
+from procession.items import Item, Job, Reply
 from procession.pickling.pickler import dumps, loads
 from procession.worker.job_header import Settings, pack_header
 

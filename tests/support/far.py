@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from procession.exceptions.transport import dump_exception, load_exception
-from procession.functions.packed_function import dump_function, load_function
+from procession.functions.loading import load_function
+from procession.functions.packed_function import dump_function
 from procession.pickling.pickler import Pickling, dumps, loads
 from tests.support import ROOT
 

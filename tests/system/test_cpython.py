@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from procession.system import cpython, pristine
+from procession.system import cpython, pristine, process_names
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -165,7 +165,7 @@ def test_a_module_that_is_half_imported_is_not_loaded(
 ) -> None:
     """It is `None` until its import is over, and the module from then on."""
     (tmp_path / "asks_for_itself.py").write_text(
-        "from procession.system import cpython\nSEEN = cpython.loaded(__name__)\n"
+        "from procession.system import cpython, process_names\nSEEN = cpython.loaded(__name__)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert cpython.loaded("asks_for_itself") is None
@@ -209,7 +209,7 @@ def test_exit_handlers() -> None:
     printed = python(
         "import atexit, os, sys\n"
         "from multiprocessing import util\n"
-        "from procession.system import cpython\n"
+        "from procession.system import cpython, process_names\n"
         "atexit.register(print, 'parent')\n"
         "cpython.clear_exit_handlers()\n"
         "util.Finalize(None, print, ('multiprocessing',), exitpriority=1)\n"
@@ -229,20 +229,21 @@ def test_the_resource_tracker() -> None:
     assert (
         python(
             "import os, sys\n"
-            "from procession.system import cpython\n"
+            "from procession.system import cpython, process_names\n"
             "assert 'multiprocessing.resource_tracker' not in sys.modules\n"
-            "cpython.renew_tracker(), cpython.lose_tracker(), cpython.adopt_tracker(None)\n"
+            "cpython.renew_tracker(), process_names.lose_tracker()\n"
+            "process_names.adopt_tracker(None)\n"
             "from multiprocessing import resource_tracker as tracker\n"
             "first = tracker.getfd()\n"
             "copy = os.dup(first)\n"
-            "cpython.adopt_tracker(copy)\n"
+            "process_names.adopt_tracker(copy)\n"
             "assert tracker.getfd() == copy\n"
             "cpython.renew_tracker()\n"
             "assert tracker._resource_tracker._lock.acquire(blocking=False)\n"
             "tracker._resource_tracker._lock.release()\n"
             "pid = tracker._resource_tracker._pid\n"
             "os.close(first), os.close(copy)\n"
-            "cpython.lose_tracker()\n"
+            "process_names.lose_tracker()\n"
             "assert os.waitpid(pid, 0)[0] == pid\n"
             "again = tracker.getfd()\n"
             "assert os.fstat(again) and tracker._resource_tracker._pid != pid\n"
@@ -254,7 +255,9 @@ def test_the_resource_tracker() -> None:
 
 def test_options_of_the_interpreter() -> None:
     """They are given as another interpreter takes them."""
-    code = "from procession.system import cpython; print(cpython.interpreter_arguments())"
+    code = (
+        "from procession.system import process_names; print(process_names.interpreter_arguments())"
+    )
     found = python(code, "-W", "error::BytesWarning", "-O", "-X", "dev")
     assert "-O" in found
     assert "-Werror::BytesWarning" in found
@@ -267,11 +270,11 @@ def test_start_methods_do_not_become_the_default() -> None:
     assert (
         python(
             "import multiprocessing as mp\n"
-            "from procession.system import cpython\n"
+            "from procession.system import cpython, process_names\n"
             "for method in ('spawn', 'forkserver', 'fork'):\n"
-            "    assert cpython.context_of(method) is mp.get_context(method)\n"
+            "    assert process_names.context_of(method) is mp.get_context(method)\n"
             "    assert cpython.method_of(mp.get_context(method)) == method\n"
-            "with cpython.default_context_kept():\n"
+            "with process_names.default_context_kept():\n"
             "    mp.get_start_method()\n"
             "assert mp.get_start_method(allow_none=True) is None\n"
             "cpython.method_of(mp)\n"
@@ -286,10 +289,11 @@ def test_the_logger_of_multiprocessing() -> None:
     assert (
         python(
             "import logging, multiprocessing\n"
-            "from procession.system import cpython\n"
-            "assert cpython.log_settings() == {'log_to_stderr': False}\n"
+            "from procession.system import cpython, process_names\n"
+            "assert process_names.log_settings() == {'log_to_stderr': False}\n"
             "multiprocessing.log_to_stderr(logging.INFO)\n"
-            "print(cpython.log_settings() == {'log_to_stderr': True, 'log_level': logging.INFO})"
+            "settings = process_names.log_settings()\n"
+            "print(settings == {'log_to_stderr': True, 'log_level': logging.INFO})"
         )
         == "True"
     )
@@ -304,10 +308,10 @@ def test_what_a_process_is_started_with() -> None:
     """Its key, its launcher, and whether it is a daemon, are set on the process."""
     process: Any = multiprocessing.get_context("spawn").Process(name="one")
     key = type(process.authkey)(b"another")
-    cpython.set_process_key(process, key, daemon=True)
+    process_names.set_process_key(process, key, daemon=True)
     assert process.authkey == key
     assert process.daemon
-    cpython.set_launcher(process, launch_nothing)
+    process_names.set_launcher(process, launch_nothing)
     with pytest.raises(RuntimeError, match="launched one"):
         process.start()
 
@@ -318,7 +322,7 @@ def test_a_process_runs_in_a_child_made_by_hand() -> None:
     process = multiprocessing.get_context("fork").Process(target=sys.exit, args=(7,))
     reader, writer = os.pipe()
     try:
-        assert in_child(lambda: cpython.bootstrap(process, reader) == 7) == 0
+        assert in_child(lambda: process_names.bootstrap(process, reader) == 7) == 0
     finally:
         os.close(reader)
         os.close(writer)
@@ -339,12 +343,12 @@ def test_what_a_spawned_process_reads() -> None:
     assert callable(spawn._main)
     code = (
         "import os\n"
-        "from procession.system import cpython\n"
+        "from procession.system import cpython, process_names\n"
         "reader, writer = os.pipe()\n"
         "end, _ = os.pipe()\n"
         f"os.write(writer, {data!r})\n"
         "os.close(writer)\n"
-        "print(cpython.run_spawned(reader, end))"
+        "print(process_names.run_spawned(reader, end))"
     )
     assert python(code).split("\n") == ["it ran", "0"]
 
@@ -352,7 +356,7 @@ def test_what_a_spawned_process_reads() -> None:
 # -- executing -----------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not cpython.can_fork_exec(), reason="no such call on this system")
+@pytest.mark.skipif(not process_names.can_fork_exec(), reason="no such call on this system")
 def test_fork_exec() -> None:
     """The program has its arguments, its variables and its descriptors, and no others."""
     reader, writer = os.pipe()
@@ -362,7 +366,7 @@ def test_fork_exec() -> None:
     arguments = [path, b"-S", b"-c", code.encode()]
     try:
         kept = tuple(sorted((writer, end)))
-        pid = cpython.fork_exec(path, arguments, [b"WORD=said"], kept, (says, end))
+        pid = process_names.fork_exec(path, arguments, [b"WORD=said"], kept, (says, end))
         os.close(end)
         end = -1
         assert os.read(says, 100) == b""
@@ -374,11 +378,11 @@ def test_fork_exec() -> None:
                 os.close(descriptor)
 
 
-@pytest.mark.skipif(not cpython.can_fork_exec(), reason="no such call on this system")
+@pytest.mark.skipif(not process_names.can_fork_exec(), reason="no such call on this system")
 def test_fork_exec_says_why_it_failed() -> None:
     """Type, number in hexadecimal and message, with colons between."""
     says, end = os.pipe()
-    pid = cpython.fork_exec(b"/nothing/there", [b"there"], [], (end,), (says, end))
+    pid = process_names.fork_exec(b"/nothing/there", [b"there"], [], (end,), (says, end))
     os.close(end)
     kind, number, _ = os.read(says, 1000).split(b":", 2)
     os.close(says)
@@ -445,7 +449,7 @@ def test_filters_that_are_put_in_place_are_seen() -> None:
     """After `warning_filters_changed` a warning that was shown once is looked at anew."""
     code = (
         "import warnings\n"
-        "from procession.system import cpython\n"
+        "from procession.system import cpython, process_names\n"
         "warnings.simplefilter('default')\n"
         "shown = []\n"
         "warnings.showwarning = lambda *_: shown.append(1)\n"
@@ -483,17 +487,30 @@ def test_threads_of_executors() -> None:
     """Those of a thread pool, and the one that manages processes; none after the end."""
     with ThreadPoolExecutor(1) as threads:
         threads.submit(abs, 1).result()
-        assert [each.is_alive() for each in cpython.executor_threads(threads)] == [True]
-    assert cpython.executor_threads(threads) == []
+        assert [each.is_alive() for each in process_names.executor_threads(threads)] == [True]
+    assert process_names.executor_threads(threads) == []
 
 
 def test_an_executor_s_processes() -> None:
     """The queue of results has a writing end in this process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         assert executor.submit(abs, -2).result(timeout=60) == 2
-        assert [each.is_alive() for each in cpython.executor_threads(executor)] == [True]
-        assert not cpython.result_writer(executor).closed
-    assert cpython.executor_threads(executor) == []
+        assert [each.is_alive() for each in process_names.executor_threads(executor)] == [True]
+        assert not process_names.result_writer(executor).closed
+    assert process_names.executor_threads(executor) == []
+
+
+def test_an_executor_says_who_works_for_it() -> None:
+    """Its processes by pid, which hold pipes; and a count of idle ones that can be replaced."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+        process_names.never_idle(executor)
+        executor.submit(abs, -2).result(timeout=60)
+        executor.submit(abs, -2).result(timeout=60)
+        processes = process_names.executor_processes(executor)
+        assert [process.pid for process in processes.values()] == list(processes)
+        assert len(processes) == 2  # though the first one was idle
+        assert all(process_names.process_pipes(process).sentinel for process in processes.values())
+    assert process_names.executor_processes(ThreadPoolExecutor(1)) is None
 
 
 def test_what_a_future_is_made_of() -> None:
@@ -604,3 +621,84 @@ def test_an_extension_imports_by_the_function_given() -> None:
 
 def _folder_of(package: str) -> Any:
     return import_module(package).__path__
+
+
+# -- objects -------------------------------------------------------------------------------------
+
+
+class Slotted:
+    """Has a slot of its own, whose name is mangled."""
+
+    __slots__ = ("__hidden", "shown")
+
+
+class MoreSlots(Slotted):
+    """Has one more."""
+
+    __slots__ = ("more",)
+
+
+def test_slots_by_their_mangled_names() -> None:
+    """Those of the bases too."""
+    assert set(cpython.slot_names(MoreSlots)) == {"_Slotted__hidden", "shown", "more"}
+    assert cpython.slot_names(int) == []
+
+
+class Plain:
+    """Takes a keyword when it is made again."""
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (), {}
+
+
+def test_what_makes_objects_again() -> None:
+    """One for each of the ways of ``object.__reduce_ex__``."""
+    one, with_keywords, before = cpython.object_makers()
+    assert Slotted().__reduce_ex__(2)[0] is one
+    assert Plain().__reduce_ex__(4)[0] in (one, with_keywords)
+    assert object().__reduce_ex__(1)[0] is before
+
+
+def test_abstract_classes_are_begun_and_asked() -> None:
+    """A class that its metaclass did not make can be begun; what is registered with it is told."""
+    import abc
+
+    made: Any = type.__new__(abc.ABCMeta, "Made", (), {})
+    cpython.begin_abstract(made)
+    made.register(Slotted)
+    assert issubclass(Slotted, made)
+    assert cpython.virtual_subclasses(made) == [Slotted]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs inspect.markcoroutinefunction")
+def test_functions_that_are_marked_as_coroutines() -> None:
+    """`inspect` leaves a mark on them."""
+    import inspect
+
+    def give() -> None: ...
+
+    assert not cpython.marked_coroutine(give)
+    mark: Any = getattr(inspect, "markcoroutinefunction", None)
+    assert cpython.marked_coroutine(mark(give))
+
+
+def test_settings_are_those_of_the_c_modules() -> None:
+    """What `locale`, `socket` and `csv` keep is kept, and can be asked for, in C."""
+    import csv
+    import locale
+    import socket
+
+    c: Any = import_module("_locale")
+    assert c.setlocale(c.LC_ALL) == locale.setlocale(locale.LC_ALL)
+    assert import_module("_socket").getdefaulttimeout is socket.getdefaulttimeout
+    assert import_module("_csv").field_size_limit is csv.field_size_limit
+
+
+def test_a_new_level_empties_the_caches_of_loggers() -> None:
+    """So a mark that was left in the root logger's is gone."""
+    root: Any = logging.getLogger()
+    root._cache["mark"] = True
+    logger = logging.getLogger("procession.tests.level")
+    logger.setLevel(logging.ERROR)
+    assert "mark" not in root._cache
+    logger.setLevel(logging.NOTSET)

@@ -23,14 +23,15 @@ from procession.backends.pool_choice import packed_initializer, thread_cap
 from procession.buffers.housekeeping import housekeeper
 from procession.buffers.nameless_memory import BroadcastBytes, Ticket
 from procession.configuration import Options
-from procession.contract import Chunk, Column, End, Job, Load, Reply, Results, Tally
+from procession.contract import Chunk, End, Load, Tally
 from procession.errors import PoolClosed
+from procession.items import Column, Job, Reply, Results
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.messages import arrived
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit as cleanup
-from procession.system import after_fork, lifeline
+from procession.system import after_fork, lifeline, process_names
 
 __all__ = ["ExecutorBackend", "executor_backend"]
 
@@ -199,7 +200,7 @@ class ExecutorBackend:
                 self._hold_lifeline()
                 self._executor = self._make(self._workers)
                 self._started += self._workers
-                self._processes = getattr(self._executor, "_processes", None)
+                self._processes = process_names.executor_processes(self._executor)
                 self._warm = False
             self._flight[chunk] = self._executor
             return self._executor

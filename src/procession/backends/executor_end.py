@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from procession.errors import PoolClosed
-from procession.system import after_fork, cpython, lifeline
+from procession.system import after_fork, lifeline, process_names
 from procession.system.posix import OWN_WORKERS
 from procession.system.pristine import threading, time
 
@@ -83,7 +83,7 @@ class Ending:
         The standard library's manager thread would wait for the rest for ever: this process holds
         the writing end of the workers' queue as well, though it never writes.
         """
-        writer = cpython.result_writer(executor)
+        writer = process_names.result_writer(executor)
         if self._name == "stdlib" and writer is not None:
             writer.close()
 
@@ -110,7 +110,7 @@ def untouchable(process: Any) -> bool:
 
 def _close(process: Any) -> None:
     """Give back its pipes now, not when it happens to be collected."""
-    popen: Any = getattr(process, "_popen", None)
+    popen: Any = process_names.process_pipes(process)
     try:
         process.close()
     except ValueError:  # it counts as running, as the user's own code has waited for its end
@@ -166,5 +166,5 @@ def _stayed_behind(executor: Executor) -> bool:
     if not after_fork.in_child:
         return False
     # Other code may have used it; this is how the standard library's and loky's look then.
-    threads = cpython.executor_threads(executor)
+    threads = process_names.executor_threads(executor)
     return bool(threads) and not any(thread.is_alive() for thread in threads)

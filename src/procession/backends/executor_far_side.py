@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from procession.buffers.sender import segments
-from procession.contract import Chunk, End, Item, Job, OneByOne, Reply
+from procession.contract import Chunk, End, OneByOne
+from procession.items import Item, Job, Reply
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import PackedInitializer
 from procession.system import NamedTuple, after_fork
@@ -55,7 +56,7 @@ class Shipment(NamedTuple):
         header: The job's header, or where to read it if it is large (see `read_broadcast`).
         buffers: The header's large buffers: a ticket, or the bytes themselves.
         items: ``(index, attempt, blob, ticket)`` each; a single one if the job has limits.
-        column: Instead of items: indexes and body, as in `contract.Column`.
+        column: Instead of items: indexes and body, as in `items.Column`.
         timeout: The job's limit for one item, in seconds.
         memory_limit: The job's limit for one item, in bytes.
         out_of_band: Whether large results may come home in shared memory.
@@ -147,7 +148,7 @@ def run_chunk(shipment: Shipment) -> tuple[list[tuple[Any, ...]], Any, tuple[Any
 
     Returns:
         Its replies and its end, as plain tuples; between them a column's results: body, seconds,
-        places of the replies, and the rest as in `contract.Results`.
+        places of the replies, and the rest as in `items.Results`.
     """
     results: Any = None
     if shipment.timeout is not None or shipment.memory_limit is not None:

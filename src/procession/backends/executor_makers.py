@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from procession.backends.executor_far_side import Setup, set_up
 from procession.errors import BackendUnavailable
 from procession.process.far_side.worker_setup import surroundings
-from procession.system import cpython, lifeline
+from procession.system import cpython, lifeline, process_names
 from procession.system.descriptors import has_proc
 from procession.system.limits import is_python, must_execute
 from procession.system.posix import FORKS, OWN_WORKERS
@@ -53,7 +53,8 @@ def _loky(options: Options, setup: Setup, workers: int) -> Executor:
     from loky import ProcessPoolExecutor
 
     context: Any = options.context
-    method = context if isinstance(context, str) else getattr(context, "_name", None)
+    named = context is None or isinstance(context, str)
+    method = context if named else cpython.method_of(context)
     # On Windows loky's way is to spawn, too, without the caller's `__main__`.
     context = _own_context() if context in (None, "loky") or not FORKS else _context(context)
     setup = setup._replace(forked=method == "fork")
@@ -117,18 +118,8 @@ def _stdlib(options: Options, setup: Setup, workers: int) -> Executor:
     )
     if options.max_tasks_per_worker is not None:
         # It counts a worker that has just retired as idle, starts none, and hangs (cpython#115634).
-        executor._idle_worker_semaphore = _NobodyIdle()  # type: ignore[assignment]
+        process_names.never_idle(executor)
     return executor
-
-
-class _NobodyIdle:
-    """Stands in for the executor's count of idle workers: there is always one to be started."""
-
-    def acquire(self, *_: Any, **__: Any) -> bool:
-        return False
-
-    def release(self) -> None:
-        pass
 
 
 def _context(context: Any) -> Any:
@@ -161,9 +152,9 @@ class _Context:
         from procession.process.start.launchers import authkey
 
         process = self._real.Process(*args, **kwargs)
-        cpython.set_process_key(process, authkey())
+        process_names.set_process_key(process, authkey())
         # An instance attribute travels with the process object, so it must be importable.
-        cpython.set_launcher(process, _POPENS[self._real.get_start_method()])
+        process_names.set_launcher(process, _POPENS[self._real.get_start_method()])
         return process
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from functools import reduce
 from operator import getitem
 
-from procession._warn import warn_user
 from procession.configuration import Options
+from procession.errors import warn_user
 from procession.hints import Any
 from procession.pickling.pickler import PackedInitializer, pack_initializer
 from procession.system import NamedTuple

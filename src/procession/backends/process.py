@@ -23,8 +23,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import Chunk, End, Item, Job, Load, OneByOne, Reply, Tally
+from procession.contract import Chunk, End, Load, OneByOne, Tally
 from procession.hints import Any, Protocol
+from procession.items import Item, Job, Reply
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io import messages
 from procession.process.io.reactor import reactor

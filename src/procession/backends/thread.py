@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
-from procession.contract import Chunk, End, Load, Reply, Tally
+from procession.contract import Chunk, End, Load, Tally
 from procession.errors import PoolClosed
+from procession.items import Reply
 from procession.system import after_fork
 from procession.system.pristine import threading
 

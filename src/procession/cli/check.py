@@ -231,7 +231,7 @@ def _arrives(payload: bytes, place: str) -> Finding:
 
 
 def _found(payload: bytes) -> str:
-    from procession.functions.packed_function import load_function
+    from procession.functions.loading import load_function
 
     function = load_function(payload)
     module = getattr(function, "__module__", "")

@@ -18,17 +18,17 @@ from procession.system.posix import FORKS
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["Refused", "address", "backend", "context", "one_of", "refuse_type", "short"]
+__all__ = ["WrongValue", "address", "backend", "context", "one_of", "refuse_type", "short"]
 
 
-class Refused(Exception):
+class WrongValue(Exception):
     """A value breaks its option's rule; says the rule and what to write instead."""
 
 
-def refuse_type(value: object, rule: str, instead: str) -> Refused:
+def refuse_type(value: object, rule: str, instead: str) -> WrongValue:
     """What to raise for a value of the wrong type."""
     article = "an" if type(value).__name__[0] in "aeioAEIO" else "a"
-    return Refused(f"{rule}, and this is {article} {type(value).__name__}. {instead}")
+    return WrongValue(f"{rule}, and this is {article} {type(value).__name__}. {instead}")
 
 
 def short(value: object) -> str:
@@ -48,7 +48,7 @@ def backend(value: Any) -> Any:
     if isinstance(value, str):
         if value in BACKENDS:
             return value
-        raise Refused(
+        raise WrongValue(
             f"there is no such backend. {_choose('backend', BACKENDS, value, _BACKEND_ALIASES)} "
             "Or give a concurrent.futures.Executor, or a distributed.Client."
         )
@@ -59,7 +59,7 @@ def backend(value: Any) -> Any:
     if base is not None and isinstance(value, base.Executor):
         return value
     if base is not None and isinstance(value, type) and issubclass(value, base.Executor):
-        raise Refused(
+        raise WrongValue(
             f"this is the class, and an executor itself is needed. "
             f"Write backend={value.__name__}(...)."
         )
@@ -95,7 +95,7 @@ def address(value: Any) -> str:
             value, "address must be a string", "Write address='tcp://scheduler:8786'."
         )
     if not value:
-        raise Refused("address must not be empty. Write address='tcp://scheduler:8786'.")
+        raise WrongValue("address must not be empty. Write address='tcp://scheduler:8786'.")
     return value
 
 
@@ -103,7 +103,7 @@ def context(value: Any) -> Any:
     """A start context's name, or a context object."""
     if isinstance(value, str):
         if value not in CONTEXTS:
-            raise Refused(
+            raise WrongValue(
                 f"there is no such start context. {_choose('context', CONTEXTS, value)} "
                 "Or give a multiprocessing context object."
             )
@@ -118,7 +118,7 @@ def context(value: Any) -> Any:
             "Write context='spawn' or context=multiprocessing.get_context('spawn').",
         )
     if not FORKS and context_name(value) in ("fork", "forkserver"):
-        raise Refused(
+        raise WrongValue(
             f"this platform ({sys.platform}) cannot fork. Write context='spawn' or context='loky'."
         )
     return value
@@ -131,7 +131,7 @@ def one_of(option: str, names: tuple[str, ...]) -> Callable[[Any], str]:
         if not isinstance(value, str):
             raise refuse_type(value, f"{option} must be a name", _choose(option, names))
         if value not in names:
-            raise Refused(f"there is no such {option} mode. {_choose(option, names, value)}")
+            raise WrongValue(f"there is no such {option} mode. {_choose(option, names, value)}")
         return value
 
     return parse

@@ -146,27 +146,32 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
             "initargs are the arguments of the initializer, and there is none. "
             "Write initializer=function, or leave initargs out.",
         )
-    if values.get("inline") is True and backend_name(backend) in CLUSTERS:
+    if values.get("inline") is True:
+        yield from _with_inline(backend_name(backend), values)
+
+
+_ENDING: Final = ("timeout", "deadline", "memory_limit", "max_tasks_per_worker")
+"""Options that end a worker process while others go on."""
+
+
+def _with_inline(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:
+    if name in CLUSTERS:
         yield Conflict(
             "inline",
             "backend",
             "inline=True runs the items in this process, and none on the cluster. Leave inline "
             "out, or write backend='serial'.",
         )
-    elif values.get("inline") is True:
-        for option in ("timeout", "deadline", "memory_limit"):
-            if values.get(option) is not None:
-                yield Conflict(
-                    option,
-                    "inline",
-                    f"inline=True runs the items in this process, which {option} could only end "
-                    f"as a whole. Leave out inline=True, or leave out {option}.",
-                    limit=True,
-                )
-
-
-_ENDING: Final = ("timeout", "deadline", "memory_limit", "max_tasks_per_worker")
-"""Options that end a worker process while others go on."""
+        return
+    for option in ("timeout", "deadline", "memory_limit"):
+        if values.get(option) is not None:
+            yield Conflict(
+                option,
+                "inline",
+                f"inline=True runs the items in this process, which {option} could only end as a "
+                f"whole. Leave out inline=True, or leave out {option}.",
+                limit=True,
+            )
 
 
 def _with_platform(values: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -210,12 +215,7 @@ def _with_backend(name: str, values: Mapping[str, Any]) -> Iterator[Conflict]:
                     f"Write backend='process', or leave {option} out.",
                 )
     elif name == "executor":
-        for option in (
-            "workers",
-            "initializer",
-            "max_tasks_per_worker",
-            "threads_per_worker",
-        ):
+        for option in ("workers", "initializer", "max_tasks_per_worker", "threads_per_worker"):
             if values.get(option) is not None:
                 yield Conflict(
                     option,

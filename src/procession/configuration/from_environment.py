@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from procession._warn import warn_user
 from procession.configuration.parsers import OPTIONS
 from procession.configuration.validation import ALIASES, parse_option
-from procession.errors import OptionError
+from procession.errors import OptionError, warn_user
 from procession.hints import TYPE_CHECKING, Any
 from procession.system import cpython
 

@@ -8,7 +8,6 @@ dataclass: they look for ``__dataclass_fields__``, and that is made when it is a
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from operator import attrgetter
 
 from procession.hints import Any
@@ -29,16 +28,6 @@ def field(*, default: Any, **how: bool) -> Any:
     return _Field(default, **how)
 
 
-class _Later:
-    """An attribute of the class that the real `dataclasses` makes, when it is asked for."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        return self._make()
-
-
 def frozen(**_how: bool) -> Callable[[type], type]:
     """As ``dataclasses.dataclass(frozen=True, slots=True, kw_only=True)``, which checkers see."""
     return _made
@@ -46,76 +35,95 @@ def frozen(**_how: bool) -> Callable[[type], type]:
 
 def _made(cls: type) -> type:
     names = tuple(cls.__annotations__)
-    defaults = {name: vars(cls)[name] for name in names if name in vars(cls)}
-    hidden = {name for name, given in defaults.items() if isinstance(given, _Field)}
-    plain = {k: v.default if k in hidden else v for k, v in defaults.items()}
+    given = {name: vars(cls)[name] for name in names if name in vars(cls)}
     own = {k: v for k, v in vars(cls).items() if k not in (*names, "__dict__", "__weakref__")}
-    compared = attrgetter(*(name for name in names if name not in hidden))
-    shown = tuple(name for name in names if name not in hidden)
-    every = frozenset(names)
-    known: list[type] = []
+    own["__slots__"] = names
+    own["_given"] = given
+    own["_defaults"] = {k: v.default if isinstance(v, _Field) else v for k, v in given.items()}
+    own["_shown"] = shown = tuple(n for n in names if not isinstance(given.get(n), _Field))
+    own["_compared"] = attrgetter(*shown)
+    return type(cls)(cls.__name__, (_Frozen,), own)
 
-    def twin() -> type:
-        if not known:
-            import dataclasses
 
-            space = {
-                name: dataclasses.field(default=plain[name], **given.how)
-                if name in hidden
-                else given
-                for name, given in defaults.items()
-            }
-            space["__annotations__"] = dict(cls.__annotations__)
-            bare = type(cls.__name__, (), {**space, "__module__": cls.__module__})
-            known.append(dataclasses.dataclass(frozen=True, kw_only=True)(bare))
-        return known[0]
+class _OfTwin:
+    """An attribute that is taken from the same class as `dataclasses` makes it."""
 
-    def __init__(self: Any, /, **values: Any) -> None:
-        values = {**plain, **values}
-        if values.keys() != every:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        twin = _twin(owner)
+        if self._name != "__signature__":
+            return vars(twin)[self._name]
+        from inspect import signature
+
+        return signature(twin)
+
+
+_twins: dict[type, type] = {}
+
+
+def _twin(cls: Any) -> type:
+    if cls not in _twins:
+        import dataclasses
+
+        make: Any = dataclasses.field
+        space = {
+            name: make(default=given.default, **given.how) if isinstance(given, _Field) else given
+            for name, given in cls._given.items()
+        }
+        space |= {"__annotations__": dict(cls.__annotations__), "__module__": cls.__module__}
+        bare = type(cls.__name__, (), space)
+        _twins[cls] = dataclasses.dataclass(frozen=True, kw_only=True)(bare)
+    return _twins[cls]
+
+
+class _Frozen:
+    """What such a class is made of: its fields are its slots."""
+
+    __slots__: tuple[str, ...] = ()
+    __match_args__ = ()
+    _given: dict[str, Any]
+    _defaults: dict[str, Any]
+    _shown: tuple[str, ...]
+    _compared: attrgetter[Any]
+
+    __dataclass_fields__ = _OfTwin("__dataclass_fields__")
+    __dataclass_params__ = _OfTwin("__dataclass_params__")
+    __signature__ = _OfTwin("__signature__")
+
+    def __init__(self, /, **values: Any) -> None:
+        values = {**self._defaults, **values}
+        names = self.__slots__
+        if values.keys() != frozenset(names):
             raise _wrong_arguments(names, values)
         for name in names:
             object.__setattr__(self, name, values[name])
 
-    def __repr__(self: Any) -> str:
-        told = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
-        return f"{cls.__qualname__}({told})"
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._shown)
+        return f"{type(self).__qualname__}({told})"
 
-    def __eq__(self: Any, other: object) -> Any:
+    def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
             return NotImplemented
-        return compared(self) == compared(other)
+        return bool(self._compared(self) == self._compared(other))
 
-    def __setattr__(self: Any, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         raise _refused(f"cannot assign to field {name!r}")
 
-    def __delattr__(self: Any, name: str) -> None:
+    def __delattr__(self, name: str) -> None:
         raise _refused(f"cannot delete field {name!r}")
 
-    def __getstate__(self: Any) -> list[Any]:
-        return [getattr(self, name) for name in names]
+    def __getstate__(self) -> list[Any]:
+        return [getattr(self, name) for name in self.__slots__]
 
-    def __setstate__(self: Any, state: list[Any]) -> None:
-        for name, value in zip(names, state, strict=False):
+    def __setstate__(self, state: list[Any]) -> None:
+        for name, value in zip(self.__slots__, state, strict=False):
             object.__setattr__(self, name, value)
 
-    def __replace__(self: Any, /, **changes: Any) -> Any:
-        return type(self)(**{name: getattr(self, name) for name in names} | changes)
-
-    space: dict[str, Any] = {
-        "__slots__": names,
-        "__match_args__": (),
-        "__dataclass_fields__": _Later(lambda: vars(twin())["__dataclass_fields__"]),
-        "__dataclass_params__": _Later(lambda: vars(twin())["__dataclass_params__"]),
-        "__signature__": _Later(lambda: import_module("inspect").signature(twin())),
-    }
-    for each in (
-        *(__init__, __repr__, __eq__, __setattr__, __delattr__),
-        *(__getstate__, __setstate__, __replace__),
-    ):
-        each.__qualname__ = f"{cls.__qualname__}.{each.__name__}"
-        space[each.__name__] = each
-    return type(cls)(cls.__name__, cls.__bases__, {**own, **space})
+    def __replace__(self, /, **changes: Any) -> Any:
+        return type(self)(**{name: getattr(self, name) for name in self.__slots__} | changes)
 
 
 def _wrong_arguments(names: tuple[str, ...], values: dict[str, Any]) -> TypeError:

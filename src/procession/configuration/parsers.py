@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 
 from procession.configuration.choices import (
-    Refused,
+    WrongValue,
     address,
     backend,
     context,
@@ -41,7 +41,7 @@ def _whole(least: int, rule: str, instead: str) -> Parser:
             raise refuse_type(value, rule, instead)
         number = operator.index(value)
         if number < least:
-            raise Refused(f"{rule}. {instead}")
+            raise WrongValue(f"{rule}. {instead}")
         return number
 
     return parse
@@ -49,7 +49,7 @@ def _whole(least: int, rule: str, instead: str) -> Parser:
 
 def _workers(value: Any) -> int:
     if not isinstance(value, (bool, str, float)) and value == -1:
-        raise Refused(
+        raise WrongValue(
             "workers must be a whole number of at least 1. All usable CPUs are what you "
             "get when you leave it out."
         )
@@ -67,7 +67,7 @@ def _chunk(value: Any) -> Any:
     if isinstance(value, str):
         if value == "auto":
             return value
-        raise Refused(f"{_CHUNK_RULE}. {_CHUNK_INSTEAD}")
+        raise WrongValue(f"{_CHUNK_RULE}. {_CHUNK_INSTEAD}")
     return _CHUNK(value)
 
 
@@ -82,7 +82,7 @@ def _inline(value: Any) -> Any:
     rule = "inline must be 'auto', True or False"
     instead = "Write inline=False to run no item in this process."
     if isinstance(value, str):
-        raise Refused(f"{rule}. {instead}")
+        raise WrongValue(f"{rule}. {instead}")
     raise refuse_type(value, rule, instead)
 
 
@@ -99,7 +99,7 @@ def _seconds(option: str, rule: str, instead: str, *, zero: bool = False) -> Par
         except OverflowError:  # a whole number beyond all floats
             seconds = math.inf
         if not ((seconds > 0 or (zero and seconds == 0)) and math.isfinite(seconds)):
-            raise Refused(f"{rule}. {instead}")
+            raise WrongValue(f"{rule}. {instead}")
         return seconds
 
     return parse
@@ -128,7 +128,7 @@ def _check_exception_class(cls: Any) -> None:
     if not isinstance(cls, type) or not issubclass(cls, BaseException):
         raise refuse_type(given, rule, "Write retry_on=(OSError, ValueError).")
     if not issubclass(cls, Exception):
-        raise Refused(
+        raise WrongValue(
             f"{rule}, derived from Exception, and {cls.__name__} asks to stop. "
             "Write retry_on=(OSError,)."
         )
@@ -168,17 +168,17 @@ def _memory_limit(value: Any) -> int:
         unit = value.strip()[len(digits) :].lower()
         digits = digits.strip().replace("_", "")
         if unit not in _UNITS or not digits.replace(".", "", 1).isdecimal():
-            raise Refused(f"{rule}. {instead}")
+            raise WrongValue(f"{rule}. {instead}")
         exact = float(digits) * _UNITS[unit]
         if not math.isfinite(exact):
-            raise Refused(f"{rule}. {instead}")
+            raise WrongValue(f"{rule}. {instead}")
         size = int(exact)
     elif isinstance(value, bool) or not _has(value, "__index__"):
         raise refuse_type(value, rule, instead)
     else:
         size = operator.index(value)
     if size < _LEAST_MEMORY:
-        raise Refused(
+        raise WrongValue(
             f"memory_limit counts bytes, and {size} bytes are less than Python itself takes. "
             f"{instead}"
         )

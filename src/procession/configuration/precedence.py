@@ -11,13 +11,12 @@ from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 
-from procession._warn import warn_user
 from procession.configuration import from_environment as environment
 from procession.configuration.choices import short
 from procession.configuration.compatibility import BACKENDS, CLUSTERS, conflicts
 from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
 from procession.configuration.validation import validate
-from procession.errors import OptionError
+from procession.errors import OptionError, warn_user
 from procession.hints import TYPE_CHECKING, Any, Unpack
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import time

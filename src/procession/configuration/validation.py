@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from procession.configuration.choices import Refused, short
+from procession.configuration.choices import WrongValue, short
 from procession.configuration.compatibility import conflicts
 from procession.configuration.parsers import OPTIONS
 from procession.errors import OptionError
@@ -124,8 +124,8 @@ def parse_option(name: str, value: Any, subject: str) -> Any:
     """
     try:
         return OPTIONS[name](value)
-    except Refused as refused:
-        raise OptionError(f"{subject}: {refused}") from None
+    except WrongValue as wrong:
+        raise OptionError(f"{subject}: {wrong}") from None
 
 
 def _shown(values: Mapping[str, Any], *names: str) -> str:

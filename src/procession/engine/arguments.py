@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 
-from procession.contract import Item
 from procession.engine.call import Call
 from procession.hints import Any
+from procession.items import Item
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import (
     BroadcastBuffers,

@@ -6,19 +6,20 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from procession.backends.shutdown import check_open
-from procession.contract import Item, Settled
 from procession.decoration import kind
 from procession.engine.arguments import packer
 from procession.engine.call import Call
-from procession.engine.decoding import again, pause_before, value_of
+from procession.engine.decoding import value_of
 from procession.engine.job import make_job, single_job
 from procession.engine.local.in_process import header_here, initialized, reply_here
 from procession.engine.local.where import Where, route
 from procession.engine.overload import Place, admit
+from procession.engine.retrying import again, pause_before
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
 from procession.hints import Any, NoReturn
+from procession.items import Item, Settled
 from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
 from procession.worker.current import in_worker

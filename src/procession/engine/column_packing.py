@@ -6,10 +6,10 @@ import marshal
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from procession.contract import Column, Item, Settled
 from procession.engine.arguments import refusal
 from procession.engine.call import Call
 from procession.hints import Any
+from procession.items import Column, Item, Settled
 from procession.pickling.columns import MOST_BYTES, THEMSELVES, pack_values
 from procession.pickling.out_of_band import put_keys, replacements, with_senders
 from procession.worker.job_header import Style

@@ -1,37 +1,23 @@
-"""From a settled item to a value, an error, an outcome, or another attempt."""
+"""From a settled item to a value, an error or an outcome; and notes on what to do."""
 
 from __future__ import annotations
 
-import math
-import os
 import re
-from collections.abc import Callable, Sized
-from functools import partial
+from collections.abc import Sized
 
-from procession import logger as notices
-from procession.contract import Item, Reply, Settled
-from procession.engine.policy.blame import Rules, may_retry, unable
+from procession.engine.policy.blame import Rules
 from procession.errors import NotPicklable
 from procession.exceptions.transport import add_item_note, add_note, load_exception
 from procession.hints import Any, cast
+from procession.items import Item, Reply, Settled
 from procession.outcome import Outcome
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import loads
 from procession.pickling.refusals import framework_mend
-from procession.system.alarm import after
 from procession.system.interrupts import strikes
 from procession.system.limits import mend
-from procession.user_threads import teller
 
-__all__ = [
-    "again",
-    "asks_again",
-    "begin_again",
-    "noted",
-    "outcome_of",
-    "pause_before",
-    "value_of",
-]
+__all__ = ["error_of", "noted", "outcome_of", "value_of"]
 
 _MISSING = re.compile(r"\(\) missing \d+ required positional arguments?: (.+)")
 _NO_TERMINAL = "EOF when reading a line"
@@ -189,72 +175,3 @@ def _arguments(message: str, item: Item, rules: Rules) -> str:
             f"write {rules.name}.starmap(items)."
         )
     return ""
-
-
-# -- another attempt -----------------------------------------------------------------------------
-
-
-def again(item: Item, error: BaseException, rules: Rules) -> bool:
-    """Whether an item that raised this is to be tried again; counts it, and tells the logger."""
-    retried = may_retry(item, error, rules)
-    if retried:
-        notices.retried(rules.name, rules.retries, item, error, single=rules.single)
-    return retried
-
-
-def asks_again(item: Item, reply: Reply, rules: Rules) -> bool:
-    """The same of an error that a worker sent, which is rebuilt for that.
-
-    Not for threads that others wait for: to rebuild an error runs code of the user's.
-    """
-    try:
-        return again(item, error_of(item, reply, rules), rules)
-    except BaseException:
-        return False  # it cannot be rebuilt: the consumer is told so
-
-
-def pause_before(item: Item, rules: Rules) -> float:
-    """Seconds until the item's next attempt, which is counted already: up to a tenth more.
-
-    What failed together, as when a server went down, does not come back in the same instant.
-
-    Raises:
-        BaseException: What the item fails with, if `retry_delay` cannot tell how long.
-    """
-    try:
-        return rules.seconds_before(item.attempt) * (1 + os.urandom(1)[0] / 2550)
-    except BaseException as error:
-        if strikes(error):
-            raise
-        raise unable(item, error) from None
-
-
-def begin_again(
-    item: Item,
-    rules: Rules,
-    go: Callable[[], None],
-    give_up: Callable[[BaseException], None],
-    most: float = math.inf,
-) -> None:
-    """Have `go` called in a teller's thread when the item's next attempt may begin.
-
-    Args:
-        item: Its next attempt is counted already.
-        rules: Say how long that is.
-        go: Begins the attempt.
-        give_up: Called in its place, with what the item fails with, if `retry_delay` cannot tell.
-        most: Seconds after which it is called in any case.
-    """
-
-    def rest() -> None:
-        try:
-            seconds = pause_before(item, rules)
-        except BaseException as error:
-            give_up(error)
-            return
-        if seconds <= 0:
-            go()
-        else:
-            after(min(seconds, max(0.0, most)), partial(teller.tell, go))
-
-    teller.tell(rest)

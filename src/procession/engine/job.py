@@ -11,7 +11,6 @@ from types import FunctionType
 from weakref import ref
 
 from procession.configuration import Options
-from procession.contract import Item, Job, Reply
 from procession.engine.arguments import (
     NOTHING_SHARED,
     copied,
@@ -30,8 +29,9 @@ from procession.engine.policy.schedule import Schedule
 from procession.forwarding.interpreter_settings import differing, separate
 from procession.forwarding.outgoing import Outgoing, outgoing, unchanged
 from procession.functions.freshness import Watch
-from procession.functions.needed_modules import needed_modules
+from procession.functions.needs import needed_modules
 from procession.hints import Any
+from procession.items import Item, Job, Reply
 from procession.pickling.out_of_band import BroadcastBuffers, with_senders
 from procession.recording.observer import observers, timing
 from procession.system import NamedTuple

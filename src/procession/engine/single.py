@@ -7,27 +7,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from procession import logger as notices
-from procession.contract import (
-    ATOM_BYTES,
-    SHORT,
-    Backend,
-    Chunk,
-    Column,
-    End,
-    Item,
-    Job,
-    Listener,
-    OneByOne,
-    Reply,
-    Settled,
-    size_back,
-)
-from procession.engine.decoding import asks_again, begin_again, value_of
+from procession.contract import Backend, Chunk, End, Listener, OneByOne
+from procession.engine.decoding import value_of
 from procession.engine.overload import Deadline, admit, leave
 from procession.engine.policy.blame import Rules, judge, unable
+from procession.engine.retrying import asks_again, begin_again
 from procession.forwarding.records import Replay
 from procession.futures import Future
 from procession.hints import Any
+from procession.items import ATOM_BYTES, SHORT, Column, Item, Job, Reply, Settled, size_back
 from procession.pickling.columns import THEMSELVES
 from procession.pickling.objects import ATOMS
 from procession.pickling.pickler import loads

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from procession.contract import Chunk, End, Item, Reply, Settled, size_back
+from procession.contract import Chunk, End
 from procession.engine.decoding import value_of
 from procession.engine.overload import Place, leave
 from procession.engine.policy.blame import Rules, judge
+from procession.items import Item, Reply, Settled, size_back
 from procession.recording.observer import UNOBSERVED, CallObserver
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ worked out only for the few that end up in a message (see `procession.explaining
 
 from __future__ import annotations
 
-import copyreg
 import types
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -15,13 +14,14 @@ from functools import partial
 from procession.hints import Any
 from procession.pickling.code_rules import dispatched, used_globals
 from procession.pickling.objects import class_of, is_a, type_name
+from procession.system.cpython import object_makers
 
 __all__ = ["Edge", "Malformed", "parts", "parts_of_class", "parts_of_function"]
 
 Edge = tuple[str, Any, Any]
 """(kind, key, part)."""
 
-_NEW = (copyreg.__newobj__, copyreg.__newobj_ex__, copyreg._reconstructor)  # type: ignore[attr-defined]
+_NEW = object_makers()
 _NOTHING: dict[Any, Any] = {}
 _VIEWS = tuple(map(class_of, (_NOTHING.keys(), _NOTHING.values(), _NOTHING.items())))
 _SET_REDUCES = tuple(vars(kind)["__reduce__"] for kind in (set, frozenset))
@@ -148,7 +148,7 @@ def parts(obj: Any, reduced: Any) -> Iterator[Edge]:
     make, args, state, items, pairs, setter = filled
     if not callable(make) or not is_a(args, tuple):
         raise Malformed("did not return a callable and a tuple of arguments first")
-    if make is copyreg.__newobj__ and args and obj.__class__ is not args[0]:  # type: ignore[attr-defined]
+    if make is _NEW[0] and args and obj.__class__ is not args[0]:
         raise Malformed(
             f"makes {type_name(args[0])}, while __class__ says {type_name(obj.__class__)}"
         )

@@ -18,7 +18,8 @@ from procession.pickling.importable import find, importable
 from procession.pickling.objects import ATOMS, a_type, class_of, is_a
 from procession.pickling.reducers import loaded_modules, registered
 from procession.pickling.references import Named
-from procession.pickling.refusals import Refusal, Refused, is_handle, refusal_of
+from procession.pickling.refusals import Refusal, Refused
+from procession.pickling.refused_types import is_handle, refusal_of
 
 __all__ = ["Finding", "Node", "Search", "named_instead"]
 

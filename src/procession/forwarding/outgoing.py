@@ -20,12 +20,12 @@ from procession.system.import_hooks import when_loaded
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["AdoptedReporting", "Named", "Outgoing", "outgoing", "unchanged"]
+__all__ = ["AdoptedReporting", "CategoryName", "Outgoing", "outgoing", "unchanged"]
 
 _MARK = "procession"
 
 
-class Named(NamedTuple):
+class CategoryName(NamedTuple):
     """The category of a filter, by name."""
 
     module: str
@@ -181,14 +181,14 @@ def _portable(each: Any) -> Any:
     from procession.pickling.importable import importable, resolves
 
     if importable(category.__module__) and resolves(category):
-        named = Named(category.__module__, category.__qualname__)
+        named = CategoryName(category.__module__, category.__qualname__)
         return action, message, named, module, line
     return each
 
 
 def _is_plain(each: Any) -> bool:
     category = each[2]
-    return type(category) is Named or category.__module__ == "builtins"
+    return type(category) is CategoryName or category.__module__ == "builtins"
 
 
 # -- the worker's half -----------------------------------------------------------------------
@@ -242,7 +242,7 @@ class AdoptedReporting:
         wanted = any(each[0] == "error" for each in portable)
         filters: list[Any] = []
         for action, message, category, module, line in portable:
-            if type(category) is Named:
+            if type(category) is CategoryName:
                 home = category.module
                 category = _category(category, wanted=wanted)
                 if category is None:
@@ -253,7 +253,7 @@ class AdoptedReporting:
         return filters
 
 
-def _category(named: Named, *, wanted: bool) -> Any:
+def _category(named: CategoryName, *, wanted: bool) -> Any:
     """A warning class; `None` if its module is not loaded, or has it no more."""
     from procession.pickling.importable import find
 

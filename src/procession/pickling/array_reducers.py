@@ -16,7 +16,7 @@ from typing import Any
 import numpy
 
 from procession.buffers.receiver import is_private
-from procession.pickling.file_maps import Where, opened, place_of, region_at, region_of
+from procession.pickling.file_maps import FilePlace, opened, place_of, region_at, region_of
 from procession.pickling.objects import as_usual, class_of
 
 __all__ = ["rebuild", "reduce_array", "reduce_mapped", "reduce_subclass", "small_parts"]
@@ -123,7 +123,7 @@ def _attributes(given: Any) -> tuple[Any, ...]:
 def _on_file(where: Any, writable: bool, limits: Any, cls: Any, how: Any, attributes: Any) -> Any:
     """An array on the same memory, here."""
     shape, kind, strides, writeable = how
-    on = opened(Where(*where), writable, limits[1])
+    on = opened(FilePlace(*where), writable, limits[1])
     plain: Any = numpy.ndarray
     made: Any
     if attributes is None:

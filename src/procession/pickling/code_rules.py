@@ -10,7 +10,6 @@ it is refused.
 
 from __future__ import annotations
 
-import copyreg
 import sys
 import types
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from procession.pickling.importable import importable, resolves
 from procession.pickling.objects import class_of, is_a
 from procession.pickling.references import Reference, reference_to, why_not_by_value
 from procession.pickling.refusals import Refusal, Refused
+from procession.system.cpython import slot_names
 
 __all__ = ["Code", "dispatched", "global_names", "standard_stream", "stream_name", "used_globals"]
 
@@ -194,9 +194,7 @@ def _held(value: Any) -> list[Any]:
     own = _attribute(value, "__dict__")
     if type(own) is dict:
         found += own.values()
-    slot_names: Any = getattr(copyreg, "_slotnames")  # noqa: B009 - not typed
-    names: list[str] = slot_names(class_of(value))
-    return found + [_attribute(value, name) for name in names]
+    return found + [_attribute(value, name) for name in slot_names(class_of(value))]
 
 
 def _attribute(value: Any, name: str) -> Any:

@@ -21,7 +21,8 @@ from procession.pickling.reducers import (
     registered,
     special_reducer,
 )
-from procession.pickling.refusals import Refusal, Refused, refusal_of
+from procession.pickling.refusals import Refusal, Refused
+from procession.pickling.refused_types import refusal_of
 from procession.system.cpython import pickle
 
 __all__ = ["LARGE", "PLAIN", "ByValue", "Pickling", "Table", "keep_small", "refuse", "wrap_reducer"]

@@ -35,7 +35,7 @@ from procession.pickling.cloudpickle_names import (
 )
 from procession.pickling.importable import importable
 from procession.pickling.objects import class_of
-from procession.system import after_fork
+from procession.system import after_fork, cpython
 
 __all__ = ["Arrivals", "arriving", "have_arrived", "reduce_dynamic_class", "set_function"]
 
@@ -104,8 +104,7 @@ def _contents(cls: type) -> dict[str, Any]:
         if name in _MADE_ANEW or _is_slot(cls, name):
             del found[name]
     if isinstance(cls, abc.ABCMeta):
-        registered: Any = getattr(abc, "_get_dump")(cls)[0]  # noqa: B009 - not typed
-        found["_abc_impl"] = [one for one in (reference() for reference in registered) if one]
+        found["_abc_impl"] = cpython.virtual_subclasses(cls)
     return found
 
 
@@ -149,7 +148,7 @@ def _bare(meta: Any, name: str, bases: tuple[Any, ...], space: dict[str, Any]) -
     """A class without its metaclass's own code."""
     made: type = type.__new__(meta, name, bases, dict(space))
     if isinstance(made, abc.ABCMeta):
-        getattr(abc, "_abc_init")(made)  # noqa: B009 - not typed
+        cpython.begin_abstract(made)
     return made
 
 

@@ -24,8 +24,8 @@ from procession.system.descriptors import offer, reopen
 from procession.system.posix import os
 
 __all__ = [
+    "FilePlace",
     "Region",
-    "Where",
     "ends_before_arrival",
     "opened",
     "place_of",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-class Where(NamedTuple):
+class FilePlace(NamedTuple):
     """Where a file can be opened: by its name, or else in the process that has it open.
 
     Attributes:
@@ -57,8 +57,8 @@ class Region(NamedTuple):
     """A piece of a file in this process's memory.
 
     Attributes:
-        start: Where it begins in memory.
-        offset: Where it begins in the file.
+        start: FilePlace it begins in memory.
+        offset: FilePlace it begins in the file.
         shared: Whether others see what is written.
         writable: Whether it can be written to.
         path: The file's name; empty if it has none.
@@ -82,7 +82,7 @@ _regions: weakref.WeakKeyDictionary[mmap.mmap, tuple[Region | None, Any]] = (
     weakref.WeakKeyDictionary()
 )
 _maps: weakref.WeakValueDictionary[tuple[int, int, bool], mmap.mmap] = weakref.WeakValueDictionary()
-_came: dict[tuple[int, int], Where] = {}
+_came: dict[tuple[int, int], FilePlace] = {}
 """How files without a name came here, so that they go on, and home, in the same way."""
 
 
@@ -147,7 +147,7 @@ def _identity(region: Region | None) -> Any:
     return found.st_dev, found.st_ino
 
 
-def place_of(region: Region, what: str) -> Where | None:
+def place_of(region: Region, what: str) -> FilePlace | None:
     """Where others can open a region's file; `None` if a copy is to be sent.
 
     Raises:
@@ -157,7 +157,7 @@ def place_of(region: Region, what: str) -> Where | None:
         return None
     identity = _identity(region)
     if identity is not None and os.access(region.path, _access(region.writable)):
-        return Where(region.path, *identity)
+        return FilePlace(region.path, *identity)
     came = _came.get((region.device, region.inode))
     if came is not None or not _outlives:
         return came
@@ -168,7 +168,7 @@ def place_of(region: Region, what: str) -> Where | None:
             continue  # it was the descriptor of the listing
         if (found.st_dev, found.st_ino) == (region.device, region.inode):
             offer()
-            return Where("", region.device, region.inode, os.getpid(), int(name))
+            return FilePlace("", region.device, region.inode, os.getpid(), int(name))
     if not region.writable:
         return None
     raise Refused(
@@ -185,7 +185,7 @@ def _access(writable: bool) -> int:
     return os.R_OK | os.W_OK if writable else os.R_OK
 
 
-def _descriptor(where: Where, flags: int) -> int:
+def _descriptor(where: FilePlace, flags: int) -> int:
     """Open the file at a place, if it is still the one that was sent."""
     try:
         if not where.path:
@@ -200,7 +200,7 @@ def _descriptor(where: Where, flags: int) -> int:
     raise _gone(where, f"{where.path} is another file now")
 
 
-def opened(where: Where, writable: bool, end: int) -> mmap.mmap:
+def opened(where: FilePlace, writable: bool, end: int) -> mmap.mmap:
     """A map of the whole file, the same one as long as anything lies on it.
 
     Raises:
@@ -219,7 +219,7 @@ def opened(where: Where, writable: bool, end: int) -> mmap.mmap:
     return made
 
 
-def _gone(where: Where, why: str) -> ProcessionError:
+def _gone(where: FilePlace, why: str) -> ProcessionError:
     whose = where.path or f"a file without a name of process {where.pid}"
     return ProcessionError(
         f"An array was sent as its place in {whose}, which cannot be opened here: {why}. Keep the "
@@ -286,7 +286,7 @@ def _tensor(where: Any, size: int, kind: Any, how: Any, requires_grad: bool) -> 
     import importlib
 
     torch: Any = importlib.import_module("torch")
-    place = Where(*where)
+    place = FilePlace(*where)
     handle = _descriptor(place, os.O_RDONLY)
     try:
         name = place.path or f"/proc/self/fd/{handle}"

@@ -4,19 +4,22 @@
 an argument of the call, it leaves the pickle too.
 
 What is sent as an address (memory, pipes, what was put) must be kept by its sender until it has
-been opened. So it notes itself while it is pickled, for `with_senders` in the same thread.
+been opened. So it notes itself while it is pickled, for `with_senders` in the same thread. To
+another machine only what was put crosses: its pickle names it by a key. The content is laid down
+there once, and each pickle that a worker is given comes with the tickets of that memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+import pickle
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pickle import PickleBuffer
 
 from procession.buffers.sender import Placed, segments
 from procession.hints import Any, TypeVar
 from procession.pickling.objects import SCALARS
-from procession.pickling.pickler import LARGE, Pickling, dumps
+from procession.pickling.pickler import LARGE, Pickling, dumps, loads
 from procession.pickling.refusals import Refusal, Refused
 from procession.system import after_fork
 from procession.system.descriptors import NAMELESS, offer
@@ -32,7 +35,9 @@ __all__ = [
     "note_sent",
     "put_keys",
     "replacements",
+    "ticket_of",
     "with_senders",
+    "with_tickets",
 ]
 
 T = TypeVar("T")
@@ -228,3 +233,35 @@ def with_senders(work: Callable[[], T], *, far: bool = False) -> tuple[T, list[o
         _thread.collected = before
         if before is not None:
             before += sent
+
+
+# -- what was put, on another machine ----------------------------------------------------------
+
+_tickets: dict[Any, Any] = {}
+"""Those that this worker was given, by key."""
+
+
+class _Ticketed:
+    """A pickle that tells its tickets before it is loaded."""
+
+    def __init__(self, blob: bytes, tickets: Mapping[Any, Any]) -> None:
+        self._blob = blob
+        self._tickets = tickets
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_ticketed, (self._blob, dict(self._tickets))
+
+
+def with_tickets(blob: Any, tickets: Mapping[Any, Any]) -> Any:
+    """What a worker is given for a pickle; what is no pickle needs no tickets."""
+    return pickle.dumps(_Ticketed(blob, tickets), 5) if type(blob) is bytes and tickets else blob
+
+
+def _load_ticketed(blob: bytes, tickets: Mapping[Any, Any]) -> Any:
+    _tickets.update(tickets)
+    return loads(blob)
+
+
+def ticket_of(key: Any) -> Any:
+    """Where the object with this key lies on this machine."""
+    return _tickets[key]

@@ -1,17 +1,24 @@
-"""Whether objects of a type must not cross to another process.
-
-A class that inherits from a type in the table is refused with it. It is not if it says itself,
-below that type, how it is pickled (``__reduce__``, ``__reduce_ex__`` or ``__getstate__``).
-"""
+"""What is said of an object that must not cross to another process, or was not set up there."""
 
 from __future__ import annotations
 
-import sys
+from procession.system import NamedTuple
 
-from procession.hints import Any
-from procession.pickling.refused_types import CURSOR, DATABASE, HANDLES, TABLE, Refusal
+__all__ = ["Refusal", "Refused", "framework_mend"]
 
-__all__ = ["Refusal", "Refused", "framework_mend", "is_handle", "refusal_of"]
+
+class Refusal(NamedTuple):
+    """Why a type cannot cross.
+
+    Attributes:
+        what: The thing with its article, as a reader would call it.
+        reason: Why it cannot cross, in one sentence.
+        mend: What to do instead; ``{leave_out}`` stands for "leave it out in X.__getstate__".
+    """
+
+    what: str
+    reason: str
+    mend: str
 
 
 class Refused(Exception):
@@ -23,46 +30,6 @@ class Refused(Exception):
 
     def __str__(self) -> str:
         return f"{self.refusal.what} cannot be pickled: {self.refusal.reason}"
-
-
-_OWN = ("__reduce__", "__reduce_ex__", "__getstate__")
-
-
-def refusal_of(cls: type) -> Refusal | None:
-    """Why instances of `cls` must not cross, or `None` if they may."""
-    for base in cls.__mro__:
-        refusal = TABLE.get(f"{base.__module__}.{base.__qualname__}")
-        if refusal is not None:
-            return refusal
-        if base is not object and any(name in base.__dict__ for name in _OWN):
-            return None
-    return _database(cls)
-
-
-def is_handle(cls: type) -> bool:
-    """Whether objects of a type are handles of a library: they hold connections or open files."""
-    return any(f"{base.__module__}.{base.__qualname__}" in HANDLES for base in cls.__mro__)
-
-
-def _database(cls: type) -> Refusal | None:
-    """Connections and cursors of any PEP 249 driver, by their methods and by name or module."""
-    for refusal, methods, name in (
-        (DATABASE, "cursor commit rollback close", "connection"),
-        (CURSOR, "execute executemany fetchone fetchmany fetchall close", "cursor"),
-    ):
-        known = name in cls.__name__.lower() or _is_driver(cls.__module__)
-        if known and all(_has(cls, method) for method in methods.split()):
-            return refusal
-    return None
-
-
-def _has(cls: type, method: str) -> bool:
-    return any(method in base.__dict__ for base in cls.__mro__)
-
-
-def _is_driver(module: Any) -> bool:
-    top = sys.modules.get(str(module).partition(".")[0])
-    return top is not None and hasattr(top, "apilevel") and hasattr(top, "paramstyle")
 
 
 def framework_mend(error: BaseException) -> str:

@@ -1,29 +1,61 @@
 """The types that must not cross to another process: why, and what to do instead.
 
 Types are known by name, so that nothing is imported to refuse what the program has not imported
-either.
+either. A class that inherits from one of them is refused with it. It is not if it says itself,
+below that type, how it is pickled (``__reduce__``, ``__reduce_ex__`` or ``__getstate__``).
 """
 
 from __future__ import annotations
 
-from procession.system import NamedTuple
+import sys
 
-__all__ = ["CURSOR", "DATABASE", "HANDLES", "TABLE", "Refusal"]
+from procession.hints import Any
+from procession.pickling.refusals import Refusal
+
+__all__ = ["HANDLES", "TABLE", "is_handle", "refusal_of"]
 
 
-class Refusal(NamedTuple):
-    """Why a type cannot cross.
+_OWN = ("__reduce__", "__reduce_ex__", "__getstate__")
 
-    Attributes:
-        what: The thing with its article, as a reader would call it.
-        reason: Why it cannot cross, in one sentence.
-        mend: What to do instead; ``{leave_out}`` stands for "leave it out in X.__getstate__".
-    """
 
-    what: str
-    reason: str
-    mend: str
+def refusal_of(cls: type) -> Refusal | None:
+    """Why instances of `cls` must not cross, or `None` if they may."""
+    for base in cls.__mro__:
+        refusal = TABLE.get(f"{base.__module__}.{base.__qualname__}")
+        if refusal is not None:
+            return refusal
+        if base is not object and any(name in base.__dict__ for name in _OWN):
+            return None
+    return _database(cls)
 
+
+def is_handle(cls: type) -> bool:
+    """Whether objects of a type are handles of a library: they hold connections or open files."""
+    return any(f"{base.__module__}.{base.__qualname__}" in HANDLES for base in cls.__mro__)
+
+
+def _database(cls: type) -> Refusal | None:
+    """Connections and cursors of any PEP 249 driver, by their methods and by name or module."""
+    for refusal, methods, name in (
+        (_DATABASE, "cursor commit rollback close", "connection"),
+        (_CURSOR, "execute executemany fetchone fetchmany fetchall close", "cursor"),
+    ):
+        known = name in cls.__name__.lower() or _is_driver(cls.__module__)
+        if known and all(_has(cls, method) for method in methods.split()):
+            return refusal
+    return None
+
+
+def _has(cls: type, method: str) -> bool:
+    return any(method in base.__dict__ for base in cls.__mro__)
+
+
+def _is_driver(module: Any) -> bool:
+    top = sys.modules.get(str(module).partition(".")[0])
+    return top is not None and hasattr(top, "apilevel") and hasattr(top, "paramstyle")
+
+
+# -- the types ------------------------------------------------------------------------------------
 
 TABLE: dict[str, Refusal] = {}
 HANDLES: set[str] = set()
@@ -250,7 +282,7 @@ _refuse(
     "Pass the rows it fetched, or open a connection inside the function{or_leave_out}.",
     "sqlite3.Cursor sqlite3.Blob",
 )
-DATABASE, CURSOR = TABLE["sqlite3.Connection"], TABLE["sqlite3.Cursor"]
+_DATABASE, _CURSOR = TABLE["sqlite3.Connection"], TABLE["sqlite3.Cursor"]
 
 _handle("an httpx client", "httpx.Client httpx.AsyncClient")
 _handle("an aiohttp session", "aiohttp.client.ClientSession")

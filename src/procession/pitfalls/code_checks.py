@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from opcode import opmap
 from types import CodeType, FunctionType
 
-from procession._warn import warn_user
+from procession.errors import warn_user
 from procession.hints import Any
 from procession.pitfalls.changed_globals import changed_globals
 from procession.system.bytecode import FARTHEST, codes, instructions, line, makes_once, use

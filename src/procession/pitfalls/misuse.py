@@ -61,7 +61,7 @@ def check_call(
     if args and (length := _length(items)) > 1:
         for extra in args:
             if _length(extra) == length:
-                from procession._warn import warn_user
+                from procession.errors import warn_user
 
                 warn_user(
                     f"{written}(xs, ys): ys goes whole to every item, it is not zipped with "

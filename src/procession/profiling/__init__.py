@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from procession.recording.call_record import Recorded
+from procession.profiling.figures import Recorded
 from procession.recording.observer import observers
 from procession.system.pristine import perf_counter, time
 
@@ -80,11 +80,11 @@ class Profile(Recorded):
         """
         suffix = Path(path).suffix.lower()
         if suffix == ".html":
-            from procession.profiling.pages import page
+            from procession.profiling.exports import page
 
             text = page(self)
         elif suffix == ".json":
-            from procession.profiling.trace import trace
+            from procession.profiling.exports import trace
 
             text = trace(self)
         else:

@@ -1,4 +1,4 @@
-"""The figures behind a profile: where the time went, and how short it could have been.
+"""What a profile has recorded, and its figures: where the time went, how short it could have been.
 
 A *stretch* is a time in which calls were open without a pause: a map, or futures that overlap. The
 workers' time is the length of all stretches, times the workers that the calls could have had then.
@@ -9,16 +9,61 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from procession.recording.call_record import SLOWEST, CallRecord, Slow
-from procession.system.pristine import perf_counter
+from procession.recording.call_record import SLOWEST, CallRecord, Place, Slow
+from procession.system import after_fork
+from procession.system.pristine import perf_counter, time
 from procession.system.resources import usable_cpus
 
-if TYPE_CHECKING:
-    from procession.recording.call_record import Recorded
+__all__ = ["Figures", "Recorded", "Stretch"]
 
-__all__ = ["Figures", "Stretch"]
+
+class Recorded:
+    """What was recorded while a profile was open: its calls, and the workers that started.
+
+    Attributes:
+        began: When it was opened, by `time.perf_counter`.
+        at: The same, by the wall's clock.
+        ended: When it was closed; `None` as long as it is open.
+    """
+
+    def __init__(self) -> None:
+        self._lock = after_fork.lock()
+        self._calls: list[CallRecord] = []
+        self._starts: dict[Place, tuple[float, float]] = {}
+        self.began = perf_counter()
+        self.at = time.time()
+        self.ended: float | None = None
+
+    def new_call(self, function: str, began: float, single: bool) -> CallRecord:
+        """Make the record of a call."""
+        return CallRecord(function, began, single)
+
+    def add_call(self, call: CallRecord) -> None:
+        """A call has begun."""
+        with self._lock:
+            self._calls.append(call)
+
+    def add_start(self, pid: int, machine: str, began: float, ended: float) -> None:
+        """A worker has started; on another machine, if one is named."""
+        with self._lock:
+            self._starts[pid, machine] = (began, ended)
+
+    @property
+    def calls(self) -> list[CallRecord]:
+        """What was recorded of each call, in the order in which they began."""
+        with self._lock:
+            return list(self._calls)
+
+    @property
+    def starts(self) -> dict[Place, tuple[float, float]]:
+        """When each worker that started meanwhile began and ended to do so, by its place."""
+        with self._lock:
+            found = dict(self._starts)
+        for call in self.calls:
+            for place, start in call.starts.copy().items():
+                found.setdefault(place, start)
+        return found
 
 
 class Stretch:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from procession.profiling.figures import Figures
-
-if TYPE_CHECKING:
-    from procession.recording.call_record import Recorded
+from procession.profiling.figures import Figures, Recorded
 
 __all__ = [
     "bound",

@@ -17,16 +17,17 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
-from procession.contract import Chunk, End, Item, Settled, size_back
+from procession.contract import Chunk, End
+from procession.items import Item, Settled, size_back
 from procession.pickling.objects import short_repr
 from procession.recording.observer import CallObserver
 from procession.recording.tracks import FINEST, Track
 from procession.recording.traffic import Traffic
 from procession.system import NamedTuple, after_fork
-from procession.system.pristine import perf_counter, time
+from procession.system.pristine import perf_counter
 from procession.user_threads import Once, teller
 
-__all__ = ["SLOWEST", "CallRecord", "Place", "Recorded", "Slow"]
+__all__ = ["SLOWEST", "CallRecord", "Place", "Slow"]
 
 SLOWEST: Final = 10
 """The slowest items that are kept with their arguments."""
@@ -314,51 +315,3 @@ def _arguments(value: Any) -> str:
     return ", ".join(
         [*map(short_repr, args), *(f"{name}={short_repr(each)}" for name, each in kwargs.items())]
     )
-
-
-class Recorded:
-    """What was recorded while a profile was open: its calls, and the workers that started.
-
-    Attributes:
-        began: When it was opened, by `time.perf_counter`.
-        at: The same, by the wall's clock.
-        ended: When it was closed; `None` as long as it is open.
-    """
-
-    def __init__(self) -> None:
-        self._lock = after_fork.lock()
-        self._calls: list[CallRecord] = []
-        self._starts: dict[Place, tuple[float, float]] = {}
-        self.began = perf_counter()
-        self.at = time.time()
-        self.ended: float | None = None
-
-    def new_call(self, function: str, began: float, single: bool) -> CallRecord:
-        """Make the record of a call."""
-        return CallRecord(function, began, single)
-
-    def add_call(self, call: CallRecord) -> None:
-        """A call has begun."""
-        with self._lock:
-            self._calls.append(call)
-
-    def add_start(self, pid: int, machine: str, began: float, ended: float) -> None:
-        """A worker has started; on another machine, if one is named."""
-        with self._lock:
-            self._starts[pid, machine] = (began, ended)
-
-    @property
-    def calls(self) -> list[CallRecord]:
-        """What was recorded of each call, in the order in which they began."""
-        with self._lock:
-            return list(self._calls)
-
-    @property
-    def starts(self) -> dict[Place, tuple[float, float]]:
-        """When each worker that started meanwhile began and ended to do so, by its place."""
-        with self._lock:
-            found = dict(self._starts)
-        for call in self.calls:
-            for place, start in call.starts.copy().items():
-                found.setdefault(place, start)
-        return found

@@ -11,8 +11,9 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from threading import current_thread
 
-from procession.contract import Chunk, End, Item, Reply, Settled
+from procession.contract import Chunk, End
 from procession.hints import Any, Protocol
+from procession.items import Item, Reply, Settled
 from procession.system import after_fork
 from procession.system.pristine import perf_counter
 from procession.worker.current import in_worker

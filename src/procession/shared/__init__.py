@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from procession.shared.dict import Dict as Dict
     from procession.shared.dict import Namespace as Namespace
     from procession.shared.list import List as List
+    from procession.shared.locks import BoundedSemaphore as BoundedSemaphore
     from procession.shared.locks import Lock as Lock
     from procession.shared.locks import RLock as RLock
+    from procession.shared.locks import Semaphore as Semaphore
     from procession.shared.pipe import Connection as Connection
     from procession.shared.pipe import Pipe as Pipe
     from procession.shared.put_once import put as put
     from procession.shared.queue import Queue as Queue
-    from procession.shared.semaphore import BoundedSemaphore as BoundedSemaphore
-    from procession.shared.semaphore import Semaphore as Semaphore
     from procession.shared.values import Array as Array
     from procession.shared.values import Synchronized as Synchronized
     from procession.shared.values import SynchronizedArray as SynchronizedArray
@@ -70,11 +70,10 @@ _HOMES = {
     "condition": ("Condition", "Event"),
     "dict": ("Dict", "Namespace"),
     "list": ("List",),
-    "locks": ("Lock", "RLock"),
+    "locks": ("BoundedSemaphore", "Lock", "RLock", "Semaphore"),
     "pipe": ("Connection", "Pipe"),
     "put_once": ("put",),
     "queue": ("Queue",),
-    "semaphore": ("BoundedSemaphore", "Semaphore"),
     "values": ("Array", "Synchronized", "SynchronizedArray", "SynchronizedString", "Value"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

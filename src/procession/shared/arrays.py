@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import mmap
 import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.pickling.dispatch_tables import wrap_reducer
+from procession.pickling.reducers import Reduce
 from procession.shared.memory import handles
 from procession.system import NamedTuple, after_fork
 from procession.system.posix import os
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     _S = TypeVar("_S", bound=generic)
 
 __all__ = ["array", "zeros"]
-
-Reduce = Callable[[Any], Any]
 
 
 class _Memory(NamedTuple):

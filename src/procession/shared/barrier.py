@@ -7,7 +7,7 @@ from threading import BrokenBarrierError
 from typing import Any
 
 from procession.shared.memory.layout import BODY, FIRST_ROW, PARTICIPANT, ROW_WORDS
-from procession.shared.memory.monitor import REFUSED, Deadline, Monitor
+from procession.shared.memory.monitor import REFUSED, Monitor, Patience
 from procession.shared.memory.segment import Segment, attach
 
 __all__ = ["Barrier"]
@@ -91,7 +91,7 @@ class Barrier(Monitor):
             BrokenBarrierError: If the time is over, the barrier is broken or reset, or a
                 participant died.
         """
-        deadline = Deadline(self._timeout if timeout is None else timeout)
+        patience = Patience(self._timeout if timeout is None else timeout)
         with self._mutex:
             self._take_part()
             if self._words[_BROKEN]:
@@ -104,7 +104,7 @@ class Barrier(Monitor):
             if index + 1 == self._parties:
                 self._let_pass()
             else:
-                self._wait_for_others(deadline)
+                self._wait_for_others(patience)
             return index
 
     def reset(self) -> None:
@@ -130,12 +130,12 @@ class Barrier(Monitor):
         self._words[_ARRIVED] = 0
         self._waiters.call(_WAITING)
 
-    def _wait_for_others(self, deadline: Deadline) -> None:
+    def _wait_for_others(self, patience: Patience) -> None:
         waiters = self._waiters
         cell = waiters.enlist(_WAITING)
         try:
             while waiters.verdict(cell) > 0:
-                rest = deadline.rest()
+                rest = patience.rest()
                 if rest <= 0 or self._some_died():
                     self._break()
                     break

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from procession.shared.locks import Lock, RLock
 from procession.shared.memory.layout import BODY
-from procession.shared.memory.monitor import CALLED, DATA, Deadline, Monitor, Waiters
+from procession.shared.memory.monitor import CALLED, DATA, Monitor, Patience, Waiters
 from procession.shared.memory.segment import Segment, Shared, attach
 
 __all__ = ["Condition", "Event"]
@@ -55,10 +55,10 @@ class Event(Monitor):
         """
         if self._words[_SET]:
             return True
-        deadline = Deadline(timeout)
+        patience = Patience(timeout)
         with self._mutex:
             while not self._words[_SET]:
-                rest = deadline.rest()
+                rest = patience.rest()
                 if rest <= 0:
                     return False
                 if self._sleep(_WAITING, rest):
@@ -119,12 +119,12 @@ class Condition(Shared):
             AssertionError: If the lock is not held.
         """
         self._lock._must_be_held("wait()")
-        waiters, deadline = self._waiters, Deadline(timeout)
+        waiters, patience = self._waiters, Patience(timeout)
         cell = waiters.enlist(_WAITING)
         try:
             times = self._lock._release_fully()
             try:
-                while waiters.verdict(cell) > 0 and (rest := deadline.rest()) > 0:
+                while waiters.verdict(cell) > 0 and (rest := patience.rest()) > 0:
                     waiters.sleep(cell, rest)
                     if waiters.verdict(cell) > 0:
                         self._pass_on()
@@ -150,8 +150,8 @@ class Condition(Shared):
         Raises:
             AssertionError: If the lock is not held.
         """
-        deadline = Deadline(timeout)
-        while not (result := predicate()) and (rest := deadline.rest()) > 0:
+        patience = Patience(timeout)
+        while not (result := predicate()) and (rest := patience.rest()) > 0:
             self.wait(rest)
         return result
 

@@ -13,7 +13,7 @@ from collections.abc import (
 )
 from typing import Any, TypeVar, cast, overload
 
-from procession.absent import NOT_GIVEN
+from procession.hints import NOT_GIVEN
 from procession.pickling.pickler import dumps, loads
 from procession.shared.replica import Replica
 

@@ -16,7 +16,6 @@ import pickle
 import sys
 import types
 import weakref
-from collections.abc import Callable
 from itertools import count
 from pickle import PickleBuffer
 from typing import Any, TypeVar
@@ -31,9 +30,10 @@ from procession.pickling.out_of_band import (
     note_sent,
     put_keys,
     replacements,
+    ticket_of,
 )
 from procession.pickling.pickler import dumps, loads
-from procession.pickling.put_tickets import ticket_of
+from procession.pickling.reducers import Reduce
 from procession.system import after_fork
 from procession.system.descriptors import NAMELESS
 from procession.system.pristine import threading, time
@@ -41,7 +41,6 @@ from procession.system.pristine import threading, time
 __all__ = ["Snapshot", "put"]
 
 T = TypeVar("T")
-Reduce = Callable[[Any], Any]
 _Key = tuple[int, bytes, int]
 """Process, its mark (numbers of processes are used again), and a serial number."""
 

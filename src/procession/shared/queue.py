@@ -18,7 +18,7 @@ from procession.pickling.pickler import loads
 from procession.shared.memory.handles import dumps_and_sent
 from procession.shared.memory.layout import State
 from procession.shared.memory.memory_file import SMALLEST, Store
-from procession.shared.memory.monitor import Deadline, Monitor
+from procession.shared.memory.monitor import Monitor, Patience
 from procession.shared.memory.segment import Segment, attach
 from procession.system import NamedTuple
 from procession.system.posix import os
@@ -200,7 +200,7 @@ class Queue(Monitor, Generic[_T]):
         """Wait until every item that was put in has been taken out and `task_done` was called."""
         with self._mutex:
             while _Numbers._make(self._state.read()).unfinished:
-                self._sleep(_DONE, Deadline(None).rest())
+                self._sleep(_DONE, Patience(None).rest())
 
     def close(self) -> None:
         """Say that this process uses it no more."""
@@ -223,9 +223,9 @@ class Queue(Monitor, Generic[_T]):
         timeout: float | None,
         over: type[Exception],
     ) -> None:
-        deadline = Deadline(timeout)
+        patience = Patience(timeout)
         while blocked():
-            if (rest := deadline.rest()) <= 0:
+            if (rest := patience.rest()) <= 0:
                 raise over
             self._let_others_run(blocked)
             if blocked():

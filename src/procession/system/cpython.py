@@ -1,16 +1,23 @@
 """Every private name of CPython that Procession uses.
 
 A release may change any of them. `tests/system/test_cpython.py` has a test of each one's meaning.
-Three more sets are used where they belong, and tested there too: the attributes that
-`procession.futures` shares with its base class, what `procession.system.pristine` copies, and the
-bytecode in `procession.system.bytecode`.
+Some more are used where they belong, and are tested there too:
+
+* the attributes that `procession.futures` shares with its base class;
+* what `procession.system.pristine` copies, and the bytecode in `procession.system.bytecode`;
+* the C modules below `locale`, `socket` and `csv`, which `procession.forwarding.process_settings`
+  asks without an import;
+* the cache of a logger, in which `procession.forwarding.outgoing` leaves a mark;
+* the exit handlers, which the first file of an isolated test's process runs by itself: it imports
+  nothing of Procession.
 """
 
 from __future__ import annotations
 
+import copyreg
 import os
 import sys
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import FunctionType
@@ -28,44 +35,35 @@ else:
 
 __all__ = [
     "accept",
-    "adopt_tracker",
     "at_threads_end",
     "become_main_thread",
-    "bootstrap",
-    "can_fork_exec",
+    "begin_abstract",
     "clear_exit_handlers",
-    "context_of",
-    "default_context_kept",
     "environment",
     "execute_extension",
-    "executor_threads",
     "forget_finalizers",
-    "fork_exec",
     "go_on_importing",
     "has_gil",
     "import_anew",
     "import_lock",
     "imports_elsewhere",
-    "interpreter_arguments",
     "is_owned",
     "loaded",
     "locked_at_fork",
-    "log_settings",
-    "lose_tracker",
+    "marked_coroutine",
     "method_of",
     "module_from_spec",
+    "object_makers",
     "open_semaphore",
     "pickle",
     "python_unpickler",
     "renew_lock",
     "renew_tracker",
-    "result_writer",
     "run_exit_handlers",
-    "run_spawned",
-    "set_launcher",
-    "set_process_key",
-    "tracker_to_start",
+    "slot_names",
+    "tracker",
     "variable",
+    "virtual_subclasses",
     "warning_filters_changed",
 ]
 
@@ -220,7 +218,8 @@ def run_exit_handlers() -> None:
 # -- multiprocessing -----------------------------------------------------------------------------
 
 
-def _tracker() -> Any:
+def tracker() -> Any:
+    """The resource tracker of `multiprocessing`, if that is loaded; else `None`."""
     module: Any = sys.modules.get("multiprocessing.resource_tracker")
     return getattr(module, "_resource_tracker", None)
 
@@ -230,56 +229,9 @@ def renew_tracker() -> None:
 
     Python does so itself in releases to come (gh-146313).
     """
-    tracker = _tracker()
-    if tracker is not None:
-        tracker._lock._at_fork_reinit()
-
-
-def lose_tracker() -> None:
-    """Forget the resource tracker, as the program has closed its descriptor."""
-    tracker = _tracker()
-    if tracker is not None:
-        tracker._fd = tracker._pid = None
-
-
-@contextmanager
-def tracker_to_start() -> Generator[int, None, None]:
-    """Have another process be the resource tracker: where it is to read; -1 if there is one.
-
-    If what runs inside fails, there is none.
-    """
-    from multiprocessing import resource_tracker
-
-    tracker: Any = getattr(resource_tracker, "_resource_tracker")  # noqa: B009 - not typed
-    with tracker._lock:
-        if tracker._fd is not None:
-            yield -1
-            return
-        reads, writes = os.pipe()
-        try:
-            yield reads
-            tracker._fd, writes = writes, -1
-        finally:
-            os.close(reads)
-            if writes >= 0:
-                os.close(writes)
-
-
-def adopt_tracker(descriptor: int | None) -> None:
-    """Use another process's resource tracker from now on."""
-    from multiprocessing import resource_tracker
-
-    tracker: Any = getattr(resource_tracker, "_resource_tracker")  # noqa: B009 - not typed
-    tracker._fd = descriptor
-
-
-def interpreter_arguments() -> list[str]:
-    """The options of this interpreter, such as ``-W error``, to start another one with."""
-    import subprocess
-
-    known: Any = subprocess
-    found: list[str] = known._args_from_interpreter_flags()
-    return found
+    known = tracker()
+    if known is not None:
+        known._lock._at_fork_reinit()
 
 
 def method_of(context: Any) -> str:
@@ -288,114 +240,10 @@ def method_of(context: Any) -> str:
     return str(getattr(context, "_name", None) or context.get_start_method())
 
 
-def context_of(method: str) -> Any:
-    """The context of a start method.
-
-    Not by `get_context`, which asks whether sockets pass descriptors: eventlet's do not.
-    """
-    import multiprocessing.context as contexts
-
-    known: Any = contexts
-    return known._concrete_contexts[method]
-
-
-@contextmanager
-def default_context_kept() -> Generator[None, None, None]:
-    """What runs inside does not fix the program's start method."""
-    import multiprocessing.context as contexts
-
-    default: Any = getattr(contexts, "_default_context")  # noqa: B009 - not typed
-    before = default._actual_context
-    try:
-        yield
-    finally:
-        default._actual_context = before
-
-
-def log_settings() -> dict[str, Any]:
-    """What a child is told of the logger of `multiprocessing`."""
-    from multiprocessing import util
-
-    known: Any = util
-    settings = {"log_to_stderr": known._log_to_stderr}
-    if known._logger is not None:
-        settings["log_level"] = known._logger.getEffectiveLevel()
-    return settings
-
-
-def set_process_key(process: Any, key: Any, *, daemon: bool | None = None) -> None:
-    """Set the key of a process that is to be started, and whether it may have children."""
-    process._config["authkey"] = key
-    if daemon is not None:
-        process._config["daemon"] = daemon
-
-
-def set_launcher(process: Any, launch: Callable[[Any], Any]) -> None:
-    """Have `process.start()` start it by this; it travels with the object, so by its name."""
-    process._Popen = launch
-
-
-def bootstrap(process: Any, parent_sentinel: int) -> int:
-    """In a forked child: run what the process is for; gives its exit code."""
-    code: int = process._bootstrap(parent_sentinel=parent_sentinel)
-    return code
-
-
-def run_spawned(descriptor: int, sentinel: int) -> int:
-    """Run what is read from a descriptor, as a spawned process does; gives its exit code."""
-    from multiprocessing import spawn
-
-    known: Any = spawn
-    code: int = known._main(descriptor, sentinel)
-    return code
-
-
 def open_semaphore(address: int, kind: int, highest: int) -> Any:
     """The semaphore (a C ``sem_t``) that lies at an address, as `multiprocessing` has it."""
     semaphores: Any = import_module("_multiprocessing")
     return semaphores.SemLock._rebuild(address, kind, highest, None)
-
-
-# -- executing -----------------------------------------------------------------------------------
-
-
-def can_fork_exec() -> bool:
-    """Whether `fork_exec` can be called on this system."""
-    try:
-        import_module("_posixsubprocess")
-    except ImportError:
-        return False
-    return True
-
-
-def fork_exec(
-    path: bytes,
-    arguments: Sequence[bytes],
-    variables: Sequence[bytes],
-    kept: tuple[int, ...],
-    says: tuple[int, int],
-) -> int:
-    """Execute a program with these descriptors and variables; gives its process id.
-
-    Args:
-        path: The program.
-        arguments: Its arguments, itself the first one.
-        variables: Its environment, each as ``name=value``.
-        kept: The descriptors that it has open, in order.
-        says: A pipe by which it says why it could not be executed.
-
-    Raises:
-        ImportError: There is no such thing on this system.
-    """
-    import subprocess
-
-    run: Any = import_module("_posixsubprocess").fork_exec
-    vfork = [getattr(subprocess, "_USE_VFORK", True)] if sys.version_info < (3, 14) else []
-    pid: int = run(
-        *(arguments, [path], True, kept, None, variables, *(-1,) * 6, *says),
-        *(False, False, -1, None, None, None, -1, None, *vfork),
-    )
-    return pid
 
 
 # -- others --------------------------------------------------------------------------------------
@@ -417,6 +265,41 @@ def accept(listener: Any) -> int:
     return descriptor
 
 
+def slot_names(cls: type) -> list[str]:
+    """The slots of a class and of its bases, under their mangled names."""
+    known: Any = copyreg
+    names: list[str] = known._slotnames(cls)
+    return names
+
+
+def object_makers() -> tuple[Any, ...]:
+    """What ``object.__reduce_ex__`` names to make an object again, by protocol."""
+    known: Any = copyreg
+    return known.__newobj__, known.__newobj_ex__, known._reconstructor
+
+
+def virtual_subclasses(cls: Any) -> list[type]:
+    """Those that were registered with an abstract base class."""
+    import abc
+
+    known: Any = abc
+    found = [reference() for reference in known._get_dump(cls)[0]]
+    return [each for each in found if each is not None]
+
+
+def begin_abstract(cls: type) -> None:
+    """Do for a class what the metaclass of abstract classes does when it makes one."""
+    import abc
+
+    known: Any = abc
+    known._abc_init(cls)
+
+
+def marked_coroutine(function: Any) -> bool:
+    """Whether `inspect.markcoroutinefunction` was said of it: a plain function that returns one."""
+    return getattr(function, "_is_coroutine_mark", None) is not None
+
+
 def has_gil() -> bool:
     """Whether threads switch between calls of C code only."""
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
@@ -435,16 +318,3 @@ def python_unpickler() -> Any:
     import pickle
 
     return pickle._Unpickler
-
-
-def executor_threads(executor: Any) -> list[Any]:
-    """The threads of an executor that has not been shut down, the standard library's or loky's."""
-    if getattr(executor, "_shutdown", False):
-        return []
-    manager = getattr(executor, "_executor_manager_thread", None)
-    return [*getattr(executor, "_threads", ()), *([manager] if manager is not None else [])]
-
-
-def result_writer(executor: Any) -> Any:
-    """This process's writing end of the queue by which an executor's workers answer, or `None`."""
-    return getattr(getattr(executor, "_result_queue", None), "_writer", None)

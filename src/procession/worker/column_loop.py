@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 
-from procession.contract import RUNNING, STOP, Reply, Results
 from procession.hints import Any
+from procession.items import RUNNING, STOP, Reply, Results
 from procession.pickling.columns import MOST_BYTES, THEMSELVES, open_value, value_packer
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import dumps
@@ -53,7 +53,7 @@ class ColumnSink:
         words: Told which item runs (`RUNNING`), and may hold `chunk` (`STOP`): then the items
             after that one are not to be run.
         chunk: What the column is called there.
-        payloads: Takes the results, as in `contract.Results`.
+        payloads: Takes the results, as in `items.Results`.
         spent: Holds how many seconds the function has run; to be added to.
         each: Takes the seconds of each item, before its result, if `wants_each`.
         limited: Whether each item's begin and end must be told.
@@ -152,7 +152,7 @@ class ColumnLoop:
 
         Args:
             indexes: Their indexes.
-            body: As in `contract.Column`.
+            body: As in `items.Column`.
             base: Each runs in a copy of this context.
             call: Gives the result for an item's value.
         """

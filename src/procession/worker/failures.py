@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, TracebackType
 
 from procession.buffers.nameless_memory import Gone
-from procession.contract import Reply
 from procession.errors import NotPicklable, TaskExited
 from procession.hints import TYPE_CHECKING, Any
+from procession.items import Reply
 from procession.pickling.pickler import Pickling
 from procession.system.cpython import pickle
 from procession.worker import current

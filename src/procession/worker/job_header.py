@@ -102,7 +102,7 @@ def open_header(header: bytes, buffers: Sequence[Any] = ()) -> Header:
     Raises:
         Exception: What the import of the function's module, or unpickling, raises.
     """
-    from procession.functions.packed_function import load_function
+    from procession.functions.loading import load_function
 
     packed, shared, settings, of_shared = pickle.loads(header)
     function = load_function(packed, _opened(buffers)[of_shared:] if buffers else ())

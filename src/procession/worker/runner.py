@@ -14,8 +14,8 @@ from contextvars import Context
 from functools import partial
 
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import RUNNING, Reply
 from procession.hints import TYPE_CHECKING, Any
+from procession.items import RUNNING, Reply
 from procession.pickling.columns import open_value
 from procession.pickling.out_of_band import dumps_out_of_band, fits_message
 from procession.pickling.pickler import dumps
@@ -139,7 +139,7 @@ class Runner:
 
         Args:
             key: A job that was learnt.
-            items: ``(index, attempt, blob, buffers)`` each; the blob as in `contract.Item`.
+            items: ``(index, attempt, blob, buffers)`` each; the blob as in `items.Item`.
             emit: Takes each reply.
             started: Takes the index of the item that is about to run; false: none is to run.
         """
@@ -215,7 +215,7 @@ class Runner:
         Args:
             key: A job that was learnt.
             indexes: The items' indexes.
-            body: As in `contract.Column`.
+            body: As in `items.Column`.
             sink: Takes what comes of each.
         """
         job = self._begin(key)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from procession import OptionError, parallel, parallel_chunks
 from procession.engine.pieces.splitting import LAZY_PIECE, combine, split
 
 pandas = pytest.importorskip("pandas")
@@ -233,6 +234,22 @@ def test_combine_takes_the_list_of_parts() -> None:
     """The user's function decides, whatever the type."""
     assert combine((3, 4), function="total", join=sum) == 7
     assert combine([{1}, {2}], function="ids", join=lambda parts: set().union(*parts)) == {1, 2}
+
+
+def test_combine_can_be_given_by_with_options() -> None:
+    """To a function that joins pieces; to others it is refused."""
+
+    @parallel_chunks(backend="serial")
+    def count(data: list[int]) -> int:
+        return len(data)
+
+    @parallel(backend="serial")
+    def plain(data: list[int]) -> int:
+        return len(data)
+
+    assert count.with_options(combine=sum)([1] * 100) == 100
+    with pytest.raises(OptionError, match="only @parallel_chunks joins pieces"):
+        plain.with_options(combine=sum)
 
 
 @given(

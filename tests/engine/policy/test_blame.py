@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from procession.contract import Chunk, End, Item, Job, OneByOne
+from procession.contract import Chunk, End, OneByOne
 from procession.engine.policy.blame import Rules, judge, may_retry, signal_name
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut, WorkerDied
+from procession.items import Item, Job
 
 
 class Nobody(OneByOne):

@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from procession.contract import Chunk, Item, Job, OneByOne, Reply
+from procession.contract import Chunk, OneByOne
+from procession.items import Item, Job, Reply
 from procession.process.pool import assignment as states
 from procession.process.pool.assignment import Assignment, Blame, WorkerState
 from procession.process.pool.state import TRIES, PoolState

@@ -55,7 +55,8 @@ def test_chunks_are_served_in_order(make: Make) -> None:
         def ended(self, chunk: object, end: object) -> None:
             ended.append(self.number)
 
-    from procession.contract import Chunk, Item
+    from procession.contract import Chunk
+    from procession.items import Item
     from procession.pickling.pickler import dumps
 
     for number in range(50):

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from procession.backends.cluster.wire import Message
-from procession.contract import Reply
+from procession.items import Reply
 from procession.system.pristine import perf_counter
 
 __all__ = ["Clocks"]

@@ -29,20 +29,10 @@ from procession.backends.cluster.wire import (
 )
 from procession.backends.pool_choice import Choice, packed_initializer
 from procession.backends.process import IsolatedStream
-from procession.contract import (
-    Answered,
-    Chunk,
-    Costs,
-    End,
-    Item,
-    Job,
-    Load,
-    Reply,
-    Results,
-    Tally,
-)
+from procession.contract import Answered, Chunk, Costs, End, Load, Tally
 from procession.errors import PoolClosed
 from procession.hints import Any, Protocol
+from procession.items import Item, Job, Reply, Results
 from procession.process.pool import at_exit as cleanup
 from procession.recording.observer import observers
 from procession.system import after_fork

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from procession.backends.cluster.far_worker import begin_far_worker
 from procession.backends.cluster.wire import Order
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import Job
 from procession.hints import Any
-from procession.pickling.put_tickets import wrapped
+from procession.items import Job
+from procession.pickling.out_of_band import with_tickets
 from procession.process.io.reactor import reactor
 from procession.process.pool.worker_pool import IDLE, WorkerPool
 from procession.process.pool.worker_starts import WorkerSpec
@@ -99,7 +99,7 @@ class FarPools:
             job = self._jobs.get(key)
             if job is None:
                 self._keys += 1
-                packed = wrapped(bytes(header) or order.header, own)
+                packed = with_tickets(bytes(header) or order.header, own)
                 limits = order.timeout, order.memory_limit
                 job = Job(self._keys, order.name, packed, (), *limits)
                 self._jobs[key] = job

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from procession.backends.cluster import far_snapshots
 from procession.backends.cluster.far_pools import far_pools, host_name
 from procession.backends.cluster.wire import Message, Order, open_order, pack_message
-from procession.contract import Chunk, End, Reply, Results
+from procession.contract import Chunk, End
 from procession.hints import Any
-from procession.pickling.put_tickets import wrapped
+from procession.items import Reply, Results
+from procession.pickling.out_of_band import with_tickets
 from procession.process.io import messages
 from procession.process.pool.assignment import Assignment
 from procession.process.pool.worker_pool import WorkerPool
@@ -81,7 +82,7 @@ def run_order(packed: Any, header: Any, puts: Sequence[Any], workers: int, home:
         pool = far_pools.pool(order.workers, workers)
         job = far_pools.job(order, header, tickets)
         arrivals = _Arrivals(stream=order.ahead > 0)
-        content = order.content(lambda blob: wrapped(blob, tickets))
+        content = order.content(lambda blob: with_tickets(blob, tickets))
         assignment = pool.start(
             Chunk(job, content, arrivals, attended=not order.ahead), ahead=order.ahead
         )

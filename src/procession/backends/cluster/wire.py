@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from procession import __version__
-from procession.contract import Chunk, Column, End, Item, Reply, Results
+from procession.contract import Chunk, End
 from procession.errors import BackendUnavailable
 from procession.hints import Any
+from procession.items import Column, Item, Reply, Results
 from procession.system import NamedTuple
 
 __all__ = [
@@ -46,7 +47,7 @@ class Order(NamedTuple):
         timeout: Seconds that an item may run, or `None`.
         memory_limit: Bytes that an item may take, or `None`.
         items: ``(index, attempt, blob)`` each; or `None`, and `column` has them.
-        column: Indexes and body of a `contract.Column`, and whether it is plain; or `None`.
+        column: Indexes and body of a `items.Column`, and whether it is plain; or `None`.
         ahead: Values that a generator may be ahead of its consumer; 0 for an ordinary chunk.
         header: The job's header; empty if it comes apart.
         puts: Keys of what was put, in the order in which their content comes apart.

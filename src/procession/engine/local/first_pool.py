@@ -7,7 +7,7 @@ that may run its items here waits with both until they are worth it (`engine.loc
 from __future__ import annotations
 
 from procession.engine.call import Call
-from procession.functions.plain import needs_cloudpickle
+from procession.functions.needs import needs_cloudpickle
 from procession.process.start.starting import prepare
 from procession.system import cpython
 from procession.worker.current import in_worker

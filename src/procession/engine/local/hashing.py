@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from types import CodeType
 
-from procession._warn import warn_user
 from procession.configuration import Options
 from procession.engine.call import Call
+from procession.errors import warn_user
 from procession.hints import Any
 from procession.system.bytecode import codes, instructions
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from procession.contract import Item, Reply
 from procession.decoration import kind
 from procession.engine.arguments import way
 from procession.engine.call import Call
-from procession.engine.decoding import again, pause_before
 from procession.engine.local.crossing import across, crossing
 from procession.engine.local.running import Running, attempt, raised_here, task_here
 from procession.engine.map.source import Source
 from procession.engine.policy.blame import Rules
+from procession.engine.retrying import again, pause_before
 from procession.hints import Any
+from procession.items import Item, Reply
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, time
 from procession.worker import current as state

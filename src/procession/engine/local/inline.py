@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MethodType
 
-from procession.contract import Item, Reply, Settled
 from procession.engine.local.crossing import Budget, Checks, item_refusal, result_refusal
 from procession.engine.local.in_process import Taking, each_value, every_value, reply_here
 from procession.engine.local.running import (
@@ -21,6 +20,7 @@ from procession.engine.local.where import Where
 from procession.engine.map.map_run import MapRun
 from procession.engine.policy.placement import Placement
 from procession.hints import Any
+from procession.items import Item, Reply, Settled
 from procession.recording.observer import UNOBSERVED
 from procession.system import NamedTuple, after_fork
 from procession.system.alarm import Alarm, after, short_turns

@@ -15,7 +15,7 @@ from procession.system.pristine import perf_counter, time
 from procession.worker import current as state
 
 if TYPE_CHECKING:
-    from procession.contract import Item, Reply
+    from procession.items import Item, Reply
 
 __all__ = ["COMPUTES", "HELP_AFTER", "HELP_EVERY", "Running", "attempt", "raised_here", "task_here"]
 
@@ -187,7 +187,7 @@ class Running:
 
     def run_alone(self, run: Callable[[Item], Reply]) -> Item:
         """Run the one value as an item of its own; its seconds are those of all its attempts."""
-        from procession.contract import Item
+        from procession.items import Item
 
         item = Item(self.start, next(self.iterator))
         reply = run(item)

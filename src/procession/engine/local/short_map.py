@@ -26,8 +26,7 @@ from procession.engine.local.running import (
     task_here,
 )
 from procession.engine.policy.placement import Pace, Placement
-from procession.functions.needed_modules import modules_to_import
-from procession.functions.plain import needs_cloudpickle, surely_crosses
+from procession.functions.needs import modules_to_import, needs_cloudpickle, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
 from procession.process.start.copying import Standstill
@@ -280,8 +279,8 @@ class ShortMap:
             raise self._failed(refused.at, refused.error)
 
     def _failed(self, index: int, error: BaseException) -> BaseException:
-        from procession.contract import Item
         from procession.engine.decoding import noted
+        from procession.items import Item
 
         item = Item(index, self._running.values[index])
         return noted(error, item, self._call.rules(), here=True)

@@ -13,7 +13,7 @@ from procession.backends import registry
 from procession.backends.pool_choice import Choice
 from procession.backends.shutdown import check_open
 from procession.configuration import Options
-from procession.contract import Backend, Costs, Item
+from procession.contract import Backend, Costs
 from procession.engine.arguments import packer
 from procession.engine.call import Call
 from procession.engine.local.crossing import crossing
@@ -21,8 +21,9 @@ from procession.engine.local.hashing import agreeing, hashes_otherwise
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import HERE
-from procession.functions.needed_modules import modules_to_import
+from procession.functions.needs import modules_to_import
 from procession.hints import Any
+from procession.items import Item
 from procession.recording.start_costs import start_costs
 from procession.system import NamedTuple
 from procession.system.resources import usable_cpus

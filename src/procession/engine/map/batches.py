@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from procession.contract import Chunk, Reply, Results, Settled
+from procession.contract import Chunk
 from procession.engine.policy.blame import Rules
 from procession.hints import Any
+from procession.items import Reply, Results, Settled
 from procession.pickling.columns import THEMSELVES, open_column, open_value
 from procession.system.interrupts import strikes
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from procession.contract import Answered, Backend, Chunk, Item, Reply
+from procession.contract import Answered, Backend, Chunk
+from procession.items import Item, Reply
 from procession.system.pristine import perf_counter
 
 __all__ = ["InFlight"]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 
-from procession.contract import Settled
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.local.inline import Inline
 from procession.engine.map.batches import Batch
@@ -15,6 +14,7 @@ from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.engine.map.results import begin, end, warn_of_traffic
 from procession.hints import TYPE_CHECKING, Any
+from procession.items import Settled
 from procession.system.interrupts import strikes
 from procession.user_threads import teller
 

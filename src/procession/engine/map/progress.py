@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from procession._warn import warn_user
+from procession.errors import warn_user
 from procession.hints import TYPE_CHECKING, Any
 from procession.system.pristine import perf_counter, threading
 

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from procession import logger as notices
-from procession.contract import Chunk, End, Item, Reply, Results, Settled, Tally, size_back
-from procession.engine.decoding import asks_again, begin_again
+from procession.contract import Chunk, End, Tally
 from procession.engine.job import Plan
 from procession.engine.map.batches import Batch
 from procession.engine.map.in_flight import InFlight
 from procession.engine.map.window import Delivery
 from procession.engine.overload import Deadline
 from procession.engine.policy.blame import judge
+from procession.engine.retrying import asks_again, begin_again
 from procession.hints import Protocol
+from procession.items import Item, Reply, Results, Settled, size_back
 from procession.recording.observer import CallObserver
 from procession.recording.traffic import Traffic
 from procession.system.pristine import thread_time

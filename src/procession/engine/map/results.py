@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from procession.contract import Settled
 from procession.engine.decoding import value_of
 from procession.engine.local.inline import Inline, Slice
 from procession.engine.map.batches import Batch
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.hints import Any
+from procession.items import Settled
 from procession.system.interrupts import strikes
 from procession.system.pristine import thread_time
 from procession.user_threads import teller
@@ -203,7 +203,7 @@ def warn_of_traffic(run: MapRun) -> None:
     """Tell the caller of a map that it moved more than it computed."""
     text = run.replies.traffic.warning(run.plan.rules.name)
     if text is not None:
-        from procession._warn import warn_user
+        from procession.errors import warn_user
 
         warn_user(text)
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 
-from procession.contract import ATOM_BYTES, Backend, Chunk, Column, End, Item, Settled
+from procession.contract import Backend, Chunk, End
 from procession.engine.column_packing import column_of
 from procession.engine.map.replies import Replies
 from procession.engine.map.window import Delivery
 from procession.engine.policy.placement import machine
 from procession.hints import Any
+from procession.items import ATOM_BYTES, Column, Item, Settled
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, thread_time, threading
 from procession.system.resources import usable_cpus

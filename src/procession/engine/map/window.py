@@ -6,10 +6,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from procession.contract import Item, Settled
 from procession.engine.map.batches import Batch
 from procession.engine.map.source import Source
 from procession.hints import Any
+from procession.items import Item, Settled
 from procession.system import after_fork
 from procession.system.pristine import threading
 from procession.system.wakeup import Wakeup, Wakeups

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "Traits",
     "cut_pandas",
     "extension_traits",
     "frame_traits",

@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from procession.engine.pieces import frames
-from procession.engine.pieces.frames import library
+from procession.engine.pieces.frames import Traits, library
 from procession.pickling.objects import class_of, is_a
 from procession.system import NamedTuple
 
 __all__ = ["LIBRARIES", "Rows", "misfit", "rows_of"]
-
-Traits = list[tuple[str, Any]]
 
 LIBRARIES: Final = "numpy, pandas, polars, pyarrow, scipy.sparse, torch and xarray"
 """For messages."""

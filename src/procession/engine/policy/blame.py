@@ -7,9 +7,10 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
-from procession.contract import Chunk, End, Item
+from procession.contract import Chunk, End
 from procession.engine.policy.placement import Pace
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
+from procession.items import Item
 from procession.system import NamedTuple
 
 __all__ = ["Verdict", "judge", "may_retry", "unable"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from procession.contract import SHORT, STOP, Reply
 from procession.hints import Any
+from procession.items import SHORT, STOP, Reply
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import loads

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from procession.contract import RUNNING, STOP, Reply
 from procession.hints import Any
+from procession.items import RUNNING, STOP, Reply
 from procession.process.io import messages
 from procession.process.io.channel import send_all
 from procession.process.io.flight_recorder import BlackBox

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from typing import Any, Protocol
 
-from procession.contract import Reply
+from procession.items import Reply
 from procession.process.io import messages
 from procession.process.io.channel import send_all
 from procession.system.pristine import perf_counter

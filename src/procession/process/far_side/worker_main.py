@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import Item, Job, Reply
 from procession.hints import Any
+from procession.items import Item, Job, Reply
 from procession.process.far_side import worker_setup as environment
 from procession.process.far_side.call_loop import CallLoop
 from procession.process.far_side.outbox import Outbox

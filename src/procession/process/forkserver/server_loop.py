@@ -22,7 +22,7 @@ from procession.hints import NoReturn
 from procession.process.far_side import worker_setup as environment
 from procession.process.io.channel import ROOM, numbers_in
 from procession.process.start import starting
-from procession.system import cpython
+from procession.system import cpython, process_names
 from procession.system.posix import CLOSE_ON_EXEC, os, signal
 from procession.system.pristine import fork, select, socket
 
@@ -35,7 +35,8 @@ _PRELOAD = (
     "procession.worker.preparing",
     "procession.pickling.file_maps",
     "procession.pickling.pickler",
-    "procession.functions.packed_function",
+    "procession.functions.loading",
+    "procession.functions.needs",
     "procession.exceptions.transport",
 )
 _IDLE = 0.3
@@ -186,8 +187,8 @@ class _Serving:
             for descriptor in (status, self._ended, self._wakeup, *self._running.values()):
                 os.close(descriptor)
             tracker, *starting.inherited[:] = handed
-            cpython.adopt_tracker(tracker)
-            code = cpython.run_spawned(data, os.dup(data))
+            process_names.adopt_tracker(tracker)
+            code = process_names.run_spawned(data, os.dup(data))
         except (EOFError, ConnectionError):
             pass  # the client went amid the request: there is no one to run for
         except Exception as error:

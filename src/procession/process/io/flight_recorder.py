@@ -11,7 +11,7 @@ import mmap
 import os
 import struct
 
-from procession.contract import STOP
+from procession.items import STOP
 from procession.system import NamedTuple
 from procession.system.descriptors import nameless
 from procession.system.pristine import time

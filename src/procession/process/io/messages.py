@@ -18,8 +18,8 @@ import marshal
 from collections.abc import Iterator, Sequence
 
 from procession.buffers.nameless_memory import Gone, Ticket
-from procession.contract import Column, Item, Job, Reply, Results
 from procession.hints import Any
+from procession.items import Column, Item, Job, Reply, Results
 from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.channel import SEGMENT, Frame, Passed, frame
@@ -64,7 +64,7 @@ class Task(NamedTuple):
         forget: Jobs the worker may drop.
         items: ``(index, attempt, blob, buffers)`` each.
         ahead: How many values a generator may be ahead of its consumer; 0 if it is no generator.
-        column: Instead of items: indexes, body (as in `contract.Column`), and whether the time or
+        column: Instead of items: indexes, body (as in `items.Column`), and whether the time or
             memory of each is limited.
     """
 

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from procession.contract import Answered, Chunk, Item, Reply, Results
+from procession.contract import Answered, Chunk
 from procession.hints import Any, Literal
+from procession.items import Item, Reply, Results
 from procession.system import NamedTuple
 
 __all__ = ["Assignment", "Blame", "Verdict", "WorkerState"]

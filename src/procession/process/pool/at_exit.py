@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from procession.buffers.sender import segments
 from procession.hints import Protocol
 from procession.process.io.reactor import reactor
-from procession.system import after_fork, cpython, lifeline
+from procession.system import after_fork, cpython, lifeline, process_names
 from procession.system.pristine import time
 from procession.user_threads import teller
 
@@ -133,7 +133,7 @@ class _Afresh:
         if not isinstance(error, OSError):
             return
         lifeline.broken()
-        cpython.lose_tracker()
+        process_names.lose_tracker()
         server = cpython.loaded("procession.process.forkserver.client")
         if server is not None:
             server.stop_all()

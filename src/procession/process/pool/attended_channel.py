@@ -18,8 +18,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from procession.contract import Chunk, End, Reply, Results
+from procession.contract import Chunk, End
 from procession.hints import Any, Protocol
+from procession.items import Reply, Results
 from procession.process.io.channel import Message, Passed, Receiver, Sender, frame
 from procession.process.io.reactor import READ, WRITE, reactor
 from procession.process.pool.assignment import Assignment

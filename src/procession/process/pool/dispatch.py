@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from weakref import ref
 
-from procession.contract import End, Job
+from procession.contract import End
 from procession.hints import Any
+from procession.items import Job
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment, Blame, Verdict
 from procession.process.pool.limits_watch import StartLimits, guard

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from weakref import ref
 
-from procession.contract import Job
 from procession.hints import Any
+from procession.items import Job
 from procession.process.far_side.worker_setup import DUMP_SIGNAL
 from procession.process.io import messages
 from procession.process.io.channel import SEGMENT, Message, frame

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from procession import logger
-from procession.contract import End, Results
+from procession.contract import End
 from procession.errors import PoolClosed
 from procession.hints import TYPE_CHECKING, Any
+from procession.items import Results
 from procession.process.io import messages
 from procession.process.io.reactor import guarded, reactor
 from procession.process.pool.assignment import Assignment

@@ -25,7 +25,7 @@ from procession.hints import TYPE_CHECKING, Any
 from procession.process.forkserver import client
 from procession.process.start.hash_seed import Util, more_flags, sent_path
 from procession.process.start.starting import Inherited, method_of, quietly
-from procession.system import cpython, owned_descriptors
+from procession.system import cpython, owned_descriptors, process_names
 from procession.system.posix import FORKS, os
 from procession.system.pristine import fork, select
 
@@ -62,7 +62,7 @@ def launch(
     method = method_of(context)
     made = _process_class(context, method)(target=target, args=args, name=name)
     # Not a daemon, as this process may be one: a worker may have children of its own.
-    cpython.set_process_key(made, authkey(), daemon=False)
+    process_names.set_process_key(made, authkey(), daemon=False)
     if method == "fork":
         with owned_descriptors.keeping(keep):
             return quietly(partial(launcher(method), made))
@@ -79,7 +79,7 @@ def _process_class(context: Any, method: str) -> Any:
     if method == "loky":
         return importlib.import_module("loky.backend.process").LokyProcess
     if context is None or isinstance(context, str):
-        context = cpython.context_of(method)
+        context = process_names.context_of(method)
     return context.get_context().Process
 
 
@@ -149,7 +149,7 @@ def _added(name: str) -> dict[str, Any]:
     tell: Any = spawn.get_preparation_data
     if getattr(tell, "__globals__", None) is vars(spawn):
         return {}
-    with cpython.default_context_kept():
+    with process_names.default_context_kept():
         told: dict[str, Any] = tell(name)
     return {key: value for key, value in told.items() if key not in _STANDARD}
 
@@ -178,7 +178,7 @@ class _Data:
         """
         data: dict[str, Any] = {
             "name": name,
-            **cpython.log_settings(),
+            **process_names.log_settings(),
             "authkey": authkey(),
             "sys_path": sent_path(),
             "sys_argv": sys.argv,
@@ -219,7 +219,7 @@ def _run_forked(process_obj: process.BaseProcess, parent_sentinel: int) -> None:
     code = 1
     try:
         cpython.clear_exit_handlers()
-        code = cpython.bootstrap(process_obj, parent_sentinel)
+        code = process_names.bootstrap(process_obj, parent_sentinel)
     finally:
         try:
             cpython.run_exit_handlers()

@@ -23,7 +23,7 @@ from procession.shared.memory.mutex import Mutex, pauses
 from procession.shared.memory.segment import Segment, Shared, attach
 from procession.system.pristine import time
 
-__all__ = ["CALLED", "DATA", "REFUSED", "Deadline", "Monitor", "Waiters"]
+__all__ = ["CALLED", "DATA", "REFUSED", "Monitor", "Patience", "Waiters"]
 
 _LONGEST_SLEEP = 1.0
 """Seconds after which a waiter looks for itself: the one that was to wake it may have died."""
@@ -174,7 +174,7 @@ class Waiters:
         return wakeup
 
 
-class Deadline:
+class Patience:
     """How long a wait may still last; without end if `seconds` is ``None``."""
 
     def __init__(self, seconds: float | None) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from procession import NotPicklable
+from procession.functions.needs import surely_crosses
 from procession.functions.packed_function import dump_function
-from procession.functions.plain import surely_crosses
 
 SCRIPT = """
 import math, threading
 from procession import parallel_map
 from procession.functions.packed_function import dump_function
-from procession.functions.plain import surely_crosses
+from procession.functions.needs import surely_crosses
 
 LIMIT, NAMES, LOCK = 3, ["a"], threading.Lock()
 def plain(x, by=2): return x * by
@@ -87,7 +87,7 @@ def test_of_modules(function: Any) -> None:
 SENT = """
 import math, pickle, sys, os.path as paths
 from procession import parallel_map
-from procession.functions.plain import plain_function
+from procession.functions.needs import plain_function
 LIMIT = 3
 def plain(x, by=2, *, add: int = 1) -> float:
     "What it does."

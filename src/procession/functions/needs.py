@@ -1,10 +1,14 @@
-"""Functions of ``__main__`` that need no cloudpickle, which takes 25 ms to import.
+"""What a function needs on the far side: modules, cloudpickle, or hardly anything.
+
+A worker that was given items before it has imported their modules keeps them waiting: those of
+scikit-learn take more than a second. So workers that start import them before they are ready. And a
+pool is started only for items that last longer than that.
 
 Whether a function can cross is always looked at, so that it never depends on where its items run.
-Most functions use nothing but builtins, modules and each other: they can be sent for sure.
-
-Many use nothing but builtins, constants and modules. Those are sent as their code and a few names,
-and are made again as cloudpickle would make them. So neither the program nor its workers load it.
+Most functions of ``__main__`` use nothing but builtins, modules and each other: they can be sent
+for sure. Many use nothing but builtins, constants and modules. Those are sent as their code and a
+few names, and are made again as cloudpickle would make them. So neither the program nor its workers
+load cloudpickle, which takes 25 ms.
 """
 
 from __future__ import annotations
@@ -16,11 +20,19 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
 from procession.hints import Any
 from procession.pickling.importable import importable
-from procession.pickling.objects import ATOMS, class_of
+from procession.pickling.objects import ATOMS, class_of, is_a
 from procession.pickling.references import reference_to, why_not_by_value
 from procession.system import cpython
 
-__all__ = ["PlainFunction", "names_in", "needs_cloudpickle", "plain_function", "surely_crosses"]
+__all__ = [
+    "PlainFunction",
+    "modules_to_import",
+    "names_in",
+    "needed_modules",
+    "needs_cloudpickle",
+    "plain_function",
+    "surely_crosses",
+]
 
 _OF_MODULE = ("__name__", "__package__", "__path__", "__file__")
 """What a function sees of its module, as cloudpickle has it."""
@@ -171,3 +183,57 @@ def _make(
     if dynamic is not None:  # else no initializer has come by value, which may have set globals
         dynamic.have_arrived(space)
     return function
+
+
+# -- modules --------------------------------------------------------------------------------------
+
+_OURS = ("procession", "wrapt")
+
+
+def needed_modules(function: Any) -> tuple[str, ...]:
+    """The modules that a function names: its own, or if it goes by value those of its globals."""
+    if type(function) is not FunctionType:
+        return ()
+    own = function.__module__
+    if importable(own):
+        return (own,)
+    space = function.__globals__
+    found = {_module_of(space.get(name)) for name in names_in(function.__code__)}
+    return tuple(sorted(name for name in found if name and importable(name)))
+
+
+def _module_of(value: Any) -> str:
+    kind = class_of(value)
+    try:
+        if kind is ModuleType:
+            name = value.__name__
+        elif kind in (FunctionType, BuiltinFunctionType) or is_a(value, type):
+            name = value.__module__
+        else:
+            return ""
+    except Exception:
+        return ""  # of a metaclass, or of a module that makes its attributes
+    return name if type(name) is str else ""
+
+
+_counted = (0, 0)
+
+
+def modules_to_import(function: Any) -> int:
+    """How many modules a worker may import for a function: none, if it needs only Python's own.
+
+    Which modules belong to which is not known without importing them. So it is all that the program
+    has loaded, besides Python's.
+    """
+    if all(_is_usual(name) for name in needed_modules(function)):
+        return 0
+    global _counted
+    loaded = len(sys.modules)
+    if _counted[0] != loaded:
+        _counted = loaded, sum(not _is_usual(name) for name in list(sys.modules))
+    return _counted[1]
+
+
+def _is_usual(name: str) -> bool:
+    top = name.partition(".")[0]
+    return top in sys.stdlib_module_names or top in _OURS or top == "__main__"
