@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+import procession
 from procession.contract import Chunk, End, OneByOne
 from procession.engine.policy.blame import Rules, judge, may_retry, signal_name
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut, WorkerDied
@@ -88,6 +91,23 @@ def test_what_was_never_run_fails_with_the_reason(kind: str) -> None:
     else:
         assert isinstance(verdict.error, PoolClosed)
         assert "f() was ended because its pool was shut down" in str(verdict.error)
+
+
+def test_a_stack_in_a_message_ends_with_the_users_own_frames() -> None:
+    """Procession's own, and what lies below them, say nothing to a user."""
+    package = os.path.dirname(procession.__file__)
+    stack = f"""Current thread 0x1 (most recent call first):
+  File "/home/me/job.py", line 3 in f
+  File "{package}/worker/runner.py", line 10 in run
+  File "/usr/lib/python3.11/multiprocessing/process.py", line 108 in run
+"""
+    (item,) = items(1)
+    (verdict,) = judge(
+        chunk_of(item, timeout=1), [item], End("timeout", 0, stack=stack), Rules("f")
+    )
+    assert isinstance(verdict.error, TimedOut)
+    assert str(verdict.error).endswith('  File "/home/me/job.py", line 3 in f')
+    assert "runner.py" in verdict.error.stack
 
 
 def test_a_timeout_says_limit_item_and_stack() -> None:

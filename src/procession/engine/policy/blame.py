@@ -15,7 +15,8 @@ from procession.system import NamedTuple
 
 __all__ = ["Verdict", "judge", "may_retry", "unable"]
 
-_OURS = f'File "{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}'
+_PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir))
+_OURS = f'File "{_PACKAGE}{os.sep}'
 """How a line of a stack begins whose code is Procession's."""
 
 _STARTS = 3
