@@ -127,7 +127,7 @@ class Verbs:
             never raises for an argument.
 
         Raises:
-            PoolClosed: ``shutdown(drain=...)`` takes no new calls just now.
+            BackendUnavailable: There is no such backend here, so no call can be made.
             OptionError: Options from two places contradict each other.
         """
         global _submit
@@ -232,8 +232,8 @@ class Verbs:
             An iterator with ``close()``.
 
         Raises:
-            BaseException: By ``next``, the error of an item where that item stands; with it the
-                iterator is at its end.
+            BaseException: By ``next``, the error of an item where that item stands. The next
+                ``next`` goes on with what follows.
         """
         return self._imap("imap", items, args, kwargs)
 
@@ -254,8 +254,8 @@ class Verbs:
             An iterator with ``close()``.
 
         Raises:
-            BaseException: By ``next``, the first error that comes; with it the iterator is at its
-                end.
+            BaseException: By ``next``, the error of an item when it comes. The next ``next`` goes
+                on with the others.
         """
         return self._imap("imap_unordered", items, args, kwargs, ordered=False)
 
@@ -280,8 +280,7 @@ class Verbs:
             An iterator of outcomes, with ``close()``.
 
         Raises:
-            BaseException: What reading the input raises; and `PoolClosed` if the pool was ended
-                meanwhile.
+            BaseException: What reading the input raises.
         """
         return self._imap("outcomes", items, args, kwargs, outcomes=True)
 
