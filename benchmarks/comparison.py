@@ -182,7 +182,8 @@ def faults(names: list[str]) -> list[list[str]]:
         for name in names:
             body = RUN[name].format(timeout=5 if "hang" in what else 50)
             got = run(COMMON.format(items=items, bad=bad) + body)
-            row.append(f"{got} of {others}" if got.isdecimal() else got)
+            # Spaces at which no line breaks.
+            row.append(f"{got}\xa0of\xa0{others}" if got.isdecimal() else got)
             print(what, name, row[-1], file=sys.stderr, flush=True)
         rows.append(row)
     row = ["processes 3 s after `kill -9` of the program"]
@@ -284,7 +285,7 @@ def speed(names: list[str], rounds: int = 3) -> list[list[str]]:
                 best[name] = min(best[name], time.perf_counter() - begun)
         ours = best["Procession"]
         row = [f"{what}: {ours * 1000:.0f} ms"]
-        row += [f"{best[name] / ours:.1f} ×" for name in names]
+        row += [f"{best[name] / ours:.1f}\xa0×" for name in names]
         print(row, file=sys.stderr, flush=True)
         rows.append(row)
     return rows

@@ -34,8 +34,8 @@ def table(results: str) -> str:
     rows = [["eight items, two workers", *lines[0]], ["---"] * (len(lines[0]) + 1)]
     for name, called in ROWS.items():
         what, ours, *others = found[name]
-        cells = [cell.removesuffix(" ×") for cell in others]
-        ours = re.sub(r"^1\.0 ×$", "1", ours)
+        cells = [cell.removesuffix("\xa0×") for cell in others]
+        ours = re.sub(r"^1\.0\s×$", "1", ours)
         rows.append([called.format(what.partition(": ")[2]), f"**{ours}**", *cells])
     said = f"Printed by `python benchmarks/comparison.py`. {machine}"
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{said}\n\n"

@@ -13,7 +13,7 @@ from tests.support.pages import DOCS
 
 PACKAGE = Path(procession.__file__).parent
 PAGE = (DOCS / "reference" / "errors.md").read_text()
-KEYS = re.findall(r"^`(.+)`\n: ", PAGE, flags=re.M)
+KEYS = [each.strip("` ") for each in re.findall(r"^`(.+)`\n: ", PAGE, flags=re.M)]
 """The texts that the page explains, with `…` for what differs."""
 
 SAYERS = {
