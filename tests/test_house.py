@@ -147,6 +147,29 @@ def test_imports_lead_down() -> None:
     assert found() == EXCEPTIONS.read_text().splitlines()
 
 
+TESTED_ELSEWHERE = {
+    "backends/cluster": "clusters",
+    "forwarding": "conformance",
+    "pytest_isolation": "pytest_plugin",
+    "shared/memory": "shared",
+}
+"""Rooms without a folder of tests of their own, and the folder that tests them."""
+
+
+def test_tests_mirror_the_rooms() -> None:
+    """Each room has a folder of tests; every other one is a suite that CONTRIBUTING.md names."""
+    here = Path(__file__).parent
+    modules = [path for path in ROOT.glob("*/**/*.py") if path.stem != "__init__"]
+    rooms = {str(path.parent.relative_to(ROOT)) for path in modules}
+    folders = {str(path.parent.relative_to(here)) for path in here.glob("**/__init__.py")} - {"."}
+    assert rooms - folders == set(TESTED_ELSEWHERE)
+    assert set(TESTED_ELSEWHERE.values()) <= folders
+    told = (here.parent / "CONTRIBUTING.md").read_text()
+    top = {room.partition("/")[0] for room in rooms}
+    suites = {folder.partition("/")[0] for folder in folders} - top - {"support"}
+    assert [suite for suite in sorted(suites) if f"tests/{suite}/" not in told] == []
+
+
 def test_no_two_files_of_one_name() -> None:
     """A file's name says what it is wherever it is met."""
     names = Counter(path.stem for path in MODULES.values() if path.stem != "__init__")
