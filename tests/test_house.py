@@ -23,6 +23,7 @@ FLOORS = [
     "system",
     "items",
     "contract",
+    "once",
     "user_threads",
     "decoration",
     "configuration",

@@ -7,10 +7,11 @@ from collections.abc import Callable, Generator
 from functools import partial
 
 from procession.hints import TYPE_CHECKING, Any, Protocol, TypeVar
+from procession.once import Once
 from procession.system.after_fork import outstanding
 from procession.system.pristine import time
 from procession.system.wakeup import Condition, Wakeup
-from procession.user_threads import Once, in_main, teller
+from procession.user_threads import in_main, teller
 
 if TYPE_CHECKING:
     import asyncio

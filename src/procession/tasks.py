@@ -9,9 +9,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Generic, TypeVar
 
+from procession.once import Once
 from procession.system import after_fork
 from procession.system.pristine import threading
-from procession.user_threads import Once
 from procession.worker.current import CurrentTask, current_task, in_worker, in_worker_process
 
 __all__ = ["CurrentTask", "PerWorker", "current_task", "per_worker"]

@@ -16,7 +16,7 @@ import threading as _shared
 from collections import deque
 from collections.abc import Callable
 
-from procession.hints import TYPE_CHECKING, Any, Generic, TypeVar
+from procession.hints import TYPE_CHECKING, Any
 from procession.system import after_fork
 from procession.system.after_fork import outstanding
 from procession.system.pristine import monotonic, start_new_thread, threading, time
@@ -25,9 +25,7 @@ from procession.system.wakeup import Wakeup
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["Once", "Teller", "in_main", "report", "teller"]
-
-T = TypeVar("T")
+__all__ = ["Teller", "in_main", "report", "teller"]
 
 STUCK: Final = 0.02
 """Seconds that a call may keep the next ones waiting. A guess: callbacks that do a bit of work stay
@@ -282,65 +280,6 @@ def report(error: BaseException) -> None:
 def in_main() -> bool:
     """Whether this is the main thread, in which signal handlers run, and may raise anywhere."""
     return _shared.get_ident() == _shared.main_thread().ident
-
-
-class Once(Generic[T]):
-    """A value that is made once, by user code, in the thread that asks for it first.
-
-    Others who ask wait until it is made; no lock is held meanwhile.
-
-    Args:
-        make: Makes it. If it raises, who asked gets the error, and the next one tries again.
-    """
-
-    __slots__ = ("_made", "_maker", "_makes", "_waiting")
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._makes = [make]
-        self._made: list[T] = []
-        self._maker = 0
-        self._waiting: list[Wakeup] = []
-
-    def __call__(self) -> T:
-        """The value."""
-        while not self._made:
-            try:
-                make = self._makes.pop()
-            except IndexError:
-                self._wait()
-                continue
-            try:
-                self._maker = threading.get_ident()
-                self._made.append(make())
-            except BaseException:
-                self._makes.append(make)
-                raise
-            finally:
-                self._maker = 0
-                while self._waiting:
-                    self._waiting.pop().wake()
-        return self._made[0]
-
-    @property
-    def made(self) -> bool:
-        """Whether it is there."""
-        return bool(self._made)
-
-    @property
-    def mine(self) -> bool:
-        """Whether the calling thread is just making it."""
-        return self._maker == threading.get_ident()
-
-    def _wait(self) -> None:
-        if self.mine:
-            raise RuntimeError(
-                "This value is being made by code that asks for it itself, in the same thread. "
-                "Let its __setstate__, factory or log handler do without it."
-            )
-        wakeup = Wakeup()
-        self._waiting.append(wakeup)
-        if not (self._made or self._makes):
-            wakeup.wait()
 
 
 teller: Any = Teller()

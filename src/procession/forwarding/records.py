@@ -16,10 +16,10 @@ from functools import partial
 
 from procession.forwarding.outgoing import AdoptedReporting, Outgoing
 from procession.hints import TYPE_CHECKING, Any
+from procession.once import Once
 from procession.pickling.objects import is_a
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
-from procession.user_threads import Once
 
 if TYPE_CHECKING:
     import logging

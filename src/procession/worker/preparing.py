@@ -14,9 +14,9 @@ from functools import partial
 
 from procession.errors import BackendUnavailable, TaskExited
 from procession.hints import Any
+from procession.once import Once
 from procession.pickling.pickler import PackedInitializer, open_initializer
 from procession.system import NamedTuple, after_fork
-from procession.user_threads import Once
 from procession.worker import current
 from procession.worker.seeding import reseed
 
