@@ -28,7 +28,8 @@ __all__ = [
 
 RUNNING, STOP = 2, 11
 """Of the words that a worker shares with its caller: the index of the item that runs, and the chunk
-that is to end after that item."""
+that is to end after that item. If negative, it may still do what takes no longer than to give it
+back."""
 
 
 ATOM_BYTES = 8

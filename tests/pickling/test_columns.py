@@ -17,6 +17,7 @@ from procession.pickling.columns import (
     open_column,
     open_value,
     pack_values,
+    row,
     value_packer,
 )
 
@@ -97,12 +98,72 @@ def test_large_values_go_alone(large: Any) -> None:
     assert value_packer("strict")(large) is None
 
 
-def test_a_column_ends_where_it_is_large_enough() -> None:
-    """Values beyond a size are left for the next one."""
-    values = [{"k": f"{i:01000d}"} for i in range(5_000)]
+@pytest.mark.parametrize("make", [str, bytearray])
+def test_a_column_ends_where_it_is_large_enough(make: Any) -> None:
+    """Values beyond a size are left for the next one, be they rows or not."""
+    values = [{"k": make(f"{i:01000d}".encode()), "i": i} for i in range(5_000)]
     column = packed(values)
     assert 0 < column.taken < len(values)
-    assert MOST_BYTES < len(column.body) < 1.2 * MOST_BYTES
+    assert 0.9 * MOST_BYTES < len(column.body) < 1.2 * MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"a": 1, "b": "x"}, {"a": 2.5, 3: None}],
+        [("a", 1), (), ("b", b"2")],
+        [[1, 2], [], ["x"]],
+        [{"a": [1, 2], "b": (3, "x")}, {"a": []}],
+    ],
+)
+def test_rows_are_in_the_list_themselves(rows: list[Any]) -> None:
+    """Containers of atoms are marshalled together, and arrive as what they were."""
+    body = marshal.loads(packed(rows).body)
+    assert all(type(each) is tuple and len(each) == 1 for each in body)
+    assert open_column(body) == rows
+    assert [open_value(each) for each in body] == rows
+
+
+class Mark(str):
+    """A text with a type of its own."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[numpy.float64(1.5)], [Mark("x")], {Mark("x"): 1}, [bytearray(b"x")], [[[[1]]]], [1, {2}]],
+)
+def test_rows_hold_nothing_but_atoms(value: Any) -> None:
+    """marshal would change the type of what is no atom, so all is pickled."""
+    found = open_column(marshal.loads(packed([[1], value]).body))
+    assert found == [[1], value]
+    assert repr(found) == repr([[1], value])
+    assert row(value)[0] is None
+
+
+def test_rows_that_share_are_pickled() -> None:
+    """What two rows share, or what is a row and lies in one, is two objects on the far side."""
+    inner: list[Any] = []
+    for rows in ([inner, inner], [{"a": inner}, {"a": inner}], [inner, [inner]], [[inner, inner]]):
+        found = open_column(marshal.loads(packed(rows).body))
+        assert found == rows
+        if len(found) == 2:
+            found[0].clear() if rows[0] is inner else found[0]["a"].append(1)
+            first = found[0] if rows[0] is inner else found[0]["a"]
+            first.append(1)
+            assert found[1] == rows[1]
+        else:
+            assert found[0][0] is found[0][1]
+
+
+def test_a_row_that_was_returned_does_not_change() -> None:
+    """A copy of a small container is kept, and none of a large one."""
+    value = {"a": 1}
+    kept, size = row(value)
+    value["a"] = 2
+    assert kept == {"a": 1}
+    assert size > 0
+    assert row(["x" * 10_000])[0] is None
+    assert row(list(range(100)))[0] is None
 
 
 @pytest.mark.parametrize(

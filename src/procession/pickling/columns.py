@@ -1,9 +1,12 @@
 """Values that cross together: one marshalled list, whose elements describe themselves.
 
-A number, a text or `None` is itself. `bytes` are the pickle of anything else, one for each value:
-so no two values share an object on the far side, and what cannot cross is known by its place. A
-tuple is a small array of numbers. Large values, and those with large buffers, go one by one
+A number, a text or `None` is itself. A tuple of one holds a tuple, list or dict of such values, as
+a row of a table is. A tuple of three is a small array of numbers. `bytes` are the pickle of
+anything else, one for each value. So no two values share what can be changed on the far side, and
+what cannot cross is known by its place. Large values, and those with large buffers, go one by one
 (`procession.pickling.out_of_band`).
+
+marshal writes and reads many rows at once in a third of the time that their pickles take.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ import copyreg
 import marshal
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import itemgetter
 
 from procession.hints import Any
 from procession.pickling.importable import unimportable_marks
-from procession.pickling.objects import SCALARS
+from procession.pickling.objects import ATOMS, SCALARS
 from procession.pickling.out_of_band import replacements
 from procession.pickling.pickler import EachPickler, Pickling, dumps, loads
 from procession.system import NamedTuple
@@ -24,12 +28,14 @@ from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 
 __all__ = [
+    "CONTAINERS",
     "MOST_BYTES",
     "THEMSELVES",
     "PackedColumn",
     "open_column",
     "open_value",
     "pack_values",
+    "row",
     "value_packer",
 ]
 
@@ -42,6 +48,18 @@ MOST_BYTES = 1 << 20
 
 _STEP = 64
 """Values that are packed before their bytes are counted."""
+
+CONTAINERS = frozenset({tuple, list, dict})
+"""Types of values that are rows, if they hold nothing but atoms."""
+
+_DEPTH = 2
+"""How deep containers may lie in each other to be looked through. Rows seldom have more."""
+
+_ROW = 64
+"""Members that a result is looked through for, one by one. pickle looks at more of them faster."""
+
+_TEXT = 4096
+"""Bytes of text in such a result: more is pickled, which tells how large it is."""
 
 _type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each value
 
@@ -75,6 +93,11 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
     if THEMSELVES.issuperset(map(type, values)):
         body = marshal.dumps(list(values))
         return None if len(body) > MOST_BYTES else PackedColumn(body, len(values), plain=True)
+    try:
+        if _are_rows(values[:1]) and _are_rows(values):
+            return _pack_rows(values)
+    except (RuntimeError, ValueError):
+        pass  # another thread changes one of them
     arrays = _small_arrays()
     pickler = EachPickler(pickling, arrays)
     blobs: list[Any] = []
@@ -100,6 +123,61 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
         refused.sort(key=itemgetter(0))
         body = marshal.dumps(blobs)
     return PackedColumn(body, at, refused)
+
+
+def _are_rows(values: Sequence[Any]) -> bool:
+    """Whether values are containers that hold nothing but atoms, and share none that can change."""
+    level: Any = values
+    changeable: list[int] = []
+    for depth in range(_DEPTH + 1):
+        kinds = set(map(type, level))
+        if kinds <= ATOMS:
+            return depth > 0 and len(set(changeable)) == len(changeable)
+        if depth == _DEPTH or not kinds <= (CONTAINERS | ATOMS if depth else CONTAINERS):
+            break
+        below: list[Any] = []
+        for kind in kinds & CONTAINERS:
+            found: Any = (
+                level if len(kinds) == 1 else [each for each in level if type(each) is kind]
+            )
+            below += chain.from_iterable(found)
+            if kind is dict:
+                below += chain.from_iterable(map(dict.values, found))
+            if kind is not tuple:
+                changeable += map(id, found)
+        level = below
+    return False
+
+
+def _pack_rows(values: Sequence[Any]) -> PackedColumn | None:
+    """Pack as many containers as a column takes; `None` if the first one is large."""
+    taken = len(values)
+    while taken:
+        body = marshal.dumps(list(zip(values[:taken])))
+        if len(body) <= MOST_BYTES:
+            return PackedColumn(body, taken)
+        taken = min(taken - 1, taken * MOST_BYTES // len(body))
+    return None
+
+
+def row(value: Any) -> tuple[Any, int]:
+    """A copy of a small container of atoms, and its bytes; else `None`.
+
+    Nothing can change the copy any more.
+    """
+    if len(value) > _ROW:
+        return None, 0
+    size = 9 * len(value)
+    members = (*value, *value.values()) if _type(value) is dict else value
+    for member in members:
+        kind = _type(member)
+        if kind not in SCALARS:
+            if kind is not str and kind is not bytes:
+                return None, 0
+            size += len(member)
+    if size > _TEXT:
+        return None, 0
+    return (value if _type(value) is tuple else value.copy()), size
 
 
 def _pack_each(
@@ -183,6 +261,8 @@ def open_value(blob: Any, buffers: Sequence[Any] = ()) -> Any:
     if kind in THEMSELVES:
         return blob
     if kind is tuple:
+        if len(blob) == 1:
+            return blob[0]
         data, code, shape = blob
         return _array()(shape, code, bytearray(data))
     return loads(blob, buffers)
@@ -211,6 +291,8 @@ def open_column(payloads: list[Any]) -> list[Any]:
         return payloads
     if kinds == {bytes}:
         return list(map(pickle.loads, payloads))
+    if kinds == {tuple} and set(map(len, payloads)) == {1}:
+        return list(chain.from_iterable(payloads))
     if kinds == {tuple}:
         array = _array()
         return [array(shape, code, bytearray(data)) for data, code, shape in payloads]

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import marshal
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Context
+from itertools import islice
 
 from procession.hints import Any
 from procession.items import RUNNING, STOP, Reply, Results
-from procession.pickling.columns import MOST_BYTES, THEMSELVES, open_value, value_packer
+from procession.pickling.columns import (
+    CONTAINERS,
+    MOST_BYTES,
+    THEMSELVES,
+    open_value,
+    row,
+    value_packer,
+)
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import dumps
 from procession.system.cpython import pickle
@@ -36,6 +44,13 @@ _LOOK = 20e-6
 """Seconds after which the loop looks up: whether it is to stop, or to send something. So a short
 item pays for one reading of the clock, and for two comparisons."""
 
+_GROUP = 64
+"""Most items that share a reading of the clock, however short."""
+
+_PATIENCE = 0.001
+"""Seconds for which a column goes on whose rest other workers could have. To give back what takes
+no longer costs more: the caller sends it again, to one that must wait for it."""
+
 _ODD: Any = object()
 """In place of a result that was answered for otherwise."""
 
@@ -51,7 +66,8 @@ class ColumnSink:
 
     Attributes:
         words: Told which item runs (`RUNNING`), and may hold `chunk` (`STOP`): then the items
-            after that one are not to be run.
+            after that one are not to be run. If it holds its negative, they may be run that take
+            no longer than to give them back.
         chunk: What the column is called there.
         payloads: Takes the results, as in `items.Results`.
         spent: Holds how many seconds the function has run; to be added to.
@@ -144,6 +160,8 @@ class ColumnLoop:
         self._take = take
         self._out_of_band = out_of_band
         self._packed = value_packer(header.settings.pickling)
+        self._rows = True
+        self._held = 0
 
     def run(
         self, indexes: Iterable[int], body: Any, base: Context, call: Callable[[Any], Any]
@@ -156,89 +174,167 @@ class ColumnLoop:
             base: Each runs in a copy of this context.
             call: Gives the result for an item's value.
         """
+        values = marshal.loads(body)
+        pairs = zip(indexes, values, strict=True)
+        sink = self._sink
+        due = sink.flush()
+        # What a context with one variable holds is compared by identity, so no code of the user's
+        # runs. With more, two values that are equal but not the same would go unnoticed.
+        alone = not (sink.limited or sink.wants_each) and len(base) == 1
+        if alone and THEMSELVES.issuperset(map(type, values)):
+            own = base.copy()
+            if own.run(self._run_plain, pairs, call, own, base, due):
+                return
+        self._run_each(pairs, call, base, due)
+
+    def _run_plain(
+        self,
+        pairs: Iterator[tuple[int, Any]],
+        call: Callable[[Any], Any],
+        own: Context,
+        base: Context,
+        due: float,
+    ) -> bool:
+        """Run items whose values and results are themselves, and which leave nothing behind.
+
+        They share one context as long as none changes it, and a reading of the clock.
+
+        Returns:
+            Whether the column is over; else an item was odd, and the next ones may be, too.
+        """
         sink, copied, noted = self._sink, self._copied, self._noted
-        words, chunk, limited, wants_each = sink.words, sink.chunk, sink.limited, sink.wants_each
-        copy, clock, add, spent = base.copy, perf_counter, sink.payloads.append, sink.spent
-        pause, resume, loads, pack = current.pause, current.resume, pickle.loads, self._packed
-        due, held, ran = sink.flush(), 0, 0.0
-        begin = now = clock()
-        look = now  # at once: it may have been stopped before it began
-        for index, blob in zip(indexes, marshal.loads(body), strict=True):
-            if now >= look:
+        words, chunk, clock = sink.words, sink.chunk, perf_counter
+        add, spent = sink.payloads.append, sink.spent
+        count, begin = 1, clock()
+        patience = begin + _PATIENCE
+        while True:
+            index = -1
+            for index, value in islice(pairs, count):
                 if words[STOP] == chunk:
+                    return True
+                words[RUNNING] = index
+                try:
+                    result = call(value)
+                except BaseException as error:
+                    self._fail(index, error, clock() - begin)
+                    if noted or own != base:
+                        return False
+                    continue
+                if type(result) not in THEMSELVES or copied or noted or own != base:
+                    seconds = clock() - begin
+                    spent[0] += seconds
+                    self._take_result(index, result, seconds)
+                    return False
+                add(result)
+            now = clock()
+            seconds = now - begin
+            if index < 0:
+                return True
+            spent[0] += seconds
+            if words[STOP] != -chunk:
+                patience = now + _PATIENCE
+            elif now >= patience:
+                return True
+            if now >= due or seconds >= WORTH:
+                due = sink.flush()
+            count = max(1, min(_GROUP, int(count * _LOOK / seconds)))
+            begin = clock()
+
+    def _run_each(
+        self,
+        pairs: Iterator[tuple[int, Any]],
+        call: Callable[[Any], Any],
+        base: Context,
+        due: float,
+    ) -> None:
+        """Run items of any kind."""
+        sink = self._sink
+        words, chunk, limited = sink.words, sink.chunk, sink.limited
+        copy, clock, spent = base.copy, perf_counter, sink.spent
+        self._held = 0
+        look = now = clock()
+        patience = now + _PATIENCE
+        for index, value in pairs:
+            if now >= look:
+                if words[STOP] == chunk or (words[STOP] == -chunk and now >= patience):
                     break
-                spent[0] += ran
-                look, ran = min(now + _LOOK, due), 0.0
+                if words[STOP] != -chunk:
+                    patience = now + _PATIENCE
+                look = min(now + _LOOK, due)
             words[RUNNING] = index
             if limited:
                 sink.begin(index)
-            value = blob
-            if type(blob) not in THEMSELVES:
-                pause()
-                try:
-                    value = loads(blob) if type(blob) is bytes else open_value(blob)
-                except BaseException as error:
-                    self._refuse(index, blob, error)
-                    begin = now = clock()
-                    if now >= due:
-                        due = sink.flush()
-                    continue
-                if copied:
-                    current.end_copy(f"an argument of {self._settings.name}()")
-                resume()
-                begin = clock()
-            try:
-                result = copy().run(call, value)
-            except BaseException as error:
+            if type(value) not in THEMSELVES:
+                value = self._open(index, value)
+            if value is _ODD:
                 now = clock()
-                self._fail(index, error, now - begin)
-                if now >= due or now - begin >= WORTH:
-                    due = sink.flush()
-                begin = now = clock()
-                continue
-            now = clock()
-            seconds = now - begin
-            begin = now  # of the next item, unless something lies between
-            if copied:
-                current.end_copy(f"{self._settings.name}(), item {index},")
-            if noted:
-                sink.extras(self._take())
-            payload = result
-            if type(result) not in THEMSELVES:
-                pause()
-                try:
-                    payload = pack(result)
-                except BaseException as error:
-                    self._refuse_result(index, result, error, seconds)
-                    payload = _ODD
-                else:
-                    size = -1 if payload is None else len(payload)
-                    if copied or not 0 <= size < _LARGE:
-                        self._send_large(index, result, payload, seconds)
-                        payload = _ODD
-                    held += size
-                    if held > MOST_BYTES:
-                        look = due = now
-                resume()
+            else:
                 begin = clock()
-            if payload is not _ODD:
-                ran += seconds
-                if wants_each:
-                    sink.each.append(seconds)
-                add(payload)
-            value = result = payload = None  # or it would live as long as the next item runs
+                try:
+                    result = copy().run(call, value)
+                except BaseException as error:
+                    seconds = clock() - begin
+                    self._fail(index, error, seconds)
+                else:
+                    seconds = clock() - begin
+                    spent[0] += seconds
+                    self._take_result(index, result, seconds)
+                    result = None  # or it would live as long as the next item runs
+                value = None
+                now = begin + seconds
+                if now >= due or seconds >= WORTH or self._held > MOST_BYTES:
+                    due, self._held = sink.flush(), 0
+                    look = now
             if limited:
                 sink.end()
-            if now >= look and (now >= due or seconds >= WORTH):
-                spent[0] += ran
-                due, held, ran = sink.flush(), 0, 0.0
-                begin = clock()
-        spent[0] += ran
 
-    def _refuse(self, index: int, blob: Any, error: BaseException) -> None:
-        """Answer for an item whose value cannot be rebuilt here."""
-        refusal = failures.argument_error(error, self._header, blob)
-        self._answer(failures.failed(index, refusal, self._settings))
+    def _open(self, index: int, blob: Any) -> Any:
+        """The item's value; `_ODD` if it cannot be rebuilt here."""
+        if type(blob) is tuple and len(blob) == 1:
+            return blob[0]
+        current.pause()
+        try:
+            value = pickle.loads(blob) if type(blob) is bytes else open_value(blob)
+        except BaseException as error:
+            refusal = failures.argument_error(error, self._header, blob)
+            self._answer(failures.failed(index, refusal, self._settings))
+            return _ODD
+        if self._copied:
+            current.end_copy(f"an argument of {self._settings.name}()")
+        current.resume()
+        return value
+
+    def _take_result(self, index: int, result: Any, seconds: float) -> None:
+        """An item is done."""
+        sink, kind = self._sink, type(result)
+        if self._copied:
+            current.end_copy(f"{self._settings.name}(), item {index},")
+        if self._noted:
+            sink.extras(self._take())
+        payload, size = result, 0
+        if kind in CONTAINERS and self._rows:
+            payload, size = row(result)
+            self._rows = payload is not None  # else the next ones are no rows either, most likely
+        if size:
+            payload = (payload,)
+        elif kind not in THEMSELVES:
+            current.pause()
+            try:
+                payload = self._packed(result)
+            except BaseException as error:
+                self._refuse_result(index, result, error, seconds)
+                payload = _ODD
+            else:
+                size = -1 if payload is None else len(payload)
+                if self._copied or not 0 <= size < _LARGE:
+                    self._send_large(index, result, payload, seconds)
+                    payload = _ODD
+            current.resume()
+        if payload is not _ODD:
+            self._held += size
+            if sink.wants_each:
+                sink.each.append(seconds)
+            sink.payloads.append(payload)
 
     def _fail(self, index: int, error: BaseException, seconds: float) -> None:
         """Answer for an item whose function has raised."""
@@ -251,8 +347,6 @@ class ColumnLoop:
     def _answer(self, reply: Reply) -> None:
         self._sink.odd(reply)
         current.resume()
-        if self._sink.limited:
-            self._sink.end()
 
     def _refuse_result(self, index: int, result: Any, error: BaseException, seconds: float) -> None:
         """Answer for an item whose result cannot be pickled."""

@@ -128,11 +128,10 @@ class InFlight:
         """Have an item sent once more; `apart` if it may have broken an executor."""
         (self.suspects if apart else self.again).append(item)
 
-    def next_again(self, workers: int, most: int) -> list[Item]:
+    def next_again(self, most: int) -> list[Item]:
         """Items to run again: an item that failed alone, those that only lost their worker in
-        chunks (a dead worker may leave thousands), such that every worker gets some."""
+        chunks, of which a dead one may leave thousands."""
         again = self.again
-        most = min(most, 1 + len(again) // (2 * workers))
         items = [again.popleft()]
         while again and len(items) < most and items[0].attempt == again[0].attempt == 1:
             items.append(again.popleft())

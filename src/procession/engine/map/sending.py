@@ -370,8 +370,8 @@ class Sender:
         if chunks >= self._most_chunks(backend.workers):
             return None
         if in_flight.again:
-            again = in_flight.next_again(backend.workers, self._chunk_items)
-            return backend, again, _NO_VALUES
+            count = self._plan.schedule.again(len(in_flight.again), backend.workers)
+            return backend, in_flight.next_again(count), _NO_VALUES
         if self._delivery.bytes + in_flight.bytes > BYTES_AHEAD and chunks >= backend.workers:
             return None
         items, values = self._next_values(backend, chunks)

@@ -162,6 +162,15 @@ class Schedule:
         self._last = size
         return size
 
+    def again(self, items: int, workers: int) -> int:
+        """How many of so many items that are run again the next chunk has.
+
+        They are shared between all workers, in chunks of any size that is worth a message.
+        """
+        if self._chunk is not None:
+            return min(self._chunk, 1 + items // (2 * workers))
+        return self.next_chunk(remaining=items, workers=workers)
+
     def _automatic(self, remaining: int | None, workers: int) -> int:
         costs = self._costs
         served = costs.handling * workers

@@ -51,7 +51,7 @@ class Outbox(ColumnSink):
 
     def start(self, index: int) -> bool:
         """An item is about to run. Not if the chunk is to end before it."""
-        if self.words[STOP] == self.chunk:
+        if abs(self.words[STOP]) == self.chunk:
             return False
         self._box.begin(index)
         return True

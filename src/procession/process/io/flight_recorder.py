@@ -120,9 +120,12 @@ class BlackBox:
 
     # -- the parent's side -----------------------------------------------------------------
 
-    def stop(self, chunk: int) -> None:
-        """Have the worker run nothing more of this chunk after the item that runs."""
-        _CHUNK.pack_into(self.map, _STOP_AT, chunk)
+    def stop(self, chunk: int, *, at_once: bool) -> None:
+        """Have the worker run nothing more of this chunk after the item that runs.
+
+        Else than `at_once`, it may still run what takes no longer than to give it back.
+        """
+        _CHUNK.pack_into(self.map, _STOP_AT, chunk if at_once else -chunk)
 
     def running(self, present: int) -> Running | None:
         """The item of the present chunk that was begun last, if any was.

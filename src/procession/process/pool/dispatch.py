@@ -210,7 +210,7 @@ class Dispatch:
         worker = assignment.worker
         if worker is None or assignment.over or assignment.unwanted:
             return
-        worker.stop_after_item(assignment)
+        worker.stop_after_item(assignment, at_once=not wanted)
         if wanted:
             return
         assignment.mark_unwanted()

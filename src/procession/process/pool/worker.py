@@ -198,10 +198,10 @@ class Worker(WorkerState):
         seen, self.seen = self.seen, self.chunks
         return seen != self.chunks
 
-    def stop_after_item(self, assignment: Assignment) -> None:
-        """Have it run nothing more of its chunk after the item that runs."""
+    def stop_after_item(self, assignment: Assignment, *, at_once: bool) -> None:
+        """Have it run nothing more of its chunk after the item that runs; see `BlackBox.stop`."""
         if self.assignment is assignment:
-            self.box.stop(self.chunks)
+            self.box.stop(self.chunks, at_once=at_once)
 
     # -- ending ------------------------------------------------------------------------------
 

@@ -1,0 +1,105 @@
+"""The loop over a column: items share what none of them has changed, and stop when told to."""
+
+from __future__ import annotations
+
+import contextvars
+import marshal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from procession.items import RUNNING, STOP
+from procession.worker import current
+from procession.worker.column_loop import ColumnLoop, ColumnSink
+from procession.worker.job_header import Header, Settings
+
+VARIABLE: contextvars.ContextVar[Any] = contextvars.ContextVar("VARIABLE")
+
+
+def run(
+    call: Callable[[Any], Any],
+    values: list[Any],
+    sink: ColumnSink | None = None,
+    *known: tuple[contextvars.ContextVar[Any], Any],
+) -> ColumnSink:
+    """Run `call` on values as a worker does; what came of it."""
+    sink = ColumnSink() if sink is None else sink
+    header = Header(call, (), (), {}, Settings("call", "value", "strict"))
+    loop = ColumnLoop(header, sink, (), (), lambda: None, out_of_band=False)
+    context = current.begin_column(lambda: current.CurrentTask(0, 1, "worker", "call"))
+    try:
+        for variable, value in known:
+            context.run(variable.set, value)
+        loop.run(range(len(values)), marshal.dumps(values), context, call)
+    finally:
+        current.end()
+    return sink
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_items_context_is_its_own(known: bool, fails: bool) -> None:
+    """What an item sets is gone for the next one: new variables and known ones, also if it fails.
+
+    The value that is set is equal to the one before, and another object.
+    """
+    first: list[int] = []
+    seen: list[Any] = []
+
+    def call(x: int) -> int:
+        seen.append(VARIABLE.get(None))
+        if x in (3, 7):
+            VARIABLE.set([])
+            if fails:
+                raise LookupError(x)
+        return x
+
+    sink = run(call, list(range(10)), None, *([(VARIABLE, first)] if known else ()))
+    assert [id(each) for each in seen] == [id(first if known else None)] * 10
+    assert sink.payloads == [None if fails and x in (3, 7) else x for x in range(10)]
+    assert [reply.index for reply in sink.replies] == ([3, 7] if fails else [])
+
+
+def test_results_of_any_kind_follow_each_other() -> None:
+    """A number, a row and a pickle, wherever the first odd one comes."""
+    results: list[Any] = [0, "x", {"a": 1}, 3, {4}, [5], (6, 7), None]
+    payloads = run(lambda x: results[x], list(range(8))).payloads
+    assert payloads[:4] == [0, "x", ({"a": 1},), 3]
+    assert type(payloads[4]) is bytes
+    assert payloads[-1] is None
+
+
+@pytest.mark.parametrize("values", [list(range(50)), [([x],) for x in range(50)]])
+def test_it_stops_after_the_item_that_runs(values: list[Any]) -> None:
+    """Told by the word, however short its items are and whatever they are given."""
+    sink = ColumnSink()
+
+    def call(x: Any) -> int:
+        index: int = sink.words[RUNNING]
+        if index == 20:
+            sink.words[STOP] = sink.chunk
+        return index
+
+    run(call, values, sink)
+    assert sink.payloads[:21] == list(range(21))
+    assert len(sink.payloads) < 50
+
+
+@pytest.mark.parametrize("values", [list(range(50)), [([x],) for x in range(50)]])
+def test_a_short_rest_is_not_given_back(values: list[Any]) -> None:
+    """Items go on that take no longer than to give them back; a long one is the last."""
+    sink = ColumnSink()
+    sink.words[STOP] = -sink.chunk
+    run(lambda x: 1, values, sink)
+    assert len(sink.payloads) == 50
+
+    def call(x: Any) -> int:
+        time.sleep(0.005)
+        return 1
+
+    sink = ColumnSink()
+    sink.words[STOP] = -sink.chunk
+    run(call, values, sink)
+    assert len(sink.payloads) == 1
