@@ -142,7 +142,7 @@ def _are_rows(values: Sequence[Any]) -> bool:
             )
             below += chain.from_iterable(found)
             if kind is dict:
-                below += chain.from_iterable(map(dict.values, found))
+                below += chain.from_iterable([each.values() for each in found])
             if kind is not tuple:
                 changeable += map(id, found)
         level = below
@@ -151,9 +151,9 @@ def _are_rows(values: Sequence[Any]) -> bool:
 
 def _pack_rows(values: Sequence[Any]) -> PackedColumn | None:
     """Pack as many containers as a column takes; `None` if the first one is large."""
-    taken = len(values)
+    taken: int = len(values)
     while taken:
-        body = marshal.dumps(list(zip(values[:taken])))
+        body: bytes = marshal.dumps(list(zip(values[:taken], strict=True)))
         if len(body) <= MOST_BYTES:
             return PackedColumn(body, taken)
         taken = min(taken - 1, taken * MOST_BYTES // len(body))

@@ -23,6 +23,7 @@ from procession.pickling.columns import (
     row,
     value_packer,
 )
+from procession.pickling.objects import class_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import dumps
 from procession.system.cpython import pickle
@@ -290,11 +291,12 @@ class ColumnLoop:
 
     def _open(self, index: int, blob: Any) -> Any:
         """The item's value; `_ODD` if it cannot be rebuilt here."""
-        if type(blob) is tuple and len(blob) == 1:
+        kind = class_of(blob)
+        if kind is tuple and len(blob) == 1:
             return blob[0]
         current.pause()
         try:
-            value = pickle.loads(blob) if type(blob) is bytes else open_value(blob)
+            value = pickle.loads(blob) if kind is bytes else open_value(blob)
         except BaseException as error:
             refusal = failures.argument_error(error, self._header, blob)
             self._answer(failures.failed(index, refusal, self._settings))
@@ -306,7 +308,7 @@ class ColumnLoop:
 
     def _take_result(self, index: int, result: Any, seconds: float) -> None:
         """An item is done."""
-        sink, kind = self._sink, type(result)
+        sink, kind = self._sink, class_of(result)
         if self._copied:
             current.end_copy(f"{self._settings.name}(), item {index},")
         if self._noted:
