@@ -27,7 +27,7 @@ SOAK_TIMEOUT ?= 1200
 # What `make test-clusters` runs: `ARGS=tests/conformance` is the whole suite, in some minutes a place.
 CLUSTER_TESTS ?= tests/clusters tests/conformance/test_faults.py
 # The places of the conformance suite there: dask, dask-nanny, dask-local, ray.
-CLUSTERS ?= dask ray
+CLUSTERS ?= dask dask-nanny dask-local ray
 
 .PHONY: help demo test test-clusters test-each cov lint format docs soak bench figures release-check clean
 
@@ -37,7 +37,7 @@ help:
 	@echo "make test    11 min  set up .venv, then run the tests (ARGS=... goes to pytest)"
 	@echo "                     JOBS=$(JOBS) test modules at once, one more than processors; JOBS=0: one process"
 	@echo "make test-clusters  4 min  on clusters of this machine, in an environment of its own"
-	@echo "                     CLUSTERS='dask dask-nanny dask-local ray' ARGS=tests/conformance: the whole suite"
+	@echo "                     CLUSTERS=dask ARGS=tests/conformance: the whole suite, on one of them"
 	@echo "make cov     15 min  the tests in one process, with coverage"
 	@echo "make lint    2 min   ruff, mypy --strict (of Windows and macOS, too), pyright strict, public types"
 	@echo "make format  1 s     let ruff rewrite the sources"

@@ -49,6 +49,19 @@ def test_workers_that_do_not_come_back(gone: Gone, clock: Clock) -> None:
         assert gone.error(0) is None
 
 
+def test_workers_that_the_cluster_has_sent_away(
+    gone: Gone, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that ends idle workers itself starts others, which may take it longer."""
+    monkeypatch.setattr(EngineConnection, "sent_away", lambda self: True)
+    gone.error(2)
+    clock.now += GONE_SECONDS + 1
+    assert gone.error(0) is None
+    monkeypatch.undo()
+    clock.now += GONE_SECONDS + 1
+    assert gone.error(0) is None
+
+
 def test_what_is_known_from_before_counts_for_nothing(gone: Gone, clock: Clock) -> None:
     """Workers that a cluster has ended before these calls are not missed: it starts others."""
     assert gone.error(None) is None

@@ -9,22 +9,33 @@ from typing import Any
 import pytest
 
 import procession
-from tests.support.clusters import DaskProcesses, RayNodes, dask_processes, running
+from tests.support.clusters import DaskProcesses, RayNodes, Running, dask_processes, running
 from tests.support.leaks import lasting
 
 
 @pytest.fixture(scope="session")
-def dask_cluster() -> Iterator[DaskProcesses | None]:
-    """A scheduler and two workers over TCP; nothing where Dask is not installed."""
-    with running() as clusters:
-        yield clusters.dask() if importlib.util.find_spec("distributed") else None
+def clusters() -> Iterator[Running]:
+    """The clusters of this run; they end with it."""
+    with running() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[RayNodes | None]:
+def dask_cluster(clusters: Running) -> DaskProcesses | None:
+    """A scheduler and two workers over TCP; nothing where Dask is not installed."""
+    return clusters.dask() if importlib.util.find_spec("distributed") else None
+
+
+@pytest.fixture(scope="session")
+def nanny_cluster(clusters: Running) -> DaskProcesses | None:
+    """The same with nannies."""
+    return clusters.dask(nanny=True) if importlib.util.find_spec("distributed") else None
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(clusters: Running) -> RayNodes | None:
     """Two nodes, to which this program is connected; nothing where Ray is not installed."""
-    with running() as clusters:
-        yield clusters.ray() if importlib.util.find_spec("ray") else None
+    return clusters.ray() if importlib.util.find_spec("ray") else None
 
 
 @pytest.fixture(params=["dask", "ray"])

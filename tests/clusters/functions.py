@@ -8,11 +8,12 @@ import logging
 import os
 import random
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from procession import background, current_task, isolated, parallel_map, per_worker
+from procession import background, current_task, isolated, parallel_map, per_worker, shared
 
 COLOUR: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 
@@ -34,6 +35,12 @@ def square_of_a_millisecond(x: int) -> int:
 def pick(index: int, values: list[int]) -> int:
     """One of the values that go to every item."""
     return values[index]
+
+
+@parallel_map(chunk=1)
+def length(_: int, data: bytes) -> int:
+    """How large what goes to every item is."""
+    return len(data)
 
 
 @parallel_map
@@ -105,9 +112,56 @@ def where() -> tuple[str, int]:
 
 @background
 def look() -> str:
-    """Log a record, and give the caller's context variable."""
+    """Log a record, warn, and give the caller's context variable."""
     logging.getLogger("far").warning("said over there")
+    warnings.warn("seen over there", stacklevel=1)
     return COLOUR.get()
+
+
+@parallel_map(chunk=5)
+def overdo(x: int) -> int:
+    """Item 1 never ends, item 3 takes all memory."""
+    if x == 1:
+        time.sleep(1000)
+    if x == 3:
+        held = [bytearray(b"x") * 10_000_000 for _ in range(100)]
+        time.sleep(1000 * len(held))
+    return x
+
+
+@parallel_map
+def first_only(x: int, folder: Path) -> int:
+    """Item 0 is done at once; others tell which process runs them, and never end."""
+    if x:
+        (folder / str(os.getpid())).touch()
+        time.sleep(1000)
+    return x
+
+
+@parallel_map
+def give(what: str) -> Any:
+    """Give back something of `procession.shared`, made over there."""
+    return shared.put([what]) if what == "put" else getattr(shared, what)()
+
+
+@parallel_map
+def fail(x: int) -> int:
+    """Fail."""
+    raise ZeroDivisionError(x)
+
+
+STARTED: list[str] = []
+
+
+def note_start(text: str) -> None:
+    """An initializer."""
+    STARTED.append(text)
+
+
+@parallel_map
+def started_by(_: int) -> list[str]:
+    """What the worker's initializer has noted."""
+    return STARTED
 
 
 @isolated

@@ -5,16 +5,31 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.machinery
+import itertools
 import logging
 import os
+import platform
+import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from procession import NotPicklable, WorkerDied, shared
+import procession
+from procession import (
+    BackendUnavailable,
+    DeadlineExceeded,
+    MemoryLimitExceeded,
+    NotPicklable,
+    OptionError,
+    Overloaded,
+    TimedOut,
+    WorkerDied,
+    shared,
+)
 from tests.clusters import functions as f
 
 pytestmark = pytest.mark.usefixtures("dask_cluster", "ray_cluster")  # before what is left is noted
@@ -125,12 +140,50 @@ def test_the_seed_is_the_same_everywhere(on_cluster: str) -> None:
     assert far == f.draw.with_options(seed=7, backend="process")(range(5))
 
 
-def test_logs_and_variables(on_cluster: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A record comes home; a context variable goes there."""
+def test_logs_warnings_and_variables(on_cluster: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A record and a warning come home; a context variable goes there."""
     f.COLOUR.set("red")
-    with caplog.at_level(logging.WARNING, "far"):
+    with (
+        caplog.at_level(logging.WARNING, "far"),
+        pytest.warns(UserWarning, match="seen over there"),
+    ):
         assert f.look().result() == "red"
     assert "said over there" in caplog.text
+
+
+def test_an_error_has_a_note_of_the_machine(on_cluster: str) -> None:
+    """It arrives as itself, with its traceback over there, and says which item and where."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        f.fail([7])
+    assert "raise ZeroDivisionError(x)" in "".join(traceback.format_exception(caught.value))
+    notes = " ".join(caught.value.__notes__)
+    assert "fail() was running item 0: 7" in notes
+    assert platform.node() in notes
+
+
+def test_limits_hold_over_there(on_cluster: str) -> None:
+    """Of a chunk the item that hangs and the one that takes too much memory fail alone."""
+    function = f.overdo.with_options(timeout=2, memory_limit="500MB")
+    outcomes = list(function.outcomes(range(5)))
+    assert [outcome.value for outcome in outcomes if outcome.ok] == [0, 2, 4]
+    late, large = outcomes[1].error, outcomes[3].error
+    assert isinstance(late, TimedOut)
+    assert (late.index, late.seconds) == (1, 2)
+    assert isinstance(large, MemoryLimitExceeded)
+    assert (large.index, large.limit) == (3, 500_000_000)
+
+
+def test_an_initializer_and_progress(on_cluster: str) -> None:
+    """Workers over there run the initializer first; progress is reported here."""
+    shown: list[int] = []
+    function = f.started_by.with_options(
+        initializer=f.note_start,
+        initargs=("there",),
+        progress=lambda done, _: shown.append(done),
+    )
+    assert function(range(3)) == [["there"]] * 3
+    assert f.STARTED == []
+    assert shown[-1] == 3
 
 
 def test_a_module_that_is_not_there(
@@ -151,8 +204,68 @@ def test_a_module_that_is_not_there(
 
 
 def test_a_cancelled_call_ends_over_there(on_cluster: str, tmp_path: Path) -> None:
-    """`cancel` kills the process that runs the call, and says so truly."""
-    call = f.hang(tmp_path / "pid")
+    """`cancel` kills the process that runs the call, and says so truly; more calls than may wait
+    are refused meanwhile."""
+    hang = f.hang.with_options(workers=1, max_pending=0)
+    call = hang(tmp_path / "pid")
     pid = int(wait_for(tmp_path / "pid"))
+    assert isinstance(hang(tmp_path / "other").exception(), Overloaded)
     assert call.cancel()
     wait_for_end(pid)
+
+
+def test_a_call_ends_at_its_deadline(on_cluster: str, tmp_path: Path) -> None:
+    """The process that runs the call over there ends, too."""
+    call = f.hang.with_options(deadline=3)(tmp_path / "pid")
+    pid = int(wait_for(tmp_path / "pid"))
+    assert isinstance(call.exception(), DeadlineExceeded)
+    wait_for_end(pid)
+
+
+def test_a_closed_iterator_ends_what_runs(on_cluster: str, tmp_path: Path) -> None:
+    """Items that run over there end with the iterator that is closed."""
+    results: Any = f.first_only.imap(itertools.count(), tmp_path)
+    assert next(results) == 0
+    while not os.listdir(tmp_path):
+        time.sleep(0.01)
+    results.close()
+    for pid in map(int, os.listdir(tmp_path)):
+        wait_for_end(pid)
+
+
+@pytest.mark.parametrize("option", [{"context": "fork"}, {"inline": True}], ids=str)
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_what_a_cluster_cannot_have(backend: str, option: dict[str, Any]) -> None:
+    """Start methods and inline items are of this machine, and refused in one line."""
+    with pytest.raises(OptionError) as caught:
+        f.square.with_options(backend=backend, **option)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_it_is_not_installed(backend: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has the command that installs it."""
+    procession.shutdown()
+    monkeypatch.setitem(sys.modules, package, None)
+    function = f.square.with_options(backend=backend, address="127.0.0.1:1")
+    with pytest.raises(BackendUnavailable, match=rf"pip install 'procession\[{backend}\]'"):
+        function(range(3))
+
+
+NAMED = """
+import sys, procession
+
+@procession.parallel_map(backend="dask", address="tcp://host:8786")
+def on_dask(x): return x
+
+@procession.parallel_map(backend="ray")
+def on_ray(x): return x
+
+assert on_dask.local(1) == on_ray.local(1) == 1
+assert not {"distributed", "dask", "ray"} & {*sys.modules}
+"""
+
+
+def test_nothing_is_imported_before_it_is_used() -> None:
+    """Neither engine is loaded by the package, nor by functions that name it."""
+    subprocess.run([sys.executable, "-c", NAMED], check=True)

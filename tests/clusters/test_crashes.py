@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
 
 import pytest
 
+from procession.configuration import OptionValues
 from tests.chaos.test_crash_matrix import HERE, THERE, crash
+from tests.support.clusters import PLACES, Running, asked_for
 
-pytestmark = pytest.mark.usefixtures("dask_cluster", "ray_cluster")  # before what is left is noted
+STARTED = ("dask_cluster", "nanny_cluster", "ray_cluster")  # before what is left is noted
+pytestmark = pytest.mark.usefixtures(*STARTED)
+
+
+@pytest.fixture(scope="module", params=asked_for() or PLACES)
+def place(request: pytest.FixtureRequest, clusters: Running) -> OptionValues:
+    """Each place on a cluster, as options."""
+    backend = request.param.partition("-")[0]
+    if importlib.util.find_spec("distributed" if backend == "dask" else "ray") is None:
+        pytest.skip(f"{backend} is not installed")
+    return {"backend": backend, "address": clusters.address(request.param), "workers": 2}
 
 
 @pytest.mark.parametrize(("stage", "how"), HERE + THERE)
-def test_only_the_bad_item_fails(far: dict[str, Any], stage: str, how: str) -> None:
+def test_only_the_bad_item_fails(place: OptionValues, stage: str, how: str) -> None:
     """Only the bad item fails, and says why, as in Procession's own workers here."""
-    crash({**far, "workers": 2}, stage, how, exact=True)
-
-
-@pytest.mark.parametrize(("stage", "how"), [("run", "SIGKILL"), ("unpickle in", "os._exit")])
-def test_dask_in_this_process(stage: str, how: str) -> None:
-    """The same on a cluster in threads of this process."""
-    pytest.importorskip("distributed")
-    crash({"backend": "dask", "workers": 2}, stage, how, exact=True)
+    crash({**place}, stage, how, exact=True)

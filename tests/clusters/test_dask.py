@@ -6,16 +6,22 @@ import gc
 import importlib
 import importlib.machinery
 import os
+import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import procession
 from procession import BackendUnavailable, PoolClosed
 from tests.clusters import functions as f
-from tests.support.clusters import DaskProcesses
+from tests.support.clusters import DaskProcesses, dask_processes
+from tests.support.leaks import lasting
 
 distributed: Any = pytest.importorskip("distributed")
 
@@ -50,8 +56,48 @@ def test_a_retired_backend_lets_its_connection_go(on_dask: DaskProcesses) -> Non
     assert f.square(range(3)) == [0, 1, 4]
 
 
-def test_no_cluster_at_the_address() -> None:
-    """An address where no scheduler listens is a clear error."""
+UNGUARDED = """
+import psutil, procession
+
+@procession.parallel_map(backend="dask", workers=2)
+def square(x):
+    return x * x
+
+print(square(range(5)))
+lines = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+print(len(lines) > 0, any("distributed" in line or "dask" in line for line in lines))
+"""
+
+
+def test_a_script_without_a_guard(tmp_path: Path) -> None:
+    """All processes are Procession's own workers, and nothing stays in the temporary folder."""
+    script, temporary = tmp_path / "script.py", tmp_path / "temporary"
+    script.write_text(UNGUARDED)
+    temporary.mkdir()
+    own = {**os.environ, "TMPDIR": str(temporary)}
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, env=own)
+    assert ran.stdout.splitlines() == ["[0, 1, 4, 9, 16]", "True False"], ran.stderr
+    assert os.listdir(temporary) == []
+
+
+def test_a_large_argument_goes_once_to_each_machine(on_dask: DaskProcesses) -> None:
+    """It is one key of Dask's, on both workers, and not a part of each task."""
+    with distributed.Client(on_dask.address, set_as_default=False) as other:
+        results = f.length.imap(range(50), os.urandom(8_000_000))
+        assert next(results) == 8_000_000
+        (key,) = [key for key, size in other.nbytes(summary=False).items() if size > 1_000_000]
+        assert len(other.who_has()[key]) == 2
+        assert set(results) == {8_000_000}
+
+
+def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address where no scheduler listens, or something else, is a clear error in time."""
+    connecting: Any = importlib.import_module("procession.backends.cluster.dask_connection")
+    monkeypatch.setattr(connecting, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(BackendUnavailable, match=f"no Dask scheduler at '{address}'"):
+            f.square.with_options(backend="dask", address=address)(range(3))
     function = f.square.with_options(backend="dask", address="tcp://127.0.0.1:9")
     with pytest.raises(BackendUnavailable, match=r"no Dask scheduler at 'tcp://127.0.0.1:9'"):
         function(range(3))
@@ -75,24 +121,41 @@ def test_another_version_is_refused(
     assert f.square(range(3)) == [0, 1, 4]
 
 
-def test_a_worker_of_dask_is_killed(own_dask: DaskProcesses) -> None:
-    """A machine is lost amid 10,000 items: every result comes, once."""
-    seen: list[int] = []
-    for number, value in enumerate(f.square_of_a_millisecond.imap_unordered(range(10_000))):
-        seen.append(value)
-        if number == 2000:
-            own_dask.workers[0].kill()
-    assert sorted(seen) == [x * x for x in range(10_000)]
+def worker_under(nanny: psutil.Process) -> psutil.Process:
+    """The worker that a nanny looks after; it has a tracker of `multiprocessing`'s, too."""
+    (worker,) = [each for each in nanny.children() if "spawn_main" in " ".join(each.cmdline())]
+    return worker
+
+
+def test_a_worker_and_a_machine_are_killed() -> None:
+    """Amid 10,000 items a worker is lost, which its nanny replaces, and then a whole machine: every
+    result comes, once."""
+    with dask_processes(nanny=True) as cluster:
+        lasting.update(cluster.pids)
+        kept, lost = (psutil.Process(nanny.pid) for nanny in cluster.workers)
+        victims = {2000: [worker_under(kept)], 6000: [lost, worker_under(lost)]}
+        square = f.square.with_options(backend="dask", address=cluster.address, chunk=50)
+        seen: list[int] = []
+        for number, value in enumerate(square.imap_unordered(range(10_000))):
+            seen.append(value)
+            for victim in victims.get(number, ()):
+                victim.kill()
+        assert sorted(seen) == [x * x for x in range(10_000)]
+        procession.shutdown()
 
 
 def test_all_workers_are_lost_then_the_scheduler(own_dask: DaskProcesses) -> None:
-    """One clear error each, and no hang; new workers are used again."""
+    """One clear error each, and no hang; new workers are used again, if they have Procession."""
     results = f.square_of_a_millisecond.imap(range(100_000))
     assert next(results) == 0
     for worker in own_dask.workers:
         worker.kill()
     with pytest.raises(PoolClosed, match="all workers of the Dask cluster"):
         list(results)
+    bare = own_dask.add_worker(bare=True)
+    with pytest.raises(BackendUnavailable, match="pip install procession"):
+        f.square(range(3))
+    bare.kill()
     own_dask.add_worker()
     results = f.square_of_a_millisecond.imap(range(100_000))
     assert next(results) == 0

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import procession
-from procession import BackendUnavailable, OptionError
+from procession import BackendUnavailable
 from tests.clusters import functions as f
 from tests.support.clusters import RayNodes, end_with_far_code, lives, ray_nodes
 
@@ -81,21 +81,6 @@ def test_ray_client_is_refused(on_ray: RayNodes) -> None:
     """An address of Ray Client is refused in one line."""
     with pytest.raises(BackendUnavailable, match="is one of Ray Client"):
         f.square.with_options(address="ray://head:10001")(range(3))
-
-
-def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error has the command that installs it."""
-    procession.shutdown()
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BackendUnavailable, match=r"pip install 'procession\[ray\]'"):
-        f.square.with_options(backend="ray")(range(3))
-
-
-@pytest.mark.parametrize("option", [{"context": "fork"}, {"inline": True}], ids=str)
-def test_what_a_cluster_cannot_have(option: dict[str, Any]) -> None:
-    """Start methods and inline items are of this machine."""
-    with pytest.raises(OptionError):
-        f.square.with_options(backend="ray", **option)
 
 
 OWN = """
@@ -174,6 +159,20 @@ def test_the_caller_ends(ray_cluster: RayNodes, tmp_path: Path, how: signal.Sign
         end_with_far_code(caller, how, tmp_path)
 
 
+def test_a_large_argument_is_put_once(on_ray: RayNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray has it once on each machine, and not in each task."""
+    sizes: list[int] = []
+    put = ray.put
+
+    def noting(content: Any) -> Any:
+        sizes.append(content.raw().nbytes)
+        return put(content)
+
+    monkeypatch.setattr(ray, "put", noting)
+    assert set(f.length(range(20), os.urandom(8_000_000))) == {8_000_000}
+    assert len(sizes) == 1
+
+
 LOST = """
 seen = []
 for number, value in enumerate(f.square_of_a_millisecond.imap_unordered(range(10_000))):
@@ -182,13 +181,13 @@ for number, value in enumerate(f.square_of_a_millisecond.imap_unordered(range(10
         print("some results", flush=True)
 assert sorted(seen) == [x * x for x in range(10_000)]
 print("all results", flush=True)
-results = f.square_of_a_millisecond.imap(range(1_000_000))
-assert next(results) == 0
-print("more results", flush=True)
-try:
-    list(results)
-except procession.PoolClosed as error:
-    print(error, flush=True)
+for _ in range(2):
+    results = f.square_of_a_millisecond.imap(range(1_000_000))
+    print("more results", flush=True)
+    try:
+        list(results)
+    except procession.PoolClosed as error:
+        print(error, flush=True)
 os._exit(0)
 """
 
@@ -202,12 +201,15 @@ def line_with(running: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(f"no line has {text!r}")
 
 
-def test_a_node_is_lost_then_the_head() -> None:
-    """Amid 10,000 items every result comes, once; without a head one clear error, and no hang."""
-    with ray_nodes(1, 1) as cluster, program(LOST, cluster.address) as running:
+def test_a_node_is_lost_then_all_others_then_the_head() -> None:
+    """Amid 10,000 items every result comes, once; without workers or a head one clear error."""
+    with ray_nodes(0, 1, 1) as cluster, program(LOST, cluster.address) as running:
         line_with(running, "some results")
         cluster.kill(1)
         line_with(running, "all results")
+        line_with(running, "more results")
+        cluster.kill(2)
+        line_with(running, "all workers of the Ray cluster")
         line_with(running, "more results")
         cluster.kill(0)
         line_with(running, "the connection to Ray's head")

@@ -18,11 +18,7 @@ def _clusters() -> Iterator[None]:
         yield
         return
     with running() as clusters:
-        for name in asked_for():
-            if name in ("dask", "dask-nanny"):
-                ADDRESSES[name] = clusters.dask(nanny=name == "dask-nanny").address
-            elif name == "ray":
-                ADDRESSES[name] = clusters.ray().address
+        ADDRESSES.update({name: clusters.address(name) for name in asked_for()})
         yield
 
 

@@ -44,15 +44,15 @@ class Place(NamedTuple):
     def options(self) -> OptionValues:
         """The place as options."""
         options: OptionValues = {"backend": self.backend, "workers": WORKERS}
-        if self.cluster in ADDRESSES:
+        if self.cluster:
             options["address"] = ADDRESSES[self.cluster]
         if self.context is not None:
             options["context"] = self.context
         return options
 
 
-ADDRESSES: dict[str, str] = {}
-"""Of the clusters that this run has started."""
+ADDRESSES: dict[str, str | None] = {}
+"""Of the clusters that this run has started; `None` for one that Procession starts itself."""
 
 _LOCAL = (
     Place("process", "fork"),

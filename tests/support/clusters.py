@@ -20,8 +20,10 @@ import psutil
 from tests.support.leaks import lasting, lasting_sockets
 
 __all__ = [
+    "PLACES",
     "DaskProcesses",
     "RayNodes",
+    "Running",
     "asked_for",
     "dask_processes",
     "end_with_far_code",
@@ -32,14 +34,24 @@ __all__ = [
 
 WORKERS = 2
 
+PLACES = ("dask", "dask-nanny", "dask-local", "ray")
+"""Dask's scheduler and two workers over TCP, the same with nannies, in threads of this process; two
+nodes of Ray's."""
+
 
 def asked_for() -> tuple[str, ...]:
     """The places on clusters that this run is to test, such as ``dask``; usually none."""
     return tuple(os.environ.get("PROCESSION_TEST_CLUSTERS", "").split())
 
 
+_USUAL = "import runpy; runpy.run_module('distributed.cli.{0}', run_name='__main__')"
+_BARE = f"import sys; sys.modules.update(procession=None, tests=None); {_USUAL}"
+
+
 class DaskProcesses:
     """A scheduler of Dask's, and workers with one thread each, over TCP.
+
+    The scheduler can import neither Procession nor these tests.
 
     Attributes:
         address: The scheduler's address.
@@ -57,17 +69,18 @@ class DaskProcesses:
         file = os.path.join(self._folder.name, "scheduler.json")
         self.scheduler = self._start(
             "dask_scheduler", "--port", "0", "--host", host, "--no-dashboard",
-            "--scheduler-file", file,
+            "--scheduler-file", file, bare=True,
         )  # fmt: skip
         self.address = self._address(file)
 
     def _start(
-        self, what: str, *arguments: str, inside: Sequence[str] = ()
+        self, what: str, *arguments: str, inside: Sequence[str] = (), bare: bool = False
     ) -> subprocess.Popen[bytes]:
         log = open(os.path.join(self._folder.name, f"{what}.log"), "ab")  # noqa: SIM115
+        program = _BARE if bare else _USUAL
         with log:
             return subprocess.Popen(
-                [*inside, self._python, "-m", f"distributed.cli.{what}", *arguments],
+                [*inside, self._python, "-c", program.format(what), *arguments],
                 stdout=log,
                 stderr=log,
                 env={
@@ -92,13 +105,17 @@ class DaskProcesses:
             return file.read()
 
     def add_worker(
-        self, *arguments: str, inside: Sequence[str] = (), host: str = "127.0.0.1"
+        self,
+        *arguments: str,
+        inside: Sequence[str] = (),
+        host: str = "127.0.0.1",
+        bare: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start one more worker; `inside` is what starts it elsewhere."""
+        """Start one more worker; `inside` starts it elsewhere; a `bare` one lacks Procession."""
         nanny = "--nanny" if self._nanny else "--no-nanny"
         worker = self._start(
             "dask_worker", self.address, nanny, "--nthreads", "1", "--no-dashboard",
-            "--host", host, *arguments, inside=inside,
+            "--host", host, *arguments, inside=inside, bare=bare,
         )  # fmt: skip
         self.workers.append(worker)
         return worker
@@ -202,7 +219,7 @@ def ray_nodes(*cpus: int) -> Iterator[RayNodes]:
         nodes.close()
 
 
-class _Running:
+class Running:
     """The clusters of this run, each started once, and ended with the last who wants one."""
 
     def __init__(self) -> None:
@@ -233,17 +250,23 @@ class _Running:
         found: RayNodes = self._found["ray"]
         return found
 
+    def address(self, place: str) -> str | None:
+        """Of the cluster that a place is; `None` for one that Procession starts itself."""
+        if place == "ray":
+            return self.ray().address
+        return None if place == "dask-local" else self.dask(nanny=place == "dask-nanny").address
+
     def close(self) -> None:
         """End them."""
         self._found.clear()
         self._stack.close()
 
 
-_running = _Running()
+_running = Running()
 
 
 @contextlib.contextmanager
-def running() -> Iterator[_Running]:
+def running() -> Iterator[Running]:
     """The clusters of this run, within a ``with`` block that lasts as long as one is wanted."""
     _running.users += 1
     try:

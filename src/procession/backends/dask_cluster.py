@@ -171,7 +171,7 @@ class DaskCluster:
         self._watch.heard()
         task.handle.worker = said.get("worker", "")
         if task.arrived(said["content"]).more:
-            self._watch.fetch_soon()
+            self._watch.fetch_soon(task)
         if task.over:
             self._tasks.pop(said["number"], None)
             task.handle.future = None  # its result may go

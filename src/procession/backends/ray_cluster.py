@@ -56,11 +56,13 @@ class _Handle:
     """What Ray knows of a task.
 
     Attributes:
+        number: The task's number on this connection.
         ref: Ray's reference to its result, or to what a stream gives.
         reader: Of a stream.
     """
 
-    def __init__(self, ref: Any, reader: StreamReader | None = None) -> None:
+    def __init__(self, number: int, ref: Any, reader: StreamReader | None = None) -> None:
+        self.number = number
         self.ref = ref
         self.reader = reader
 
@@ -124,11 +126,11 @@ class RayCluster:
             if task.streams:
                 reference = self._stream.remote(task.order, header, *puts)
                 reader = StreamReader(self._watch, number, task, reference)
-                task.handle = _Handle(reference, reader)
+                task.handle = _Handle(number, reference, reader)
                 reader.start()
             else:
                 reference = self._named(task.name).remote(task.order, header, *puts)
-                task.handle = _Handle(reference)
+                task.handle = _Handle(number, reference)
                 reference.future().add_done_callback(partial(self._watch.done, number))
         except BaseException:
             self._tasks.pop(number, None)
@@ -139,15 +141,13 @@ class RayCluster:
 
     def cancel(self, tasks: Sequence[Task]) -> None:
         """End tasks that are not wanted any more."""
-        unwanted = {id(task) for task in tasks}
-        for number, task in list(self._tasks.items()):
-            if id(task) in unwanted:
-                self._tasks.pop(number, None)
-        for task in tasks:
-            if task.handle is not None and self.connection.usable:
-                self._ray.cancel(task.handle.ref, recursive=False)
-            if task.handle is not None and task.handle.reader is not None:
-                task.handle.reader.stop()
+        handles: list[_Handle] = [task.handle for task in tasks if task.handle is not None]
+        for handle in handles:
+            self._tasks.pop(handle.number, None)
+            if self.connection.usable:
+                self._ray.cancel(handle.ref, recursive=False)
+            if handle.reader is not None:
+                handle.reader.stop()
 
     def broadcast(self, content: Callable[[], bytes]) -> _Broadcast:
         """What stands for content that goes once to each machine."""

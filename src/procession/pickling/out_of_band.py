@@ -31,6 +31,8 @@ __all__ = [
     "crosses_machines",
     "dumps_out_of_band",
     "fits_message",
+    "goes_home_far",
+    "home_is_far",
     "is_far",
     "note_sent",
     "put_keys",
@@ -68,6 +70,9 @@ _LOOKED_AT = frozenset({tuple, dict, bytes, bytearray})
 """What is itself exchanged, or holds what may be."""
 
 _thread = threading.local()
+
+_home_is_far = False
+"""Whether this is a worker whose caller is on another machine."""
 
 
 class _Raw:
@@ -204,7 +209,7 @@ def note_sent(sender: object) -> None:
     Raises:
         Refused: It goes to another machine.
     """
-    if is_far():
+    if is_far() or goes_home_far():
         if not hasattr(sender, "crosses_machines"):
             raise Refused(_OF_THIS_MACHINE)
     else:
@@ -212,6 +217,18 @@ def note_sent(sender: object) -> None:
     collected: list[object] | None = getattr(_thread, "collected", None)
     if collected is not None:
         collected.append(sender)
+
+
+def home_is_far() -> None:
+    """From now on what this process's items return goes to another machine."""
+    global _home_is_far
+    _home_is_far = True
+
+
+def goes_home_far() -> bool:
+    """Whether what this thread pickles is a result for another machine: this one does not keep it,
+    as it does what it sends to processes of its own."""
+    return _home_is_far and getattr(_thread, "collected", None) is None
 
 
 def with_senders(work: Callable[[], T], *, far: bool = False) -> tuple[T, list[object]]:

@@ -26,6 +26,7 @@ from procession.buffers.sender import Placed, segments
 from procession.pickling.dispatch_tables import wrap_reducer
 from procession.pickling.out_of_band import (
     bytes_out_of_band,
+    goes_home_far,
     is_far,
     note_sent,
     put_keys,
@@ -72,16 +73,22 @@ class Snapshot:
         note_sent(self)
         if is_far():
             return _fetch_far, (self.key,)
+        if goes_home_far():
+            blob, *buffers = self.parts
+            return loads, (blob, [bytearray(buffer) for buffer in buffers])
         lies = self.lies
         return _fetch, (self.key, lies.ticket if isinstance(lies, BroadcastBytes) else tuple(lies))
 
     @property
-    def content(self) -> bytes:
-        """Its pickle and its large buffers, for another machine."""
+    def parts(self) -> list[bytes]:
+        """Its pickle and its large buffers."""
         lies = self.lies
-        if isinstance(lies, BroadcastBytes):
-            return pickle.dumps([read_broadcast(lies.ticket)], 5)
-        return pickle.dumps(lies.parts(), 5)
+        return [read_broadcast(lies.ticket)] if isinstance(lies, BroadcastBytes) else lies.parts()
+
+    @property
+    def content(self) -> bytes:
+        """The same as one pickle, for another machine."""
+        return pickle.dumps(self.parts, 5)
 
     def target(self) -> Any:
         """The object, or `None` if it is gone."""

@@ -33,6 +33,23 @@ class Policy(Protocol):
         ...
 
 
+class Equal(NamedTuple):
+    """Very many items that all take the same time, as `simulate` takes durations.
+
+    Attributes:
+        items: How many.
+        seconds: How long each takes.
+    """
+
+    items: int
+    seconds: float
+
+    @property
+    def total(self) -> float:
+        """How long they take together."""
+        return self.items * self.seconds
+
+
 class Outcome(NamedTuple):
     """What a simulated map took.
 
@@ -59,7 +76,7 @@ class Outcome(NamedTuple):
 
 def simulate(
     policy: Policy,
-    durations: Sequence[float],
+    durations: Sequence[float] | Equal,
     workers: int,
     *,
     length: int | None = -1,
@@ -76,16 +93,20 @@ def simulate(
         handling: Seconds the parent spends on a message.
         round_trip: Seconds a worker waits between two chunks.
     """
-    count = len(durations)
+    if isinstance(durations, Equal):
+        count, longest = durations
+        until: Callable[[int], float] = longest.__mul__
+    else:
+        count, longest = len(durations), max(durations, default=0.0)
+        until = [0.0, *accumulate(durations)].__getitem__
     claimed = count if length == -1 else length
-    until = [0.0, *accumulate(durations)]
     ends: list[tuple[float, int, int]] = []
     queue: deque[tuple[int, int]] = deque()
     sizes: list[int] = []
     clock, sent, idle, last = 0.0, 0, workers, 0.0
 
     def begin(start: int, stop: int) -> None:
-        heapq.heappush(ends, (clock + round_trip + until[stop] - until[start], start, stop))
+        heapq.heappush(ends, (clock + round_trip + until(stop) - until(start), start, stop))
 
     def size_now() -> int:
         flight = len(ends) + len(queue)
@@ -109,12 +130,12 @@ def simulate(
             continue
         end, start, stop = heapq.heappop(ends)
         last = clock = max(clock, end) + handling
-        policy.observe(stop - start, until[stop] - until[start])
+        policy.observe(stop - start, until(stop) - until(start))
         if queue:
             begin(*queue.popleft())
         else:
             idle += 1
-    bound = max(until[-1] / workers, max(durations, default=0.0))
+    bound = max(until(count) / workers, longest)
     cost = len(sizes) * (round_trip + handling) / workers + workers * handling
     return Outcome(last, len(sizes), bound, cost, sizes)
 

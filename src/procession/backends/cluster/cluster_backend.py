@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from weakref import WeakKeyDictionary
 
 from procession.backends.cluster.clocks import Clocks
@@ -247,7 +247,7 @@ class ClusterBackend:
         self._connecting = after_fork.rlock()
         self._gone = Wakeups()
         self._tasks: dict[int, Task] = {}
-        self._waiting: deque[Task] = deque()
+        self._waiting: OrderedDict[int, Task] = OrderedDict()
         self._given = 0
         self._number = 0
         self._closed = False
@@ -279,8 +279,7 @@ class ClusterBackend:
     def running(self, chunk: Chunk) -> bool:
         """Whether a worker may have begun with the chunk: no more are before it than can run."""
         with self._lock:
-            first = list(self._tasks.values())[: self.workers]
-        return any(task.chunk is chunk for task in first)
+            return any(task.chunk is chunk for task in islice(self._tasks.values(), self.workers))
 
     def apart(self) -> ClusterBackend:
         """Never asked for: what caused a death is known, so no chunk ends as "broken"."""
@@ -372,7 +371,7 @@ class ClusterBackend:
             self._tasks[task.number] = task
             task.chunk.handle = task
             if self._limit is not None and self._given >= self._limit:
-                self._waiting.append(task)
+                self._waiting[task.number] = task
                 return
             self._given += 1
         try:
@@ -388,13 +387,12 @@ class ClusterBackend:
             if not task.closes():
                 return False
             self._tasks.pop(task.number, None)
-            if task in self._waiting:
-                self._waiting.remove(task)
-                following = None
-            else:
+            following = None
+            if self._waiting.pop(task.number, None) is None:  # it was given to the engine
                 self._given -= 1
-                following = self._waiting.popleft() if self._waiting else None
-                self._given += following is not None
+                if self._waiting:
+                    _, following = self._waiting.popitem(last=False)
+                    self._given += 1
         if following is not None:
             try:
                 following.cluster.submit(following)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import importlib
 import os
 import shutil
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from procession.backends.cluster.engine_connection import (
     CONNECT_SECONDS,
     EngineConnection,
-    reach,
     remove_old_folders,
 )
 from procession.backends.cluster.far_pools import far_pools
@@ -32,6 +34,9 @@ _FOLDER = "procession-dask-"
 
 _ENDING_SECONDS = 2.0
 """Seconds that a local cluster's cancelled tasks have to end. A guess."""
+
+_GREET_SECONDS = 2.0
+"""Seconds that what listens at the address has at least to answer as a scheduler does."""
 
 _ASK_SECONDS = 2.5
 """Seconds for the workers to say which versions they run; those who do not, are asked again by the
@@ -85,6 +90,16 @@ class Connection(EngineConnection):
     def threads_now(self) -> int | None:
         """The same, if Dask has told it since `ages`."""
         return None if self._known() is self._before else self.threads()
+
+    def sent_away(self) -> bool:
+        """Whether the worker that left last was retired, as an adaptive cluster does it."""
+        ask = partial(self.client.scheduler.events, topic="all")
+        try:
+            events: Any = self.client.sync(ask, callback_timeout=_ASK_SECONDS)
+        except Exception:  # it does not answer: who asks finds out soon
+            return False
+        left = [said for _, said in events if said.get("action") == "remove-worker"]
+        return bool(left) and bool(left[-1].get("expected"))
 
     def check_versions(self) -> None:
         """Compare versions with the cluster, before anything is sent that could harm its workers.
@@ -175,10 +190,10 @@ def _connected(options: Options) -> Connection:
         return _local(distributed, options.workers)
     begin = time.monotonic()
     try:
-        reach(address)
-        client = distributed.Client(
-            address, timeout=CONNECT_SECONDS, set_as_default=False, name="procession"
-        )
+        with ThreadPoolExecutor(1) as executor:  # this thread may have a running event loop
+            executor.submit(asyncio.run, _greet(distributed, address)).result()
+        left = max(_GREET_SECONDS, CONNECT_SECONDS - (time.monotonic() - begin))
+        client = distributed.Client(address, timeout=left, set_as_default=False, name="procession")
     except (OSError, TimeoutError, ValueError) as error:
         raise BackendUnavailable(
             f"there is no Dask scheduler at {address!r}: it did not answer within "
@@ -187,6 +202,20 @@ def _connected(options: Options) -> Connection:
             "address out for a cluster of this machine."
         ) from error
     return Connection(client, address, owned=True)
+
+
+async def _greet(distributed: Any, address: str) -> None:
+    """See that a scheduler answers. Dask's client would wait for ever for what only listens.
+
+    Raises:
+        OSError, TimeoutError: None does.
+        ValueError: This is no address.
+    """
+    core: Any = importlib.import_module("distributed.comm.core")
+    security = distributed.Security().get_connection_args("client")
+    greeting = core.connect(address, timeout=CONNECT_SECONDS, **security)
+    comm = await asyncio.wait_for(greeting, CONNECT_SECONDS)
+    comm.abort()
 
 
 def _local(distributed: Any, workers: int) -> Connection:

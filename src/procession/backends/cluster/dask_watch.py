@@ -6,6 +6,8 @@ them ten times a second, which takes about a microsecond for each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from procession.backends.cluster.cluster_backend import Task
 from procession.backends.cluster.dask_connection import Connection
 from procession.backends.cluster.engine_connection import Gone, missing_procession
@@ -24,7 +26,7 @@ _SOON = 0.002
 """Seconds until the first look after a task has said that its result is to be fetched."""
 
 _HURRIED = 10
-"""How many such looks follow one another."""
+"""How many such looks, at those tasks alone, follow one another."""
 
 _TRIES = 3
 """How often a task is submitted again whose data was lost with its machine."""
@@ -44,7 +46,10 @@ class Watch:
         self._stir = threading.Event()
         self._stopped = False
         self._pause = Wakeup()
+        self._soon: dict[int, Task] = {}
+        self._fetching: set[int] = set()
         self._hurried = 0
+        self._next_look = 0.0
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._gone = Gone(connection, monotonic)
@@ -64,8 +69,9 @@ class Watch:
         """A worker has told something."""
         self._gone.heard()
 
-    def fetch_soon(self) -> None:
+    def fetch_soon(self, task: Task) -> None:
         """A task has said that its result is to be fetched, which is there in a moment."""
+        self._soon[task.handle.number] = task
         self._hurried = _HURRIED
         self._pause.wake()
 
@@ -92,36 +98,44 @@ class Watch:
             self._pause.wait(_SOON if self._hurried >= 0 else _LOOK)
 
     def _look_once(self) -> None:
+        if not self._connection.usable:
+            self._give_up(self._connection.lost())
+        elif monotonic() < self._next_look:
+            self._look_at(list(self._soon.values()))
+        else:
+            self._next_look = monotonic() + _LOOK
+            self._look_at(list(self._tasks.values()))
+            self._look_at_workers()
+
+    def _look_at(self, tasks: Sequence[Task]) -> None:
         connection = self._connection
-        if not connection.usable:
-            self._give_up(connection.lost())
-            return
         finished: list[Task] = []
-        for task in list(self._tasks.values()):
+        for task in tasks:
             future: Any = task.handle and task.handle.future
             status = future.status if future else "pending"
             if status == "finished":
-                finished.append(task)
+                if not (task.over or task.handle.number in self._fetching):
+                    finished.append(task)
             elif status == "error":
                 self._end(task, _failure(future.exception(timeout=2), connection.place))
             elif status == "cancelled":  # what is only "lost" is run again by Dask itself
                 self._end(task, End("refused", error=connection.lost()))
-        self._fetch([task for task in finished if not task.over])
-        self._look_at_workers()
+        self._fetching.update(task.handle.number for task in finished)
+        if finished:
+            connection.client.loop.add_callback(self._fetch, finished)
+        for number, task in list(self._soon.items()):
+            if task.over:
+                self._soon.pop(number, None)
 
-    def _fetch(self, tasks: list[Task]) -> None:
-        """Fetch the results of tasks whose end no event has told."""
-        if not tasks:
-            return
-        futures = [task.handle.future for task in tasks]
-        contents = self._connection.client.gather(futures, errors="skip", direct=True)
-        if len(contents) < len(tasks):
-            contents = [_one(self._connection.client, future) for future in futures]
-        for task, content in zip(tasks, contents, strict=True):
+    async def _fetch(self, tasks: list[Task]) -> None:
+        """In Dask's thread: fetch the results of tasks whose end no event has told."""
+        client = self._connection.client
+        for task, content in zip(tasks, await _contents(client, tasks), strict=True):
             if content is not None:
                 task.arrived(content)
             if not task.over:  # no event, and no result: the machine was lost meanwhile
                 task.failed(End("died", None))
+            self._fetching.discard(task.handle.number)
             self._tasks.pop(task.handle.number, None)
             task.handle.future = None
 
@@ -140,9 +154,21 @@ class Watch:
             self._end(task, End("refused", error=error))
 
 
-def _one(client: Any, future: Any) -> Any:
+async def _contents(client: Any, tasks: Sequence[Task]) -> Sequence[Any]:
+    """The results of tasks; `None` for what is lost."""
+    futures = [task.handle.future for task in tasks]
     try:
-        return client.gather(future, direct=False)
+        found: Sequence[Any] = await client.gather(futures, "skip", direct=True, asynchronous=True)
+    except Exception:
+        found = ()
+    if len(found) == len(tasks):
+        return found
+    return [await _one(client, future) for future in futures]
+
+
+async def _one(client: Any, future: Any) -> Any:
+    try:
+        return await client.gather(future, direct=False, asynchronous=True)
     except Exception:
         return None
 

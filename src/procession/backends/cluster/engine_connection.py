@@ -31,6 +31,9 @@ GONE_SECONDS = 8.0
 """Seconds without any worker after which tasks are given up, if there were workers before. A guess:
 longer than one takes to start again."""
 
+_LEAST_SECONDS = 0.3
+"""Seconds that one attempt to connect has at least."""
+
 _ENDING_SECONDS = 2.0
 """Seconds that calls have to end after their connection was lost. A guess."""
 
@@ -60,6 +63,10 @@ class EngineConnection:
     def usable(self) -> bool:
         """Whether it is open."""
         raise NotImplementedError
+
+    def sent_away(self) -> bool:
+        """Whether the cluster itself has ended its last worker, as it starts others when needed."""
+        return False
 
     def check_anew(self) -> None:
         """Refuse to connect anew while the calls end whose connection was lost a moment ago.
@@ -130,6 +137,9 @@ class Gone:
         if workers:
             self._seen, self._had = now, True
         elif self._had and now - self._seen > GONE_SECONDS:
+            if self._connection.sent_away():
+                self.forget()
+                return None
             return PoolClosed(
                 f"all workers of the {self._connection.engine} cluster ({self._connection.place}) "
                 f"are gone, and for {GONE_SECONDS:.0f} s none has come back. Look at their logs, "
@@ -165,12 +175,18 @@ def reach(address: str, *, patience: float = CONNECT_SECONDS) -> None:
     end = time.monotonic() + patience
     while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), patience).close()
+            _connect(host.strip("[]"), int(port), max(_LEAST_SECONDS, end - time.monotonic()))
             return
         except OSError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
+
+
+def _connect(host: str, port: int, seconds: float) -> None:
+    """See that something listens there; a host's several addresses are tried in turn."""
+    addresses = len(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    socket.create_connection((host, port), seconds / addresses).close()
 
 
 def remove_old_folders(prefix: str, parent: str = "") -> None:

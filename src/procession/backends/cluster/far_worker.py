@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from procession.hints import Any
+from procession.pickling.out_of_band import home_is_far
 from procession.worker.current import name_host
 from procession.worker.preparing import run_unpacked
 
@@ -17,5 +18,6 @@ def begin_far_worker(host: str, initializer: Any) -> None:
         initializer: The user's, packed with its arguments; or empty.
     """
     name_host(host)
+    home_is_far()
     if initializer:
         run_unpacked(initializer)

@@ -19,6 +19,7 @@ from procession.backends.cluster.engine_connection import (
 from procession.errors import BackendUnavailable
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.pool import at_exit as cleanup
+from procession.system.pristine import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,10 @@ _FOLDER = "procession-ray-"
 
 _ANSWER_SECONDS = 1.0
 """Seconds in which a process of Ray's takes a connection."""
+
+_ASK_SECONDS = 2.0
+"""Seconds to ask whether a machine with processors is there; a look must not take longer than Ray
+may be silent."""
 
 _SHORT = 12
 """Bytes of a temporary folder's path that leave room for the rest of a socket's (107 in all)."""
@@ -60,6 +65,7 @@ class Connection(EngineConnection):
         context = ray.get_runtime_context()
         self._job = context.get_job_id()
         self._ports = [context.gcs_address, _own_node(ray, context.get_node_id())]
+        self._witness = ""
         self.answers()
 
     @property
@@ -78,10 +84,27 @@ class Connection(EngineConnection):
         try:
             for address in self._ports:
                 reach(address, patience=_ANSWER_SECONDS)
-            self.cpus = int(self.ray.cluster_resources().get("CPU", 0))
+            cpus = int(self.ray.cluster_resources().get("CPU", 0))
+            self.cpus = cpus if cpus and self._some_machine_answers() else 0
         except Exception:
             return False
         return True
+
+    def _some_machine_answers(self) -> bool:
+        """Whether a machine takes a connection that has processors for tasks.
+
+        Ray counts those of a lost one as there for 15 s. The one that has answered last is asked
+        first. If it takes long to ask all, Ray is to judge.
+        """
+        end = monotonic() + _ASK_SECONDS
+        if self._witness and _takes_connection(self._witness):
+            return True
+        for node in self.ray.nodes():
+            if node["Alive"] and node["Resources"].get("CPU"):
+                self._witness = _address(node)
+                if _takes_connection(self._witness) or monotonic() > end:
+                    return True
+        return False
 
     def forsake(self) -> None:
         """The head is gone. Ray would end this program for that, so let go of it."""
@@ -103,10 +126,19 @@ class Connection(EngineConnection):
 
 def _own_node(ray: Any, node: str) -> str:
     """The address of Ray's process on this machine."""
-    for each in ray.nodes():
-        if each["NodeID"] == node:
-            return f"{each['NodeManagerAddress']}:{each['NodeManagerPort']}"
-    return ""
+    return next((_address(each) for each in ray.nodes() if each["NodeID"] == node), "")
+
+
+def _address(node: Any) -> str:
+    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+
+
+def _takes_connection(address: str) -> bool:
+    try:
+        reach(address, patience=0.0)
+    except OSError:
+        return False
+    return True
 
 
 def connect(options: Options) -> Connection:
