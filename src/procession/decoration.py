@@ -11,7 +11,10 @@ import sys
 from collections.abc import Mapping
 from types import FunctionType
 
+from procession.configuration.choices import short
 from procession.hints import TYPE_CHECKING, Any, Literal
+from procession.pickling.objects import is_a
+from procession.pickling.references import is_decorated
 from procession.system import cpython
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ __all__ = [
     "Kind",
     "check",
     "check_order",
-    "is_decorated",
     "kind",
     "positional_options",
     "unwrapped",
@@ -51,7 +53,7 @@ def check(function: Any, style: str) -> None:
     inner = unwrapped(function)
     if is_decorated(inner):
         raise TypeError(_twice(function, inner, style))
-    if _is_class(inner):
+    if is_a(inner, type):
         raise TypeError(
             f"@{style} is on the class {inner.__qualname__}, and it takes functions. Decorate the "
             f"method that does the work, or a function that makes the object:\n"
@@ -69,15 +71,6 @@ def check(function: Any, style: str) -> None:
     what = kind(inner)
     if what == "async generator" or (style != "isolated" and what != "function"):
         raise TypeError(_not_a_plain_function(inner, what, style))
-
-
-def _is_class(obj: object) -> bool:
-    return isinstance(obj, type)
-
-
-def is_decorated(obj: object) -> bool:
-    """Whether this is one of our decorated functions, or one of their bound methods."""
-    return bool(getattr(type(obj), "__procession_function__", False))
 
 
 def kind(function: Any) -> Kind:
@@ -126,7 +119,7 @@ def _code_holder(function: Any) -> Any:
 
 def positional_options(style: str, values: tuple[Any, ...]) -> TypeError:
     """Say that the decorator takes its options by name, and which these may be."""
-    given = ", ".join(_short(value) for value in values)
+    given = ", ".join(short(value) for value in values)
     if len(values) > 1 and callable(values[0]):
         return TypeError(
             f"{style}({given}) has more than the function. It decorates one function, and takes "
@@ -149,7 +142,7 @@ def _option_for(value: Any) -> str:
     if isinstance(value, str):
         return f"context={value!r}" if value in _CONTEXTS else f"backend={value!r}"
     if isinstance(value, Mapping):
-        return f"**{_short(value)}"
+        return f"**{short(value)}"
     return ""
 
 
@@ -241,9 +234,3 @@ def _wrapper_above(function: Any, parent: str) -> str:
 def _name(function: Any) -> str:
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
     return str(name).rpartition("<locals>.")[2]
-
-
-def _short(value: Any) -> str:
-    text = getattr(value, "__qualname__", None) if callable(value) else None
-    text = text if isinstance(text, str) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -16,7 +16,6 @@ from procession.backends import registry
 from procession.backends.pool_choice import Choice
 from procession.configuration import Options, OptionValues, resolve, validate
 from procession.contract import Backend, Chunk, End
-from procession.decoration import is_decorated
 from procession.engine.arguments import packer
 from procession.engine.call import Call
 from procession.engine.job import make_job
@@ -24,6 +23,7 @@ from procession.engine.policy.blame import Rules
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
+from procession.pickling.references import is_decorated
 from procession.process.pool.at_exit import has_ended
 from procession.system import after_fork
 from procession.system.pristine import time

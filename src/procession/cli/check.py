@@ -150,7 +150,7 @@ def _home(value: Any) -> Any:
 
 def _hidden(value: Any) -> Any:
     """The decorated object that a value is, or that other decorators stand above; or `None`."""
-    from procession.decoration import is_decorated
+    from procession.pickling.references import is_decorated
 
     inner: Any = value
     for _ in range(20):
