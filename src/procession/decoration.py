@@ -141,9 +141,8 @@ def _option_for(value: Any) -> str:
         return f"timeout={value}"
     if isinstance(value, str):
         return f"context={value!r}" if value in _CONTEXTS else f"backend={value!r}"
-    if isinstance(value, Mapping):
-        return f"**{short(value)}"
-    return ""
+    options: object = value
+    return f"**{short(options)}" if isinstance(value, Mapping) else ""
 
 
 def _twice(outer: Any, inner: Any, style: str) -> str:
