@@ -30,7 +30,7 @@ def test_limits_hold_in_workers_from_the_next_call_on(
 
         def look(x):
             files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            return os.getpid(), files, os.nice(0), len(os.sched_getaffinity(0))
+            return os.getpid(), files, os.nice(0) - {os.nice(0)}, len(os.sched_getaffinity(0))
 
         f = parallel(workers=1, inline=False, **{place!r})(look)
         pool = Pool(1)
