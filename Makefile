@@ -14,6 +14,9 @@ PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 STAMP   := $(VENV)/.procession-$(VERSION)
 
+# What one process has compiled no other compiles again: a thousand start here.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Extra arguments for pytest, for example: make test ARGS="-k outcomes -x"
 ARGS ?=
 # Test modules that run at the same time: one more than there are processors, as tests often wait.
