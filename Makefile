@@ -96,6 +96,11 @@ test-each:
 		$(MAKE) test PYTHON=$$python VENV=build/venv-$${python##*/} || failed="$$failed $$python"; \
 	done; test -z "$$failed" || { echo "failed on$$failed"; exit 1; }
 
+# The environments alone, for .ci/run, which makes some while it tests in others.
+.PHONY: env-test env-clusters
+env-test: $(STAMP)-test
+env-clusters: $(STAMP)-clusters
+
 test-clusters:
 	@$(MAKE) --no-print-directory VENV=build/venv-clusters in-clusters
 
