@@ -15,7 +15,6 @@ from procession.configuration.choices import short
 from procession.hints import TYPE_CHECKING, Any, Literal
 from procession.pickling.objects import is_a
 from procession.pickling.references import is_decorated
-from procession.system import cpython
 
 if TYPE_CHECKING:
     from typing import Final
@@ -80,8 +79,6 @@ def kind(function: Any) -> Kind:
     ``__wrapped__``: what stands outermost decides.
     """
     function = _code_holder(unwrapped(function))
-    if cpython.marked_coroutine(function):
-        return "coroutine"
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     if flags & _ASYNC_GENERATOR:
         return "async generator"

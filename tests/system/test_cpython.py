@@ -670,18 +670,6 @@ def test_abstract_classes_are_begun_and_asked() -> None:
     assert cpython.virtual_subclasses(made) == [Slotted]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs inspect.markcoroutinefunction")
-def test_functions_that_are_marked_as_coroutines() -> None:
-    """`inspect` leaves a mark on them."""
-    import inspect
-
-    def give() -> None: ...
-
-    assert not cpython.marked_coroutine(give)
-    mark: Any = getattr(inspect, "markcoroutinefunction", None)
-    assert cpython.marked_coroutine(mark(give))
-
-
 def test_settings_are_those_of_the_c_modules() -> None:
     """What `locale`, `socket` and `csv` keep is kept, and can be asked for, in C."""
     import csv

@@ -50,7 +50,6 @@ __all__ = [
     "is_owned",
     "loaded",
     "locked_at_fork",
-    "marked_coroutine",
     "method_of",
     "module_from_spec",
     "object_makers",
@@ -293,11 +292,6 @@ def begin_abstract(cls: type) -> None:
 
     known: Any = abc
     known._abc_init(cls)
-
-
-def marked_coroutine(function: Any) -> bool:
-    """Whether `inspect.markcoroutinefunction` was said of it: a plain function that returns one."""
-    return getattr(function, "_is_coroutine_mark", None) is not None
 
 
 def has_gil() -> bool:
