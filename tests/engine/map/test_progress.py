@@ -143,7 +143,7 @@ def test_bar_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = opened(True, 4)
     shown.update(1)
     shown.close()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # one of them may have had nothing to do
 
 
 def test_terminal_that_went_away_does_not_stop_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
