@@ -9,35 +9,23 @@ a teller's thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
 
 from procession.contract import Backend, Chunk, End
 from procession.engine.column_packing import column_of
+from procession.engine.map.feeding import BYTES_AHEAD, Feeder, Feeding, settled_refusal
 from procession.engine.map.replies import Replies
-from procession.engine.map.window import Delivery
 from procession.engine.policy.placement import machine
 from procession.hints import Any
 from procession.items import ATOM_BYTES, Column, Item, Settled
-from procession.system.interrupts import strikes
-from procession.system.pristine import perf_counter, thread_time, threading
+from procession.system.pristine import perf_counter, thread_time
 from procession.system.resources import usable_cpus
-from procession.system.wakeup import Wakeup
 from procession.user_threads import teller
 
 __all__ = ["Sender"]
 
-BYTES_AHEAD = 64 * 1024 * 1024
-"""Pickled input and results held at once before no more is sent ahead. A guess: large enough to
-keep every worker busy with ordinary items, small against the memory of any machine."""
-
-SLOW_SECONDS = 1e-3
-"""An item of the input that took longer to come makes us wait. A guess: ten times a message."""
 
 _Values = tuple[Sequence[int], Sequence[Any]]
 _NO_VALUES: _Values = ((), ())
-
-PATIENCE_SECONDS = 5e-3
-"""How much longer than its items usually take a result is waited for, before slow input is."""
 
 
 class Sender:
@@ -54,6 +42,9 @@ class Sender:
         here: Whether the consumer's thread is to run the next items itself.
         behind: Whether the consumer's thread is to send something on before it waits.
         accompanied: Whether the consumer's thread computes while a pool starts.
+        backend: The pool, once there is one.
+        probing: Whether the pool was given one item to try.
+        chunk_items: How many items the last chunk had.
     """
 
     def __init__(
@@ -74,10 +65,11 @@ class Sender:
         self._intake = intake = delivery.intake
         self._lock = delivery.lock
         self._open_backend = backend
-        self._backend: Backend | None = None
+        self.backend: Backend | None = None
         self._apart: Backend | None = None
-        self._feeder: _Feeder | None = None
+        self._feeder: Feeder | None = None
         self._aside = aside and not intake.source.inert
+        self._feeding = Feeding(replies)
         self._feeds = not aside and not intake.source.inert
         self._blocking = blocking
         self._attended = False
@@ -86,10 +78,9 @@ class Sender:
         self._pump_told = False
         self._pumping = False
         self._pump_again = False
-        self._probing = False
+        self.probing = False
         self._probed = 0.0
-        self._reading = 0.0
-        self._chunk_items = 1
+        self.chunk_items = 1
 
     # -- who is there --------------------------------------------------------------------------
 
@@ -122,7 +113,7 @@ class Sender:
     @property
     def started(self) -> bool:
         """Whether there is a pool that items were, or are being, given to."""
-        return self._pumping or self._backend is not None
+        return self._pumping or self.backend is not None
 
     @property
     def untouched(self) -> bool:
@@ -136,7 +127,20 @@ class Sender:
 
     def needs_consumer(self) -> bool:
         """Whether the consumer's thread has something to do. Under the map's lock."""
-        return self.behind or (self.here and self._intake.any) or (self._feeds and self._wants())
+        return (
+            self.behind
+            or (self.here and self._intake.any)
+            or (self._feeds and self._feeding.wants(self))
+        )
+
+    def feed(self, *, lazily: bool = False) -> None:
+        """Take input for the pool in the consumer's thread, as much as is wanted now.
+
+        Args:
+            lazily: The consumer takes results one by one (`Feeding.feed`).
+        """
+        if self._feeds:
+            self._feeding.feed(self, lazily=lazily)
 
     # -- moving on -----------------------------------------------------------------------------
 
@@ -145,7 +149,7 @@ class Sender:
         if self._aside and not self._intake.closed:
             self.here = False  # one of the two takes input; only the feeder may have to wait
             if self._feeder is None:
-                self._feeder = _Feeder(self, self._delivery)
+                self._feeder = Feeder(self._feeding, self, self._delivery)
                 self._feeder.start()
             else:
                 self._feeder.poke()
@@ -153,14 +157,14 @@ class Sender:
 
     def probe(self) -> None:
         """Give the pool one item and no more, until `probed`."""
-        self._probing = True
+        self.probing = True
         self._probed = perf_counter()
         self.go()
         self.feed()
 
     def probed(self) -> None:
         """That item takes its time: the pool may have more. Not if it was answered meanwhile."""
-        probing, self._probing = self._probing, False
+        probing, self.probing = self.probing, False
         if probing and not self._replies.count:
             self.pump()
         elif probing:
@@ -202,118 +206,14 @@ class Sender:
 
     def close(self, chunks: list[Chunk], *, kill: bool) -> None:
         """The map is over: let go of the backends and the input. `kill` ends these chunks."""
-        if chunks and self._backend is not None:
-            self._backend.abandon([chunk for chunk in chunks if chunk.home is self._backend])
+        if chunks and self.backend is not None:
+            self.backend.abandon([chunk for chunk in chunks if chunk.home is self.backend])
         if self._apart is not None:
             self._apart.close(wait=False, kill=kill)
         if self._feeder is not None:
             self._feeder.poke()
         else:
             self._intake.source.close()
-
-    # -- taking input --------------------------------------------------------------------------
-
-    def feed(self, *, lazily: bool = False) -> None:
-        """Take input for the pool in the consumer's thread, as much as is wanted now.
-
-        Args:
-            lazily: The consumer takes results one by one. What is ready comes before input that
-                makes us wait, and so does what is soon to be ready.
-        """
-        if not self._feeds:
-            return
-        while self._wants():
-            if lazily and self._reading > SLOW_SECONDS and self._is_soon_ready():
-                return
-            if not self.take_some():
-                return
-
-    def _wants(self) -> bool:
-        """Whether the consumer's thread is to take more input for the pool."""
-        backend, intake = self._backend, self._intake
-        if backend is None or intake.closed or self.here_only or not intake.open:
-            return False
-        chunks = len(self._in_flight)
-        if self._probing and not self._replies.count:
-            return not chunks and not intake.pending
-        if chunks >= backend.workers:
-            if intake.pending >= self._chunk_items * max(1, 3 * backend.workers - chunks):
-                return False
-            if self._delivery.bytes + self._in_flight.bytes + intake.held > BYTES_AHEAD:
-                return False
-        elif intake.pending > self._chunk_items * 3 * backend.workers:
-            return False
-        return intake.room() > 0
-
-    def _is_soon_ready(self) -> bool:
-        """Whether the consumer's next result is there, once those under way have had their time."""
-        item, delivery = self._plan.schedule.item_seconds, self._delivery
-        if len(self._in_flight) and not delivery.has_next():
-            if item is None:
-                self._await(self._reading)
-            elif item <= self._reading:
-                self._await(2 * item + PATIENCE_SECONDS)
-        return delivery.has_next()
-
-    def _await(self, seconds: float) -> None:
-        """Wait for the next result, and for nothing else."""
-        end, delivery = perf_counter() + seconds, self._delivery
-        while (left := end - perf_counter()) > 0:
-            with self._lock:
-                if delivery.has_next() or self._intake.closed or delivery.failure:
-                    return
-                wakeup = delivery.wakeup()
-            wakeup.wait(left)
-            if self.behind:
-                self.pump()
-
-    def take_some(self) -> bool:
-        """Take items of the input, pickle each at once, and see that they are sent.
-
-        One, if a worker waits for it. Else as many as make a chunk, unless that takes long.
-
-        Returns:
-            Whether there were any.
-        """
-        backend, intake = self._backend, self._intake
-        busy = backend is not None and len(self._in_flight) >= backend.workers
-        count = max(1, min(self._chunk_items - intake.pending, intake.room())) if busy else 1
-        begin = perf_counter()
-        items: list[Item] = []
-        taken, packing = 0, 0.0
-        while taken < count:
-            with intake.taking:
-                start, values = intake.take(1)
-            if not values:
-                break
-            taken += 1
-            since = perf_counter()
-            items += self._pack_taken(start, values[0])
-            now = perf_counter()
-            packing += now - since
-            if now - begin > SLOW_SECONDS:
-                break
-        if not taken:
-            self.pump()
-            return False
-        self._reading = (perf_counter() - begin - packing) / taken
-        intake.hold(items)
-        if self._plan.placement is not None:
-            size = sum([item.size for item in items])
-            self._plan.placement.packed(taken, packing, size)
-        self._observer.packed(begin, taken - len(items))
-        # Idle workers get what there is at once. While all are busy it waits, so that chunks grow:
-        # the thread that ends a chunk sends on what is pending by then.
-        if not busy or intake.pending >= self._chunk_items:
-            self.pump()
-        return True
-
-    def _pack_taken(self, index: int, value: Any) -> list[Item]:
-        try:
-            return [self._plan.pack(index, value)]
-        except Exception as error:
-            self._delivery.put([_refused(index, value, error)])
-            return []
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -326,8 +226,8 @@ class Sender:
                 return
             self._pumping = True
         try:
-            if self._backend is None and not self._intake.closed:
-                self._backend = self._open_backend()
+            if self.backend is None and not self._intake.closed:
+                self.backend = self._open_backend()
             while True:
                 with self._lock:
                     planned = self._next_chunk()
@@ -347,7 +247,7 @@ class Sender:
 
     def take_back(self) -> None:
         """Have a worker that still has many items give some back, if another has none."""
-        backend, in_flight, intake = self._backend, self._in_flight, self._intake
+        backend, in_flight, intake = self.backend, self._in_flight, self._intake
         if backend is None or not backend.gives_back or intake.remaining != 0:
             return
         with self._lock:
@@ -359,7 +259,7 @@ class Sender:
 
     def _next_chunk(self) -> tuple[Backend, Sequence[Item], _Values] | None:
         """What to send next: where to, items at hand, and new values. Under the lock."""
-        backend, in_flight = self._backend, self._in_flight
+        backend, in_flight = self.backend, self._in_flight
         if self._intake.closed or backend is None:
             return None
         if in_flight.suspects and (self._apart is None or not in_flight.on(self._apart)):
@@ -379,7 +279,7 @@ class Sender:
 
     def _most_chunks(self, workers: int) -> int:
         """How many chunks may be under way: two for a worker, as it is to go on at once."""
-        if self._probing and not self._replies.count:
+        if self.probing and not self._replies.count:
             return 1
         if self.here and self.accompanied and workers >= usable_cpus():
             return max(1, workers - 1)  # each has a worker started, and here is one at work
@@ -404,7 +304,7 @@ class Sender:
         )
         if count <= 0:
             return (), _NO_VALUES
-        self._chunk_items = count
+        self.chunk_items = count
         fed = not inert and not intake.source.ended
         if fed and intake.pending < count and in_flight >= backend.workers:
             return (), _NO_VALUES  # all are busy: let the chunk grow
@@ -466,50 +366,9 @@ class Sender:
             try:
                 items.append(self._plan.pack(index, value))
             except Exception as error:
-                refused.append(_refused(index, value, error))
+                refused.append(settled_refusal(index, value, error))
         return items, refused, len(items) + len(refused)
 
 
 def _size(content: Sequence[Item] | Column) -> int:
     return content.size if isinstance(content, Column) else sum([item.size for item in content])
-
-
-def _refused(index: int, value: Any, error: Exception) -> Settled:
-    """An item that cannot be pickled, unless that is the error of a signal handler."""
-    if strikes(error):
-        raise error
-    return Settled(Item(index, value), None, error)
-
-
-class _Feeder:
-    """Takes a map's input in a thread of its own, never more than the window lets in."""
-
-    def __init__(self, sender: Sender, delivery: Delivery) -> None:
-        self._sender = sender
-        self._delivery = delivery
-        self._room = Wakeup()
-        context = copy_context()
-        self._thread = threading.Thread(
-            target=context.run, args=(self._loop,), name="procession-feeder", daemon=True
-        )
-
-    def start(self) -> None:
-        """Begin. The sender must know of it by then, or it cannot poke it."""
-        self._thread.start()
-
-    def poke(self) -> None:
-        """There may be room again, or the map is over."""
-        self._room.wake()
-
-    def _loop(self) -> None:
-        sender, intake = self._sender, self._delivery.intake
-        try:
-            while intake.open:
-                if sender.here_only or intake.room() <= 0:
-                    self._room.wait()
-                else:
-                    sender.take_some()
-        except BaseException as error:
-            self._delivery.fail(error)
-        finally:
-            intake.source.close()
