@@ -103,3 +103,20 @@ def test_a_short_rest_is_not_given_back(values: list[Any]) -> None:
     sink.words[STOP] = -sink.chunk
     run(call, values, sink)
     assert len(sink.payloads) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_items_that_become_long_are_given_back(fails: bool) -> None:
+    """After many short ones, which share a reading of the clock, a long one is still the last."""
+    sink = ColumnSink()
+
+    def call(x: int) -> int:
+        if x >= 150:
+            sink.words[STOP] = -sink.chunk
+            time.sleep(0.005)
+            if fails:
+                raise LookupError(x)
+        return x
+
+    run(call, list(range(300)), sink)
+    assert 151 <= len(sink.payloads) <= 153

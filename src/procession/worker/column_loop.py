@@ -205,13 +205,15 @@ class ColumnLoop:
         """
         sink, copied, noted = self._sink, self._copied, self._noted
         words, chunk, clock = sink.words, sink.chunk, perf_counter
+        wanted = -chunk  # by others, if that is worth it
         add, spent = sink.payloads.append, sink.spent
         count, begin = 1, clock()
         patience = begin + _PATIENCE
         while True:
             index = -1
             for index, value in islice(pairs, count):
-                if words[STOP] == chunk:
+                told = words[STOP]
+                if told == chunk:
                     return True
                 words[RUNNING] = index
                 try:
@@ -220,6 +222,8 @@ class ColumnLoop:
                     self._fail(index, error, clock() - begin)
                     if noted or own != base:
                         return False
+                    if told == wanted:
+                        break
                     continue
                 if type(result) not in THEMSELVES or copied or noted or own != base:
                     seconds = clock() - begin
@@ -227,18 +231,20 @@ class ColumnLoop:
                     self._take_result(index, result, seconds)
                     return False
                 add(result)
+                if told == wanted:
+                    break
             now = clock()
             seconds = now - begin
             if index < 0:
                 return True
             spent[0] += seconds
-            if words[STOP] != -chunk:
+            if words[STOP] != wanted:
                 patience = now + _PATIENCE
             elif now >= patience:
                 return True
             if now >= due or seconds >= WORTH:
                 due = sink.flush()
-            count = max(1, min(_GROUP, int(count * _LOOK / seconds)))
+            count = max(1, min(_GROUP, int(count * _LOOK / (seconds or _LOOK))))
             begin = clock()
 
     def _run_each(
