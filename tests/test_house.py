@@ -34,6 +34,7 @@ FLOORS = [
     "functions",
     "exceptions",
     "outcome",
+    "awaiting",
     "futures",
     "waiting",
     "forwarding",

@@ -417,12 +417,16 @@ class Future(cf.Future[T]):
                 "A procession.Future can be awaited where an event loop of asyncio runs, and none "
                 "does here. In trio, write await trio.to_thread.run_sync(future.result)."
             ) from None
-        waiting: asyncio.Future[T] = asyncio.wrap_future(self, loop=loop)
+        from procession.awaiting import awaited
+
+        waiting: asyncio.Future[T] = awaited(self, loop)
         return waiting.__await__()
 
 
 def _is_quick(callback: Any) -> bool:
-    """Whether a callback runs no code of the user's: it is asyncio's, which tells an event loop."""
+    """Whether a callback runs no code of the user's, and only tells an event loop."""
+    if getattr(type(callback), "procession_is_quick", False):
+        return True
     return getattr(callback, "__module__", None) == "asyncio.futures" and getattr(
         callback, "__qualname__", ""
     ).startswith("_chain_future.")

@@ -14,9 +14,12 @@ from procession.system import NamedTuple
 
 __all__ = [
     "ATOM_BYTES",
+    "BACK",
+    "KEPT",
     "RUNNING",
     "SHORT",
     "STOP",
+    "UPTO",
     "Column",
     "Item",
     "Job",
@@ -31,6 +34,10 @@ RUNNING, STOP = 2, 11
 that is to end after that item. If negative, it may still do what takes no longer than to give it
 back."""
 
+BACK, UPTO, KEPT = 12, 13, 14
+"""More of them: the calls after this number, up to that one, were taken back; and how many bytes
+of results the worker keeps there that it has not sent."""
+
 
 ATOM_BYTES = 8
 """What a number or `None` counts for, which crosses as itself: about what a message holds of it."""
@@ -39,6 +46,10 @@ ATOM_BYTES = 8
 SHORT = 32 * 1024
 """Bytes of pickle up to which a single call is sent in a message of its own kind. A guess: half of
 what is sent from where it lies."""
+
+
+_WEIGHT = 0.125
+"""What the last call counts for in a job's `pace`. A guess: a hiccup is soon forgotten."""
 
 
 class Job:
@@ -59,6 +70,7 @@ class Job:
             could change them: what runs in this process loads them, too.
         modules: Tells which modules its items need, for workers that start because of it.
         ready: Whether all of it is packed.
+        pace: Seconds that its single calls take, as far as is known; negative if it is not.
     """
 
     __slots__ = (
@@ -72,6 +84,7 @@ class Job:
         "memory_limit",
         "modules",
         "name",
+        "pace",
         "ready",
         "timeout",
     )
@@ -99,6 +112,17 @@ class Job:
         self.modules = modules
         self.common: tuple[bytes, Any] | None = None
         self.ready = False
+        self.pace = -1.0
+
+    def ran(self, seconds: float) -> None:
+        """A single call has taken so long."""
+        known = self.pace
+        self.pace = seconds if known < 0 else known + (seconds - known) * _WEIGHT
+
+    @property
+    def limited(self) -> bool:
+        """Whether the time or memory of an item is."""
+        return self.timeout is not None or self.memory_limit is not None
 
     def mark_ready(self) -> None:
         """All of it is packed."""

@@ -231,6 +231,9 @@ def _helper_descriptors() -> set[int]:
         descriptor = getattr(getattr(sys.modules.get(module), attribute, None), field, None)
         if isinstance(descriptor, int):
             descriptors.add(descriptor)
+    status = sys.modules.get("procession.system.own_status")
+    if status is not None:
+        descriptors.add(status._kept)  # kept open on purpose
     return descriptors
 
 

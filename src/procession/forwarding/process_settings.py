@@ -17,7 +17,7 @@ from collections.abc import Callable
 from procession.hints import TYPE_CHECKING, Any, Generic, TypeVar
 from procession.system import NamedTuple, cpython
 from procession.system.identity import read_umask
-from procession.system.pristine import monotonic
+from procession.system.own_status import own_status
 
 if TYPE_CHECKING:
     from typing import Final
@@ -55,11 +55,10 @@ def glance() -> tuple[Any, ...]:
         folder = os.getcwd()
     except OSError:  # it was removed
         pass
-    when, mask = _mask_read
-    now = monotonic()
-    if now - when > _MASK_AGE:
+    status, mask = _mask_read
+    if own_status() is not status:
         mask = read_umask()
-        _mask_read = now, mask
+        _mask_read = own_status(), mask
     return (
         sys.getrecursionlimit(),
         sys.get_int_max_str_digits(),
@@ -149,10 +148,7 @@ class _Watched(Generic[T]):
 _watched_folder: _Watched[str] = _Watched()
 _watched_umask: _Watched[int] = _Watched()
 
-_MASK_AGE: Final = 0.001
-"""Seconds for which the umask is not read again, as that takes some 30 µs."""
-
-_mask_read: tuple[float, int | None] = (-1.0, None)
+_mask_read: tuple[bytes, int | None] = (b"", None)
 
 
 def _folder() -> str | None:

@@ -3,25 +3,32 @@
 What does not change between two calls of a function was prepared with the first one
 (`Runner.prepared`). What is odd (an error, a large result, something logged) goes home as the reply
 of any other item does.
+
+Of several calls that come together, the results are kept in shared memory, and sent together. There
+the pool finds them if the next call kills the worker, or takes long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from procession.hints import Any
-from procession.items import SHORT, STOP, Reply
+from procession.items import KEPT, SHORT, STOP, Reply
 from procession.pickling.objects import SCALARS
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import loads
 from procession.process.io import messages
-from procession.process.io.channel import frame, send_all
+from procession.process.io.channel import frame, send_all, send_short
 from procession.process.io.flight_recorder import BlackBox
 from procession.system.pristine import perf_counter, socket
 from procession.worker import current, failures
 from procession.worker.runner import Prepared, Runner, flush_output
 
 __all__ = ["CallLoop"]
+
+_DELAY = 0.002
+"""Seconds for which results of short calls wait for company. A guess: a message costs both sides
+some 50 µs."""
 
 _type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
 
@@ -37,26 +44,65 @@ class CallLoop:
 
     def __init__(self, sock: socket.socket, box: BlackBox, runner: Runner) -> None:
         self._sock = sock
+        self._descriptor = sock.fileno()
         self._box = box
         self._words = box.words
         self._runner = runner
+        self._more = False  # whether another call follows at once
+        self._due = 0.0
 
     def prepare(self, key: int) -> None:
         """Get ready for calls of a job."""
         self._runner.prepared(key, self._words)
 
+    def run_all(
+        self, key: int, calls: Sequence[tuple[int, Any]], instead: Callable[[int, int, Any], None]
+    ) -> None:
+        """Run calls and answer, but for those that were taken back.
+
+        Args:
+            key: The job.
+            calls: The index and what is given for each, as for `run`.
+            instead: Runs one that `run` does not, once it was begun.
+        """
+        box, left = self._box, len(calls)
+        self._due = perf_counter() + _DELAY
+        for index, given in calls:
+            left -= 1
+            self._more = left > 0
+            if box.taken_back(box.chunk + 1):
+                box.pass_over(left + 1)  # and all after it
+                break
+            box.begin_chunk(index)
+            # Once more: the pool knows from here on that it was begun.
+            if box.taken_back(box.chunk):
+                self._send_kept()
+                send_all(self._sock, frame((messages.UNRUN, None, box.chunk)))
+                box.pass_over(left)
+                break
+            if not self._run(key, index, given):
+                self._send_kept()
+                instead(key, index, given)
+        self._more = False
+        self._send_kept()
+
     def run(self, key: int, index: int, given: Any) -> bool:
         """Run a call and answer. Not if its job asks for more than that, or it is not to be run.
+
+        In any case it has begun then.
 
         Args:
             key: The job.
             index: The call's number.
             given: As `contract.Chunk.given`.
         """
+        self._box.begin_chunk(index)
+        return self._run(key, index, given)
+
+    def _run(self, key: int, index: int, given: Any) -> bool:
         prepared, box = self._runner.prepared(key, self._words), self._box
-        if prepared is None or self._words[STOP] == box.chunk + 1:
+        if prepared is None or abs(self._words[STOP]) == box.chunk:
             return False
-        box.begin_chunk(index)
         value: Any = given, {}
         if type(given) is bytes:
             try:
@@ -81,9 +127,7 @@ class CallLoop:
         kind = _type(result)
         short = kind in SCALARS or (kind is str and len(result) <= SHORT)
         if short and not prepared.noted:
-            box.end()
-            flush_output()
-            self._sock.sendall(frame((messages.RESULT, result, box.chunk, seconds))[0])
+            self._give(result, seconds)
         else:
             self._send(index, result, seconds, prepared)
         return True
@@ -102,9 +146,27 @@ class CallLoop:
         if found or extras is not None or len(payload) > SHORT:
             self._answer(Reply(index, True, payload, found, seconds, False, extras))
             return
-        self._box.end()
+        self._give(payload, seconds)
+
+    def _give(self, result: Any, seconds: float) -> None:
+        """Send a result, or keep it until others go with it."""
+        box = self._box
+        box.end()
         flush_output()
-        self._sock.sendall(frame((messages.RESULT, payload, self._box.chunk, seconds))[0])
+        data = frame((messages.RESULT, result, box.chunk, seconds))[0]
+        if not (self._more or self._words[KEPT]):
+            send_short(self._descriptor, data)
+        elif not box.keep(data):
+            self._send_kept()
+            send_short(self._descriptor, data)
+        elif perf_counter() >= self._due:
+            self._send_kept()
+
+    def _send_kept(self) -> None:
+        if self._words[KEPT]:
+            send_short(self._descriptor, self._box.kept())
+            self._box.drop_kept()
+            self._due = perf_counter() + _DELAY
 
     def _raise(self, index: int, error: BaseException, seconds: float, prepared: Prepared) -> None:
         """Answer for a function that has raised."""
@@ -127,4 +189,5 @@ class CallLoop:
     def _answer(self, reply: Reply) -> None:
         self._box.end()
         flush_output()
+        self._send_kept()
         send_all(self._sock, messages.pack_replies(messages.DONE, (reply,), self._box.chunk))

@@ -118,9 +118,12 @@ class _Worker:
                     if self._calls.run(*message[1:]):
                         housekeeper.look()
                     else:
-                        self._run(messages.task_of_call(*message[1:]))
+                        self._run_begun(*message[1:])
+                elif kind == messages.CALLS:
+                    self._calls.run_all(message[1], message[2], self._run_begun)
+                    housekeeper.look()
                 elif kind == messages.TASK:
-                    self._run(messages.unpack_task(message, segments))
+                    self._run(messages.unpack_task(message, segments), self._box.next_chunk())
             except OSError as error:
                 if not self._lost(error):
                     raise
@@ -148,8 +151,11 @@ class _Worker:
             self._box.desert()
         return closed_here or isinstance(error, ConnectionError)
 
-    def _run(self, task: messages.Task) -> None:
-        chunk = self._box.next_chunk()
+    def _run_begun(self, key: int, index: int, given: Any) -> None:
+        """Run a call that was counted already, and asks for more than `CallLoop` does."""
+        self._run(messages.task_of_call(key, index, given), self._box.chunk)
+
+    def _run(self, task: messages.Task, chunk: int) -> None:
         if task.forget:
             self._forget(task.forget)
         if task.ahead:

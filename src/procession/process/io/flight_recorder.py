@@ -1,8 +1,9 @@
 """A worker's flight recorder: memory that both sides map, so that it survives any death.
 
 It says which item runs and since when: one write of the worker before each item, no message. It
-holds the end of what the worker wrote to `sys.stderr`, and takes faulthandler's stacks. The parent
-reads it at any time, also after SIGKILL.
+keeps the results of short calls until they are sent together. It holds the end of what the worker
+wrote to `sys.stderr`, and takes faulthandler's stacks. The parent reads it at any time, also after
+SIGKILL.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import mmap
 import os
 import struct
 
-from procession.items import STOP
+from procession.items import BACK, KEPT, STOP, UPTO
 from procession.system import NamedTuple
 from procession.system.descriptors import nameless
 from procession.system.pristine import time
@@ -28,6 +29,8 @@ _COUNT = struct.Struct("=q")
 _COUNT_AT = 64
 _DESERTED_AT = 72
 _STOP_AT = 8 * STOP
+_KEPT_AT, _ROOM = _STACK_AT + _STACK, 64 * 1024
+_SIZE = _KEPT_AT + _ROOM
 
 
 class Running(NamedTuple):
@@ -52,20 +55,23 @@ class BlackBox:
 
     Attributes:
         map: The mapped memory.
+        words: Its first words; to write one takes a tenth of what `begin` takes.
         chunk: How many chunks were begun, on the worker's side.
     """
 
     def __init__(self, descriptor: int) -> None:
-        self.map = mmap.mmap(descriptor, _STACK_AT + _STACK)
+        self.map = mmap.mmap(descriptor, _SIZE)
         self.chunk = 0
+        self.words = memoryview(self.map)[: 8 * (KEPT + 1)].cast("q")
 
     @staticmethod
     def create() -> int:
         """Make the memory: without a name, so nothing can be left behind."""
-        return nameless("procession-worker", _STACK_AT + _STACK)
+        return nameless("procession-worker", _SIZE)
 
     def close(self) -> None:
         """Unmap the memory."""
+        self.words.release()
         self.map.close()
 
     # -- the worker's side -----------------------------------------------------------------
@@ -85,10 +91,32 @@ class BlackBox:
         self.chunk = chunk = self.chunk + 1
         _WORD.pack_into(self.map, 0, time.monotonic_ns(), chunk, index)
 
-    @property
-    def words(self) -> memoryview:
-        """The memory's first words; to write one takes a tenth of what `begin` takes."""
-        return memoryview(self.map)[: _STOP_AT + 8].cast("q")
+    def taken_back(self, chunk: int) -> bool:
+        """Whether the parent has taken this call back."""
+        words = self.words
+        return words[BACK] < chunk <= words[UPTO]
+
+    def pass_over(self, calls: int) -> None:
+        """Count calls that are not run."""
+        self.chunk += calls
+
+    def keep(self, frame: bytes) -> bool:
+        """Keep a result until it is sent, or else the parent finds it. Not if there is no room."""
+        begin = self.words[KEPT]
+        end = begin + len(frame)
+        if end > _ROOM:
+            return False
+        self.map[_KEPT_AT + begin : _KEPT_AT + end] = frame
+        self.words[KEPT] = end
+        return True
+
+    def kept(self) -> bytes:
+        """The frames that are kept."""
+        return self.map[_KEPT_AT : _KEPT_AT + self.words[KEPT]]
+
+    def drop_kept(self) -> None:
+        """They are sent."""
+        self.words[KEPT] = 0
 
     def desert(self) -> None:
         """Say that the channel was closed, by code that ran in this worker."""
@@ -126,6 +154,21 @@ class BlackBox:
         Else than `at_once`, it may still run what takes no longer than to give it back.
         """
         _CHUNK.pack_into(self.map, _STOP_AT, chunk if at_once else -chunk)
+
+    def take_back(self, after: int, upto: int) -> None:
+        """Have the worker run no call after this one, up to that one."""
+        self.words[BACK] = after  # first: all up to the former `UPTO` were given before it
+        self.words[UPTO] = upto
+
+    def begun(self) -> int:
+        """The chunk that was begun last."""
+        return abs(self.words[_CHUNK_AT // 8])
+
+    def kept_while_running(self) -> bytes:
+        """What the worker keeps, if it runs something; else it is about to send it."""
+        chunk = self.words[_CHUNK_AT // 8]
+        kept = self.kept()
+        return kept if 0 < chunk == self.words[_CHUNK_AT // 8] else b""
 
     def running(self, present: int) -> Running | None:
         """The item of the present chunk that was begun last, if any was.

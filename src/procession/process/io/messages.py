@@ -3,8 +3,9 @@
 Down: `TASK` (a chunk, with its job's header the first time), `STOP`, `CREDIT` (the consumer of a
 stream has taken values), `FORGET` (jobs that are over). Up: `HELLO` (ready), `FAILED` (its set-up
 raised), `REPLIES` (some), `DONE` (the last ones of a chunk). A single call that fits goes down as
-`CALL`, and its result up as `RESULT`. `LEARN` gives a spare worker the header of the job that it is
-likely to be used for.
+`CALL`, and its result up as `RESULT`. Several of one job that wait together go as `CALLS`; `UNRUN`
+says that one of them was found to be taken back. `LEARN` gives a spare worker the header of the job
+that it is likely to be used for.
 
 A blob of up to `channel.SEGMENT` bytes travels in the tuple; of a larger one, and of each buffer,
 the tuple holds a placeholder, and the bytes follow as a segment. Of buffers that lie in shared
@@ -28,6 +29,7 @@ from procession.system.cpython import pickle
 
 __all__ = [
     "CALL",
+    "CALLS",
     "CREDIT",
     "DONE",
     "FAILED",
@@ -38,6 +40,7 @@ __all__ = [
     "RESULT",
     "STOP",
     "TASK",
+    "UNRUN",
     "Task",
     "arrived",
     "pack_replies",
@@ -50,6 +53,7 @@ __all__ = [
 ]
 
 TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE, FORGET, CALL, RESULT, LEARN = range(11)
+CALLS, UNRUN = 11, 12
 
 _ALONG = ...
 """Placeholder of a blob that follows as a segment. No value is sent as itself that looks so."""

@@ -17,6 +17,7 @@ still to be read: until it is `GONE` it may hold a chunk. `PoolState` makes thes
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from procession.contract import Answered, Chunk
@@ -67,6 +68,7 @@ class Assignment:
 
     Attributes:
         worker: Who it was given to.
+        number: Which of its worker's chunks it is, counted from 1.
         sent: Whether it was sent, or begun to be.
         verdict: Why its worker is being killed, and `blame` for what; or `None`.
         over: Whether its end was, or is about to be, told.
@@ -79,6 +81,7 @@ class Assignment:
     """
 
     worker: Any = None
+    number = 0
     sent = False
     verdict: Verdict | None = None
     blame = NO_BLAME
@@ -166,6 +169,10 @@ class Assignment:
 
     # -- by the machine, under the lock --------------------------------------------------------
 
+    def give_back(self) -> None:
+        """Its worker has not begun it, and will not: it waits again."""
+        self.worker, self.number, self.sent, self.looks = None, 0, False, 0
+
     def condemn(self, verdict: Verdict, blame: Blame) -> None:
         """Its worker is being killed."""
         self.verdict, self.blame = verdict, blame
@@ -190,6 +197,9 @@ class WorkerState:
         ready: Whether it was ever ready.
         in_order: Whether it was told to end in order.
         assignment: The chunk it has.
+        behind: Calls that it was given behind that one (`procession.process.pool.calls_behind`).
+        looks: How often those were looked at since they were given, or began to be taken back.
+        back: The number of the call after which they are taken back; `None` if they are not.
         tasks: How many items it was given.
         chunks: How many chunks it was given.
         since: When it began to start, or became idle.
@@ -200,6 +210,9 @@ class WorkerState:
         self.ready = False
         self.in_order = False
         self.assignment: Assignment | None = None
+        self.behind: deque[Assignment] = deque()
+        self.looks = 0
+        self.back: int | None = None
         self.tasks = 0
         self.chunks = 0
         self.since = 0.0
@@ -219,7 +232,48 @@ class WorkerState:
         self.assignment, assignment.worker = assignment, self
         self.state = BUSY
         self.tasks += assignment.items
-        self.chunks += 1
+        self.chunks = assignment.number = self.chunks + 1
+        self.looks, self.back = 0, None
+
+    def follow(self) -> None:
+        """It has calls behind its chunk, which are given with that."""
+        for each in self.behind:
+            each.worker = self
+            self.tasks += 1
+            self.chunks = each.number = self.chunks + 1
+
+    def takes_calls(self, assignment: Assignment) -> bool:
+        """Whether it can be given calls like this one behind it."""
+        return False
+
+    def look(self) -> int:
+        """What is behind its chunk was looked at once more. How often, by now."""
+        self.looks += 1
+        return self.looks
+
+    def take_back(self, after: int) -> int:
+        """The calls after this one are being taken back. After which, by now."""
+        self.looks = 0
+        self.back = after if self.back is None else min(self.back, after)
+        return self.back
+
+    def give_back(self, after: int) -> list[Assignment]:
+        """The calls after this one are not run here. Gives them, in order."""
+        self.back, self.looks = None, 0
+        back = [each for each in self.behind if each.number > after]
+        for _ in back:
+            self.behind.pop()
+        for each in back:
+            each.give_back()
+        return back
+
+    def unbegin(self) -> list[Assignment]:
+        """It has its chunk, and what is behind that, no more, and has begun none of them."""
+        back = [] if self.assignment is None else [self.assignment]
+        self.assignment = None
+        for each in back:
+            each.give_back()
+        return back + self.give_back(0)
 
     def release(self) -> Assignment | None:
         """Its chunk, if it has one, is over with it."""
@@ -234,8 +288,8 @@ class WorkerState:
         assignment = self.assignment
         if assignment is not None:
             assignment.over = True  # first: what interrupts this finds its end to be told
-            self.assignment = None
-        if self.state != BUSY:
+            self.assignment = self.behind.popleft() if self.behind else None
+        if self.assignment is not None or self.state != BUSY:
             return False  # it died meanwhile
         if most is not None and self.tasks >= most:
             self.retire()

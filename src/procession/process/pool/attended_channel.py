@@ -27,19 +27,32 @@ from procession.process.pool.assignment import Assignment
 from procession.system.posix import DO_NOT_WAIT
 from procession.system.pristine import select, socket, threading, time
 
-__all__ = ["Answer", "AttendedChannel", "CallEnding", "Ending", "Owner", "tell"]
+__all__ = [
+    "Answer",
+    "AttendedChannel",
+    "CallEnding",
+    "CancelledEnding",
+    "Ending",
+    "Owner",
+    "tell",
+]
 
-_DONE, _STOPPED = End("done"), End("stopped")
+_DONE, _STOPPED, _CANCELLED = End("done"), End("stopped"), End("cancelled")
 
 
 class Owner(Protocol):
     """Whose channel it is: a worker."""
 
     assignment: Assignment | None
+    behind: deque[Assignment]
     ready: bool
 
     def give_up(self) -> None:
         """The channel is closed on its side."""
+        ...
+
+    def kept(self, *, alive: bool) -> Sequence[Message]:
+        """Results that it keeps in memory, and has not sent."""
         ...
 
     def distrust(self) -> None:
@@ -93,16 +106,25 @@ class AttendedChannel:
 
     # -- sending -----------------------------------------------------------------------------
 
-    def post(self, parts: Sequence[Any], assignment: Assignment) -> bool:
+    def post(
+        self, parts: Sequence[Any], assignment: Assignment, behind: Sequence[Assignment] = ()
+    ) -> bool:
         """Send a chunk. Whether its replies are left to the thread that waits for them.
+
+        Args:
+            parts: What to send.
+            assignment: The chunk.
+            behind: What is sent with it.
 
         Raises:
             OSError: The worker is gone.
         """
         self._unsent = unsent = not self._sender.send(parts)
         self.left = True
+        for each in behind:
+            each.mark_sent()
         assignment.mark_sent()
-        if assignment.chunk.attended and not unsent:
+        if assignment.chunk.attended and not (unsent or behind):
             return True
         self.arm()
         return False
@@ -128,12 +150,13 @@ class AttendedChannel:
     def attend(self, assignment: Assignment, timeout: float | None) -> None:
         """Read in this thread until the worker's chunk is over, or time is.
 
-        Returns at once if another thread reads. The caller waits for the chunk's listener to be
-        told after this in any case. An interrupt (Ctrl-C) that strikes while bytes are being taken
-        out of the channel makes the stream unknown: the worker is killed, and its chunk ends as
-        ``"died"``.
+        Returns at once if another thread reads, or if other calls are behind this one. The caller
+        waits for the chunk's listener to be told after this in any case. An interrupt (Ctrl-C) that
+        strikes while bytes are being taken out of the channel makes the stream unknown: the worker
+        is killed, and its chunk ends as ``"died"``.
         """
-        if assignment.over or self._unsent:
+        owner = self._owner
+        if self._unsent or owner.behind or owner.assignment is not assignment:
             return
         deadline = None if timeout is None else time.monotonic() + timeout
         mine = (threading.get_ident(), assignment)
@@ -246,6 +269,21 @@ class AttendedChannel:
             self._reading.release()
         self.tell()
 
+    def hear_kept(self) -> None:
+        """Read what the worker has answered, and has not sent. In the reactor's thread."""
+        if self.ended or not self._reading.acquire(blocking=False):
+            return
+        try:
+            self._take(self._read())
+            self._take(self._owner.kept(alive=True))
+        except EOFError:
+            self._owner.give_up()
+        except Exception:
+            self._owner.distrust()
+        finally:
+            self._reading.release()
+        self.tell()
+
     @property
     def unread(self) -> bool:
         """Whether there is something that no one has acted on.
@@ -324,6 +362,7 @@ class AttendedChannel:
             try:
                 if not self._garbled:
                     self._take(self._rest())
+                    self._take(self._owner.kept(alive=False))
             except Exception:
                 self._garbled = True
             finally:
@@ -415,6 +454,15 @@ class Ending:
         if not chunk.plain:
             reactor.let_go(chunk)
         chunk.handle = None  # it and its assignment hold each other, and what was sent
+
+
+class CancelledEnding(Ending):
+    """The same of a call that was cancelled, and has ended by itself since."""
+
+    def _tell(self) -> None:
+        chunk = self._assignment.chunk
+        chunk.listener.ended(chunk, _CANCELLED)
+        chunk.handle = None
 
 
 class CallEnding(Ending):

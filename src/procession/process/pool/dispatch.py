@@ -16,6 +16,7 @@ from procession.hints import Any
 from procession.items import Job
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment, Blame, Verdict
+from procession.process.pool.calls_behind import CallsBehind
 from procession.process.pool.limits_watch import StartLimits, guard
 from procession.process.pool.state import PoolState
 from procession.process.pool.worker import Worker
@@ -65,6 +66,7 @@ class Dispatch:
 
     Attributes:
         state: Who runs what; guarded by `lock`.
+        behind: Looks after calls that stand behind others.
         gone: Rung when a worker, or what waits, has gone.
         idle_timeout: See `idle`.
     """
@@ -100,6 +102,7 @@ class Dispatch:
             self.refuse,
         )
         self._start_limits = StartLimits(self.lock, self.state.starts, self._strike)
+        self.behind = CallsBehind(self.lock, self.state, self.hand_out, self._end_spared)
         self._last_job: Callable[[], Job | None] = _none
         self._auditor: Any = None
         self._sweeper: Any = None
@@ -133,6 +136,12 @@ class Dispatch:
             raise
         if self.state.orders:
             self._starter.start()
+        while self.state.cancelled:
+            try:
+                chunk = self.state.cancelled.pop().chunk
+            except IndexError:
+                return  # another thread tells it
+            chunk.listener.ended(chunk, End("cancelled"))
 
     def read_on(self) -> None:
         """Chunks wait: have the replies read that are left to threads which wait for them."""
@@ -158,6 +167,10 @@ class Dispatch:
         except BaseException:
             worker.distrust()
             raise
+        if worker.behind:
+            self.behind.watch()
+        elif left and self.state.queue:
+            worker.channel.arm()
         if left and self._sweeper is None:
             with self.lock:
                 if self._sweeper is None:
@@ -190,6 +203,8 @@ class Dispatch:
     def condemn(self, assignment: Assignment, verdict: Verdict, blame: Blame | None = None) -> bool:
         """Kill the worker of a chunk. Whether the chunk ends by that."""
         worker = assignment.worker
+        if worker is not None and worker.behind and self.behind.spare(assignment):
+            return True
         try:
             with self.lock:
                 if not self.state.condemn(assignment, verdict, blame or Blame()):
@@ -242,6 +257,9 @@ class Dispatch:
         else:
             worker.kill()
         self.hand_out(given)
+
+    def _end_spared(self, assignment: Assignment) -> None:
+        self.condemn(assignment, "cancelled")
 
     @staticmethod
     def _put_down(worker: Worker, assignment: Assignment) -> None:

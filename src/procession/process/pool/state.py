@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, repeat
 
 from procession.contract import Load
 from procession.hints import Generic, TypeVar
 from procession.process.pool.assignment import (
+    BUSY,
     DEAD,
     GONE,
     NO_BLAME,
@@ -27,6 +28,7 @@ from procession.process.pool.assignment import (
     Verdict,
     WorkerState,
 )
+from procession.process.pool.calls_together import company
 
 __all__ = ["TRIES", "PoolState"]
 
@@ -55,6 +57,7 @@ class PoolState(Generic[W]):
         launching: How many are just being started, and are not among `workers` yet.
         failures: How many in a row could not be started, or died before they were ready.
         made: How many have been set up so far.
+        cancelled: Calls that were taken back, and are to be told so.
     """
 
     def __init__(self, size: int, most: int | None = None, *, single_use: bool = False) -> None:
@@ -70,6 +73,7 @@ class PoolState(Generic[W]):
         self.launching = 0
         self.failures = 0
         self.made = 0
+        self.cancelled: list[Assignment] = []
 
     # -- what can be asked ---------------------------------------------------------------------
 
@@ -87,7 +91,8 @@ class PoolState(Generic[W]):
     def load(self) -> Load:
         """Workers, those with a chunk, chunks that wait, and workers so far."""
         there = sum(worker.up for worker in tuple(self.workers))
-        return Load(there, self.busy, len(self.queue), self.made)
+        waiting = len(self.queue) + sum(len(worker.behind) for worker in tuple(self.workers))
+        return Load(there, self.busy, waiting, self.made)
 
     @property
     def at_work(self) -> bool:
@@ -139,6 +144,11 @@ class PoolState(Generic[W]):
                 break
             worker.assign(assignment)
             self.busy += 1
+            if self.queue and self.most is None and worker.takes_calls(assignment):
+                more = company(self.queue, assignment, self.size)
+                # In one step of C code: an interrupt loses none of them.
+                worker.behind.extend(map(deque.popleft, repeat(self.queue, more)))
+                worker.follow()
             given.append((worker, assignment))
         if self.closed and not self.queue:
             while self.idle:
@@ -160,6 +170,13 @@ class PoolState(Generic[W]):
         worker.assign(wanted)
         self.busy += 1
         return worker
+
+    def wait_on(self, wanted: Assignment) -> bool:
+        """Have a chunk wait where others do, and all workers there may be are. Whether that is."""
+        if not self.queue or self.idle or len(self.workers) + self.coming < self.size:
+            return False
+        self.queue.append(wanted)
+        return True
 
     def withdraw(self, assignment: Assignment) -> bool:
         """Take back a chunk that waits: from here on `match` leaves it out. Whether it waited."""
@@ -186,22 +203,64 @@ class PoolState(Generic[W]):
         worker = assignment.worker
         if assignment.over or worker is None or worker.assignment is not assignment:
             return False
-        if worker.state == DEAD or assignment.verdict is not None:
+        if worker.state == DEAD or (assignment.verdict is not None and not worker.up):
             return False
         assignment.condemn(verdict, blame)
         worker.condemn()
         return True
 
-    def done(self, worker: W, now: float) -> Sequence[tuple[W, Assignment | None]] | None:
-        """A worker has sent the last reply of its chunk. `None` if it is being killed for that."""
+    def done(
+        self, worker: W, now: float, *, cancelled: bool = False
+    ) -> Sequence[tuple[W, Assignment | None]] | None:
+        """A worker has sent the last reply of its chunk. `None` if it is being killed for that.
+
+        Or if its call was `cancelled`, unless that is known.
+        """
         assignment = worker.assignment
-        if assignment is None or assignment.verdict is not None:
+        if assignment is None or (assignment.verdict is not None and not cancelled):
             return None
         rests = worker.finish(now, self.most)
+        if worker.assignment is not None:
+            return ()
         self.busy -= 1
         if rests:
             self.idle.append(worker)
         return self.match() if self.queue or self.closed else ()
+
+    # -- calls behind others -------------------------------------------------------------------
+
+    def cancel_behind(self, assignment: Assignment) -> bool:
+        """A call that may be behind another one is not wanted any more. Whether it is there."""
+        worker = assignment.worker
+        if assignment.over or worker is None or assignment not in worker.behind:
+            return False
+        if assignment.verdict is None:
+            assignment.condemn("cancelled", NO_BLAME)
+        return True
+
+    def spare(self, assignment: Assignment) -> bool:
+        """A call is to be ended, but not those behind it. Whether it was not before."""
+        if assignment.verdict is not None:
+            return False
+        assignment.condemn("cancelled", NO_BLAME)
+        return True
+
+    def return_calls(self, back: Sequence[Assignment]) -> None:
+        """Calls that were taken back wait again, before all others, if they are still wanted."""
+        for each in back:
+            if each.verdict is not None:
+                each.finish()
+                self.cancelled.append(each)
+        self.queue.extendleft([each for each in reversed(back) if each.verdict is None])
+
+    def unbegun(self, worker: W, now: float) -> None:
+        """A worker's call, and so all behind it, is taken back, and the worker is idle."""
+        back = worker.unbegin()
+        self.busy -= 1
+        if worker.state == BUSY:
+            worker.rest(now)
+            self.idle.append(worker)
+        self.return_calls(back)
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -311,6 +370,7 @@ class PoolState(Generic[W]):
         if worker.release() is not None:
             self.busy -= 1
         dropped: list[Assignment] = []
+        self.return_calls(worker.give_back(-1))
         if not worker.ready:
             self.failures += 1
             hopeless = broken or self.failures >= TRIES
@@ -336,8 +396,16 @@ class PoolState(Generic[W]):
             assignment = worker.assignment
             if assignment is not None and assignment.verdict is None:
                 assignment.condemn("cancelled", NO_BLAME)
+            dropped += self._drop(worker)
             worker.condemn()
         return killed, dropped
+
+    def _drop(self, worker: W) -> list[Assignment]:
+        """Take back the calls behind a worker's, which are not to run any more."""
+        back = worker.give_back(-1)
+        for each in back:
+            each.finish()
+        return back
 
     def abandon(self) -> tuple[list[W], list[Assignment]]:
         """No one watches the workers any more: who is to be killed, and what to be refused."""
@@ -345,6 +413,7 @@ class PoolState(Generic[W]):
         self.idle.clear()
         workers = list(self.workers)
         for worker in workers:
+            dropped += self._drop(worker)
             worker.condemn()
         return workers, dropped
 

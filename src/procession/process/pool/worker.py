@@ -14,7 +14,7 @@ from procession.hints import Any
 from procession.items import Job
 from procession.process.far_side.worker_setup import DUMP_SIGNAL
 from procession.process.io import messages
-from procession.process.io.channel import SEGMENT, Message, frame
+from procession.process.io.channel import SEGMENT, Message, frame, split
 from procession.process.io.flight_recorder import BlackBox, Running
 from procession.process.io.reactor import READ, reactor
 from procession.process.pool.assignment import Assignment, WorkerState
@@ -65,6 +65,7 @@ class Worker(WorkerState):
         send_error: What stopped its chunk from being sent, or `None`.
         deserted: Whether it closed its channel to us, and lived on.
         reason: Why we have ended it though no one asked for that, as a sentence; or empty.
+        heard: The last chunk whose result was found in its memory, and may come once more.
         untouchable: Whether it belongs to another user, so that we could not end it.
     """
 
@@ -84,6 +85,7 @@ class Worker(WorkerState):
         self.deserted = False
         self.reason = ""
         self.untouchable = False
+        self.heard = 0
         self._base_memory = 0
         self._dead: Callable[[], None] | None = None
         self._timers: list[Any] = []
@@ -143,7 +145,29 @@ class Worker(WorkerState):
 
     def running(self) -> Running | None:
         """The item that it began last of the chunk it has."""
-        return self.box.running(self.chunks)
+        return self.box.running(self.number)
+
+    @property
+    def number(self) -> int:
+        """Which of its chunks it has, or had last."""
+        assignment = self.assignment
+        return self.chunks if assignment is None else assignment.number
+
+    def takes_calls(self, assignment: Assignment) -> bool:
+        """Whether it knows the call's job already."""
+        return assignment.chunk.job.key in self._jobs
+
+    def kept(self, *, alive: bool) -> Sequence[Message]:
+        """Results that it keeps, and has not sent, as far as they are not known."""
+        found: list[Message] = []
+        if self.assignment is not None:
+            number = self.number
+            data = self.box.kept_while_running() if alive else self.box.kept()
+            for message, segments in split(data):
+                if message[2] == number:
+                    found.append((message, segments))
+                    self.heard, number = number, number + 1
+        return found
 
     # -- talking -----------------------------------------------------------------------------
 
@@ -157,6 +181,10 @@ class Worker(WorkerState):
         job = chunk.job
         known = job.key in self._jobs
         if known and chunk.given is not None:
+            if self.behind:
+                given = [chunk.given, *(each.chunk.given for each in self.behind)]
+                calls = frame((messages.CALLS, job.key, given))
+                return self.channel.post(calls, assignment, self.behind)
             call = frame((messages.CALL, job.key, *chunk.given))
             return self.channel.post(call, assignment)
         over: Sequence[int] = () if known else self._learn(job)
@@ -201,7 +229,7 @@ class Worker(WorkerState):
     def stop_after_item(self, assignment: Assignment, *, at_once: bool) -> None:
         """Have it run nothing more of its chunk after the item that runs; see `BlackBox.stop`."""
         if self.assignment is assignment:
-            self.box.stop(self.chunks, at_once=at_once)
+            self.box.stop(assignment.number, at_once=at_once)
 
     # -- ending ------------------------------------------------------------------------------
 

@@ -13,7 +13,13 @@ from procession.items import Results
 from procession.process.io import messages
 from procession.process.io.reactor import guarded, reactor
 from procession.process.pool.assignment import Assignment
-from procession.process.pool.attended_channel import Answer, CallEnding, Ending, tell
+from procession.process.pool.attended_channel import (
+    Answer,
+    CallEnding,
+    CancelledEnding,
+    Ending,
+    tell,
+)
 from procession.process.pool.dispatch import Dispatch
 from procession.process.pool.worker_starts import never_ready
 from procession.recording.observer import observers
@@ -57,18 +63,19 @@ def _take(pool: Dispatch, worker: Worker, received: Sequence[Message]) -> None:
     """Act on messages of a worker, in the thread that reads its channel."""
     for message, segments in received:
         kind = message[0]
-        if kind in _ANSWERS and message[2] != worker.chunks:
+        if kind in _ANSWERS and message[2] != worker.number:
+            if kind == messages.RESULT and message[2] <= worker.heard:
+                continue  # it was found in the worker's memory before
             # Nothing that it says can be trusted any more.
             worker.distrust(
                 f"It was ended because it answered for chunk {message[2]} while it ran chunk "
-                f"{worker.chunks}: look for code that writes to descriptors which are not its own."
+                f"{worker.number}: look for code that writes to descriptors which are not its own."
             )
             return
         if kind == messages.RESULT:
-            assignment = worker.assignment
-            if assignment is not None and assignment.verdict is None:  # else its death says the end
-                answer = message[1], message[3]
-                _over(pool, worker, assignment, CallEnding(worker.channel, assignment, answer))
+            _answered(pool, worker, message)
+        elif kind == messages.UNRUN:
+            _unrun(pool, worker, message[2])
         elif kind == messages.DONE:
             _done(pool, worker, message, segments)
         elif kind == messages.REPLIES:
@@ -136,26 +143,68 @@ def _replies(worker: Worker, message: Any, segments: Sequence[Any]) -> None:
         tell(assignment.chunk, answer)
 
 
+def _answered(pool: Dispatch, worker: Worker, message: Any) -> None:
+    """A call has a result."""
+    assignment = worker.assignment
+    if assignment is None:
+        return
+    if assignment.verdict is None:
+        assignment.chunk.job.ran(message[3])
+        answer = message[1], message[3]
+        if _over(pool, worker, assignment, CallEnding(worker.channel, assignment, answer)):
+            return
+    _cancelled(pool, worker, assignment)
+
+
+def _cancelled(pool: Dispatch, worker: Worker, assignment: Assignment) -> None:
+    """A call has ended that may have been cancelled; if it was not, its death says the end."""
+    if assignment.verdict == "cancelled":
+        _over(pool, worker, assignment, CancelledEnding(worker.channel, assignment, ()))
+
+
+def _unrun(pool: Dispatch, worker: Worker, number: int) -> None:
+    """A worker has not run this call, as it was taken back."""
+    with pool.lock:
+        assignment = worker.assignment
+        if assignment is None or assignment.number != number:
+            return  # that is known already
+        pool.state.unbegun(worker, time.monotonic())
+        given = pool.state.match()
+    pool.hand_out(given)
+
+
 def _done(pool: Dispatch, worker: Worker, message: Any, segments: Sequence[Any]) -> None:
     assignment = worker.assignment
     if assignment is None:
         return
+    single = assignment.chunk.given is not None
     if assignment.verdict is not None:  # its end comes with its death
-        _replies(worker, message, segments)
+        if single:
+            _cancelled(pool, worker, assignment)
+        else:
+            _replies(worker, message, segments)
         return
     # Before anything changes: an interrupt from here on loses neither the replies nor the end.
     answers = _answers(worker, assignment, message, segments)
-    _over(pool, worker, assignment, Ending(worker.channel, assignment, answers))
+    ended = _over(pool, worker, assignment, Ending(worker.channel, assignment, answers))
+    if single and not ended:
+        _cancelled(pool, worker, assignment)
 
 
-def _over(pool: Dispatch, worker: Worker, assignment: Assignment, ending: Ending) -> None:
-    """A chunk is over: its end was written down, and is told when the state has changed."""
+def _over(pool: Dispatch, worker: Worker, assignment: Assignment, ending: Ending) -> bool:
+    """A chunk is over: its end was written down, and is told when the state has changed.
+
+    Not if it was condemned meanwhile.
+    """
     state = pool.state
     with pool.lock:
-        given = state.done(worker, time.monotonic())
-    if given is None:  # condemned meanwhile
+        cancelled = isinstance(ending, CancelledEnding)
+        given = state.done(worker, time.monotonic(), cancelled=cancelled)
+    if given is None:
         ending.forget()
-        return
+        return False
+    if worker.assignment is not None and not given:
+        return True  # another call was behind it
     if assignment.timers:
         assignment.forget_timers()
     if worker.in_order and (worker, None) not in given:  # it has had its share
@@ -164,6 +213,7 @@ def _over(pool: Dispatch, worker: Worker, assignment: Assignment, ending: Ending
         pool.hand_out(given)
     if state.queue:
         pool.read_on()
+    return True
 
 
 # -- how they end ------------------------------------------------------------------------------

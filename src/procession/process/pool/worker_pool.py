@@ -99,6 +99,8 @@ class WorkerPool:
                         "or shut it down after the last call."
                     )
                 worker = state.take(assignment)
+                if worker is None and not chunk.job.limited and state.wait_on(assignment):
+                    return assignment
                 given = [] if worker is not None else state.match(assignment)
             if worker is not None:
                 dispatch.send(worker, assignment)
@@ -134,7 +136,7 @@ class WorkerPool:
             if assignment.over and assignment.worker is None:
                 reactor.call_soon(lambda: self._take_back(assignment))
             raise
-        return dispatch.condemn(assignment, "cancelled")
+        return dispatch.behind.cancel(assignment) or dispatch.condemn(assignment, "cancelled")
 
     def stop(self, assignments: Sequence[Assignment], *, wanted: bool) -> None:
         """Run nothing more of these chunks after the items that run.
@@ -157,8 +159,9 @@ class WorkerPool:
         assignment.chunk.listener.ended(assignment.chunk, end)
 
     def running(self, assignment: Assignment) -> bool:
-        """Whether a worker was given the chunk."""
-        return assignment.worker is not None and not assignment.over
+        """Whether a worker has begun with the chunk, or is about to."""
+        worker = assignment.worker
+        return worker is not None and worker.assignment is assignment and not assignment.over
 
     def attend(self, assignment: Assignment, timeout: float | None) -> None:
         """Wait for a chunk by reading its worker's channel in this thread; it may return early."""
