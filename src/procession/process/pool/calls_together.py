@@ -34,7 +34,7 @@ def company(queue: deque[Assignment], first: Assignment, size: int) -> int:
     pace = chunk.job.pace
     if chunk.given is None or pace < 0 or chunk.job.limited:
         return 0  # what is limited is watched from the moment when it is sent
-    most = min(len(queue) // size, _MOST, int(_TOGETHER / max(pace, 1e-6))) - 1
+    most = min((len(queue) + 1) // size, _MOST, int(_TOGETHER / max(pace, 1e-6))) - 1
     count = 0
     for each in islice(queue, max(0, most)):
         if not _joins(each, first):
