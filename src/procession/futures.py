@@ -425,7 +425,8 @@ class Future(cf.Future[T]):
 
 def _is_quick(callback: Any) -> bool:
     """Whether a callback runs no code of the user's, and only tells an event loop."""
-    if getattr(type(callback), "procession_is_quick", False):
+    kind: type[Any] = callback.__class__
+    if getattr(kind, "procession_is_quick", False):
         return True
     return getattr(callback, "__module__", None) == "asyncio.futures" and getattr(
         callback, "__qualname__", ""

@@ -226,7 +226,7 @@ def age() -> int:
     """A number that changes whenever pools that were handed out are not to be used any more."""
     users = (_user_ids(), _group_ids())
     if reloads.generation() != _generation or users != _users or _clock() - _looked > _LOOK_AGAIN:
-        _follow()
+        _glance(users)
     return -_age - 1 if is_collecting() else _age
 
 
@@ -236,6 +236,15 @@ def era() -> int:
     return _era
 
 
+def _glance(users: tuple[Any, ...]) -> None:
+    """Follow what differs at a glance, and from time to time what does not."""
+    global _looked
+    _looked = _clock()
+    seen = glance(), users, reloads.generation()
+    if seen != _seen or _looked - _looked_closely > _LOOK_CLOSELY:
+        _follow()
+
+
 def _follow() -> None:
     """Use no pool any more whose workers have what this process has not, or not any more.
 
@@ -243,14 +252,11 @@ def _follow() -> None:
     other limits. What runs there goes on, as it began like that.
     """
     global _generation, _identity, _looked, _looked_closely, _seen, _users
-    _looked, seen, generation = _clock(), glance(), reloads.generation()
-    users = (_user_ids(), _group_ids())
-    if _looked - _looked_closely < _LOOK_CLOSELY and (seen, users, generation) == _seen:
-        return
     now = identity()
-    _looked_closely, _seen = _looked, (seen, users, generation)
+    _looked = _looked_closely = _clock()
     _users = now.credentials[:2]
-    before = _identity
+    before, generation = _identity, reloads.generation()
+    _seen = glance(), _users, generation
     if generation == _generation and (before is None or now == before):
         _identity = now
         return

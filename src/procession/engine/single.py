@@ -153,13 +153,15 @@ class SingleCall(OneByOne, Chunk):
 
     def _begin(self, job: Job) -> None:
         self.future.stand_for(self)
-        self._observer.packed()
+        if self._observer is not UNOBSERVED:
+            self._observer.packed()
         self.job, self.attended = job, not self._watched
         self._send(self)
 
     def _send(self, chunk: Chunk) -> None:
         self._chunk = chunk
-        self._observer.sent(chunk)
+        if self._observer is not UNOBSERVED:
+            self._observer.sent(chunk)
         chunk.home.start(chunk)
         if self._cancelled:  # by its deadline, before there was anything to end
             chunk.home.cancel(chunk)

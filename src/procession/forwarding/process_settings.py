@@ -55,10 +55,11 @@ def glance() -> tuple[Any, ...]:
         folder = os.getcwd()
     except OSError:  # it was removed
         pass
-    status, mask = _mask_read
-    if own_status() is not status:
-        mask = read_umask()
-        _mask_read = own_status(), mask
+    status = own_status()
+    read, mask = _mask_read
+    if read is not status:
+        mask = read_umask(status)
+        _mask_read = status, mask
     return (
         sys.getrecursionlimit(),
         sys.get_int_max_str_digits(),

@@ -69,9 +69,13 @@ def glance() -> bytes:
     return users + text[cpus : text.find(b"\n", cpus + 1)]
 
 
-def read_umask() -> int | None:
-    """The umask; `None` where to ask is to change it, which other threads would see."""
-    text = own_status()
+def read_umask(status: bytes | None = None) -> int | None:
+    """The umask; `None` where to ask is to change it, which other threads would see.
+
+    Args:
+        status: What `own_status` has given, if it was asked.
+    """
+    text = own_status() if status is None else status
     found = text.find(b"Umask:")
     return int(text[found + 6 : text.find(b"\n", found)], 8) if found >= 0 else None
 

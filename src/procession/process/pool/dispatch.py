@@ -203,7 +203,7 @@ class Dispatch:
     def condemn(self, assignment: Assignment, verdict: Verdict, blame: Blame | None = None) -> bool:
         """Kill the worker of a chunk. Whether the chunk ends by that."""
         worker = assignment.worker
-        if worker is not None and worker.behind and self.behind.spare(assignment):
+        if self.behind.spare(assignment):
             return True
         try:
             with self.lock:

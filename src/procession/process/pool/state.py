@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice, repeat
+from operator import methodcaller
 
 from procession.contract import Load
 from procession.hints import Generic, TypeVar
@@ -37,6 +38,8 @@ TRIES = 3
 waiting work is refused. A guess: once may be the kernel, twice bad luck."""
 
 W = TypeVar("W", bound=WorkerState)
+
+_popleft = methodcaller("popleft")
 
 
 class PoolState(Generic[W]):
@@ -147,7 +150,7 @@ class PoolState(Generic[W]):
             if self.queue and self.most is None and worker.takes_calls(assignment):
                 more = company(self.queue, assignment, self.size)
                 # In one step of C code: an interrupt loses none of them.
-                worker.behind.extend(map(deque.popleft, repeat(self.queue, more)))
+                worker.behind.extend(map(_popleft, repeat(self.queue, more)))
                 worker.follow()
             given.append((worker, assignment))
         if self.closed and not self.queue:
