@@ -155,10 +155,19 @@ class BlackBox:
         """
         _CHUNK.pack_into(self.map, _STOP_AT, chunk if at_once else -chunk)
 
-    def take_back(self, after: int, upto: int) -> None:
-        """Have the worker run no call after this one, up to that one."""
-        self.words[BACK] = after  # first: all up to the former `UPTO` were given before it
-        self.words[UPTO] = upto
+    def take_back(self, after: int, upto: int) -> int:
+        """Have the worker run no call after this one, up to that one.
+
+        Returns:
+            After which one it runs none: an earlier one, if it may not have passed over those yet
+            that were taken back before.
+        """
+        words = self.words
+        if self.begun() <= words[UPTO]:
+            after = min(after, words[BACK])
+        words[BACK] = after  # first: else those before it were taken back for an instant
+        words[UPTO] = upto
+        return after
 
     def begun(self) -> int:
         """The chunk that was begun last."""

@@ -251,11 +251,9 @@ class WorkerState:
         self.looks += 1
         return self.looks
 
-    def take_back(self, after: int) -> int:
-        """The calls after this one are being taken back. After which, by now."""
-        self.looks = 0
-        self.back = after if self.back is None else min(self.back, after)
-        return self.back
+    def take_back(self, after: int) -> None:
+        """The calls after this one are being taken back."""
+        self.looks, self.back = 0, after
 
     def give_back(self, after: int) -> list[Assignment]:
         """The calls after this one are not run here. Gives them, in order."""

@@ -87,7 +87,7 @@ class CallsBehind:
         return True
 
     def _take_back(self, worker: Worker, after: int) -> None:
-        worker.box.take_back(worker.take_back(after), worker.chunks)
+        worker.take_back(worker.box.take_back(after, worker.chunks))
 
     def _look(self) -> None:
         kept: list[Worker] = []
