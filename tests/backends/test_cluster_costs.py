@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import procession
-from procession.backends.cluster.cluster_backend import Task
+from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.wire import Message, open_order, pack_message
 from procession.contract import Costs, End
 from procession.items import Results

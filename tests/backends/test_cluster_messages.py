@@ -11,7 +11,7 @@ import pytest
 import procession
 from procession import BackendUnavailable
 from procession.backends.cluster.clocks import Clocks
-from procession.backends.cluster.cluster_backend import Task
+from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.wire import (
     VERSIONS,
     Message,
@@ -33,6 +33,14 @@ ORDER = Order(b"", ("caller", 1), "work", 2.5, None, [(0, 1, "a")], None, 0, b"h
 def test_an_order_arrives_as_it_was() -> None:
     """All that an order says is there again."""
     assert open_order(pack_order(ORDER)) == ORDER
+
+
+@pytest.mark.parametrize("name", ["of __main__", "of __ma\0in__", "__main__ or __ma\0in__"])
+def test_an_order_does_not_name_main(name: str) -> None:
+    """Its bytes do not have the word that makes Dask pickle by value, and it arrives as it was."""
+    packed = pack_order(ORDER._replace(name=name))
+    assert b"__main__" not in packed or "\0" in name
+    assert open_order(packed).name == name
 
 
 def test_a_column_arrives_as_one() -> None:

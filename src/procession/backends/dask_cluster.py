@@ -11,10 +11,12 @@ workers that are gone. Dask's own thread, which others wait for, never waits for
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from procession.backends.cluster.cluster_backend import ClusterBackend, Task
+from procession.backends.cluster.cluster_backend import ClusterBackend
+from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection, connect
 from procession.backends.cluster.dask_watch import Watch
 from procession.backends.cluster.engine_connection import OpenClusters
@@ -38,6 +40,10 @@ _GRANT = (
 _LARGE = 1 << 20
 """Bytes of an order from which on it goes straight to a worker, and not by way of the scheduler. A
 guess; Dask itself warns at 10 MB."""
+
+_TOGETHER = 1e-3
+"""Seconds that a task waits for others, to be submitted with them. With two workers 2 ms made
+graphs that were hardly larger, and results that came later."""
 
 _COSTS = Costs(handling=1e-3, target=0.2, blind=0.2, floor=0.05)
 """A task takes 1 to 2 ms of the caller's time and 2 to 3 ms of the scheduler's, see
@@ -66,6 +72,8 @@ class DaskCluster:
         self._client = connection.client
         self._topic = f"procession-{uuid.uuid4().hex}"
         self._tasks: dict[int, Task] = {}
+        self._queue: deque[Task] = deque()
+        self._told = False
         self._number = 0
         self._lock = after_fork.rlock()
         self._watch = Watch(connection, self._tasks)
@@ -96,44 +104,86 @@ class DaskCluster:
                 self._heard_by = self._client.scheduler_comm
                 self._client.subscribe_topic(self._topic, self._heard)
             self._number += 1
-            number = self._number
-            self._tasks[number] = task
-        apart = [each for each in task.shared if each is not None]
-        later = len(task.order) > _LARGE or not all(each.ready for each in apart)
-        task.handle = handle = _Handle(number)
-        if later:
-            self._client.loop.add_callback(self._submit_later, task, handle)
-        else:
-            self._submit(task, handle, task.order)
+            task.handle = _Handle(self._number, task.order)
+            self._tasks[self._number] = task
+        self._queue.append(task)
+        if not self._told:
+            self._told = True
+            self._client.loop.add_callback(self._submit_soon)
         self._watch.look()
 
-    def _submit(self, task: Task, handle: _Handle, order: Any) -> None:
+    def _submit_soon(self) -> None:
+        """In the client's thread: let others join, unless nothing else is under way."""
+        if len(self._tasks) == len(self._queue):
+            self._submit_queued()
+        else:
+            self._client.loop.call_later(_TOGETHER, self._submit_queued)
+
+    def _submit_queued(self) -> None:
+        """In the client's thread: submit what has come since, in as few graphs as can be.
+
+        Two in a graph cost the client and the scheduler a fifth less each, four cost half.
+        """
+        self._told = False
+        ready: list[Task] = []
+        size = 0
+        while self._queue:
+            task = self._queue.popleft()
+            if task.over:  # cancelled meanwhile
+                continue
+            apart = [each for each in task.shared if each is not None]
+            if len(task.order) > _LARGE or not all(each.ready for each in apart):
+                self._client.loop.add_callback(self._send_first, task)
+                continue
+            size += len(task.order)
+            if ready and size > _LARGE:
+                self._submit(ready)
+                ready, size = [], len(task.order)
+            ready.append(task)
+        if ready:
+            self._submit(ready)
+
+    def _submit(self, tasks: Sequence[Task]) -> None:
+        given = [self._given(task) for task in tasks]
+        keys = [f"{task.name}-{self._topic}-{task.handle.number}" for task in tasks]
+        try:
+            if len(tasks) == 1:
+                futures = [self._client.submit(eval, _RUN, *given, key=keys[0], pure=False)]
+            else:
+                run = [_RUN] * len(tasks)
+                futures = self._client.map(eval, run, given, key=keys, pure=False)
+        except Exception as error:
+            for task in tasks:
+                task.failed(End("refused", error=error))
+            return
+        for task, future in zip(tasks, futures, strict=True):
+            task.handle.future = future
+        if over := [task for task in tasks if task.over]:  # cancelled meanwhile
+            self.cancel(over)
+
+    def _given(self, task: Task) -> dict[str, Any]:
         header, *puts = [each and each.future for each in task.shared]
-        given = {
-            "order": order,
+        return {
+            "order": task.handle.order,
             "topic": self._topic,
-            "number": handle.number,
+            "number": task.handle.number,
             "header": header,
             "puts": puts,
         }
-        key = f"{task.name}-{self._topic}-{handle.number}"
-        handle.future = self._client.submit(eval, _RUN, given, key=key, pure=False)
-        if task.over:  # cancelled meanwhile
-            self.cancel([task])
 
-    async def _submit_later(self, task: Task, handle: _Handle) -> None:
+    async def _send_first(self, task: Task) -> None:
         """In the client's thread: first send what is large, straight to the workers."""
         try:
             for each in task.shared:
                 if each is not None:
                     await each.send(self._client)
-            order: Any = task.order
-            if len(order) > _LARGE:
-                order = await _scatter(self._client, order, broadcast=False)
-            if not task.over:
-                self._submit(task, handle, order)
+            if len(task.order) > _LARGE:
+                task.handle.order = await _scatter(self._client, task.order, broadcast=False)
         except Exception as error:
             task.failed(End("refused", error=error))
+            return
+        if not task.over:
+            self._submit([task])
 
     def cancel(self, tasks: Sequence[Task]) -> None:
         """End tasks that are not wanted any more."""
@@ -182,12 +232,14 @@ class _Handle:
 
     Attributes:
         number: The task's number on this connection.
+        order: The task's order, or Dask's future of it.
         future: Dask's future, once it was submitted.
         worker: The address of the worker that runs it, once that is known.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, order: Any) -> None:
         self.number = number
+        self.order = order
         self.future: Any = None
         self.worker = ""
 

@@ -14,7 +14,8 @@ import pickle
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
-from procession.backends.cluster.cluster_backend import ClusterBackend, Task
+from procession.backends.cluster.cluster_backend import ClusterBackend
+from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.engine_connection import OpenClusters
 from procession.backends.cluster.ray_connection import Connection, connect
 from procession.backends.cluster.ray_streams import StreamReader

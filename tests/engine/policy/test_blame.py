@@ -87,10 +87,25 @@ def test_what_was_never_run_fails_with_the_reason(kind: str) -> None:
     end = End("refused", error=reason) if kind == "refused" else End("cancelled")
     (verdict,) = judge(chunk_of(item), [item], end, Rules("f"))
     if reason is not None:
-        assert verdict.error is reason
+        assert repr(verdict.error) == repr(reason)
     else:
         assert isinstance(verdict.error, PoolClosed)
         assert "f() was ended because its pool was shut down" in str(verdict.error)
+
+
+def test_each_item_has_an_error_of_its_own() -> None:
+    """What one item's error is told is not told by the others'."""
+    reason = PoolClosed("lost")
+    reason.__cause__ = OSError("why")
+    two = items(2)
+    first, second = (
+        v.error for v in judge(chunk_of(*two), two, End("refused", error=reason), Rules("f"))
+    )
+    assert first is not None
+    assert second is not None
+    first.add_note("of the first")
+    assert not hasattr(second, "__notes__")
+    assert (str(second), second.__cause__) == ("lost", reason.__cause__)
 
 
 def test_a_stack_in_a_message_ends_with_the_users_own_frames() -> None:

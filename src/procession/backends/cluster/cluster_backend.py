@@ -1,8 +1,7 @@
 """Chunks as tasks of a cluster: what is the same for every engine that runs tasks elsewhere.
 
-The engine places tasks, carries bytes, and deals with the failure of machines. It may run a task
-again when its machine is lost. So each reply counts once here, also if two runs have sent it. What
-is too large for a message comes as the task's result. The far side is in `far_side`.
+The engine places tasks, carries bytes, and deals with the failure of machines. The far side is in
+`far_side`.
 """
 
 from __future__ import annotations
@@ -12,27 +11,26 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice
 from weakref import WeakKeyDictionary
 
 from procession.backends.cluster.clocks import Clocks
-from procession.backends.cluster.engine_connection import EngineConnection
+from procession.backends.cluster.cluster_task import Cluster, Task
 from procession.backends.cluster.far_pools import Shape
 from procession.backends.cluster.wire import (
     Message,
     Order,
     column_of,
     items_of,
-    open_message,
     pack_order,
     puts_of,
 )
 from procession.backends.pool_choice import Choice, packed_initializer
 from procession.backends.process import IsolatedStream
-from procession.contract import Answered, Chunk, Costs, End, Load, Tally
+from procession.contract import Chunk, End, Load, Tally
 from procession.errors import PoolClosed
-from procession.hints import Any, Protocol
-from procession.items import Item, Job, Reply, Results
+from procession.hints import Any
+from procession.items import Item, Job, Reply
 from procession.process.pool import at_exit as cleanup
 from procession.recording.observer import observers
 from procession.system import after_fork
@@ -40,7 +38,7 @@ from procession.system.pristine import perf_counter, start_new_thread
 from procession.system.wakeup import Wakeups
 from procession.user_threads import teller
 
-__all__ = ["AHEAD", "Cluster", "ClusterBackend", "Task"]
+__all__ = ["AHEAD", "ClusterBackend"]
 
 AHEAD = 64
 """Values that a generator may be ahead of its consumer, who is some milliseconds away. A guess."""
@@ -60,154 +58,6 @@ def _new_caller() -> None:
 
 
 after_fork.renew_in_child(_new_caller)
-
-
-class Task:
-    """A chunk as the engine knows it.
-
-    Attributes:
-        cluster: The engine that it is given to.
-        number: Tells it from others of this process.
-        name: The function's, for the engine's own displays.
-        order: What is to be run, packed.
-        shared: What it needs that goes once to each machine: the job's header, or `None`, and then
-            what was put.
-        handle: For the engine's own use.
-    """
-
-    def __init__(
-        self,
-        backend: ClusterBackend,
-        cluster: Cluster,
-        chunk: Chunk,
-        number: int,
-        shared: Sequence[Any],
-        order: bytes,
-    ) -> None:
-        self.cluster = cluster
-        self.number = number
-        self.name = chunk.job.name
-        self.order = order
-        self.shared = shared
-        self.handle: Any = None
-        self._backend = backend
-        self._chunk = chunk
-        self._stream = False
-        self._run = ""
-        self._answered = Answered()
-        self._over = False
-
-    @property
-    def over(self) -> bool:
-        """Whether its end was told."""
-        return self._over
-
-    @property
-    def run(self) -> str:
-        """The number of the run of a stream that is being read; empty before it has begun."""
-        return self._run
-
-    @property
-    def streams(self) -> bool:
-        """Whether it is a stream."""
-        return self._stream
-
-    def as_stream(self) -> None:
-        """It is a stream: its replies have no index of their own, and it runs only once."""
-        self._stream = True
-
-    def arrived(self, packed: Any) -> Message:
-        """A message has come, or the task's result."""
-        message = open_message(packed)
-        if self._over:
-            return message
-        if self._stream and self._run not in ("", message.run):
-            self.failed(End("died", self._chunk.items[0].index, host=message.host))
-            return message
-        self._run = message.run
-        replies = self._backend.timed(message, self._news(message.replies))
-        if replies:
-            self._chunk.listener.replied(self._chunk, replies)
-        for position, results in message.results:
-            self._returned(position, results)
-        if message.end is not None:
-            self.failed(message.end)
-        return message
-
-    def _news(self, replies: Sequence[Reply]) -> Sequence[Reply]:
-        if self._stream:
-            return replies
-        news: list[Reply] = []
-        for reply in replies:
-            position = self._chunk.position(reply.index, self._answered.first)
-            if not self._answered.has(position):
-                self._answered.add(position)
-                news.append(reply)
-        return news
-
-    def _returned(self, position: int, results: Results) -> None:
-        """A column's items have results, from this position on: tell those that are new."""
-        answered, count = self._answered, len(results.payloads)
-        old = [at for at in range(count) if answered.has(position + at)]
-        for begin, end in pairwise([-1, *old, count]):
-            if end > begin + 1:
-                answered.add(position + begin + 1, end - begin - 1)
-                part = results.part(begin + 1, end) if old else results
-                self._chunk.listener.returned(self._chunk, position + begin + 1, part)
-
-    def failed(self, end: End) -> bool:
-        """The task is over. False if it was before."""
-        if not self._backend.forget(self):
-            return False
-        self._chunk.listener.ended(self._chunk, end)
-        return True
-
-    def closes(self) -> bool:
-        """Mark it as over; whether it was not. Under the backend's lock."""
-        was, self._over = self._over, True
-        return not was
-
-    @property
-    def chunk(self) -> Chunk:
-        """The chunk."""
-        return self._chunk
-
-
-class Cluster(Protocol):
-    """An engine, connected."""
-
-    kind: str
-    costs: Costs
-
-    @property
-    def workers(self) -> int:
-        """How many tasks can run at once now; at least 1."""
-        ...
-
-    @property
-    def connection(self) -> EngineConnection:
-        """What is known of it; once it is not usable any more, the engine is connected to anew."""
-        ...
-
-    def submit(self, task: Task) -> None:
-        """Have a task run; its messages go to `Task.arrived`, what ends it to `Task.failed`."""
-        ...
-
-    def cancel(self, tasks: Sequence[Task]) -> None:
-        """End tasks that are not wanted any more."""
-        ...
-
-    def broadcast(self, content: Callable[[], bytes]) -> Any:
-        """What stands for content that goes once to each machine, in `Task.shared`."""
-        ...
-
-    def grant(self, task: Task, values: int) -> None:
-        """Let a stream go on by so many values."""
-        ...
-
-    def release(self) -> None:
-        """One backend needs it no more."""
-        ...
 
 
 class ClusterBackend:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from procession.backends.cluster.cluster_backend import Task
+from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection
 from procession.backends.cluster.engine_connection import Gone, missing_procession
 from procession.contract import End

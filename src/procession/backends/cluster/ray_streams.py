@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 
-from procession.backends.cluster.cluster_backend import AHEAD, Task
+from procession.backends.cluster.cluster_backend import AHEAD
+from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.ray_watch import Watch
 from procession.backends.cluster.wire import open_message
 from procession.hints import Any

@@ -11,7 +11,7 @@ import os
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from procession.backends.cluster.cluster_backend import Task
+from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.engine_connection import Gone, missing_procession
 from procession.backends.cluster.ray_connection import Connection
 from procession.contract import End

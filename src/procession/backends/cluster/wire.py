@@ -37,6 +37,10 @@ VERSIONS = (f"{sys.version_info[0]}.{sys.version_info[1]}", __version__)
 """Of Python and of Procession, here."""
 
 
+_MAIN, _HIDDEN = b"__main__", b"__ma\0in__"
+"""Dask pickles a task by value, which takes longer, if the first is in it, be it in our bytes."""
+
+
 class Order(NamedTuple):
     """What is to be run over there.
 
@@ -130,7 +134,11 @@ def _puts(keeps: Sequence[Any]) -> list[Any]:
 
 def pack_order(order: Order) -> bytes:
     """The order as bytes."""
-    return "|".join(VERSIONS).encode() + b"\n" + pickle.dumps(tuple(order), 5)
+    content = pickle.dumps(tuple(order), 5)
+    hidden = _HIDDEN not in content
+    if hidden:
+        content = content.replace(_MAIN, _HIDDEN)
+    return f"{'|'.join(VERSIONS)}|{hidden:d}\n".encode() + content
 
 
 def open_order(packed: Any) -> Order:
@@ -140,11 +148,13 @@ def open_order(packed: Any) -> Order:
         BackendUnavailable: The caller has another version of Python or Procession.
     """
     packed = bytes(packed)
-    versions, _, content = packed.partition(b"\n")
-    python, _, procession = versions.decode().partition("|")
+    first, _, content = packed.partition(b"\n")
+    python, procession, hidden = first.decode().split("|")
     problem = mismatch((python, procession), VERSIONS, "this worker")
     if problem:
         raise BackendUnavailable(problem)
+    if hidden == "1":
+        content = content.replace(_HIDDEN, _MAIN)
     return Order(*pickle.loads(content))
 
 
