@@ -28,7 +28,7 @@ ray: Any = pytest.importorskip("ray")
 pytestmark = pytest.mark.usefixtures("ray_cluster")  # before what is left is noted
 
 BEGIN = """
-import contextlib, os, signal, sys, threading, time
+import contextlib, os, signal, socket, sys, threading, time
 from pathlib import Path
 import procession
 from tests.clusters import functions as f
@@ -90,12 +90,15 @@ assert signal.getsignal(signal.SIGTERM) is handler
 procession.shutdown()
 import ray
 print(ray.is_initialized())
-from procession.backends.cluster import engine_connection
+from procession.backends.cluster import engine_connection, ray_connection
 engine_connection.reach.__kwdefaults__["patience"] = 0.5
-try:
-    f.square.with_options(address="127.0.0.1:9")(range(3))
-except procession.BackendUnavailable as error:
-    print(error)
+ray_connection.CONNECT_SECONDS = ray_connection.GREET_SECONDS = 0.5
+silent = socket.create_server(("127.0.0.1", 0))
+for port in (9, silent.getsockname()[1]):
+    try:
+        f.square.with_options(address=f"127.0.0.1:{port}")(range(3))
+    except procession.BackendUnavailable as error:
+        print(error)
 import importlib
 wire = importlib.import_module("procession.backends.cluster.wire")
 wire.VERSIONS = (wire.VERSIONS[0], "0.0.1")
@@ -107,11 +110,12 @@ except procession.BackendUnavailable as error:
 
 
 def test_a_connection_of_its_own(ray_cluster: RayNodes) -> None:
-    """An address is connected to, and let go; errors name a wrong address, and other versions."""
+    """An address is used, and let go; errors name one where no head answers, and other versions."""
     lines = output(OWN, ray_cluster.address).splitlines()
     assert lines[:2] == ["[0, 1, 4]", "False"]
     assert "there is no Ray cluster at '127.0.0.1:9'" in lines[2]
-    assert re.search(r"this program runs Procession 0\.0\.1, and this worker runs", lines[3])
+    assert "there is no Ray cluster at '127.0.0.1:" in lines[3]
+    assert re.search(r"this program runs Procession 0\.0\.1, and this worker runs", lines[4])
 
 
 LOCAL = """

@@ -14,6 +14,7 @@ from functools import partial
 
 from procession.backends.cluster.engine_connection import (
     CONNECT_SECONDS,
+    GREET_SECONDS,
     EngineConnection,
     remove_old_folders,
 )
@@ -34,9 +35,6 @@ _FOLDER = "procession-dask-"
 
 _ENDING_SECONDS = 2.0
 """Seconds that a local cluster's cancelled tasks have to end. A guess."""
-
-_GREET_SECONDS = 2.0
-"""Seconds that what listens at the address has at least to answer as a scheduler does."""
 
 _ASK_SECONDS = 2.5
 """Seconds for the workers to say which versions they run; those who do not, are asked again by the
@@ -192,7 +190,7 @@ def _connected(options: Options) -> Connection:
     try:
         with ThreadPoolExecutor(1) as executor:  # this thread may have a running event loop
             executor.submit(asyncio.run, _greet(distributed, address)).result()
-        left = max(_GREET_SECONDS, CONNECT_SECONDS - (time.monotonic() - begin))
+        left = max(GREET_SECONDS, CONNECT_SECONDS - (time.monotonic() - begin))
         client = distributed.Client(address, timeout=left, set_as_default=False, name="procession")
     except (OSError, TimeoutError, ValueError) as error:
         raise BackendUnavailable(

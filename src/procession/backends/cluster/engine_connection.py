@@ -16,6 +16,7 @@ from procession.system.lifeline import runs
 __all__ = [
     "CONNECT_SECONDS",
     "GONE_SECONDS",
+    "GREET_SECONDS",
     "EngineConnection",
     "Gone",
     "OpenClusters",
@@ -24,8 +25,11 @@ __all__ = [
     "remove_old_folders",
 ]
 
-CONNECT_SECONDS = 8
+CONNECT_SECONDS = 7
 """Seconds until an address where nothing answers counts as one without a cluster."""
+
+GREET_SECONDS = 2.0
+"""Seconds that what listens at an address has at least to answer as the engine does."""
 
 GONE_SECONDS = 8.0
 """Seconds without any worker after which tasks are given up, if there were workers before. A guess:

@@ -7,11 +7,13 @@ import importlib
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 
 from procession.backends.cluster.engine_connection import (
     CONNECT_SECONDS,
+    GREET_SECONDS,
     EngineConnection,
     reach,
     remove_old_folders,
@@ -37,6 +39,12 @@ _ANSWER_SECONDS = 1.0
 _ASK_SECONDS = 2.0
 """Seconds to ask whether a machine with processors is there; a look must not take longer than Ray
 may be silent."""
+
+_FRAME, _SETTINGS = 9, b"\x04"
+"""Bytes of the head of an HTTP/2 frame, whose fourth one is its type; the type of a first frame."""
+
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + bytes(5)
+"""How a client of HTTP/2, and so of gRPC, begins."""
 
 _SHORT = 12
 """Bytes of a temporary folder's path that leave room for the rest of a socket's (107 in all)."""
@@ -184,8 +192,10 @@ def _given(ray: Any, address: str | None) -> Connection:
 
 
 def _connected(ray: Any, address: str) -> Connection:
+    begin = monotonic()
     try:
         reach(address)
+        _greet(address, max(GREET_SECONDS, CONNECT_SECONDS - (monotonic() - begin)))
         _as_it_was(lambda: ray.init(address=address, **_QUIET))
     except (OSError, RuntimeError, ValueError) as error:
         if "ersion mismatch" in str(error):
@@ -197,6 +207,21 @@ def _connected(ray: Any, address: str) -> Connection:
             "out for a cluster of this machine."
         ) from error
     return Connection(ray, address, owned=True)
+
+
+def _greet(address: str, seconds: float) -> None:
+    """See that a head answers. Ray itself would wait for minutes for what only listens.
+
+    Raises:
+        OSError: What listens there does not speak gRPC, in time.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), seconds) as connection:
+        connection.sendall(_HELLO)
+        if connection.recv(_FRAME)[3:4] != _SETTINGS:
+            raise ConnectionError("what listens there does not speak gRPC")
 
 
 def _local(ray: Any, workers: int) -> Connection:
