@@ -140,9 +140,17 @@ class DaskProcesses:
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
-                process.kill()
+                _kill_all(psutil.Process(process.pid))
                 process.wait()
         self._folder.cleanup()
+
+
+def _kill_all(process: psutil.Process) -> None:
+    """Kill a process and its children, but for the tracker that removes their semaphores then."""
+    for each in (*process.children(recursive=True), process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "resource_tracker" not in " ".join(each.cmdline()):
+                each.kill()
 
 
 @contextlib.contextmanager

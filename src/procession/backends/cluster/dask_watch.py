@@ -131,8 +131,11 @@ class Watch:
         """In Dask's thread: fetch the results of tasks whose end no event has told."""
         client = self._connection.client
         for task, content in zip(tasks, await _contents(client, tasks), strict=True):
-            if content is not None:
-                task.arrived(content)
+            try:
+                if content is not None:
+                    task.arrived(content)
+            except Exception as error:
+                task.failed(End("refused", error=error))
             if not task.over:  # no event, and no result: the machine was lost meanwhile
                 task.failed(End("died", None))
             self._fetching.discard(task.handle.number)
