@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from procession import PoolClosed
 from procession.backends.cluster.engine_connection import GONE_SECONDS, EngineConnection, Gone
 
 
@@ -47,6 +48,21 @@ def test_workers_that_do_not_come_back(gone: Gone, clock: Clock) -> None:
         assert "all workers" in str(gone.error(0))
         gone.forget()
         assert gone.error(0) is None
+
+
+def test_a_call_that_still_sends_is_refused(gone: Gone, clock: Clock) -> None:
+    """A call goes on sending after its first error; what comes later waits for workers again."""
+    gone.check(0)
+    gone.error(2)
+    clock.now += GONE_SECONDS + 1
+    assert gone.error(0)
+    for _ in range(9):
+        clock.now += 1
+        with pytest.raises(PoolClosed, match="all workers"):
+            gone.check(0)
+        gone.check(1)
+    clock.now += 3
+    gone.check(0)
 
 
 def test_workers_that_the_cluster_has_sent_away(

@@ -75,6 +75,14 @@ class Watch:
         self._hurried = _HURRIED
         self._pause.wake()
 
+    def check(self) -> None:
+        """Refuse what calls send whose workers were lost a moment ago.
+
+        Raises:
+            PoolClosed: They were.
+        """
+        self._gone.check(self._connection.threads())
+
     def stop(self) -> None:
         """The connection is let go."""
         self._stopped = True

@@ -120,6 +120,7 @@ class Gone:
         self._clock = clock
         self._seen = 0.0
         self._had = False
+        self._given_up = -_ENDING_SECONDS
 
     def forget(self) -> None:
         """The next calls wait for workers, as they did before there were any."""
@@ -141,15 +142,32 @@ class Gone:
         if workers:
             self._seen, self._had = now, True
         elif self._had and now - self._seen > GONE_SECONDS:
-            if self._connection.sent_away():
-                self.forget()
-                return None
-            return PoolClosed(
-                f"all workers of the {self._connection.engine} cluster ({self._connection.place}) "
-                f"are gone, and for {GONE_SECONDS:.0f} s none has come back. Look at their logs, "
-                "start workers, and call again."
-            )
+            self.forget()
+            if not self._connection.sent_away():
+                self._given_up = now
+                return self._lost()
         return None
+
+    def check(self, workers: int) -> None:
+        """Refuse what is sent while the calls end whose workers were lost a moment ago.
+
+        Args:
+            workers: How many there are.
+
+        Raises:
+            PoolClosed: There are none, and such a call still sends.
+        """
+        now = self._clock()
+        if not workers and now - self._given_up < _ENDING_SECONDS:
+            self._given_up = now
+            raise self._lost()
+
+    def _lost(self) -> PoolClosed:
+        return PoolClosed(
+            f"all workers of the {self._connection.engine} cluster ({self._connection.place}) "
+            f"are gone, and for {GONE_SECONDS:.0f} s none has come back. Look at their logs, "
+            "start workers, and call again."
+        )
 
 
 def missing_procession(engine: str, place: str, error: ModuleNotFoundError) -> BackendUnavailable:

@@ -94,6 +94,14 @@ class Watch:
         """A task has failed."""
         self._came.put(partial(self._failed, number, error))
 
+    def check(self) -> None:
+        """Refuse what calls send whose workers were lost a moment ago.
+
+        Raises:
+            PoolClosed: They were.
+        """
+        self._gone.check(self._connection.cpus)
+
     def stop(self) -> None:
         """The connection is let go."""
         self._stopped.set()
