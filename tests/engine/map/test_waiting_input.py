@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import decimal
 import itertools
 import queue
@@ -67,12 +68,13 @@ VERBS: dict[str, Callable[[Any, Any], list[Any]]] = {
 }
 
 
-def rows_of_a_cursor() -> Any:
-    """A cursor that only its own thread may read."""
-    table = sqlite3.connect(":memory:")
-    table.execute("create table t(a)")
-    table.executemany("insert into t values (?)", [(n,) for n in range(COUNT)])
-    return table.execute("select a from t order by a")
+@pytest.fixture
+def cursor() -> Iterator[Callable[[], Any]]:
+    """Gives cursors that only their own thread may read."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as table:
+        table.execute("create table t(a)")
+        table.executemany("insert into t values (?)", [(n,) for n in range(COUNT)])
+        yield lambda: table.execute("select a from t order by a")
 
 
 def where() -> Iterator[tuple[int]]:
@@ -83,11 +85,11 @@ def where() -> Iterator[tuple[int]]:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_cursor(verb: str, place: str) -> None:
+def test_a_cursor(verb: str, place: str, cursor: Callable[[], Any]) -> None:
     """A cursor bound to its thread is an input for every verb that waits."""
     for function in (first, slow):
         at = function.with_options(**PLACES[place])
-        assert VERBS[verb](at, rows_of_a_cursor()) == list(range(COUNT))
+        assert VERBS[verb](at, cursor()) == list(range(COUNT))
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -186,7 +188,7 @@ def test_input_that_follows_its_results_unseen(inline: Any) -> None:
     assert seen == list(range(21))
 
 
-def test_what_may_wait() -> None:
+def test_what_may_wait(cursor: Callable[[], Any]) -> None:
     """What threads wait for is found in variables, closures, attributes and iterators."""
     event, items = threading.Event(), queue.Queue[int]()
 
@@ -207,7 +209,7 @@ def test_what_may_wait() -> None:
 
     for each in (waits(), iter(Holder()), iter(items.get, None), map(str, waits())):
         assert may_wait(each)
-    for other in (plain(), map(str, plain()), itertools.count(), rows_of_a_cursor(), iter([event])):
+    for other in (plain(), map(str, plain()), itertools.count(), cursor(), iter([event])):
         assert not may_wait(other)
 
 
