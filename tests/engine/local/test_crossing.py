@@ -271,6 +271,14 @@ def test_large_values_are_checked_three_times() -> None:
     assert len(taken) <= 7
 
 
+@pytest.mark.timeout(20)
+def test_numbers_after_a_value_that_took_long_are_looked_at_in_pieces() -> None:
+    """There is no time to look at all of them at once, and there may never be."""
+    checks = Checks(result_refusal("f", "strict"), "strict", Budget())
+    assert checks.first(0, [("x" * 1_000_000, 1)]) is None
+    assert checks.first(1, list(range(1000))) is None
+
+
 def test_values_that_share_parts_take_no_time_to_look_at() -> None:
     """What refers to the same parts again and again is pickled with a memo."""
     tangled: list[object] = []

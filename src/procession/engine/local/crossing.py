@@ -135,8 +135,11 @@ class Checks:
                 self._closely, size = True, 1
                 continue
             if found == 0 and not at and size < count:
-                size = count  # likely all are like these, and then no copy is needed
-                continue
+                if count <= self._allowed(coming):
+                    size = count  # likely all are like these, and then no copy is needed
+                    continue
+                if ATOMS.issuperset(map(type, values)):
+                    return None
             refused = self._dump(start + at, piece) if found is None else None
             if found != 0:
                 self._took(perf_counter() - begin, piece)
