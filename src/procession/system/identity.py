@@ -2,7 +2,8 @@
 
 A program gives such things up (``os.setuid``, ``resource.setrlimit``, ``os.nice`` …), and workers
 that were started before have them still. So they are looked at when a call is made, and workers
-that differ are used no more. Niceness and processors belong to a thread: the main one's count.
+that differ are used no more. (`glance` is for calls that follow each other closely.) Niceness and
+processors belong to a thread: the main one's count.
 """
 
 from __future__ import annotations
