@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from procession.pickling.columns import (
@@ -41,6 +41,7 @@ def packed(values: Any) -> PackedColumn:
 
 
 @given(st.lists(VALUES, min_size=1, max_size=200))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_values_come_back(values: list[Any]) -> None:
     """Builtin values of any kinds, mixed, arrive as they are and in order."""
     column = packed(values)
