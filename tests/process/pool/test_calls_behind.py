@@ -178,3 +178,18 @@ def test_cancels_at_any_time(tmp_path: Path) -> None:
                 assert future.result(60) == number
                 assert times(folder)[number] == 1
         wait_until(lambda: not pool_state().at_work)
+
+
+def test_no_thread_reads_for_a_call_that_may_be_taken_back(tmp_path: Path) -> None:
+    """Its result may come by another channel: who waits for it is told by that one's reader."""
+    futures, _ = burst(tmp_path, plain(at0="wait"))
+    wait_for_file(tmp_path / "waits 0")
+    worker = next(each for each in pool_state().workers if each.assignment is not None)
+    present = worker.assignment
+    wait_until(lambda: not worker.behind)
+    pool: Any = registry.backend_for(Choice(work.options, False, ""))
+    with pool._pool._dispatch.lock:  # so that it stays so
+        worker.take_back(present.number)
+        worker.channel.attend(present, None)  # returns at once
+    (tmp_path / "come on").touch()
+    assert [future.result(60) for future in futures] == list(range(MANY))

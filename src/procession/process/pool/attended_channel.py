@@ -45,6 +45,7 @@ class Owner(Protocol):
 
     assignment: Assignment | None
     behind: deque[Assignment]
+    back: int | None
     ready: bool
 
     def give_up(self) -> None:
@@ -158,6 +159,8 @@ class AttendedChannel:
         owner = self._owner
         if self._unsent or owner.behind or owner.assignment is not assignment:
             return
+        if owner.back is not None:
+            return  # it may be taken back, and its result come by another channel
         deadline = None if timeout is None else time.monotonic() + timeout
         mine = (threading.get_ident(), assignment)
         # A signal handler may raise anywhere, also between two steps here. What then is left
