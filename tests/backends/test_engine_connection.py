@@ -51,18 +51,19 @@ def test_workers_that_do_not_come_back(gone: Gone, clock: Clock) -> None:
 
 
 def test_a_call_that_still_sends_is_refused(gone: Gone, clock: Clock) -> None:
-    """A call goes on sending after its first error; what comes later waits for workers again."""
-    gone.check(0)
+    """A call that was told goes on sending after its first error; another one waits for workers."""
+    told, other = Clock(), Clock()
+    gone.check(0, told)
     gone.error(2)
     clock.now += GONE_SECONDS + 1
     assert gone.error(0)
+    gone.told([told])
     for _ in range(9):
         clock.now += 1
         with pytest.raises(PoolClosed, match="all workers"):
-            gone.check(0)
-        gone.check(1)
-    clock.now += 3
-    gone.check(0)
+            gone.check(0, told)
+        gone.check(1, told)
+        gone.check(0, other)
 
 
 def test_workers_that_the_cluster_has_sent_away(

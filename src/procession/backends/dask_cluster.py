@@ -99,7 +99,7 @@ class DaskCluster:
             PoolClosed: The connection is lost, or the client was closed.
         """
         self.connection.check()
-        self._watch.check()
+        self._watch.check(task)
         with self._lock:
             if self._heard_by is not self._client.scheduler_comm:  # it may have connected anew
                 self._heard_by = self._client.scheduler_comm

@@ -118,7 +118,7 @@ class RayCluster:
             PoolClosed: The connection is lost, or was closed.
         """
         self.connection.check()
-        self._watch.check()
+        self._watch.check(task)
         header, *puts = [each and each.ref() for each in task.shared]
         with self._lock:
             self._number += 1

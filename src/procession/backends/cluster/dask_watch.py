@@ -75,13 +75,13 @@ class Watch:
         self._hurried = _HURRIED
         self._pause.wake()
 
-    def check(self) -> None:
-        """Refuse what calls send whose workers were lost a moment ago.
+    def check(self, task: Task) -> None:
+        """Refuse what a call sends that was told that its workers are lost.
 
         Raises:
-            PoolClosed: They were.
+            PoolClosed: It was, and none has come back.
         """
-        self._gone.check(self._connection.threads())
+        self._gone.check(self._connection.threads(), task.listener)
 
     def stop(self) -> None:
         """The connection is let go."""
@@ -161,6 +161,7 @@ class Watch:
 
     def _give_up(self, error: Exception) -> None:
         self._gone.forget()
+        self._gone.told([task.listener for task in list(self._tasks.values())])
         for task in list(self._tasks.values()):
             self._end(task, End("refused", error=error))
 

@@ -6,7 +6,8 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from weakref import WeakSet
 
 from procession.errors import BackendUnavailable, PoolClosed
 from procession.hints import Any
@@ -120,7 +121,7 @@ class Gone:
         self._clock = clock
         self._seen = 0.0
         self._had = False
-        self._given_up = -_ENDING_SECONDS
+        self._told: WeakSet[Any] = WeakSet()
 
     def forget(self) -> None:
         """The next calls wait for workers, as they did before there were any."""
@@ -144,22 +145,24 @@ class Gone:
         elif self._had and now - self._seen > GONE_SECONDS:
             self.forget()
             if not self._connection.sent_away():
-                self._given_up = now
                 return self._lost()
         return None
 
-    def check(self, workers: int) -> None:
-        """Refuse what is sent while the calls end whose workers were lost a moment ago.
+    def told(self, listeners: Iterable[Any]) -> None:
+        """These are told now that their workers are lost. Some go on sending after an error."""
+        self._told.update(listeners)
+
+    def check(self, workers: int, listener: Any) -> None:
+        """Refuse what one of these sends later on: it would wait for workers again.
 
         Args:
             workers: How many there are.
+            listener: Who sends.
 
         Raises:
-            PoolClosed: There are none, and such a call still sends.
+            PoolClosed: There are none, and it was told so.
         """
-        now = self._clock()
-        if not workers and now - self._given_up < _ENDING_SECONDS:
-            self._given_up = now
+        if not workers and listener in self._told:
             raise self._lost()
 
     def _lost(self) -> PoolClosed:

@@ -94,13 +94,13 @@ class Watch:
         """A task has failed."""
         self._came.put(partial(self._failed, number, error))
 
-    def check(self) -> None:
-        """Refuse what calls send whose workers were lost a moment ago.
+    def check(self, task: Task) -> None:
+        """Refuse what a call sends that was told that its workers are lost.
 
         Raises:
-            PoolClosed: They were.
+            PoolClosed: It was, and none has come back.
         """
-        self._gone.check(self._connection.cpus)
+        self._gone.check(self._connection.cpus, task.listener)
 
     def stop(self) -> None:
         """The connection is let go."""
@@ -171,6 +171,7 @@ class Watch:
 
     def _give_up(self, error: Exception) -> None:
         self._gone.forget()
+        self._gone.told([task.listener for task in list(self._tasks.values())])
         for number, task in list(self._tasks.items()):
             self._tasks.pop(number, None)
             task.failed(End("refused", error=error))
