@@ -15,11 +15,13 @@ from procession.system import NamedTuple
 __all__ = [
     "ATOM_BYTES",
     "BACK",
+    "COMPANY",
     "KEPT",
     "RUNNING",
     "SHORT",
     "STOP",
     "UPTO",
+    "WORTH",
     "Column",
     "Item",
     "Job",
@@ -38,6 +40,13 @@ BACK, UPTO, KEPT = 12, 13, 14
 """More of them: the calls after this number, up to that one, were taken back; and how many bytes
 of results the worker keeps there that it has not sent."""
 
+WORTH = 0.001
+"""After an item of so many seconds, its result is sent at once: the next item may hold the GIL for
+long, and a message costs some 20 µs, which is then little."""
+
+COMPANY = 0.010
+"""Seconds that a result may wait for others to go with. It is the promise of API.md, "Once or
+more?"."""
 
 ATOM_BYTES = 8
 """What a number or `None` counts for, which crosses as itself: about what a message holds of it."""

@@ -8,18 +8,12 @@ from typing import Any
 
 from procession.contract import Chunk, End, Load, Tally
 from procession.errors import PoolClosed
-from procession.items import Reply
+from procession.items import COMPANY, WORTH, Reply
 from procession.system import after_fork
 from procession.system.alarm import Alarm, after
 from procession.system.pristine import threading
 
 __all__ = ["ThreadBackend"]
-
-_WORTH = 0.001
-"""After an item of so many seconds its reply is told at once: to tell one takes some 20 µs."""
-
-_DELAY = 0.010
-"""Seconds that a reply may wait for company, as in a worker process."""
 
 
 class _Outbox:
@@ -31,9 +25,7 @@ class _Outbox:
 
     def __init__(self, chunk: Chunk) -> None:
         self._chunk = chunk
-        self._lock = (
-            threading.Lock()
-        )  # also while the listener is told, or its end could come first
+        self._lock = threading.Lock()
         self._replies: list[Reply] = []
         self._alarm: Alarm | None = None
 
@@ -41,9 +33,9 @@ class _Outbox:
         """An item is done."""
         with self._lock:
             self._replies.append(reply)
-            if self._alarm is None and reply.seconds < _WORTH:
-                self._alarm = after(_DELAY, self._ring)
-        if reply.seconds >= _WORTH:
+            if self._alarm is None and reply.seconds < WORTH:
+                self._alarm = after(COMPANY, self._ring)
+        if reply.seconds >= WORTH:
             self.flush()
 
     def flush(self) -> None:

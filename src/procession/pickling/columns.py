@@ -90,11 +90,12 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
     """
     if replacements:
         return None
-    if THEMSELVES.issuperset(map(type, values)):
+    kinds = set(map(type, values))
+    if kinds <= THEMSELVES:
         body = marshal.dumps(list(values))
         return None if len(body) > MOST_BYTES else PackedColumn(body, len(values), plain=True)
     try:
-        if _are_rows(values[:1]) and _are_rows(values):
+        if kinds <= CONTAINERS and _are_rows(values[:1]) and _are_rows(values):
             return _pack_rows(values)
     except (RuntimeError, ValueError):
         pass  # another thread changes one of them

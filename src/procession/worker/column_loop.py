@@ -14,7 +14,7 @@ from contextvars import Context
 from itertools import islice
 
 from procession.hints import Any
-from procession.items import RUNNING, STOP, Reply, Results
+from procession.items import RUNNING, STOP, WORTH, Reply, Results
 from procession.pickling.columns import (
     CONTAINERS,
     MOST_BYTES,
@@ -31,19 +31,14 @@ from procession.system.pristine import perf_counter
 from procession.worker import current, failures
 from procession.worker.job_header import Header
 
-__all__ = ["WORTH", "ColumnLoop", "ColumnSink"]
-
-WORTH = 0.001
-"""After an item of this many seconds, its result is sent at once: the next item may hold the GIL
-for long, and a message costs some 20 µs, which is then little."""
+__all__ = ["ColumnLoop", "ColumnSink"]
 
 _LARGE = 64 * 1024
 """A pickled result of so many bytes goes alone: from where it lies. As `channel.SEGMENT`."""
 
-
 _LOOK = 20e-6
-"""Seconds after which the loop looks up: whether it is to stop, or to send something. So a short
-item pays for one reading of the clock, and for two comparisons."""
+"""Seconds after which the loop looks up: whether it is to stop, or to send something. Plain items
+that take no longer together share one reading of the clock."""
 
 _GROUP = 64
 """Most items that share a reading of the clock, however short."""
@@ -222,15 +217,13 @@ class ColumnLoop:
                     self._fail(index, error, clock() - begin)
                     if noted or own != base:
                         return False
-                    if told == wanted:
-                        break
-                    continue
-                if type(result) not in THEMSELVES or copied or noted or own != base:
-                    seconds = clock() - begin
-                    spent[0] += seconds
-                    self._take_result(index, result, seconds)
-                    return False
-                add(result)
+                else:
+                    if type(result) not in THEMSELVES or copied or noted or own != base:
+                        seconds = clock() - begin
+                        spent[0] += seconds
+                        self._take_result(index, result, seconds)
+                        return False
+                    add(result)
                 if told == wanted:
                     break
             now = clock()
@@ -258,14 +251,15 @@ class ColumnLoop:
         sink = self._sink
         words, chunk, limited = sink.words, sink.chunk, sink.limited
         copy, clock, spent = base.copy, perf_counter, sink.spent
-        self._held = 0
+        wanted = -chunk  # by others, if that is worth it
         look = now = clock()
         patience = now + _PATIENCE
         for index, value in pairs:
             if now >= look:
-                if words[STOP] == chunk or (words[STOP] == -chunk and now >= patience):
+                told = words[STOP]
+                if told == chunk or (told == wanted and now >= patience):
                     break
-                if words[STOP] != -chunk:
+                if told != wanted:
                     patience = now + _PATIENCE
                 look = min(now + _LOOK, due)
             words[RUNNING] = index

@@ -66,11 +66,6 @@ class Task:
         self._over = False
 
     @property
-    def listener(self) -> Any:
-        """Who is told what comes of it."""
-        return self._chunk.listener
-
-    @property
     def over(self) -> bool:
         """Whether its end was told."""
         return self._over

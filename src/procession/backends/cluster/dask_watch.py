@@ -81,7 +81,7 @@ class Watch:
         Raises:
             PoolClosed: It was, and none has come back.
         """
-        self._gone.check(self._connection.threads(), task.listener)
+        self._gone.check(self._connection.threads(), task.chunk.listener)
 
     def stop(self) -> None:
         """The connection is let go."""
@@ -161,7 +161,7 @@ class Watch:
 
     def _give_up(self, error: Exception) -> None:
         self._gone.forget()
-        self._gone.told([task.listener for task in list(self._tasks.values())])
+        self._gone.told([task.chunk.listener for task in list(self._tasks.values())])
         for task in list(self._tasks.values()):
             self._end(task, End("refused", error=error))
 

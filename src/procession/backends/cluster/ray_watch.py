@@ -100,7 +100,7 @@ class Watch:
         Raises:
             PoolClosed: It was, and none has come back.
         """
-        self._gone.check(self._connection.cpus, task.listener)
+        self._gone.check(self._connection.cpus, task.chunk.listener)
 
     def stop(self) -> None:
         """The connection is let go."""
@@ -171,7 +171,7 @@ class Watch:
 
     def _give_up(self, error: Exception) -> None:
         self._gone.forget()
-        self._gone.told([task.listener for task in list(self._tasks.values())])
+        self._gone.told([task.chunk.listener for task in list(self._tasks.values())])
         for number, task in list(self._tasks.items()):
             self._tasks.pop(number, None)
             task.failed(End("refused", error=error))

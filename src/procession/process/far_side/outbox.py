@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from procession.hints import Any
-from procession.items import RUNNING, STOP, Reply
+from procession.items import COMPANY, RUNNING, STOP, WORTH, Reply
 from procession.process.io import messages
 from procession.process.io.channel import send_all
 from procession.process.io.flight_recorder import BlackBox
 from procession.system.pristine import perf_counter, socket, threading, time
-from procession.worker.column_loop import WORTH, ColumnSink
+from procession.worker.column_loop import ColumnSink
 from procession.worker.runner import flush_output
 
 __all__ = ["Outbox"]
-
-_DELAY = 0.010
-"""Seconds a reply may wait for company. It is the promise of API.md, "Once or more?"."""
 
 
 class Outbox(ColumnSink):
@@ -67,7 +64,7 @@ class Outbox(ColumnSink):
         if len(self.replies) == 1:
             self._since = now
         large = self._prompt or reply.buffers  # a message costs little against it
-        if large or reply.seconds >= WORTH or now - self._since >= _DELAY:
+        if large or reply.seconds >= WORTH or now - self._since >= COMPANY:
             self._flush()
         elif not self._armed.is_set():
             self._arm()
@@ -109,7 +106,7 @@ class Outbox(ColumnSink):
             self._flush()
             if not self._armed.is_set():
                 self._arm()
-        return perf_counter() + _DELAY
+        return perf_counter() + COMPANY
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -152,7 +149,7 @@ class Outbox(ColumnSink):
     def _keep_flushing(self) -> None:
         while True:
             self._armed.wait()
-            time.sleep(_DELAY)
+            time.sleep(COMPANY)
             self._armed.clear()
             try:
                 self._flush()
