@@ -110,14 +110,12 @@ class Observers:
 
     Attributes:
         active: They are; replaced as a whole, so that it can be read without a lock.
-        abroad: Is told of workers that start here for a program on another machine.
     """
 
-    __slots__ = ("_lock", "abroad", "active")
+    __slots__ = ("_lock", "active")
 
     def __init__(self) -> None:
         self.active: tuple[Observer, ...] = ()
-        self.abroad: Callable[[int, float, float], None] | None = None
         self._lock = after_fork.lock()
 
     def add(self, observer: Observer) -> None:
@@ -134,18 +132,7 @@ class Observers:
         """In a forked child: the observers are its parent's."""
         self.active = ()
 
-    def send_starts(self, tell: Callable[[int, float, float], None]) -> None:
-        """Have this told of each worker that starts: its process, when it began, when it ended."""
-        self.abroad = tell
-
-    def worker_started(self, pid: int, since: float) -> None:
-        """A worker process is ready, which began to start at `since`."""
-        now = perf_counter()
-        self.worker_started_at(pid, "", since, now)
-        if self.abroad is not None and not self.active:  # else the program is this one
-            self.abroad(pid, since, now)
-
-    def worker_started_at(self, pid: int, machine: str, since: float, until: float) -> None:
+    def worker_started(self, pid: int, since: float, until: float, machine: str = "") -> None:
         """A worker process has started, perhaps on another machine."""
         for observer in self.active:
             observer.add_start(pid, machine, max(since, observer.began), until)

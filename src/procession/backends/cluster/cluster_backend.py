@@ -260,7 +260,7 @@ class ClusterBackend:
         replies = self._clocks.here(message, replies)
         ahead = self._clocks.ahead(message.host) if message.starts else 0.0
         for pid, began, ended in message.starts:
-            observers.worker_started_at(pid, message.host, began - ahead, ended - ahead)
+            observers.worker_started(pid, began - ahead, ended - ahead, message.host)
         return replies
 
     def cancel(self, chunk: Chunk) -> bool:

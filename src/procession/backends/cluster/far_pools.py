@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import platform
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 
 from procession.backends.cluster.far_worker import begin_far_worker
@@ -29,6 +29,9 @@ __all__ = ["FarPools", "Shape", "far_pools", "host_name"]
 
 _SPARE = 10.0
 """Seconds that a spare worker for isolated calls waits for the next one; as on one machine."""
+
+_STARTS_KEPT = 256
+"""Starts of workers that wait to be told."""
 
 _JOBS_KEPT = 64
 """Jobs that are remembered; the least recently used is forgotten. As in a worker."""
@@ -61,10 +64,36 @@ def host_name() -> str:
     return platform.node() or "localhost"
 
 
-class FarPools:
-    """All pools of this process that work for callers on other machines."""
+class Starts:
+    """Workers that have started here, until a task tells its caller."""
 
     def __init__(self) -> None:
+        self._found: deque[tuple[int, float, float]] = deque(maxlen=_STARTS_KEPT)
+
+    def add(self, pid: int, began: float, ended: float) -> None:
+        """One has started."""
+        self._found.append((pid, began, ended))
+
+    def take(self, since: float) -> list[tuple[int, float, float]]:
+        """Those that have since then; none is told twice, but for one that is told in parts."""
+        taken: list[tuple[int, float, float]] = []
+        while self._found:
+            try:
+                taken.append(self._found.popleft())
+            except IndexError:  # another task was faster
+                break
+        return [each for each in taken if each[2] >= since]
+
+
+class FarPools:
+    """All pools of this process that work for callers on other machines.
+
+    Attributes:
+        starts: Of their workers.
+    """
+
+    def __init__(self) -> None:
+        self.starts = Starts()
         self._lock = after_fork.rlock()
         self._pools: dict[Any, WorkerPool] = {}
         self._jobs: OrderedDict[Any, Job] = OrderedDict()
@@ -82,7 +111,8 @@ class FarPools:
             pool = self._pools.get(key)
             if pool is None:
                 housekeeper.use_clock(reactor.call_later)
-                pool = self._pools[key] = _pool(Shape(*pickle.loads(shape)), workers)
+                made = _pool(Shape(*pickle.loads(shape)), workers, self.starts)
+                pool = self._pools[key] = made
             return pool
 
     def job(self, order: Order, header: Any, tickets: Mapping[Any, Any]) -> Job:
@@ -123,7 +153,7 @@ class FarPools:
         self._jobs.clear()
 
 
-def _pool(shape: Shape, workers: int) -> WorkerPool:
+def _pool(shape: Shape, workers: int, starts: Starts) -> WorkerPool:
     threads = shape.threads
     cap = Cap(threads) if threads else default_cap(max(1, usable_cpus() // workers))
     preload = (shape.module,) if shape.module else ()
@@ -134,6 +164,7 @@ def _pool(shape: Shape, workers: int) -> WorkerPool:
         shape.max_tasks,
         cap,
         preload=preload,
+        tell=starts.add,
     )
     idle = _SPARE if shape.isolated else IDLE
     return WorkerPool(spec, workers, idle=idle, single_use=shape.isolated)

@@ -7,7 +7,6 @@ the worker that runs the order is ended.
 from __future__ import annotations
 
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from procession.backends.cluster import far_snapshots
@@ -20,7 +19,6 @@ from procession.pickling.out_of_band import with_tickets
 from procession.process.io import messages
 from procession.process.pool.assignment import Assignment
 from procession.process.pool.worker_pool import WorkerPool
-from procession.recording.observer import observers
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
 from procession.system.resources import check_available
@@ -34,10 +32,6 @@ _LOOK = 0.05
 _SEND_EVERY = 0.25
 """Seconds for which results are kept back at most, so that they travel together. A guess: a message
 costs milliseconds on its way."""
-
-
-_STARTS_KEPT = 256
-"""Starts of workers that wait to be told."""
 
 
 class Home:
@@ -75,7 +69,6 @@ def run_order(packed: Any, header: Any, puts: Sequence[Any], workers: int, home:
     """
     came = perf_counter()
     order = open_order(packed)
-    observers.send_starts(_starts.add)
     if order.memory_limit is not None:
         check_available()
     with far_snapshots.held(order.puts, puts) as tickets:
@@ -151,7 +144,7 @@ class _Task:
 
     def _packed(self, came: _Came, *, more: bool = False) -> bytes:
         clock = self._came, perf_counter()
-        starts = _starts.take(self._came)
+        starts = far_pools.starts.take(self._came)
         return pack_message(
             Message(*came, self._host, clock, more, self.number, self._sent, starts)
         )
@@ -166,30 +159,6 @@ class _Came(NamedTuple):
 
 
 _NOTHING = _Came()
-
-
-class _Starts:
-    """Workers that have started here, until a task tells its caller."""
-
-    def __init__(self) -> None:
-        self._found: deque[tuple[int, float, float]] = deque(maxlen=_STARTS_KEPT)
-
-    def add(self, pid: int, began: float, ended: float) -> None:
-        """One has started."""
-        self._found.append((pid, began, ended))
-
-    def take(self, since: float) -> list[tuple[int, float, float]]:
-        """Those that have since then; none is told twice, but for one that is told in parts."""
-        taken: list[tuple[int, float, float]] = []
-        while self._found:
-            try:
-                taken.append(self._found.popleft())
-            except IndexError:  # another task was faster
-                break
-        return [each for each in taken if each[2] >= since]
-
-
-_starts = _Starts()
 
 
 class _Arrivals:

@@ -65,6 +65,7 @@ class Dispatch:
         welcome: Takes a process that was just started.
 
     Attributes:
+        spec: What the workers are.
         state: Who runs what; guarded by `lock`.
         behind: Looks after calls that stand behind others.
         gone: Rung when a worker, or what waits, has gone.
@@ -81,7 +82,7 @@ class Dispatch:
         welcome: Callable[[Dispatch, Worker], None],
     ) -> None:
         self.idle_timeout = idle
-        self._spec = spec
+        self.spec = spec
         self._size = size
         self._single_use = single_use
         self._welcome = welcome
@@ -91,10 +92,10 @@ class Dispatch:
         self.lock = after_fork.lock()
         self.gone = Wakeups()
         self.state: PoolState[Worker] = PoolState(
-            self._size, self._spec.max_tasks_per_worker, single_use=self._single_use
+            self._size, self.spec.max_tasks_per_worker, single_use=self._single_use
         )
         self._starter = Starter(
-            self._spec,
+            self.spec,
             self.lock,
             self.state,
             self.gone,

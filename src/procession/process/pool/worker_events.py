@@ -22,7 +22,6 @@ from procession.process.pool.attended_channel import (
 )
 from procession.process.pool.dispatch import Dispatch
 from procession.process.pool.worker_starts import never_ready
-from procession.recording.observer import observers
 from procession.recording.start_costs import start_costs
 from procession.system.posix import os, signal
 from procession.system.pristine import perf_counter, time
@@ -87,9 +86,10 @@ def _take(pool: Dispatch, worker: Worker, received: Sequence[Message]) -> None:
 
 
 def _ready(pool: Dispatch, worker: Worker) -> None:
+    now = perf_counter()
     logger.worker_started(worker.pid, worker.method)
-    observers.worker_started(worker.pid, worker.launched)
-    start_costs.started(perf_counter() - worker.launched)
+    pool.spec.tell(worker.pid, worker.launched, now)
+    start_costs.started(now - worker.launched)
     worker.weigh()
     pool.teach(worker)
     with pool.lock:

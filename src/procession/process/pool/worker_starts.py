@@ -15,6 +15,7 @@ from procession.process.pool.state import TRIES, PoolState
 from procession.process.pool.worker import Worker
 from procession.process.start.launchers import launch
 from procession.process.start.starting import Descriptors, method_of
+from procession.recording.observer import observers
 from procession.system import NamedTuple, lifeline, owned_descriptors
 from procession.system.alarm import short_turns
 from procession.system.limits import explain
@@ -39,6 +40,7 @@ class WorkerSpec(NamedTuple):
         name: What the processes are called.
         preload: Modules that a worker imports before it is ready. What they raise is not lost: it
             is raised again by the items that need them.
+        tell: Is told of each worker that has started: its process, when that began, when it ended.
     """
 
     context: Any = None
@@ -48,6 +50,7 @@ class WorkerSpec(NamedTuple):
     threads_per_worker: Cap | None = None
     name: str = "procession-worker"
     preload: tuple[str, ...] = ()
+    tell: Callable[[int, float, float], None] = observers.worker_started
 
 
 class Starter:
