@@ -78,7 +78,7 @@ class _Batches:
         except BaseException:
             self.close()
             raise
-        error = run.intake.source.take_error()
+        error = run.take_error()
         self.close()
         if error is not None:
             return _Raise(error)
@@ -249,7 +249,7 @@ class AsyncMapIterator:
         except asyncio.CancelledError:
             self._close()
             raise
-        error = run.intake.source.take_error()
+        error = run.take_error()
         self._close()
         if error is not None:
             raise error

@@ -41,6 +41,7 @@ class MapRun:
         delivery: What is over, for the consumer.
         replies: What came of what was sent.
         sender: Sends what is next.
+        withdrawn: Whether another than its consumer has ended it too early.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class MapRun:
     ) -> None:
         self.plan = plan
         self.observer = observer
+        self.withdrawn = False
         self._thread = threading.get_ident()
         self._consumed = notify is None  # by that thread: without it, the map stands still
         self.intake = Intake(source, plan.window, exact=plan.exact)
@@ -63,7 +65,7 @@ class MapRun:
         self.replies = Replies(plan, observer, self.delivery)
         self.sender = Sender(self.replies, backend, aside=aside, blocking=self._consumed)
         self.delivery.attach(self.sender.refill)
-        self.replies.attach(self.sender, self.cancel)
+        self.replies.attach(self.sender, self.withdraw)
 
     # -- the consumer's side -----------------------------------------------------------------
 
@@ -76,6 +78,10 @@ class MapRun:
     def closed(self) -> bool:
         """Whether the map is over or was cancelled."""
         return self.intake.closed
+
+    def take_error(self) -> BaseException | None:
+        """Once, at its end: what the input raised, or what has ended the map too early."""
+        return self.delivery.failure or self.intake.source.take_error()
 
     def go(self) -> None:
         """Give items to the pool from now on."""
@@ -117,6 +123,21 @@ class MapRun:
     def cancel(self) -> None:
         """End what runs, take nothing more, wake the consumer."""
         self._close(self.replies.in_flight.chunks, kill=True)
+
+    def withdraw(self) -> None:
+        """End it for another than its consumer, to whom it fails: what has come is not all."""
+        from concurrent.futures import CancelledError
+
+        with self._lock:
+            if self.intake.over:
+                return
+            self.withdrawn = True
+            self.delivery.failure = CancelledError(
+                f"{self.plan.rules.name}(): the map was cancelled after {self.intake.delivered} "
+                "items, so its results are incomplete and are not given. Call it again for them."
+            )
+        self.cancel()
+        self.delivery.wake()
 
     def finish(self) -> None:
         """Let go of what the run holds after its last item."""

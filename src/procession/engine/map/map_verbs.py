@@ -150,8 +150,11 @@ def map_async(
     if Where(call, blocking=False).here:
         return settled(future, lambda: whole_map(call, "value", items, args, kwargs))
 
-    def finished(result: Callable[[], list[Any]]) -> None:
-        settled(future, result)
+    def finished(result: Callable[[], list[Any]], withdrawn: bool) -> None:
+        if withdrawn:
+            future.settle_cancelled()
+        else:
+            settled(future, result)
 
     collector = FutureCollector(finished)
     try:
@@ -176,8 +179,8 @@ def map_async(
     try:
         run.go()
     except Exception as error:
-        run.cancel()
         future.settle(None, error)
+        run.cancel()
     return future
 
 
@@ -189,10 +192,8 @@ class _MapWork:
         self.name = run.plan.rules.name
 
     def cancel(self) -> bool:
-        if self._run.closed:
-            return False
-        self._run.cancel()
-        return True
+        self._run.withdraw()
+        return self._run.withdrawn
 
     def running(self) -> bool:
         return not self._run.closed

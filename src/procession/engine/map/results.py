@@ -146,10 +146,8 @@ class Collector:
                 raise self._error
             finally:
                 self._error = None  # or the traceback would keep us, and we it
-        if self._run.closed and self._run.delivery.failure is not None:
-            raise self._run.delivery.failure  # forked away from its workers
         self._run.finish()
-        error = self._run.intake.source.take_error()
+        error = self._run.take_error()
         if error is not None:
             raise error
         return self._values
@@ -227,7 +225,7 @@ def end(inline: Inline | None, progress: Progress | None) -> None:
 class FutureCollector:
     """Settles a future with all results of a map, which tellers' threads rebuild."""
 
-    def __init__(self, finished: Callable[[Callable[[], list[Any]]], None]) -> None:
+    def __init__(self, finished: Callable[[Callable[[], list[Any]], bool], None]) -> None:
         self._finished = finished
         self._collector: Collector | None = None
         self._told = False
@@ -259,11 +257,11 @@ class FutureCollector:
                     collector.add_all((found,))
             except BaseException as error:
                 self._said = True
-                self._finished(partial(_raise, error))
+                self._finished(partial(_raise, error), run.withdrawn)
                 return
             if collector.over:
                 self._said = True
-                self._finished(collector.result)
+                self._finished(collector.result, run.withdrawn)
         self._told = False
         if self._news and not self._said:
             self.notify()
