@@ -27,9 +27,9 @@ PYTHONS ?= python3.11 python3.12 python3.13
 # Seconds that one soak test may take before its stacks are dumped and the run ends.
 SOAK_TIMEOUT ?= 1200
 
-# What `make test-clusters` runs: `ARGS=tests/conformance` is the whole suite, in some minutes a place.
-CLUSTER_TESTS ?= tests/clusters tests/conformance/test_faults.py
-# The places of the conformance suite there: dask, dask-nanny, dask-local, ray.
+# What `make test-clusters` runs, two of these at once; each starts the clusters that it needs.
+CLUSTER_TESTS ?= tests/clusters tests/conformance
+# The places of the conformance suite there.
 CLUSTERS ?= dask dask-nanny dask-local ray
 
 .PHONY: help demo test test-clusters test-each cov lint format docs soak bench figures release-check clean
@@ -39,8 +39,8 @@ help:
 	@echo "make demo    10 s    set up .venv, then measure the standard library's code in parallel"
 	@echo "make test    11 min  set up .venv, then run the tests (ARGS=... goes to pytest)"
 	@echo "                     JOBS=$(JOBS) test modules at once, one more than processors; JOBS=0: one process"
-	@echo "make test-clusters  4 min  on clusters of this machine, in an environment of its own"
-	@echo "                     CLUSTERS=dask ARGS=tests/conformance: the whole suite, on one of them"
+	@echo "make test-clusters  5 min  on clusters of this machine, in an environment of its own"
+	@echo "                     CLUSTERS=dask CLUSTER_TESTS=tests/conformance: this on one of them"
 	@echo "make cov     15 min  the tests in one process, with coverage"
 	@echo "make lint    2 min   ruff, mypy --strict (of Windows and macOS, too), pyright strict, public types"
 	@echo "make format  1 s     let ruff rewrite the sources"
@@ -101,17 +101,19 @@ test-each:
 env-test: $(STAMP)-test
 env-clusters: $(STAMP)-clusters
 
-test-clusters:
-	@$(MAKE) --no-print-directory VENV=build/venv-clusters in-clusters
+test-clusters: env-in-clusters
+	@$(MAKE) --no-print-directory VENV=build/venv-clusters -j 2 --output-sync=target $(CLUSTER_TESTS)
+
+.PHONY: env-in-clusters $(CLUSTER_TESTS)
+env-in-clusters:
+	@$(MAKE) --no-print-directory VENV=build/venv-clusters env-clusters
+	build/venv-clusters/bin/python -m compileall -q src tests
+$(CLUSTER_TESTS):
+	PROCESSION_TEST_CLUSTERS="$(CLUSTERS)" $(BIN)/python -m pytest $@ $(ARGS)
 
 $(STAMP)-clusters: $(STAMP)-base
 	$(PIP) install --group clusters
 	@touch $@
-
-.PHONY: in-clusters
-in-clusters: $(STAMP)-clusters
-	$(BIN)/python -m compileall -q src tests
-	PROCESSION_TEST_CLUSTERS="$(CLUSTERS)" $(BIN)/python -m pytest $(or $(ARGS),$(CLUSTER_TESTS))
 
 cov: $(STAMP)-test
 	$(BIN)/python -m pytest --cov=procession --cov-branch --cov-report=term-missing $(ARGS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.machinery
+import io
+import logging
 import os
 import socket
 import subprocess
@@ -54,6 +56,35 @@ def test_a_retired_backend_lets_its_connection_go(on_dask: DaskProcesses) -> Non
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert f.square(range(3)) == [0, 1, 4]
+
+
+def test_a_connection_that_closes_while_it_sends_is_silent(
+    on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask's own news of that, with a traceback, do not reach the user at a program's end."""
+    told, tried = io.StringIO(), threading.Event()
+    handler = logging.StreamHandler(told)
+    assert f.square(range(3)) == [0, 1, 4]
+    sends = [each for each in gc.get_objects() if isinstance(each, distributed.batched.BatchedSend)]
+    for each in sends:
+        if each.comm is not None and "Client->Scheduler" in str(each.comm):
+            monkeypatch.setattr(each.comm, "write", _closed_meanwhile(each.comm, tried))
+    logging.getLogger("distributed.batched").addHandler(handler)
+    try:
+        procession.shutdown()
+    finally:
+        logging.getLogger("distributed.batched").removeHandler(handler)
+    assert tried.is_set()
+    assert told.getvalue() == ""
+
+
+def _closed_meanwhile(comm: Any, tried: threading.Event) -> Any:
+    async def write(*arguments: Any, **more: Any) -> None:
+        tried.set()
+        comm.abort()
+        raise distributed.comm.CommClosedError
+
+    return write
 
 
 UNGUARDED = """

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import procession
 from tests.conformance.places import ADDRESSES, PLACES, PROCESSES, Place
 from tests.support.clusters import asked_for, running
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On clusters runs what has a place there; all else runs with the local backends."""
+    here = Path(__file__).parent
+    left = [item for item in items if asked_for() and here in item.path.parents and not _far(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def _far(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    values = callspec.params.values() if callspec is not None else ()
+    return any(isinstance(value, Place) and value.cluster for value in values)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import importlib
+import logging
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 from procession.backends.cluster.engine_connection import (
@@ -125,9 +128,10 @@ class Connection(EngineConnection):
                 return
             if self._cluster is not None:
                 self._wait_for_tasks()  # that were cancelled a moment ago: else Dask complains
-            self.client.close()
-            if self._cluster is not None:
-                self._cluster.close()
+            with _no_news_of_closing():
+                self.client.close()
+                if self._cluster is not None:
+                    self._cluster.close()
         finally:
             if self._cluster is not None:
                 far_pools.close()
@@ -139,6 +143,18 @@ class Connection(EngineConnection):
         end = time.monotonic() + _ENDING_SECONDS
         while any(each.executing or each.ready for each in states) and time.monotonic() < end:
             time.sleep(0.005)
+
+
+@contextmanager
+def _no_news_of_closing() -> Iterator[None]:
+    """Dask tells on standard error, with a traceback, that its client closed while it still sent."""
+    told = logging.getLogger("distributed.batched")
+    level = told.level
+    told.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        told.setLevel(level)
 
 
 async def _versions(client: Any) -> Any:
