@@ -97,9 +97,9 @@ test-each:
 	done; test -z "$$failed" || { echo "failed on$$failed"; exit 1; }
 
 # The environments alone, for .ci/run, which makes some while it tests in others.
-.PHONY: env-test env-clusters
-env-test: $(STAMP)-test
-env-clusters: $(STAMP)-clusters
+ENVIRONMENTS := env-test env-lint env-release env-docs env-clusters
+.PHONY: $(ENVIRONMENTS)
+$(ENVIRONMENTS): env-%: $(STAMP)-%
 
 test-clusters: env-in-clusters
 	@$(MAKE) --no-print-directory VENV=build/venv-clusters -j 2 --output-sync=target $(CLUSTER_TESTS)
@@ -109,7 +109,7 @@ env-in-clusters:
 	@$(MAKE) --no-print-directory VENV=build/venv-clusters env-clusters
 	build/venv-clusters/bin/python -m compileall -q src tests
 $(CLUSTER_TESTS):
-	PROCESSION_TEST_CLUSTERS="$(CLUSTERS)" $(BIN)/python -m pytest $@ $(ARGS)
+	PROCESSION_TEST_CLUSTERS="$(CLUSTERS)" $(BIN)/python -m pytest -o cache_dir=build/cache-$(@F) $@ $(ARGS)
 
 $(STAMP)-clusters: $(STAMP)-base
 	$(PIP) install --group clusters

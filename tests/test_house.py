@@ -7,6 +7,7 @@ strings. `EXCEPTIONS` names what does not hold yet; it may only become shorter.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -64,6 +65,7 @@ FLOORS = [
 """The rooms, from the ground up: each imports only rooms that stand before it."""
 
 
+@functools.cache
 def _modules() -> dict[str, Path]:
     found = {}
     for path in ROOT.rglob("*.py"):
@@ -72,12 +74,9 @@ def _modules() -> dict[str, Path]:
     return found
 
 
-MODULES = _modules()
-
-
 def _owner(name: str) -> str | None:
     """The module that a dotted name is, or is defined in; `None` for the package itself."""
-    while name and name not in MODULES:
+    while name and name not in _modules():
         name = name.rpartition(".")[0]
     return name if name not in ("", "procession") else None
 
@@ -95,16 +94,14 @@ def _named(node: ast.AST) -> Iterator[str]:
         yield node.value
 
 
+@functools.cache
 def _imports() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
-    for name, path in MODULES.items():
+    for name, path in _modules().items():
         tree = ast.parse(path.read_text())
         named = {_owner(each) for node in ast.walk(tree) for each in _named(node)}
         graph[name] = {each for each in named if each is not None and each != name}
     return graph
-
-
-IMPORTS = _imports()
 
 
 def _room(module: str) -> str:
@@ -129,19 +126,16 @@ def _in_circles(graph: dict[str, set[str]]) -> set[str]:
 
 def found() -> list[str]:
     """What breaks a rule of the house, a line each."""
-    floor = {room: number for number, room in enumerate(FLOORS)}
-    upward = {
-        f"{a} -> {b}" for a in IMPORTS for b in IMPORTS[a] if floor[_room(a)] < floor[_room(b)]
-    }
+    floor, graph = {room: number for number, room in enumerate(FLOORS)}, _imports()
+    upward = {f"{a} -> {b}" for a in graph for b in graph[a] if floor[_room(a)] < floor[_room(b)]}
     return sorted(
-        {f"upward: {each}" for each in upward}
-        | {f"circle: {each}" for each in _in_circles(IMPORTS)}
+        {f"upward: {each}" for each in upward} | {f"circle: {each}" for each in _in_circles(graph)}
     )
 
 
 def test_every_room_has_a_floor() -> None:
     """`FLOORS` names the rooms that there are, and no other."""
-    assert {_room(each) for each in MODULES} == set(FLOORS)
+    assert {_room(each) for each in _modules()} == set(FLOORS)
 
 
 def test_imports_lead_down() -> None:
@@ -174,5 +168,5 @@ def test_tests_mirror_the_rooms() -> None:
 
 def test_no_two_files_of_one_name() -> None:
     """A file's name says what it is wherever it is met."""
-    names = Counter(path.stem for path in MODULES.values() if path.stem != "__init__")
+    names = Counter(path.stem for path in _modules().values() if path.stem != "__init__")
     assert [name for name, count in names.items() if count > 1] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import re
 import runpy
 from collections import defaultdict
@@ -53,6 +54,7 @@ def _members(tree: ast.AST) -> Iterator[str]:
             yield node.arg
 
 
+@functools.cache
 def _names() -> dict[str, set[str]]:
     """Each module and class of the package, by its last name, with what is defined in it."""
     found: dict[str, set[str]] = defaultdict(set)
@@ -72,8 +74,9 @@ def _names() -> dict[str, set[str]]:
     return found
 
 
-NAMES = _names()
-EVERYTHING = set().union(*NAMES.values()) | set(NAMES)
+@functools.cache
+def _everything() -> set[str]:
+    return set().union(*_names().values()) | set(_names())
 
 
 def _is_ours(quoted: str) -> bool:
@@ -84,10 +87,9 @@ def _is_ours(quoted: str) -> bool:
         )
     first, *rest = quoted.removeprefix("procession.").removesuffix("()").split(".")
     if not rest:
-        return first in EVERYTHING
-    return all(
-        inner in NAMES.get(outer, set()) for outer, inner in zip([first, *rest], rest, strict=False)
-    )
+        return first in _everything()
+    pairs = zip([first, *rest], rest, strict=False)
+    return all(inner in _names().get(outer, set()) for outer, inner in pairs)
 
 
 def _quoted(page: Path) -> list[str]:
