@@ -57,27 +57,27 @@ $(STAMP)-base: pyproject.toml
 	rm -f $(VENV)/.procession-*
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
-	$(PIP) install --editable .
+	$(PIP) install --no-compile --editable .
 	@touch $@
 
 $(STAMP)-test: $(STAMP)-base
-	$(PIP) install --group test
+	$(PIP) install --no-compile --group test
 	@touch $@
 
 $(STAMP)-lint: $(STAMP)-test
-	$(PIP) install --group lint
+	$(PIP) install --no-compile --group lint
 	@touch $@
 
 $(STAMP)-bench: $(STAMP)-base
-	$(PIP) install --editable '.[numpy,threads]' --group bench
+	$(PIP) install --no-compile --editable '.[numpy,threads]' --group bench
 	@touch $@
 
 $(STAMP)-release: $(STAMP)-base
-	$(PIP) install --group release
+	$(PIP) install --no-compile --group release
 	@touch $@
 
 $(STAMP)-docs: $(STAMP)-base
-	$(PIP) install --group docs
+	$(PIP) install --no-compile --group docs
 	@touch $@
 
 # Compiled once, here and below, or each worker that starts compiles where nothing may be cached.
@@ -112,7 +112,7 @@ $(CLUSTER_TESTS):
 	PROCESSION_TEST_CLUSTERS="$(CLUSTERS)" $(BIN)/python -m pytest -o cache_dir=build/cache-$(@F) $@ $(ARGS)
 
 $(STAMP)-clusters: $(STAMP)-base
-	$(PIP) install --group clusters
+	$(PIP) install --no-compile --group clusters
 	@touch $@
 
 cov: $(STAMP)-test
@@ -163,7 +163,7 @@ figures:
 	@$(MAKE) --no-print-directory VENV=build/venv-figures in-figures
 
 $(STAMP)-figures: $(STAMP)-bench
-	$(PIP) install --group figures
+	$(PIP) install --no-compile --group figures
 	@touch $@
 
 RESULTS := benchmarks/results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import gc
 import os
@@ -17,6 +18,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.leaks import PATIENCE, Held, Snapshot, describe, left_behind, orphans, snapshot
+
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # Another module's tests may hold up the making of examples.
+    settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    settings.load_profile("busy")
 
 MARKER = "RUN_OF_PROCESSION_TESTS"
 PRIVATE = pytest.StashKey[str]()

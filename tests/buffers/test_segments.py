@@ -239,7 +239,9 @@ _commands = st.one_of(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(_commands, max_size=40))
 def test_like_plain_pickling(commands: list[tuple[Any, ...]]) -> None:

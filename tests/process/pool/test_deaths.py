@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -99,10 +100,9 @@ def test_worker_killed_while_it_writes(backend: ProcessBackend) -> None:
         worker = _running(chunk, told)
         for _ in range(delay * 400):
             pass
-        try:
-            os.kill(worker.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        if worker is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
         end = told.wait()
         assert end.kind in ("done", "died")
         if end.kind == "done":
@@ -111,10 +111,15 @@ def test_worker_killed_while_it_writes(backend: ProcessBackend) -> None:
 
 
 def _running(chunk: Chunk, told: Told) -> Any:
-    """The worker of a chunk, once it runs it (or has run it)."""
-    worker = poll(lambda: chunk.handle.worker, "never sent")
-    poll(lambda: worker.running() or told.ends, "never ran")
-    return worker
+    """The worker of a chunk, once it runs it; `None` if it has run it already."""
+
+    def at_work() -> Any:
+        assignment = chunk.handle  # nothing, once the chunk is over
+        worker = None if assignment is None else assignment.worker
+        return worker if worker is not None and worker.running() else None
+
+    poll(lambda: told.ends or at_work(), "never ran")
+    return at_work()
 
 
 def _two_workers(backend: ProcessBackend, path: Path) -> int:
