@@ -147,7 +147,7 @@ class Connection(EngineConnection):
 
 @contextmanager
 def _no_news_of_closing() -> Iterator[None]:
-    """Dask tells on standard error, with a traceback, that its client closed while it still sent."""
+    """Dask would tell, with a traceback, that its client closed while it still sent."""
     told = logging.getLogger("distributed.batched")
     level = told.level
     told.setLevel(max(level, logging.WARNING))
