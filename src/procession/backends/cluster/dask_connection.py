@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -146,7 +146,7 @@ class Connection(EngineConnection):
 
 
 @contextmanager
-def _no_news_of_closing() -> Iterator[None]:
+def _no_news_of_closing() -> Generator[None]:
     """Dask would tell, with a traceback, that its client closed while it still sent."""
     told = logging.getLogger("distributed.batched")
     level = told.level
