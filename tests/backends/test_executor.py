@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +18,8 @@ import procession
 from procession import parallel
 from tests.chaos.jobs import die
 from tests.conformance import crossing as c
-from tests.support.waiting import wait_until
+from tests.conformance import functions as f
+from tests.support.waiting import wait_for_file, wait_until
 
 SHUT_DOWN = """
 import os, sys
@@ -85,3 +90,45 @@ def test_a_broken_executor_needs_no_collector(backend: str) -> None:
         wait_until(lambda: _semaphores() <= before)  # its thread may be about to end
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("whose", ["ours", "the user's"])
+def test_a_broken_executor_ends_though_a_call_was_cancelled(whose: str, tmp_path: Path) -> None:
+    """CPython's thread that gives all calls their error would die of the one that was cancelled."""
+    procession.shutdown()
+    given = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    options: Any = {"backend": given} if whose == "the user's" else {"backend": "stdlib"}
+    if whose == "ours":
+        options["workers"] = 1
+    running = f.start_then_sleep.with_options(**options).submit(tmp_path / "running")
+    wait_for_file(tmp_path / "running")
+    waiting = [f.square.with_options(**options).submit(number) for number in range(6)]
+    cancelled = waiting.pop(3)
+    assert cancelled.cancel()
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    assert not wait(waiting, 60).not_done
+    assert cancelled.cancelled()
+    running.cancel()  # of an executor of ours it runs again, as it may not be to blame
+    given.shutdown()
+    procession.shutdown()
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("backend", ["loky", "stdlib"])
+def test_a_death_is_not_blamed_on_what_only_waited(backend: str) -> None:
+    """With one worker, too: the call that has killed it fails, those that waited behind it run."""
+    one = die_if_zero.with_options(backend=backend, workers=1)
+    futures = [one.submit(number) for number in range(4)]
+    assert isinstance(futures[0].exception(60), procession.WorkerDied)
+    assert [future.result(60) for future in futures[1:]] == [1, 2, 3]
+    outcomes = list(one.outcomes(range(4)))
+    assert [outcome.ok for outcome in outcomes] == [False, True, True, True]
+
+
+@parallel(inline=False, chunk=1)
+def die_if_zero(number: int) -> int:
+    """End the worker, for one of them."""
+    if not number:
+        os._exit(3)
+    return number

@@ -11,7 +11,13 @@ import marshal
 import os
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    InvalidStateError,
+)
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -47,6 +53,21 @@ def _new_token() -> None:
 
 
 after_fork.renew_in_child(_new_token)
+
+
+class _Cancellable(Future[Any]):
+    """A future of an executor's that takes no harm if the executor breaks after it was cancelled.
+
+    `ProcessPoolExecutor` then gives all its calls an error. It would die of one that is cancelled
+    (InvalidStateError), the calls behind it would wait for ever, and its workers would stay.
+    """
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        try:
+            super().set_exception(exception)
+        except InvalidStateError:
+            if not self.cancelled():
+                raise
 
 
 class ExecutorBackend:
@@ -91,6 +112,8 @@ class ExecutorBackend:
         self._endings: list[Ending] = []
         self._aparts: list[ExecutorBackend] = []
         self._headers: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
+        # How many chunks each broken executor had: all of them fail, one after the other.
+        self._lost: WeakKeyDictionary[Executor, int] = WeakKeyDictionary()
         if owned:
             cleanup.register(self)
 
@@ -146,6 +169,8 @@ class ExecutorBackend:
             os.getpid(),
         )
         future, executor = self._submit(chunk, shipment)
+        if type(future) is Future:
+            future.__class__ = _Cancellable
         chunk.handle = future
         future.add_done_callback(lambda done: self._done(chunk, executor, done))
 
@@ -239,28 +264,31 @@ class ExecutorBackend:
 
     def _done(self, chunk: Chunk, executor: Executor, future: Future[Any]) -> None:
         """In the executor's own thread, perhaps under its lock: touch that executor no more."""
+        # Not raised here: a traceback through the executor's thread would keep its semaphores.
+        error = CancelledError() if future.cancelled() else future.exception()
         with self._lock:
-            alone = sum(1 for each in self._flight.values() if each is executor) == 1
+            if isinstance(error, BrokenExecutor):
+                at_break = sum(1 for each in self._flight.values() if each is executor)
+                alone = self._lost.setdefault(executor, at_break) == 1
+            else:
+                alone = False
             self._flight.pop(chunk, None)
             self._telling += 1
         chunk.handle = None  # it and its callback hold each other, and the executor
         try:
-            self._tell(chunk, executor, future, alone)
+            if error is None:
+                self._answered(chunk, *future.result())
+            else:
+                if isinstance(error, BrokenExecutor):
+                    self._drop(executor)
+                chunk.listener.ended(chunk, self._failed(chunk, alone, error))
         finally:
             with self._lock:
                 self._telling -= 1
             if self._retiring:
                 self._end_if_idle()
 
-    def _tell(self, chunk: Chunk, executor: Executor, future: Future[Any], alone: bool) -> None:
-        # Not raised here: a traceback through the executor's thread would keep its semaphores.
-        error = CancelledError() if future.cancelled() else future.exception()
-        if error is not None:
-            if isinstance(error, BrokenExecutor):
-                self._drop(executor)
-            chunk.listener.ended(chunk, self._failed(chunk, alone, error))
-            return
-        replied, packed, ended = future.result()
+    def _answered(self, chunk: Chunk, replied: Any, packed: Any, ended: Any) -> None:
         self._warm = True
         replies = [arrived(Reply(*fields)) for fields in replied]
         if packed is not None:
@@ -370,13 +398,13 @@ class ExecutorBackend:
         with self._lock:
             self._closed = True
             self._killed = self._killed or kill
-            kill = kill and bool(self._flight)  # idle ones end in order
+            busy = bool(self._flight)  # idle ones end in order
             executor, self._executor = self._executor, None
             held, self._holds = self._holds, False
             processes, self._processes = listed(self._processes), None
             end = None
             if executor is not None and self._owned:
-                end = Ending(executor, processes, held, self._name, kill=kill)
+                end = Ending(executor, processes, held, self._name, kill=kill and busy)
                 if not (wait or cleanup.has_ended()):
                     self._end_aside(end)  # under the lock, so that another `close` waits for it
                     end = None
