@@ -32,6 +32,7 @@ __all__ = [
     "result_writer",
     "run_spawned",
     "set_launcher",
+    "set_origin",
     "set_process_key",
     "tracker_to_start",
 ]
@@ -124,6 +125,11 @@ def set_process_key(process: Any, key: Any, *, daemon: bool | None = None) -> No
     process._config["authkey"] = key
     if daemon is not None:
         process._config["daemon"] = daemon
+
+
+def set_origin(process: Any, parent: int, number: int) -> None:
+    """Set by whom a process was started, and as which one: here that is not known."""
+    process._parent_pid, process._parent_name, process._identity = parent, "MainProcess", (number,)
 
 
 def set_launcher(process: Any, launch: Callable[[Any], Any]) -> None:

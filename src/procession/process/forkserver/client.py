@@ -19,23 +19,31 @@ import sys
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from multiprocessing import resource_tracker, spawn
 from weakref import WeakSet
 
 from procession.hints import Any
 from procession.process.forkserver import zygote
 from procession.process.io.channel import MOST
 from procession.process.start.hash_seed import execute, more_flags, sent_path
-from procession.system import after_fork, owned_descriptors, process_names
+from procession.system import (
+    NamedTuple,
+    after_fork,
+    before_multiprocessing,
+    cpython,
+    owned_descriptors,
+)
 from procession.system.identity import credentials
-from procession.system.posix import os, signal
-from procession.system.pristine import socket, time
+from procession.system.posix import END_SIGNAL, os
+from procession.system.pristine import select, socket, time
 
 __all__ = [
+    "Begun",
     "CopyServer",
     "Server",
     "copy_beside",
     "current",
+    "exit_code",
+    "has_copy",
     "in_use",
     "read_number",
     "stop_all",
@@ -83,7 +91,13 @@ def current(*, clean: bool = True, by_value: bool = True) -> Server:
 
 def _key() -> tuple[Any, ...]:
     variables = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START)))
-    return variables, spawn.get_executable(), credentials()
+    return variables, _executable(), credentials()
+
+
+def _executable() -> bytes:
+    """The interpreter: the program's own, unless it has told `multiprocessing` of another."""
+    spawn = cpython.loaded("multiprocessing.spawn")
+    return os.fsencode((sys.executable if spawn is None else spawn.get_executable()) or "")
 
 
 def copy_beside(waiting: int, *, by_value: bool = True) -> Server | None:
@@ -102,6 +116,12 @@ def copy_beside(waiting: int, *, by_value: bool = True) -> Server | None:
             return None
         server = _servers[key] = CopyServer(waiting, by_value)
         return server
+
+
+def has_copy() -> bool:
+    """Whether there is a server that is a copy of this process, or was."""
+    with _lock:
+        return any(isinstance(each, CopyServer) for each in _servers.values())
 
 
 @contextmanager
@@ -140,6 +160,42 @@ def stop_unused(keep: int = 0) -> None:
             with _lock:
                 if _servers.get(key) is server:
                     del _servers[key]
+
+
+class Begun(NamedTuple):
+    """A process that a server is starting.
+
+    Attributes:
+        sentinel: Where its numbers are read. It is owned.
+        alive: Has to stay open for as long as the process is wanted. It is owned.
+    """
+
+    sentinel: int
+    alive: int
+
+    def pid(self) -> int:
+        """Its process id; waits for it.
+
+        Raises:
+            OSError: It could not be started.
+            EOFError: The server is gone.
+        """
+        pid = read_number(self.sentinel)
+        if pid < 0:
+            raise OSError(-pid, f"the fork server could start no process: {os.strerror(-pid)}")
+        return pid
+
+
+def exit_code(sentinel: int, *, wait: bool) -> int | None:
+    """The exit code of a process, if it has ended, or when it has."""
+    ready = select.poll()
+    ready.register(sentinel, select.POLLIN)
+    if not ready.poll(None if wait else 0):
+        return None
+    try:
+        return read_number(sentinel)
+    except (OSError, EOFError):
+        return 255  # the server was killed
 
 
 class Server:
@@ -206,7 +262,7 @@ class Server:
                 opened += os.pipe()
                 opened += os.pipe()
             status_r, status_w, data_r, data_w = opened
-            tracker: Any = resource_tracker.getfd()
+            tracker = before_multiprocessing.tracker_descriptor()
             with self._lock:
                 self._send([data_r, status_w, tracker, *descriptors])
         except BaseException:
@@ -216,6 +272,32 @@ class Server:
         os.close(data_r)
         os.close(status_w)
         return status_r, data_w
+
+    def begin(self, descriptors: Sequence[int], packed: Any) -> Begun:
+        """Have a process started that reads what it is to run.
+
+        Args:
+            descriptors: What it is handed.
+            packed: What it reads.
+
+        Raises:
+            OSError: As in `request`.
+        """
+        sentinel, data = self.request(descriptors)
+        with open(data, "wb") as pipe:
+            try:
+                # It stays open on this side: by that the process knows that its parent lives.
+                alive = os.dup(data)
+            except BaseException:
+                os.close(sentinel)
+                raise
+            owned_descriptors.own(alive, sentinel)
+            try:
+                pipe.write(packed)
+            except BaseException:
+                owned_descriptors.close(alive, sentinel)
+                raise
+        return Begun(sentinel, alive)
 
     def _send(self, descriptors: Sequence[int]) -> None:
         try:
@@ -277,7 +359,7 @@ class CopyServer(Server):
             if not zygote.is_possible(self._waiting):
                 raise ConnectionError("the fork server has died")
             self._waiting = 0
-            with process_names.tracker_to_start() as tracker:
+            with before_multiprocessing.tracker_to_start() as tracker:
                 requests, path = theirs.fileno(), sent_path()
                 return zygote.fork_server(requests, tracker, path, by_value=self._by_value)
 
@@ -315,7 +397,7 @@ def _await_end(pid: int, patience: float) -> None:
     while _lives(pid):
         if time.monotonic() > deadline:
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, END_SIGNAL)
             except PermissionError:
                 return  # this process was another user; it ends as no one can ask it for more
         time.sleep(pause)
@@ -349,6 +431,10 @@ def _execute(requests: int, size: int) -> int:
         f"serve({requests})\n"
         "os._exit(0)"  # it has nothing to tell: what ends an interpreter takes 10 ms
     )
+    from multiprocessing import spawn
+
+    from procession.system import process_names
+
     executable: Any = spawn.get_executable()
     flags = process_names.interpreter_arguments()
     arguments: list[Any] = [executable, *flags, *more_flags(), "-c", reads + serves]
