@@ -15,12 +15,13 @@ import os, sys
 from procession import background, isolated
 
 def about():
+    loaded = "multiprocessing" in sys.modules
     from multiprocessing import current_process, parent_process, process
     me = current_process()
-    return bytes(me.authkey), parent_process().pid, process.ORIGINAL_DIR, me.daemon, me.name
+    return bytes(me.authkey), parent_process().pid, process.ORIGINAL_DIR, me.daemon, me.name, loaded
 
 seen = isolated(about)()
-assert "multiprocessing" not in sys.modules
+assert "multiprocessing" not in sys.modules and not seen[-1]
 """
 
 
@@ -47,7 +48,7 @@ os.chdir("/")
 from multiprocessing import current_process, process
 mine = bytes(current_process().authkey), os.getpid(), process.ORIGINAL_DIR, False
 later = isolated(about)()
-print(seen[:4] == mine, later == seen, seen[-1], len(mine[0]), mine[2])
+print(seen[:4] == mine, later[:5] == seen[:5], seen[4], len(mine[0]), mine[2])
 """
     assert run(code, tmp_path) == f"True True procession-worker 32 {tmp_path.resolve()}\n"
 

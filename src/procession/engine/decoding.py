@@ -6,15 +6,16 @@ from collections.abc import Sized
 
 from procession.engine.policy.blame import Rules
 from procession.errors import NotPicklable
-from procession.exceptions.transport import add_item_note, add_note, load_exception
-from procession.hints import Any, cast
+from procession.hints import TYPE_CHECKING, Any, cast
 from procession.items import Item, Reply, Settled
-from procession.outcome import Outcome
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import loads
 from procession.pickling.refusals import framework_mend
 from procession.system.interrupts import strikes
 from procession.system.limits import mend
+
+if TYPE_CHECKING:
+    from procession.outcome import Outcome
 
 __all__ = ["error_of", "noted", "outcome_of", "value_of"]
 
@@ -27,6 +28,7 @@ def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
     if reply.raw:
         error: BaseException = reply.payload
     else:
+        from procession.exceptions.transport import load_exception
         from procession.worker.failures import globals_note
 
         error = load_exception(reply.payload)
@@ -66,6 +68,8 @@ def noted(error: BaseException, item: Item, rules: Rules, *, here: bool = False)
         rules: The name for the note, and the function's parameters.
         here: Whether it ran in this process.
     """
+    from procession.exceptions.transport import add_item_note, add_note
+
     if isinstance(error, (StopIteration, StopAsyncIteration)):
         # Raised from __next__ it would end the caller's loop silently (PEP 479's reason).
         wrapped = RuntimeError(f"{rules.name}() raised {type(error).__name__}")
@@ -109,6 +113,8 @@ def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
     Raises:
         BaseException: What a signal handler has raised meanwhile.
     """
+    from procession.outcome import Outcome
+
     item, reply, _ = settled
     seconds = item.seconds + (reply.seconds if reply is not None else 0.0)
     try:
@@ -122,6 +128,7 @@ def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
 
 
 def _unloadable(error: BaseException, item: Item, rules: Rules, blob: bytes) -> BaseException:
+    from procession.exceptions.transport import add_item_note
     from procession.explaining.unloadable import explain_unloadable
 
     refusal = explain_unloadable(

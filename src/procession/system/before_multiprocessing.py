@@ -1,8 +1,9 @@
-"""What `multiprocessing` gives to processes and keeps, in a program that has not imported it.
+"""What `multiprocessing` gives to processes and keeps, where nothing has imported it yet.
 
-To import it takes 15 ms, a third of what a first pool takes. All that a worker needs of it is this
-process's key and first folder, and the descriptor of the resource tracker. So these are made here,
-as `multiprocessing` would. If the program imports it later, it finds them in it.
+To import it takes 15 ms, a third of what a first pool takes. All that a worker needs of it is the
+program's key and first folder, and the descriptor of the resource tracker. So these are made here,
+as `multiprocessing` would. A later import, in the program or in a worker, finds them there. A
+worker is a process of it from then on, with its name and its parent.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 
 from procession.hints import Any
-from procession.system import cpython, process_names
+from procession.system import NamedTuple, cpython, process_names
 from procession.system.import_hooks import when_loaded
 
 __all__ = [
+    "Told",
+    "become",
     "is_loaded",
     "key",
     "lose_tracker",
@@ -25,7 +29,8 @@ __all__ = [
     "tracker_to_start",
 ]
 
-_PROCESS, _TRACKER = "multiprocessing.process", "multiprocessing.resource_tracker"
+_PROCESS, _CONTEXT = "multiprocessing.process", "multiprocessing.context"
+_TRACKER = "multiprocessing.resource_tracker"
 
 _KEY_SIZE = 32
 """Bytes of a key of `multiprocessing`."""
@@ -124,3 +129,43 @@ def lose_tracker() -> None:
     """Forget the resource tracker, as the program has closed its descriptor."""
     _tracker.clear()
     process_names.lose_tracker()
+
+
+# -- in a worker -----------------------------------------------------------------------------
+
+
+class Told(NamedTuple):
+    """What a worker is told of itself as a process of `multiprocessing`.
+
+    Attributes:
+        name: Its name.
+        number: As which one of its parent's it was started.
+        parent: The parent's process id.
+        key: The parent's key.
+        origin: The parent's first folder.
+    """
+
+    name: str
+    number: int
+    parent: int
+    key: bytes
+    origin: str | None
+
+
+def become(told: Told, sentinel: int, tracker: int) -> None:
+    """Be that process, as soon as this one imports `multiprocessing`.
+
+    Args:
+        told: What the parent has told.
+        sentinel: Is ready to read when the parent has ended.
+        tracker: Where the resource tracker is told things.
+    """
+    _made[:] = [(told.key, told.origin)]
+    _tracker[:] = [tracker]
+    when_loaded(_PROCESS, _hand_over)
+    when_loaded(_CONTEXT, partial(_become, told, sentinel))
+    when_loaded(_TRACKER, _hand_tracker_over)
+
+
+def _become(told: Told, sentinel: int) -> None:
+    process_names.become(told.name, told.number, told.parent, sentinel)

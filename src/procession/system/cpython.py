@@ -39,6 +39,7 @@ __all__ = [
     "become_main_thread",
     "begin_abstract",
     "clear_exit_handlers",
+    "end_threads",
     "environment",
     "execute_extension",
     "forget_finalizers",
@@ -173,6 +174,8 @@ def become_main_thread() -> None:
     thread: Any = current_thread()
     thread.name = "MainThread"
     thread._daemonic = False
+    if hasattr(thread, "_set_native_id"):
+        thread._set_native_id()
 
 
 def at_threads_end(call: Callable[[], object]) -> None:
@@ -191,11 +194,11 @@ def at_threads_end(call: Callable[[], object]) -> None:
 def clear_exit_handlers() -> None:
     """In a forked child: forget its parent's exit handlers, but for that of `multiprocessing`."""
     import atexit
-    from multiprocessing import util
 
-    end: Any = getattr(util, "_exit_function")  # noqa: B009 - not typed
+    util = sys.modules.get("multiprocessing.util")
     atexit._clear()
-    atexit.register(end)
+    if util is not None:
+        atexit.register(getattr(util, "_exit_function"))  # noqa: B009 - not typed
 
 
 def forget_finalizers() -> None:
@@ -212,6 +215,14 @@ def run_exit_handlers() -> None:
     import atexit
 
     atexit._run_exitfuncs()
+
+
+def end_threads() -> None:
+    """Wait for this process's other threads, as the end of a program does."""
+    import threading as shared
+
+    end: Any = getattr(shared, "_shutdown")  # noqa: B009 - not typed
+    end()
 
 
 # -- multiprocessing -----------------------------------------------------------------------------

@@ -7,12 +7,13 @@ that may run its items here waits with both until they are worth it (`engine.loc
 from __future__ import annotations
 
 from procession.engine.call import Call
+from procession.engine.local.hashing import agreeing
 from procession.functions.needs import needs_cloudpickle
 from procession.process.start.starting import prepare
 from procession.system import cpython
 from procession.worker.current import in_worker
 
-__all__ = ["expect_pool"]
+__all__ = ["begin_pool", "expect_pool"]
 
 
 def expect_pool(call: Call) -> None:
@@ -26,3 +27,20 @@ def expect_pool(call: Call) -> None:
         prepare(options.context, by_value=needs_cloudpickle(call.function, call.decorated))
     except Exception:
         pass  # the call itself says what is wrong
+
+
+def begin_pool(call: Call) -> None:
+    """Start the first worker for a map that began here: it boots while the rest is imported.
+
+    Such a map has the pool of its options, as `Where` would say: that takes longer to import.
+    """
+    try:
+        from procession.backends.pool_choice import Choice
+        from procession.backends.registry import backend_for, none_open
+
+        if none_open():
+            start = getattr(backend_for(Choice(agreeing(call))), "warm_up", None)
+            if start is not None:
+                start(1)
+    except Exception:
+        pass  # as above

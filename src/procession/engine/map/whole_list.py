@@ -39,7 +39,10 @@ def map_list(
     return whole_map(call, style, items, args, kwargs)
 
 
-def _load() -> Make:
+def _load(call: Call) -> Make:
+    from procession.engine.local.first_pool import begin_pool
+
+    begin_pool(call)
     from procession.engine.map.map_verbs import map_of_begun
 
     return map_of_begun

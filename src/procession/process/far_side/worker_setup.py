@@ -28,6 +28,7 @@ __all__ = [
     "ITEMS_NEED",
     "Plan",
     "Surroundings",
+    "forget_stdin",
     "load",
     "observe",
     "set_up",
@@ -144,6 +145,20 @@ def _close_stdin() -> None:
         os.close(end)
     os.dup2(null, 0)
     os.close(null)
+
+
+def forget_stdin() -> None:
+    """Have `sys.stdin` read nothing, as processes of `multiprocessing` have it."""
+    if sys.stdin is None:
+        return
+    try:
+        sys.stdin.close()
+    except (OSError, ValueError):
+        pass
+    try:
+        sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8", closefd=False)  # noqa: SIM115
+    except (OSError, ValueError):
+        pass
 
 
 def take_over(around: Surroundings) -> None:

@@ -243,11 +243,12 @@ class Server:
         """Whether it runs."""
         return self.pid is not None and _lives(self.pid)
 
-    def request(self, descriptors: Sequence[int]) -> tuple[int, int]:
+    def request(self, descriptors: Sequence[int], kind: bytes = b"\0") -> tuple[int, int]:
         """Have a process started.
 
         Args:
             descriptors: What it is handed.
+            kind: How what it is to run is written, as one byte; see `server_loop`.
 
         Returns:
             Where its numbers are read (`read_number`): its process id, or a negative errno, and in
@@ -264,7 +265,7 @@ class Server:
             status_r, status_w, data_r, data_w = opened
             tracker = before_multiprocessing.tracker_descriptor()
             with self._lock:
-                self._send([data_r, status_w, tracker, *descriptors])
+                self._send([data_r, status_w, tracker, *descriptors], kind)
         except BaseException:
             for each in opened:
                 os.close(each)
@@ -273,17 +274,18 @@ class Server:
         os.close(status_w)
         return status_r, data_w
 
-    def begin(self, descriptors: Sequence[int], packed: Any) -> Begun:
+    def begin(self, descriptors: Sequence[int], packed: Any, kind: bytes = b"\0") -> Begun:
         """Have a process started that reads what it is to run.
 
         Args:
             descriptors: What it is handed.
             packed: What it reads.
+            kind: As in `request`.
 
         Raises:
             OSError: As in `request`.
         """
-        sentinel, data = self.request(descriptors)
+        sentinel, data = self.request(descriptors, kind)
         with open(data, "wb") as pipe:
             try:
                 # It stays open on this side: by that the process knows that its parent lives.
@@ -299,13 +301,13 @@ class Server:
                 raise
         return Begun(sentinel, alive)
 
-    def _send(self, descriptors: Sequence[int]) -> None:
+    def _send(self, descriptors: Sequence[int], kind: bytes) -> None:
         try:
-            _send(self._ensure_running(), descriptors)
+            _send(self._ensure_running(), descriptors, kind)
         except ConnectionError:
             # It is dying, and has closed its end before it can be seen to be dead.
             self._bury()
-            _send(self._ensure_running(), descriptors)
+            _send(self._ensure_running(), descriptors, kind)
 
     def _bury(self) -> None:
         pid = self.pid
@@ -364,7 +366,7 @@ class CopyServer(Server):
                 return zygote.fork_server(requests, tracker, path, by_value=self._by_value)
 
 
-def _send(requests: int, descriptors: Sequence[int]) -> None:
+def _send(requests: int, descriptors: Sequence[int], kind: bytes = b"\0") -> None:
     """Send a request: one byte with descriptors (SCM_RIGHTS)."""
     if len(descriptors) > MOST:
         raise ValueError(
@@ -373,7 +375,7 @@ def _send(requests: int, descriptors: Sequence[int]) -> None:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, requests)
     try:
         quietly = getattr(socket, "MSG_NOSIGNAL", 0)  # SIGPIPE may mean the caller's end
-        socket.send_fds(sock, [b"\0"], list(descriptors), quietly)
+        socket.send_fds(sock, [kind], list(descriptors), quietly)
     finally:
         sock.detach()
 

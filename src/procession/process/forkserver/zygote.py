@@ -174,6 +174,7 @@ def _drop_inherited(kept: set[int]) -> None:
 def _drop_hooks() -> None:
     import threading as shared
 
+    sys.meta_path[:] = [each for each in sys.meta_path if not _is_ours(each)]
     sys.excepthook, sys.displayhook = sys.__excepthook__, sys.__displayhook__
     sys.unraisablehook, shared.excepthook = sys.__unraisablehook__, shared.__excepthook__
     shared.settrace(None)
@@ -186,6 +187,10 @@ def _drop_hooks() -> None:
     if faults is not None:
         faults.disable()
         faults.cancel_dump_traceback_later()
+
+
+def _is_ours(finder: Any) -> bool:
+    return type(finder).__module__.startswith("procession.")
 
 
 def _drop_signal_handlers() -> None:

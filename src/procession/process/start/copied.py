@@ -1,8 +1,8 @@
-"""Starting a worker from a server that is a copy of this process, without `multiprocessing` here.
+"""Starting a worker from a server that is a copy of this process, without `multiprocessing`.
 
-The worker is a process of `multiprocessing` all the same, and is sent what `launchers` sends. The
-server has loaded that module; this process takes 15 ms for it, while its items stand still. Once
-the program has it, workers are started by `launchers`.
+To import that takes 15 ms: here, while the items stand still, and in the server, while nothing else
+can go on. So both do without it. Once a worker imports it, it is a process of it all the same
+(`before_multiprocessing`). Once the program has it, workers are started by `launchers`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ from io import BytesIO
 from itertools import count
 from weakref import finalize
 
-from procession.hints import Any
-from procession.process.forkserver import client
+from procession.hints import TYPE_CHECKING, Any
 from procession.process.start.hash_seed import sent_path
 from procession.process.start.starting import Descriptors, Inherited, quietly
-from procession.system import before_multiprocessing, owned_descriptors, process_names
+from procession.system import before_multiprocessing, cpython, owned_descriptors
 from procession.system.cpython import pickle
 from procession.system.identity import working_folder
 
-__all__ = ["ServedProcess", "start_copied"]
+if TYPE_CHECKING:
+    from procession.process.forkserver.client import Begun
+
+__all__ = ["KIND", "ServedProcess", "run", "start_copied"]
+
+KIND = b"\1"
+"""Says in a request that what comes is written as here."""
 
 _numbers = count(1)
 
@@ -45,45 +50,24 @@ def start_copied(
 
 
 def _start(target: Any, args: tuple[Any, ...], name: str) -> ServedProcess | None:
+    from procession.process.forkserver import client
+
     with client.in_use(clean=False) as server:
         if not isinstance(server, client.CopyServer):
             return None
-        process = ServedProcess(server, _Process(target, args, name))
+        packed, descriptors = BytesIO(), list[int]()
+        pickle.dump(_told(name), packed)
+        _Pickler(packed, descriptors).dump((target, args))
+        process = ServedProcess(server.begin(descriptors, packed.getbuffer(), KIND))
         server.started.add(process)
         return process
 
 
-class _Process:
-    """Stands for a process object of `multiprocessing`, which it becomes where it is unpickled."""
-
-    def __init__(self, target: Any, args: tuple[Any, ...], name: str) -> None:
-        self._given = target, args, name, os.getpid(), next(_numbers), before_multiprocessing.key()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _made, self._given
-
-
-def _made(target: Any, args: tuple[Any, ...], name: str, parent: int, number: int, key: Any) -> Any:
-    made = process_names.context_of("forkserver").Process(target=target, args=args, name=name)
-    # Not a daemon, as the program may be one: a worker may have children of its own.
-    process_names.set_process_key(made, made.authkey.__class__(key), daemon=False)
-    process_names.set_origin(made, parent, number)
-    return made
-
-
-def _told(name: str) -> dict[str, Any]:
-    """What a process is told of this one, as `multiprocessing.spawn` has it."""
-    told: dict[str, Any] = {
-        "name": name,
-        "log_to_stderr": False,
-        "authkey": before_multiprocessing.key(),
-        "sys_path": sent_path(),
-        "sys_argv": sys.argv,
-        "orig_dir": before_multiprocessing.origin(),
-        "start_method": "forkserver",
-    }
-    folder = working_folder()
-    return {**told, "dir": folder} if folder else told
+def _told(name: str) -> tuple[Any, ...]:
+    """What a process is told of this one."""
+    own = before_multiprocessing.key(), before_multiprocessing.origin()
+    told = before_multiprocessing.Told(name, next(_numbers), os.getpid(), *own)
+    return told, sent_path(), sys.argv, working_folder()
 
 
 class _Pickler(pickle.Pickler):
@@ -112,12 +96,8 @@ class ServedProcess:
         finalizer: Closes what is open for it.
     """
 
-    def __init__(self, server: client.Server, process: _Process) -> None:
-        packed, descriptors = BytesIO(), list[int]()
-        pickle.dump(_told(process._given[2]), packed)
-        _Pickler(packed, descriptors).dump(process)
+    def __init__(self, begun: Begun) -> None:
         self.returncode: int | None = None
-        begun = server.begin(descriptors, packed.getbuffer())
         self.sentinel = begun.sentinel
         self.finalizer = finalize(self, _close, os.getpid(), begun.alive, begun.sentinel)
         self.finalizer.atexit = False
@@ -126,6 +106,8 @@ class ServedProcess:
     def poll(self) -> int | None:
         """The exit code, if it has ended."""
         if self.returncode is None:
+            from procession.process.forkserver import client
+
             self.returncode = client.exit_code(self.sentinel, wait=False)
         return self.returncode
 
@@ -133,3 +115,48 @@ class ServedProcess:
 def _close(process: int, *descriptors: int) -> None:
     if os.getpid() == process:
         owned_descriptors.close(*descriptors)
+
+
+# -- in the worker ---------------------------------------------------------------------------
+
+
+def run(data: int, tracker: int) -> int:
+    """Run what is read from a descriptor; gives the exit code.
+
+    Args:
+        data: The descriptor; its other end stays open for as long as the program lives.
+        tracker: Where the resource tracker is told things.
+    """
+    sentinel = os.dup(data)
+    with open(data, "rb") as pipe:
+        told, sys.path[:], sys.argv[:], folder = pickle.load(pipe)
+        before_multiprocessing.become(told, sentinel, tracker)
+        if folder:
+            os.chdir(folder)
+        target, args = pickle.load(pipe)
+    code = 1
+    try:
+        target(*args)
+        code = 0
+    except SystemExit as error:
+        code = _exit_code(error)
+    except BaseException:
+        import traceback
+
+        sys.stderr.write(f"Process {told.name}:\n")
+        traceback.print_exc()
+    finally:
+        cpython.end_threads()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                pass
+    return code
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    sys.stderr.write(f"{error.code}\n")
+    return 1
