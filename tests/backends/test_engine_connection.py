@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from procession import PoolClosed
-from procession.backends.cluster.engine_connection import GONE_SECONDS, EngineConnection, Gone
+from procession.backends.cluster.engine_connection import (
+    GONE_SECONDS,
+    EngineConnection,
+    Gone,
+    RunningClock,
+)
 
 
 class Clock:
@@ -26,9 +31,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gone(clock: Clock) -> Gone:
+def connection() -> EngineConnection:
+    """A connection."""
+    return EngineConnection("somewhere", owned=True)
+
+
+@pytest.fixture
+def gone(connection: EngineConnection, clock: Clock) -> Gone:
     """What is tested."""
-    return Gone(EngineConnection("somewhere", owned=True), clock)
+    return Gone(connection, clock)
 
 
 def test_a_cluster_without_workers_may_get_some(gone: Gone, clock: Clock) -> None:
@@ -50,14 +61,16 @@ def test_workers_that_do_not_come_back(gone: Gone, clock: Clock) -> None:
         assert gone.error(0) is None
 
 
-def test_a_call_that_still_sends_is_refused(gone: Gone, clock: Clock) -> None:
+def test_a_call_that_still_sends_is_refused(
+    connection: EngineConnection, gone: Gone, clock: Clock
+) -> None:
     """A call that was told goes on sending after its first error; another one waits for workers."""
     told, other = Clock(), Clock()
     gone.check(0, told)
     gone.error(2)
     clock.now += GONE_SECONDS + 1
     assert gone.error(0)
-    gone.told([told])
+    connection.tell([told])
     for _ in range(9):
         clock.now += 1
         with pytest.raises(PoolClosed, match="all workers"):
@@ -84,3 +97,35 @@ def test_what_is_known_from_before_counts_for_nothing(gone: Gone, clock: Clock) 
     assert gone.error(None) is None
     clock.now += GONE_SECONDS + 1
     assert gone.error(0) is None
+
+
+def test_a_program_that_was_stopped(clock: Clock) -> None:
+    """Time in which it did not run, as after Ctrl-Z, does not count as silence of the cluster's."""
+    running = RunningClock(clock)
+    gone = Gone(EngineConnection("somewhere", owned=True), running)
+    gone.error(2)
+    clock.now += 100 * GONE_SECONDS
+    assert gone.error(0) is None
+    for _ in range(2 * round(GONE_SECONDS)):
+        clock.now += 0.5
+        running()
+    assert "all workers" in str(gone.error(0))
+
+
+def test_a_connection_that_was_lost_is_made_anew(
+    connection: EngineConnection, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for two seconds, however many are refused meanwhile; never for a call that was told."""
+    monkeypatch.setattr(EngineConnection, "usable", False)
+    monkeypatch.setattr("procession.backends.cluster.engine_connection.monotonic", clock)
+    told, other = Clock(), Clock()
+    connection.lost()
+    connection.tell([told])
+    for _ in range(3):
+        clock.now += 0.5
+        with pytest.raises(PoolClosed, match="was lost or closed"):
+            connection.check_anew(other)
+    clock.now += 0.6
+    connection.check_anew(other)
+    with pytest.raises(PoolClosed, match="was lost or closed"):
+        connection.check_anew(told)

@@ -134,6 +134,13 @@ def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
         function(range(3))
 
 
+def test_an_address_that_is_encrypted() -> None:
+    """Without certificates the error says where Dask looks for them."""
+    function = f.square.with_options(backend="dask", address="tls://127.0.0.1:9")
+    with pytest.raises(BackendUnavailable, match=r"no certificates.*distributed\.comm\.tls"):
+        function(range(3))
+
+
 def test_another_version_is_refused(
     on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,11 +6,13 @@ its own.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +21,10 @@ from typing import Any
 import pytest
 
 import procession
-from procession import BackendUnavailable
+from procession import BackendUnavailable, PoolClosed
 from tests.clusters import functions as f
 from tests.support.clusters import RayNodes, end_with_far_code, lives, ray_nodes
+from tests.support.waiting import wait_for_file
 
 ray: Any = pytest.importorskip("ray")
 
@@ -177,6 +180,35 @@ def test_a_large_argument_is_put_once(on_ray: RayNodes, monkeypatch: pytest.Monk
     assert len(sizes) == 1
 
 
+def test_a_head_that_does_not_answer(
+    on_ray: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call fails also if the head falls silent just as it is asked for the first time."""
+    connecting: Any = importlib.import_module("procession.backends.cluster.ray_connection")
+    watching: Any = importlib.import_module("procession.backends.cluster.ray_watch")
+    assert f.square(range(3)) == [0, 1, 4]
+    asked, answer = threading.Event(), threading.Event()
+
+    def answers(self: Any) -> bool:
+        asked.set()
+        return answer.wait()
+
+    monkeypatch.setattr(watching, "_SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(connecting.Connection, "answers", answers)
+    call = f.hang.submit(tmp_path / "pid")
+    try:
+        asked.wait()
+        with pytest.raises(PoolClosed, match="the connection to Ray's head"):
+            call.result(timeout=30)
+    finally:
+        monkeypatch.undo()
+        answer.set()
+        wait_for_file(tmp_path / "pid")
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    procession.shutdown()
+    assert f.square(range(3)) == [0, 1, 4]
+
+
 LOST = """
 seen = []
 for number, value in enumerate(f.square_of_a_millisecond.imap_unordered(range(10_000))):
@@ -205,9 +237,24 @@ def line_with(running: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(f"no line has {text!r}")
 
 
-def test_a_node_is_lost_then_all_others_then_the_head() -> None:
-    """Amid 10,000 items every result comes, once; without workers or a head one clear error."""
+REFUSED = """
+try:
+    f.square(range(3))
+except procession.BackendUnavailable as error:
+    print(error)
+"""
+
+
+def test_a_node_is_lost_then_all_others_then_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Amid 10,000 items every result comes, once; without workers or a head one clear error.
+
+    Who lacks the cluster's token is told so.
+    """
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret" * 8)
     with ray_nodes(0, 1, 1) as cluster, program(LOST, cluster.address) as running:
+        monkeypatch.undo()
+        assert "asks for a token" in output(REFUSED, cluster.address)
         line_with(running, "some results")
         cluster.kill(1)
         line_with(running, "all results")

@@ -124,6 +124,7 @@ class RayCluster:
             self._number += 1
             number = self._number
             self._tasks[number] = task
+        self._watch.look()
         try:
             if task.streams:
                 reference = self._stream.remote(task.order, header, *puts)
@@ -139,7 +140,6 @@ class RayCluster:
             raise
         if task.over:  # cancelled meanwhile
             self.cancel([task])
-        self._watch.look()
 
     def cancel(self, tasks: Sequence[Task]) -> None:
         """End tasks that are not wanted any more."""

@@ -165,13 +165,13 @@ class ClusterBackend:
         self._submit(task)
         return task
 
-    def _connected(self) -> Cluster:
-        """The engine; connected to anew if that was lost meanwhile."""
+    def _connected(self, listener: Any) -> Cluster:
+        """The engine; connected to anew if that was lost meanwhile, unless this one was told so."""
         if self._cluster.connection.usable or self._closed:
             return self._cluster
         with self._connecting:  # not the other lock: the engine's own threads need that meanwhile
             if not self._cluster.connection.usable:
-                self._cluster.connection.check_anew()
+                self._cluster.connection.check_anew(listener)
                 lost, self._cluster = self._cluster, self._connect()
                 self._headers.clear()
                 self._puts.clear()
@@ -179,7 +179,7 @@ class ClusterBackend:
         return self._cluster
 
     def _task(self, chunk: Chunk, ahead: int) -> Task:
-        cluster = self._connected()
+        cluster = self._connected(chunk.listener)
         job = chunk.job
         header, apart = job.header, None
         if len(header) > _IN_MESSAGE:

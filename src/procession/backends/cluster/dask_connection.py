@@ -210,10 +210,10 @@ def _connected(options: Options) -> Connection:
         client = distributed.Client(address, timeout=left, set_as_default=False, name="procession")
     except (OSError, TimeoutError, ValueError) as error:
         raise BackendUnavailable(
-            f"there is no Dask scheduler at {address!r}: it did not answer within "
-            f"{time.monotonic() - begin:.0f} s ({type(error).__name__}: {error}). Give the "
-            "address that `dask scheduler` prints, such as address='tcp://host:8786', or leave "
-            "address out for a cluster of this machine."
+            f"there is no Dask scheduler at {address!r} that answers this program "
+            f"({type(error).__name__}: {error}; after {time.monotonic() - begin:.0f} s). Give the "
+            "address that `dask scheduler` prints, such as address='tcp://host:8786' (or tls://), "
+            "or leave address out for a cluster of this machine."
         ) from error
     return Connection(client, address, owned=True)
 
@@ -224,9 +224,16 @@ async def _greet(distributed: Any, address: str) -> None:
     Raises:
         OSError, TimeoutError: None does.
         ValueError: This is no address.
+        BackendUnavailable: It is encrypted, and there are no certificates here.
     """
     core: Any = importlib.import_module("distributed.comm.core")
     security = distributed.Security().get_connection_args("client")
+    if address.startswith("tls://") and security["ssl_context"] is None:
+        raise BackendUnavailable(
+            f"address={address!r} is encrypted, and this program has no certificates for it. Name "
+            "them in Dask's configuration (distributed.comm.tls), or make a distributed.Client "
+            "with security= and give that as backend=."
+        )
     greeting = core.connect(address, timeout=CONNECT_SECONDS, **security)
     comm = await asyncio.wait_for(greeting, CONNECT_SECONDS)
     comm.abort()

@@ -10,7 +10,11 @@ from collections.abc import Sequence
 
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection
-from procession.backends.cluster.engine_connection import Gone, missing_procession
+from procession.backends.cluster.engine_connection import (
+    Gone,
+    RunningClock,
+    missing_procession,
+)
 from procession.contract import End
 from procession.errors import PoolClosed
 from procession.hints import Any
@@ -52,7 +56,7 @@ class Watch:
         self._next_look = 0.0
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._gone = Gone(connection, monotonic)
+        self._gone = Gone(connection, RunningClock(monotonic))
 
     def look(self) -> None:
         """There are tasks."""
@@ -161,7 +165,7 @@ class Watch:
 
     def _give_up(self, error: Exception) -> None:
         self._gone.forget()
-        self._gone.told([task.chunk.listener for task in list(self._tasks.values())])
+        self._connection.tell([task.chunk.listener for task in list(self._tasks.values())])
         for task in list(self._tasks.values()):
             self._end(task, End("refused", error=error))
 

@@ -13,6 +13,7 @@ from procession.errors import BackendUnavailable, PoolClosed
 from procession.hints import Any
 from procession.system import after_fork
 from procession.system.lifeline import runs
+from procession.system.pristine import monotonic
 
 __all__ = [
     "CONNECT_SECONDS",
@@ -21,6 +22,7 @@ __all__ = [
     "EngineConnection",
     "Gone",
     "OpenClusters",
+    "RunningClock",
     "missing_procession",
     "reach",
     "remove_old_folders",
@@ -41,6 +43,9 @@ _LEAST_SECONDS = 0.3
 
 _ENDING_SECONDS = 2.0
 """Seconds that calls have to end after their connection was lost. A guess."""
+
+_STEP = 1.0
+"""Most seconds between two looks at a clock that count, if one looks twice a second. A guess."""
 
 
 class EngineConnection:
@@ -63,6 +68,7 @@ class EngineConnection:
         self.owned = owned
         self.process = os.getpid()
         self._lost_at = 0.0
+        self._told: WeakSet[Any] = WeakSet()
 
     @property
     def usable(self) -> bool:
@@ -73,14 +79,25 @@ class EngineConnection:
         """Whether the cluster itself has ended its last worker, as it starts others when needed."""
         return False
 
-    def check_anew(self) -> None:
+    def check_anew(self, listener: Any) -> None:
         """Refuse to connect anew while the calls end whose connection was lost a moment ago.
 
+        Args:
+            listener: Who sends.
+
         Raises:
-            PoolClosed: They do.
+            PoolClosed: They do, or this is one of them.
         """
-        if time.monotonic() - self._lost_at < _ENDING_SECONDS:
+        if monotonic() - self._lost_at < _ENDING_SECONDS or self.has_told(listener):
             self.check()
+
+    def tell(self, listeners: Iterable[Any]) -> None:
+        """These are told now that nothing more comes. Some go on sending after an error."""
+        self._told.update(listeners)
+
+    def has_told(self, listener: Any) -> bool:
+        """Whether it was told so."""
+        return listener in self._told
 
     def check(self) -> None:
         """Refuse work that would not be done.
@@ -98,11 +115,38 @@ class EngineConnection:
 
     def lost(self) -> PoolClosed:
         """The error for what cannot be done any more."""
-        self._lost_at = time.monotonic()
+        now = monotonic()
+        if now - self._lost_at >= _ENDING_SECONDS:  # who is refused meanwhile starts no new count
+            self._lost_at = now
         return PoolClosed(
             f"the connection to {self.engine}'s {self.head} ({self.place}) was lost or closed "
             f"while calls ran there. Look whether the {self.head} runs, and call again."
         )
+
+
+class RunningClock:
+    """Seconds in which this program ran; one looks at it twice a second at least.
+
+    A program that was stopped for a while (Ctrl-Z, a laptop that slept) has heard nothing
+    meanwhile. That says nothing of a cluster.
+
+    Args:
+        clock: Gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = after_fork.lock()
+        self._looked = clock()
+        self._ran = 0.0
+
+    def __call__(self) -> float:
+        """The seconds."""
+        with self._lock:
+            now = self._clock()
+            self._ran += min(now - self._looked, _STEP)
+            self._looked = now
+            return self._ran
 
 
 class Gone:
@@ -121,7 +165,6 @@ class Gone:
         self._clock = clock
         self._seen = 0.0
         self._had = False
-        self._told: WeakSet[Any] = WeakSet()
 
     def forget(self) -> None:
         """The next calls wait for workers, as they did before there were any."""
@@ -148,10 +191,6 @@ class Gone:
                 return self._lost()
         return None
 
-    def told(self, listeners: Iterable[Any]) -> None:
-        """These are told now that their workers are lost. Some go on sending after an error."""
-        self._told.update(listeners)
-
     def check(self, workers: int, listener: Any) -> None:
         """Refuse what one of these sends later on: it would wait for workers again.
 
@@ -162,7 +201,7 @@ class Gone:
         Raises:
             PoolClosed: There are none, and it was told so.
         """
-        if not workers and listener in self._told:
+        if not workers and self._connection.has_told(listener):
             raise self._lost()
 
     def _lost(self) -> PoolClosed:
@@ -197,13 +236,13 @@ def reach(address: str, *, patience: float = CONNECT_SECONDS) -> None:
     host, _, port = rest.rpartition(":")
     if kind not in ("tcp", "tls", "") or not port.isdigit():
         return
-    end = time.monotonic() + patience
+    end = monotonic() + patience
     while True:
         try:
-            _connect(host.strip("[]"), int(port), max(_LEAST_SECONDS, end - time.monotonic()))
+            _connect(host.strip("[]"), int(port), max(_LEAST_SECONDS, end - monotonic()))
             return
         except OSError:
-            if time.monotonic() > end:
+            if monotonic() > end:
                 raise
             time.sleep(0.2)
 

@@ -196,6 +196,7 @@ def _connected(ray: Any, address: str) -> Connection:
     try:
         reach(address)
         _greet(address, max(GREET_SECONDS, CONNECT_SECONDS - (monotonic() - begin)))
+        _check_token(address)
         _as_it_was(lambda: ray.init(address=address, **_QUIET))
     except (OSError, RuntimeError, ValueError) as error:
         if "ersion mismatch" in str(error):
@@ -222,6 +223,24 @@ def _greet(address: str, seconds: float) -> None:
         connection.sendall(_HELLO)
         if connection.recv(_FRAME)[3:4] != _SETTINGS:
             raise ConnectionError("what listens there does not speak gRPC")
+
+
+def _check_token(address: str) -> None:
+    """See that the head lets this program in. Ray itself would try for 20 s.
+
+    Raises:
+        BackendUnavailable: It does not.
+    """
+    private: Any = importlib.import_module("ray._raylet")
+    try:
+        private.GcsClient(address)
+    except Exception as error:
+        if type(error).__name__ == "AuthenticationError":
+            raise BackendUnavailable(
+                f"the Ray cluster at {address!r} asks for a token, and this program has another "
+                "one or none. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH "
+                "unless it is in ~/.ray/auth_token."
+            ) from error
 
 
 def _local(ray: Any, workers: int) -> Connection:

@@ -12,7 +12,11 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from procession.backends.cluster.cluster_task import Task
-from procession.backends.cluster.engine_connection import Gone, missing_procession
+from procession.backends.cluster.engine_connection import (
+    Gone,
+    RunningClock,
+    missing_procession,
+)
 from procession.backends.cluster.ray_connection import Connection
 from procession.contract import End
 from procession.errors import PoolClosed, ProcessionError
@@ -60,7 +64,8 @@ class Watch:
         self._stopped = threading.Event()
         self._started = False
         self._lock = threading.Lock()
-        self._gone = Gone(connection, monotonic)
+        self._clock = RunningClock(monotonic)
+        self._gone = Gone(connection, RunningClock(monotonic))
         self._alive = 0.0
         self._asked = False
 
@@ -71,12 +76,13 @@ class Watch:
         if self._busy.is_set():
             return
         with self._lock:
-            self._alive = monotonic()
+            self._alive = self._clock()
             self._busy.set()
             if not self._started and not self._stopped.is_set():
                 self._started = True
                 for work in (self._take, self._ask):
                     threading.Thread(target=work, name="procession-ray", daemon=True).start()
+        self._came.put(lambda: None)  # from now on it looks at the time, too
 
     def done(self, number: int, future: Any) -> None:
         """A task is over; `future` has its result."""
@@ -113,7 +119,8 @@ class Watch:
     def _take(self) -> None:
         while not self._stopped.is_set():
             try:
-                happened = self._came.get(timeout=_LOOK if self._tasks else None)
+                busy = self._tasks or self._busy.is_set()
+                happened = self._came.get(timeout=_LOOK if busy else None)
             except Empty:
                 self._judge()
                 continue
@@ -151,7 +158,7 @@ class Watch:
                 self._asked = False
                 continue
             if self._connection.answers():
-                self._alive = monotonic()
+                self._alive = self._clock()
                 self._asked = True
             self._came.put(self._judge)
             self._stopped.wait(_LOOK)
@@ -161,7 +168,7 @@ class Watch:
             return
         if not self._connection.usable:
             self._give_up(self._connection.lost())
-        elif monotonic() - self._alive > _SILENT_SECONDS:
+        elif self._clock() - self._alive > _SILENT_SECONDS:
             self._connection.forsake()
             self._give_up(self._connection.lost())
         else:
@@ -171,7 +178,7 @@ class Watch:
 
     def _give_up(self, error: Exception) -> None:
         self._gone.forget()
-        self._gone.told([task.chunk.listener for task in list(self._tasks.values())])
+        self._connection.tell([task.chunk.listener for task in list(self._tasks.values())])
         for number, task in list(self._tasks.items()):
             self._tasks.pop(number, None)
             task.failed(End("refused", error=error))
