@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 
 from procession import PoolClosed
-from procession.backends.cluster.engine_connection import (
-    GONE_SECONDS,
-    EngineConnection,
-    Gone,
-    RunningClock,
-)
+from procession.backends.cluster.engine_connection import GONE_SECONDS, EngineConnection, Gone
+from procession.backends.cluster.running_clock import RunningClock
 
 
 class Clock:

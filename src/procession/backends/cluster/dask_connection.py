@@ -147,14 +147,20 @@ class Connection(EngineConnection):
 
 @contextmanager
 def _no_news_of_closing() -> Generator[None]:
-    """Dask would tell, with a traceback, that its client closed while it still sent."""
-    told = logging.getLogger("distributed.batched")
-    level = told.level
-    told.setLevel(max(level, logging.WARNING))
+    """Dask would tell that its client closed while it still sent, and that tasks were cancelled."""
+    least = {
+        "distributed.batched": logging.WARNING,
+        "distributed.worker.state_machine": logging.ERROR,
+    }
+    loggers = [logging.getLogger(name) for name in least]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(max(each.level, least[each.name]))
     try:
         yield
     finally:
-        told.setLevel(level)
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
 
 
 async def _versions(client: Any) -> Any:

@@ -10,11 +10,8 @@ from collections.abc import Sequence
 
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection
-from procession.backends.cluster.engine_connection import (
-    Gone,
-    RunningClock,
-    missing_procession,
-)
+from procession.backends.cluster.engine_connection import Gone, missing_procession
+from procession.backends.cluster.running_clock import RunningClock
 from procession.contract import End
 from procession.errors import PoolClosed
 from procession.hints import Any

@@ -22,7 +22,6 @@ __all__ = [
     "EngineConnection",
     "Gone",
     "OpenClusters",
-    "RunningClock",
     "missing_procession",
     "reach",
     "remove_old_folders",
@@ -43,9 +42,6 @@ _LEAST_SECONDS = 0.3
 
 _ENDING_SECONDS = 2.0
 """Seconds that calls have to end after their connection was lost. A guess."""
-
-_STEP = 1.0
-"""Most seconds between two looks at a clock that count, if one looks twice a second. A guess."""
 
 
 class EngineConnection:
@@ -122,31 +118,6 @@ class EngineConnection:
             f"the connection to {self.engine}'s {self.head} ({self.place}) was lost or closed "
             f"while calls ran there. Look whether the {self.head} runs, and call again."
         )
-
-
-class RunningClock:
-    """Seconds in which this program ran; one looks at it twice a second at least.
-
-    A program that was stopped for a while (Ctrl-Z, a laptop that slept) has heard nothing
-    meanwhile. That says nothing of a cluster.
-
-    Args:
-        clock: Gives seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._lock = after_fork.lock()
-        self._looked = clock()
-        self._ran = 0.0
-
-    def __call__(self) -> float:
-        """The seconds."""
-        with self._lock:
-            now = self._clock()
-            self._ran += min(now - self._looked, _STEP)
-            self._looked = now
-            return self._ran
 
 
 class Gone:

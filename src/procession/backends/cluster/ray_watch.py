@@ -12,12 +12,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from procession.backends.cluster.cluster_task import Task
-from procession.backends.cluster.engine_connection import (
-    Gone,
-    RunningClock,
-    missing_procession,
-)
+from procession.backends.cluster.engine_connection import Gone, missing_procession
 from procession.backends.cluster.ray_connection import Connection
+from procession.backends.cluster.running_clock import RunningClock
 from procession.contract import End
 from procession.errors import PoolClosed, ProcessionError
 from procession.hints import Any
