@@ -46,3 +46,44 @@ def test_the_server_of_a_call_that_needs_one_boots_first(call: str, told: str) -
         check=False,
     )
     assert done.stdout.strip() == told, done.stderr
+
+
+ORDERED = """
+import sys
+from procession import isolated, parallel
+from procession.process.pool import worker_starts
+ordered, launch = [], worker_starts.launch_worker
+def noticed(*args, rehearse, **kwargs):
+    ordered.append(("procession.engine.job" in ordered_with, rehearse))
+    return launch(*args, rehearse=rehearse, **kwargs)
+worker_starts.launch_worker = noticed
+ordered_with = set()
+from procession.process.pool.worker_pool import WorkerPool
+warm_up = WorkerPool.warm_up
+def warmed(pool, workers=None):
+    ordered_with.update(sys.modules)
+    warm_up(pool, workers)
+WorkerPool.warm_up = warmed
+def plain(x): return x + 1
+print({call}, ordered[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("isolated(plain)(1)", "2 (False, False)"),
+        ("parallel(plain).submit(1).result()", "2 (False, False)"),
+        ("isolated(context='spawn')(plain)(1)", "2 (False, False)"),
+    ],
+)
+def test_the_first_worker_of_such_a_call_is_ordered_first(call: str, told: str) -> None:
+    """It boots while the engine is imported here, and runs nothing before the call itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", ORDERED.replace("{call}", call)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.strip() == told, done.stderr

@@ -9,7 +9,7 @@ from __future__ import annotations
 from procession.engine.call import Call
 from procession.engine.local.hashing import agreeing
 from procession.functions.needs import needs_cloudpickle
-from procession.process.start.starting import prepare
+from procession.process.start.starting import method_of, prepare
 from procession.system import cpython
 from procession.worker.current import in_worker
 
@@ -25,21 +25,25 @@ def expect_pool(call: Call) -> None:
         return
     try:
         prepare(options.context, by_value=needs_cloudpickle(call.function, call.decorated))
+        forks = method_of(options.context) == "fork"  # which waits until nothing is imported
     except Exception:
-        pass  # the call itself says what is wrong
+        return  # the call itself says what is wrong
+    if not forks:
+        begin_pool(call)
 
 
 def begin_pool(call: Call) -> None:
-    """Start the first worker for a map that began here: it boots while the rest is imported.
+    """Start the first worker for a call: it boots while the rest is imported here.
 
-    Such a map has the pool of its options, as `Where` would say: that takes longer to import.
+    Which pool that is, `Where` would say, too; but that takes longer to import.
     """
     try:
-        from procession.backends.pool_choice import Choice
+        from procession.backends.pool_choice import choice_of
         from procession.backends.registry import backend_for, none_open
 
         if none_open():
-            start = getattr(backend_for(Choice(agreeing(call))), "warm_up", None)
+            pool = backend_for(choice_of(agreeing(call), call.function, isolated=call.isolated))
+            start = getattr(pool, "warm_up", None)
             if start is not None:
                 start(1)
     except Exception:

@@ -286,19 +286,18 @@ class Server:
             OSError: As in `request`.
         """
         sentinel, data = self.request(descriptors, kind)
-        with open(data, "wb") as pipe:
-            try:
+        owned_descriptors.own(sentinel)
+        opened = [sentinel]
+        try:
+            with open(data, "wb") as pipe:
                 # It stays open on this side: by that the process knows that its parent lives.
                 alive = os.dup(data)
-            except BaseException:
-                os.close(sentinel)
-                raise
-            owned_descriptors.own(alive, sentinel)
-            try:
+                owned_descriptors.own(alive)
+                opened.append(alive)
                 pipe.write(packed)
-            except BaseException:
-                owned_descriptors.close(alive, sentinel)
-                raise
+        except BaseException:
+            owned_descriptors.close(*opened)
+            raise
         return Begun(sentinel, alive)
 
     def _send(self, descriptors: Sequence[int], kind: bytes) -> None:

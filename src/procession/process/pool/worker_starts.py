@@ -137,8 +137,9 @@ class Starter:
         """Start a worker. What stopped that, if anything has."""
         worker: Worker | None = None
         try:
-            # If no chunk waits, there is time.
-            rehearse = self._state.single_use and not self._state.queue
+            # If no chunk waits, there is time; but a pool's first one is about to come.
+            state = self._state
+            rehearse = state.single_use and state.made > 0 and not state.queue
             with short_turns:
                 worker = launch_worker(
                     self._spec, self._packed(), modules=self._modules(), rehearse=rehearse
