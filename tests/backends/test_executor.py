@@ -116,6 +116,21 @@ def test_a_broken_executor_ends_though_a_call_was_cancelled(whose: str, tmp_path
 
 
 @pytest.mark.parametrize("backend", ["loky", "stdlib"])
+def test_an_executor_is_killed_though_a_call_was_cancelled(
+    backend: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """All calls end, and nothing is told of the executor's own trouble."""
+    options: Any = {"backend": backend, "workers": 1}
+    running = f.start_then_sleep.with_options(**options).submit(tmp_path / "running")
+    wait_for_file(tmp_path / "running")
+    waiting = [f.square.with_options(**options).submit(number) for number in range(6)]
+    assert waiting[3].cancel()
+    procession.shutdown()
+    assert not wait([running, *waiting], 60).not_done
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("backend", ["loky", "stdlib"])
 def test_a_death_is_not_blamed_on_what_only_waited(backend: str) -> None:
     """With one worker, too: the call that has killed it fails, those that waited behind it run."""
     one = die_if_zero.with_options(backend=backend, workers=1)

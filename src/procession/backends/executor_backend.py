@@ -18,7 +18,7 @@ from concurrent.futures import (
     Future,
     InvalidStateError,
 )
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -55,19 +55,23 @@ def _new_token() -> None:
 after_fork.renew_in_child(_new_token)
 
 
-class _Cancellable(Future[Any]):
-    """A future of an executor's that takes no harm if the executor breaks after it was cancelled.
+@cache
+def _cancellable(kind: type[Future[Any]]) -> type[Future[Any]]:
+    """A kind of future to which an executor can give an error after it was cancelled.
 
-    `ProcessPoolExecutor` then gives all its calls an error. It would die of one that is cancelled
-    (InvalidStateError), the calls behind it would wait for ever, and its workers would stay.
+    When `ProcessPoolExecutor` breaks, or loky's is killed, it gives all its calls an error. It
+    would die of one that is cancelled (InvalidStateError). The calls behind that one would wait
+    for ever.
     """
 
-    def set_exception(self, exception: BaseException | None) -> None:
+    def set_exception(self: Future[Any], exception: BaseException | None) -> None:
         try:
-            super().set_exception(exception)
+            kind.set_exception(self, exception)
         except InvalidStateError:
             if not self.cancelled():
                 raise
+
+    return type("Future", (kind,), {"set_exception": set_exception})
 
 
 class ExecutorBackend:
@@ -169,8 +173,9 @@ class ExecutorBackend:
             os.getpid(),
         )
         future, executor = self._submit(chunk, shipment)
-        if type(future) is Future:
-            future.__class__ = _Cancellable
+        if type(future).__module__.startswith(("concurrent.", "loky.")):
+            kind: Any = _cancellable(type(future))
+            future.__class__ = kind
         chunk.handle = future
         future.add_done_callback(lambda done: self._done(chunk, executor, done))
 
@@ -335,7 +340,6 @@ class ExecutorBackend:
 
         Its workers are killed then, and the next chunk starts new ones.
         """
-        # Before anything is cancelled: loky cannot be killed with cancelled calls in its queue.
         if any(self.running(chunk) for chunk in chunks) and self._end_for(set(chunks)):
             return
         unwanted = {chunk for chunk in chunks if not self.cancel(chunk)}
