@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,11 @@ def test_a_broken_executor_ends_though_a_call_was_cancelled(whose: str, tmp_path
     options: Any = {"backend": given} if whose == "the user's" else {"backend": "stdlib"}
     if whose == "ours":
         options["workers"] = 1
-    running = f.start_then_sleep.with_options(**options).submit(tmp_path / "running")
+    running: Future[Any] = f.start_then_sleep.with_options(**options).submit(tmp_path / "running")
     wait_for_file(tmp_path / "running")
-    waiting = [f.square.with_options(**options).submit(number) for number in range(6)]
+    waiting: list[Future[Any]] = [
+        f.square.with_options(**options).submit(number) for number in range(6)
+    ]
     cancelled = waiting.pop(3)
     assert cancelled.cancel()
     for worker in multiprocessing.active_children():
@@ -121,9 +123,11 @@ def test_an_executor_is_killed_though_a_call_was_cancelled(
 ) -> None:
     """All calls end, and nothing is told of the executor's own trouble."""
     options: Any = {"backend": backend, "workers": 1}
-    running = f.start_then_sleep.with_options(**options).submit(tmp_path / "running")
+    running: Future[Any] = f.start_then_sleep.with_options(**options).submit(tmp_path / "running")
     wait_for_file(tmp_path / "running")
-    waiting = [f.square.with_options(**options).submit(number) for number in range(6)]
+    waiting: list[Future[Any]] = [
+        f.square.with_options(**options).submit(number) for number in range(6)
+    ]
     assert waiting[3].cancel()
     procession.shutdown()
     assert not wait([running, *waiting], 60).not_done

@@ -56,7 +56,7 @@ after_fork.renew_in_child(_new_token)
 
 
 @cache
-def _cancellable(kind: type[Future[Any]]) -> type[Future[Any]]:
+def _cancellable(kind: Any) -> Any:
     """A kind of future to which an executor can give an error after it was cancelled.
 
     When `ProcessPoolExecutor` breaks, or loky's is killed, it gives all its calls an error. It
@@ -174,8 +174,8 @@ class ExecutorBackend:
         )
         future, executor = self._submit(chunk, shipment)
         if type(future).__module__.startswith(("concurrent.", "loky.")):
-            kind: Any = _cancellable(type(future))
-            future.__class__ = kind
+            kind: Any = type(future)
+            future.__class__ = _cancellable(kind)
         chunk.handle = future
         future.add_done_callback(lambda done: self._done(chunk, executor, done))
 
