@@ -199,3 +199,25 @@ def test_all_workers_are_lost_then_the_scheduler(own_dask: DaskProcesses) -> Non
     own_dask.scheduler.kill()
     with pytest.raises(PoolClosed, match="the connection to Dask's scheduler"):
         list(results)
+
+
+def test_a_call_connects_anew_once(on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that fails, its other chunks are refused at once; they do not each try for seconds."""
+    cluster: Any = importlib.import_module("procession.backends.dask_cluster")
+    connecting: Any = importlib.import_module("procession.backends.cluster.dask_connection")
+    knowing: Any = importlib.import_module("procession.backends.cluster.engine_connection")
+    tried: list[str] = []
+
+    def connect(options: Any) -> None:
+        tried.append(options.address)
+        raise BackendUnavailable("there is none")
+
+    assert f.square(range(3)) == [0, 1, 4]
+    monkeypatch.setattr(knowing, "_ENDING_SECONDS", 0.0)
+    monkeypatch.setattr(connecting.Connection, "usable", False)
+    monkeypatch.setattr(cluster, "connect", connect)
+    outcomes = list(f.square.with_options(chunk=1).outcomes(range(9)))
+    monkeypatch.undo()
+    assert tried == [on_dask.address]
+    assert not any(outcome.ok for outcome in outcomes)
+    assert f.square(range(3)) == [0, 1, 4]

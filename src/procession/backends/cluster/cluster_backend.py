@@ -172,7 +172,11 @@ class ClusterBackend:
         with self._connecting:  # not the other lock: the engine's own threads need that meanwhile
             if not self._cluster.connection.usable:
                 self._cluster.connection.check_anew(listener)
-                lost, self._cluster = self._cluster, self._connect()
+                try:
+                    lost, self._cluster = self._cluster, self._connect()
+                except Exception:
+                    self._cluster.connection.tell([listener])  # its next chunks need not try, too
+                    raise
                 self._headers.clear()
                 self._puts.clear()
                 lost.release()
