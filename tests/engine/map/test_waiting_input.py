@@ -19,7 +19,7 @@ import pytest
 
 from procession import parallel, parallel_chunks, parallel_map
 from procession.engine.map.source import may_wait
-from tests.support.waiting import wait_for_file
+from tests.support.waiting import wait_for_file, wait_until
 
 COUNT = 60
 
@@ -230,3 +230,28 @@ def test_items_run_while_input_makes_us_wait(verb: str, tmp_path: Path) -> None:
         yield (tmp_path / "2",)
 
     assert VERBS[verb](touch, two()) == [tmp_path / "1", tmp_path / "2"]
+
+
+def test_input_is_taken_once_another_thread_has_opened_the_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The consumer, which takes the input, may wait already while a helper's thread opens it."""
+    results = first.imap(row for row in ([1], [2]))
+    run = results._batches.run
+    run.sender.run_there()
+    opened, open_backend = threading.Event(), run.sender._open_backend
+
+    def slowly() -> Any:
+        assert opened.wait(60)
+        return open_backend()
+
+    monkeypatch.setattr(run.sender, "_open_backend", slowly)
+    threads = [threading.Thread(target=each) for each in (run.sender.pump, run.wait)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: run.sender.started and run.delivery._wakeups)
+    opened.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    results.close()

@@ -328,6 +328,18 @@ def test_a_closed_pool_finishes_what_waits() -> None:
     assert late.state == "condemned"
 
 
+def test_a_pool_that_is_killed_starts_nothing_more() -> None:
+    """What was ordered for chunks that are dropped is not wanted: no thread is started for it."""
+    pool = pool_of()
+    waiting = assignment_of()
+    assert pool.take(waiting) is None
+    pool.match(waiting)
+    assert pool.orders == 1
+    assert pool.close(kill=True) == ([], [waiting])
+    assert not pool.match()
+    assert not pool.orders
+
+
 def test_the_audit_finds_what_an_interrupt_left() -> None:
     """A worker that is neither idle nor busy, one that was never sent its chunk, a wrong count."""
     pool = pool_of(3)

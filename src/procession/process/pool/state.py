@@ -394,6 +394,7 @@ class PoolState(Generic[W]):
         if not kill:
             return [], []
         dropped = self.drop_all()
+        self.orders = 0  # no thread can be started for them at the interpreter's end
         killed = [w for w in self.workers if w.assignment is not None or not w.ready]
         for worker in killed:
             assignment = worker.assignment
