@@ -27,6 +27,7 @@ from procession import Future, Pool, TimedOut, isolated, parallel
 from procession.system import after_fork
 from tests.conformance import strange
 from tests.conformance.strange import PATIENCE, double, double_when, gate, ident, logs, raises
+from tests.support import ENDS_WITHOUT_THREADS
 from tests.support.waiting import wait_until
 
 BACKENDS = ["process", "stdlib", "loky", "thread"]
@@ -156,6 +157,7 @@ def test_a_callback_may_shut_its_pool_down() -> None:
     assert done.wait(PATIENCE)
 
 
+@pytest.mark.skipif(ENDS_WITHOUT_THREADS, reason="the third would need a thread of its own")
 def test_the_program_ends_though_a_callback_sleeps() -> None:
     """It is given a moment, and what was told before it runs."""
     code = (

@@ -328,11 +328,21 @@ def test_a_closed_pool_finishes_what_waits() -> None:
     assert late.state == "condemned"
 
 
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_closed_pool_starts_nothing_for_no_one(kill: bool) -> None:
+    """Workers that were ordered are not wanted if nothing waits: no thread is started for them."""
+    pool = pool_of()
+    pool.order(1)
+    assert pool.orders == 1
+    assert pool.close(kill=kill) == ([], [])
+    assert not pool.match()
+    assert not pool.orders
+
+
 def test_a_pool_that_is_killed_starts_nothing_more() -> None:
-    """What was ordered for chunks that are dropped is not wanted: no thread is started for it."""
+    """What was ordered for chunks that are dropped is not wanted."""
     pool = pool_of()
     waiting = assignment_of()
-    assert pool.take(waiting) is None
     pool.match(waiting)
     assert pool.orders == 1
     assert pool.close(kill=True) == ([], [waiting])

@@ -391,10 +391,11 @@ class PoolState(Generic[W]):
     def close(self, *, kill: bool) -> tuple[list[W], list[Assignment]]:
         """Take no more chunks. Who is to be killed, and which chunks are to be told so."""
         self.closed = True
+        dropped = self.drop_all() if kill else []
+        if not self.queue:
+            self.orders = 0  # at the interpreter's end no thread could be started for them
         if not kill:
             return [], []
-        dropped = self.drop_all()
-        self.orders = 0  # no thread can be started for them at the interpreter's end
         killed = [w for w in self.workers if w.assignment is not None or not w.ready]
         for worker in killed:
             assignment = worker.assignment
