@@ -236,7 +236,7 @@ def test_input_is_taken_once_another_thread_has_opened_the_pool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The consumer, which takes the input, may wait already while a helper's thread opens it."""
-    results = first.imap(row for row in ([1], [2]))
+    results: Any = first.imap(row for row in ([1], [2]))
     run = results._batches.run
     run.sender.run_there()
     opened, open_backend = threading.Event(), run.sender._open_backend
