@@ -22,7 +22,6 @@ from procession.worker.preparing import Cap, default_applies, default_cap
 
 __all__ = [
     "Choice",
-    "choice_of",
     "forget_large_initializers",
     "packed_initializer",
     "thread_cap",
@@ -99,12 +98,6 @@ class Choice(NamedTuple):
             options.max_tasks_per_worker,
             thread_cap(options),
         )
-
-
-def choice_of(options: Options, function: Any, *, isolated: bool) -> Choice:
-    """Which pool a call of a function with these options needs."""
-    module = getattr(function, "__module__", "") if isolated else ""
-    return Choice(options, isolated, "" if module == "__main__" else module)
 
 
 def thread_cap(options: Options) -> Cap | None:

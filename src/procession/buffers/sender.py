@@ -10,17 +10,15 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Sequence
+from pickle import PickleBuffer
 
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.buffers.nameless_memory import DROPPED, FIRST, Segment, Ticket, most_maps
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.descriptors import has_proc, offer
 from procession.system.posix import os
 from procession.system.pristine import time
-
-if TYPE_CHECKING:
-    from pickle import PickleBuffer
 
 __all__ = ["Placed", "Segments", "segments"]
 

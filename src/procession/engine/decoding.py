@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sized
 
 from procession.engine.policy.blame import Rules
 from procession.errors import NotPicklable
-from procession.hints import TYPE_CHECKING, Any, cast
+from procession.exceptions.transport import add_item_note, add_note, load_exception
+from procession.hints import Any, cast
 from procession.items import Item, Reply, Settled
+from procession.outcome import Outcome
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import loads
 from procession.pickling.refusals import framework_mend
 from procession.system.interrupts import strikes
 from procession.system.limits import mend
 
-if TYPE_CHECKING:
-    from procession.outcome import Outcome
-
 __all__ = ["error_of", "noted", "outcome_of", "value_of"]
 
-_MISSING = r"\(\) missing \d+ required positional arguments?: (.+)"
+_MISSING = re.compile(r"\(\) missing \d+ required positional arguments?: (.+)")
 _NO_TERMINAL = "EOF when reading a line"
 
 
@@ -28,7 +28,6 @@ def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
     if reply.raw:
         error: BaseException = reply.payload
     else:
-        from procession.exceptions.transport import load_exception
         from procession.worker.failures import globals_note
 
         error = load_exception(reply.payload)
@@ -68,8 +67,6 @@ def noted(error: BaseException, item: Item, rules: Rules, *, here: bool = False)
         rules: The name for the note, and the function's parameters.
         here: Whether it ran in this process.
     """
-    from procession.exceptions.transport import add_item_note, add_note
-
     if isinstance(error, (StopIteration, StopAsyncIteration)):
         # Raised from __next__ it would end the caller's loop silently (PEP 479's reason).
         wrapped = RuntimeError(f"{rules.name}() raised {type(error).__name__}")
@@ -113,8 +110,6 @@ def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
     Raises:
         BaseException: What a signal handler has raised meanwhile.
     """
-    from procession.outcome import Outcome
-
     item, reply, _ = settled
     seconds = item.seconds + (reply.seconds if reply is not None else 0.0)
     try:
@@ -128,7 +123,6 @@ def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
 
 
 def _unloadable(error: BaseException, item: Item, rules: Rules, blob: bytes) -> BaseException:
-    from procession.exceptions.transport import add_item_note
     from procession.explaining.unloadable import explain_unloadable
 
     refusal = explain_unloadable(
@@ -168,9 +162,7 @@ def _arguments(message: str, item: Item, rules: Rules) -> str:
             f"starmap() takes tuples of arguments. For one argument each write "
             f"{rules.name}.map(items)."
         )
-    import re
-
-    found = re.search(_MISSING, message)
+    found = _MISSING.search(message)
     value: Any = item.value
     if found is None or not isinstance(value, (tuple, list)):
         return ""

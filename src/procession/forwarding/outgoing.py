@@ -15,7 +15,6 @@ from contextvars import ContextVar, copy_context
 from procession.forwarding.interpreter_settings import holds_settings
 from procession.hints import TYPE_CHECKING, Any
 from procession.system import NamedTuple, cpython
-from procession.system.cpython import pickle
 from procession.system.import_hooks import when_loaded
 
 if TYPE_CHECKING:
@@ -154,6 +153,8 @@ def _reporting() -> bytes:
 
 
 def _dump_reporting(levels: Levels | None, filters: list[Any]) -> bytes:
+    import pickle
+
     filters = list(map(_portable, filters))
     if all(map(_is_plain, filters)):
         # Not by Procession's own pickler: the usual filters name ``__main__``, as text, and looking

@@ -11,8 +11,10 @@ there once, and each pickle that a worker is given comes with the tickets of tha
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from pickle import PickleBuffer
 
 from procession.buffers.sender import Placed, segments
 from procession.hints import Any, TypeVar
@@ -20,7 +22,6 @@ from procession.pickling.objects import SCALARS
 from procession.pickling.pickler import LARGE, Pickling, dumps, loads
 from procession.pickling.refusals import Refusal, Refused
 from procession.system import after_fork
-from procession.system.cpython import pickle
 from procession.system.descriptors import NAMELESS, offer
 from procession.system.pristine import threading
 
@@ -83,7 +84,7 @@ class _Raw:
         self.value = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self.value), (pickle.PickleBuffer(self.value),)
+        return type(self.value), (PickleBuffer(self.value),)
 
 
 def dumps_out_of_band(
@@ -156,7 +157,7 @@ def _exchange(value: Any, depth: int, found: dict[int, Any]) -> Any:
 class BroadcastBuffers(list[Any]):
     """Buffers that go to every worker of a job: written once, when the first one is sent to."""
 
-    def __init__(self, buffers: list[pickle.PickleBuffer]) -> None:
+    def __init__(self, buffers: list[PickleBuffer]) -> None:
         super().__init__(buffers)
         self._lock = after_fork.lock()
         self._sendable: Any = None

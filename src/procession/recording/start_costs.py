@@ -12,11 +12,12 @@ __all__ = ["StartCosts", "start_costs"]
 _IMPORT_SECONDS = 15e-3
 """What importing a decorated function's modules takes on the machine of the figures below."""
 
-_COPY_SECONDS = 80e-3
+_COPY_SECONDS = 110e-3
 _CLEAN_SECONDS = 165e-3
 """What a program's first pool takes from the items of its caller, for each of two processors: the
-modules here, the fork server and a worker. That server is a copy, or executed. With a copy, 300 ms
-of items gained 46 ms by a pool, and 180 ms lost 20; so 200 ms, when 15 had passed, are the same."""
+modules here, the fork server and a worker. That server is a copy, or executed. Of 105 ms in which
+the items stood still, 50 went to 130 modules; with 290 ms of items left, a pool neither gained nor
+lost."""
 
 _WORKER_SECONDS = 75e-3
 """What another pool takes, if all is loaded here, until workers were measured."""

@@ -39,7 +39,6 @@ __all__ = [
     "become_main_thread",
     "begin_abstract",
     "clear_exit_handlers",
-    "end_threads",
     "environment",
     "execute_extension",
     "forget_finalizers",
@@ -174,8 +173,6 @@ def become_main_thread() -> None:
     thread: Any = current_thread()
     thread.name = "MainThread"
     thread._daemonic = False
-    if hasattr(thread, "_set_native_id"):
-        thread._set_native_id()
 
 
 def at_threads_end(call: Callable[[], object]) -> None:
@@ -194,11 +191,11 @@ def at_threads_end(call: Callable[[], object]) -> None:
 def clear_exit_handlers() -> None:
     """In a forked child: forget its parent's exit handlers, but for that of `multiprocessing`."""
     import atexit
+    from multiprocessing import util
 
-    util = sys.modules.get("multiprocessing.util")
+    end: Any = getattr(util, "_exit_function")  # noqa: B009 - not typed
     atexit._clear()
-    if util is not None:
-        atexit.register(getattr(util, "_exit_function"))  # noqa: B009 - not typed
+    atexit.register(end)
 
 
 def forget_finalizers() -> None:
@@ -215,14 +212,6 @@ def run_exit_handlers() -> None:
     import atexit
 
     atexit._run_exitfuncs()
-
-
-def end_threads() -> None:
-    """Wait for this process's other threads, as the end of a program does."""
-    import threading as shared
-
-    end: Any = getattr(shared, "_shutdown")  # noqa: B009 - not typed
-    end()
 
 
 # -- multiprocessing -----------------------------------------------------------------------------

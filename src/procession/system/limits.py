@@ -176,12 +176,8 @@ def is_python() -> bool:
 
 
 def _named_python(path: str) -> bool:
-    return _is_named_python(path) or _is_named_python(os.path.realpath(path))
-
-
-def _is_named_python(path: str) -> bool:
-    name = os.path.basename(path).lower()
-    return "python" in name or "pypy" in name
+    names = (os.path.basename(each).lower() for each in (path, os.path.realpath(path)))
+    return any("python" in name or "pypy" in name for name in names)
 
 
 def must_execute(method: str) -> None:

@@ -5,8 +5,7 @@ takes the module from here, and so says that it has asked first, or is never rea
 
     from procession.system.posix import fcntl, os, signal
 
-They are the standard library's own modules. (`c_signal` is the C module below `signal`, which
-makes an enum of each number; that takes 3 ms.) One that the platform does not have raises
+They are the standard library's own modules. One that the platform does not have raises
 `BackendUnavailable` when it is used. mypy sees all names of them on every platform; code that
 imports `os` itself is checked against those that the platform has.
 """
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from posix_types import fcntl as fcntl
     from posix_types import os as os
     from posix_types import resource as resource
-    from posix_types import signal as c_signal
     from posix_types import signal as signal
 
     from procession.errors import BackendUnavailable
@@ -39,7 +37,6 @@ __all__ = [
     "OWN_WORKERS",
     "WATCHES_ALL",
     "at_fork",
-    "c_signal",
     "default_backend",
     "fcntl",
     "os",
@@ -50,7 +47,7 @@ __all__ = [
     "wait_for_end",
 ]
 
-_signals: Any = __import__("_signal")
+_signals: Any = __import__("_signal")  # the C module: `signal` makes enums of all its numbers
 
 _SYNCHRONIZE, _INFINITE = 0x00100000, 0xFFFFFFFF  # of the Windows API
 
@@ -72,7 +69,6 @@ class _Absent:
 
 if not TYPE_CHECKING:
     os = _os
-    c_signal = _signals
     try:
         import fcntl
     except ImportError:

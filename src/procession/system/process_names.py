@@ -17,7 +17,6 @@ from procession.system.cpython import tracker
 
 __all__ = [
     "adopt_tracker",
-    "become",
     "bootstrap",
     "can_fork_exec",
     "context_of",
@@ -125,30 +124,6 @@ def set_process_key(process: Any, key: Any, *, daemon: bool | None = None) -> No
     process._config["authkey"] = key
     if daemon is not None:
         process._config["daemon"] = daemon
-
-
-def become(name: str, number: int, parent: int, sentinel: int) -> None:
-    """In a worker: have `multiprocessing` take this process for one that it has started.
-
-    Args:
-        name: Its name.
-        number: As which one of its parent's.
-        parent: The parent's process id.
-        sentinel: Is ready to read when the parent has ended.
-    """
-    import multiprocessing.context as contexts
-    import multiprocessing.process as processes
-    from itertools import count
-
-    known: Any = processes
-    made: Any = context_of("forkserver").Process(name=name)
-    made._identity, made._parent_pid, made._parent_name = (number,), parent, "MainProcess"
-    made._config["daemon"] = False  # it may have children of its own
-    known._current_process = made
-    known._parent_process = known._ParentProcess("MainProcess", parent, sentinel)
-    known._process_counter = count(1)
-    default: Any = getattr(contexts, "_default_context")  # noqa: B009 - not typed
-    default.set_start_method("forkserver", force=True)
 
 
 def set_launcher(process: Any, launch: Callable[[Any], Any]) -> None:

@@ -133,8 +133,8 @@ class ShortMap:
         call: The call, of a function that is given nothing but the item.
         items: All of the input.
         pace: From `begins_as_short_map`.
-        load: Starts the call's pool, and gives what makes the map of items that run here already.
-            That gives what runs its items, and what takes its results, the first ones first.
+        load: Gives what makes the map of items of a call that run here already. That gives what
+            runs its items, and what takes its results, the first ones first.
     """
 
     __slots__ = (
@@ -158,7 +158,7 @@ class ShortMap:
         call: Call,
         items: Sequence[Any],
         pace: Pace,
-        load: Callable[[Call], Make],
+        load: Callable[[], Make],
     ) -> None:
         self._alarm: Alarm | None = None
         self._budget: Any = None
@@ -337,7 +337,7 @@ class ShortMap:
 
     def _become_map(self) -> Inline | None:
         """In the helper thread: make the map that goes on with the items, unless they are over."""
-        make = self._load(self._call)  # which takes long, the first time
+        make = self._load()  # which takes long, the first time
         with _adopting:
             if self._is_over():
                 return None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from procession.backends import registry
-from procession.backends.pool_choice import choice_of
+from procession.backends.pool_choice import Choice
 from procession.backends.shutdown import check_open
 from procession.configuration import Options
 from procession.contract import Backend, Costs
@@ -68,11 +68,13 @@ class Where:
         self.checks = not (self.serial or self.shares or self.crosses)
         self.pickles = not (self.shares or (self.serial and not self.crosses))
         isolated = call.isolated or nested
+        module = getattr(call.function, "__module__", "") if isolated else ""
+        module = "" if module == "__main__" else module
         if nested and options.on_cluster:
             from dataclasses import replace
 
             options = replace(options, backend="process", address=None)  # there is none over there
-        self.choice = choice_of(agreeing(call), call.function, isolated=isolated)
+        self.choice = Choice(agreeing(call), isolated, module)
         self.out_of_band = self.choice.out_of_band
 
     def _may_measure(self, call: Call) -> bool:

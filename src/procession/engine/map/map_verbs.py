@@ -13,7 +13,9 @@ from procession.engine.job import make_plan
 from procession.engine.local.in_process import header_here, initialized
 from procession.engine.local.inline import Inline, Slice
 from procession.engine.local.where import Where
+from procession.engine.map.iterators import AsyncMapIterator, MapIterator
 from procession.engine.map.map_run import MapRun
+from procession.engine.map.progress import open_progress
 from procession.engine.map.results import FutureCollector, collect
 from procession.engine.map.source import Source
 from procession.hints import TYPE_CHECKING, Any
@@ -23,7 +25,6 @@ from procession.system.pristine import perf_counter
 from procession.worker.job_header import Style
 
 if TYPE_CHECKING:
-    from procession.engine.map.iterators import AsyncMapIterator, MapIterator
     from procession.futures import Future
 
 __all__ = ["amap", "imap", "map_async", "map_of_begun", "whole_map"]
@@ -101,8 +102,6 @@ def imap(
     outcomes: bool = False,
 ) -> MapIterator:
     """Results one by one, as an iterator."""
-    from procession.engine.map.iterators import MapIterator
-
     run, inline = _prepare(
         call,
         "value",
@@ -121,8 +120,6 @@ def amap(
     call: Call, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> AsyncMapIterator:
     """Results one by one, for ``async for``."""
-    from procession.engine.map.iterators import AsyncMapIterator
-
     if Where(call, blocking=False).here:
         call = call._replace(options=_threaded(call))
 
@@ -211,6 +208,4 @@ class _MapWork:
 def _progress(call: Call, run: MapRun) -> Any:
     if not call.options.progress:
         return None
-    from procession.engine.map.progress import open_progress
-
     return open_progress(call.options.progress, call.name, run.intake.source.length)

@@ -6,22 +6,21 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from procession import logger as notices
 from procession.contract import Chunk, End, Tally
 from procession.engine.job import Plan
 from procession.engine.map.batches import Batch
 from procession.engine.map.in_flight import InFlight
 from procession.engine.map.window import Delivery
+from procession.engine.overload import Deadline
 from procession.engine.policy.blame import judge
 from procession.engine.retrying import asks_again, begin_again
-from procession.hints import TYPE_CHECKING, Protocol
+from procession.hints import Protocol
 from procession.items import Item, Reply, Results, Settled, size_back
 from procession.recording.observer import CallObserver
 from procession.recording.traffic import Traffic
 from procession.system.pristine import thread_time
 from procession.user_threads import teller
-
-if TYPE_CHECKING:
-    from procession.engine.overload import Deadline
 
 __all__ = ["Replies"]
 
@@ -220,8 +219,6 @@ class Replies:
         settled: list[Settled] = []
         rules = self._rules
         verdicts = judge(chunk, missing, end, rules)
-        from procession import logger as notices
-
         notices.died(rules.name, rules.retries, verdicts, end, single=False)
         delayed: list[Item] = []
         with self._lock:
@@ -265,8 +262,6 @@ class Replies:
 
     def expire_after(self, seconds: float) -> None:
         """Give up what is not done so many seconds from now: each such item has an error then."""
-        from procession.engine.overload import Deadline
-
         self._deadline = Deadline(seconds, self._expire)
 
     def _expire(self) -> None:

@@ -39,10 +39,7 @@ def map_list(
     return whole_map(call, style, items, args, kwargs)
 
 
-def _load(call: Call) -> Make:
-    from procession.engine.local.first_pool import begin_pool
-
-    begin_pool(call)
+def _load() -> Make:
     from procession.engine.map.map_verbs import map_of_begun
 
     return map_of_begun

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from collections.abc import Callable, Sequence
 from copy import copy
 
@@ -226,8 +227,6 @@ def signal_name(exitcode: int | None) -> str | None:
     """The name of the signal that an exit code stands for, or `None`."""
     if exitcode is None or exitcode >= 0:
         return None
-    import signal
-
     try:
         return signal.Signals(-exitcode).name
     except ValueError:

@@ -18,7 +18,7 @@ from procession.hints import TYPE_CHECKING, Any
 from procession.process.io.flight_recorder import BlackBox
 from procession.system import NamedTuple, cpython
 from procession.system.identity import Identity, adopt, identity, read_umask
-from procession.system.posix import c_signal, os, signals
+from procession.system.posix import os, signal, signals
 
 if TYPE_CHECKING:
     from procession.worker.preparing import Cap
@@ -28,7 +28,6 @@ __all__ = [
     "ITEMS_NEED",
     "Plan",
     "Surroundings",
-    "forget_stdin",
     "load",
     "observe",
     "set_up",
@@ -38,7 +37,7 @@ __all__ = [
     "usual_signals",
 ]
 
-DUMP_SIGNAL: int = int(getattr(c_signal, "SIGRTMAX", getattr(c_signal, "SIGUSR2", 0) + 3)) - 3
+DUMP_SIGNAL: int = int(getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", 0) + 3)) - 3
 """Makes a worker write the stacks of its threads, also while C code holds the GIL."""
 
 ITEMS_NEED = ("logging", "cloudpickle")
@@ -96,10 +95,10 @@ def surroundings() -> Surroundings:
 
 def set_up(method: str, around: Surroundings | None) -> None:
     """Signals, stdin, session, and what the client's process has that ours has not."""
-    c_signal.signal(c_signal.SIGINT, c_signal.SIG_IGN)
-    c_signal.signal(c_signal.SIGTERM, c_signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if method == "fork":
-        c_signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(-1)
         cpython.become_main_thread()
     usual_signals()
     # A session of its own, not only a group. Without a terminal, what asks for a password there is
@@ -119,22 +118,22 @@ def set_up(method: str, around: Surroundings | None) -> None:
 
 def unblock_signals() -> None:
     """Block nothing in this thread."""
-    if hasattr(c_signal, "pthread_sigmask"):
-        c_signal.pthread_sigmask(c_signal.SIG_SETMASK, ())
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def usual_signals() -> None:
     """Ignore what Python itself ignores, and nothing that only the caller did."""
     if threading.current_thread() is not threading.main_thread():
         return  # no other may, and an executor of threads has its caller's signals
-    for number in c_signal.valid_signals():
+    for number in signal.valid_signals():
         if number in _KEPT_SIGNALS:
             continue
         if number in _IGNORED_BY_PYTHON:
-            if c_signal.getsignal(number) == c_signal.SIG_DFL:
-                c_signal.signal(number, c_signal.SIG_IGN)
-        elif c_signal.getsignal(number) == c_signal.SIG_IGN:
-            c_signal.signal(number, c_signal.SIG_DFL)
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.SIG_IGN)
+        elif signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _close_stdin() -> None:
@@ -145,20 +144,6 @@ def _close_stdin() -> None:
         os.close(end)
     os.dup2(null, 0)
     os.close(null)
-
-
-def forget_stdin() -> None:
-    """Have `sys.stdin` read nothing, as processes of `multiprocessing` have it."""
-    if sys.stdin is None:
-        return
-    try:
-        sys.stdin.close()
-    except (OSError, ValueError):
-        pass
-    try:
-        sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8", closefd=False)  # noqa: SIM115
-    except (OSError, ValueError):
-        pass
 
 
 def take_over(around: Surroundings) -> None:

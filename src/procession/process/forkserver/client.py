@@ -19,31 +19,23 @@ import sys
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker, spawn
 from weakref import WeakSet
 
 from procession.hints import Any
 from procession.process.forkserver import zygote
 from procession.process.io.channel import MOST
 from procession.process.start.hash_seed import execute, more_flags, sent_path
-from procession.system import (
-    NamedTuple,
-    after_fork,
-    before_multiprocessing,
-    cpython,
-    owned_descriptors,
-)
+from procession.system import after_fork, owned_descriptors, process_names
 from procession.system.identity import credentials
-from procession.system.posix import END_SIGNAL, os
-from procession.system.pristine import select, socket, time
+from procession.system.posix import os, signal
+from procession.system.pristine import socket, time
 
 __all__ = [
-    "Begun",
     "CopyServer",
     "Server",
     "copy_beside",
     "current",
-    "exit_code",
-    "has_copy",
     "in_use",
     "read_number",
     "stop_all",
@@ -91,13 +83,7 @@ def current(*, clean: bool = True, by_value: bool = True) -> Server:
 
 def _key() -> tuple[Any, ...]:
     variables = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START)))
-    return variables, _executable(), credentials()
-
-
-def _executable() -> bytes:
-    """The interpreter: the program's own, unless it has told `multiprocessing` of another."""
-    spawn = cpython.loaded("multiprocessing.spawn")
-    return os.fsencode((sys.executable if spawn is None else spawn.get_executable()) or "")
+    return variables, spawn.get_executable(), credentials()
 
 
 def copy_beside(waiting: int, *, by_value: bool = True) -> Server | None:
@@ -116,12 +102,6 @@ def copy_beside(waiting: int, *, by_value: bool = True) -> Server | None:
             return None
         server = _servers[key] = CopyServer(waiting, by_value)
         return server
-
-
-def has_copy() -> bool:
-    """Whether there is a server that is a copy of this process, or was."""
-    with _lock:
-        return any(isinstance(each, CopyServer) for each in _servers.values())
 
 
 @contextmanager
@@ -160,42 +140,6 @@ def stop_unused(keep: int = 0) -> None:
             with _lock:
                 if _servers.get(key) is server:
                     del _servers[key]
-
-
-class Begun(NamedTuple):
-    """A process that a server is starting.
-
-    Attributes:
-        sentinel: Where its numbers are read. It is owned.
-        alive: Has to stay open for as long as the process is wanted. It is owned.
-    """
-
-    sentinel: int
-    alive: int
-
-    def pid(self) -> int:
-        """Its process id; waits for it.
-
-        Raises:
-            OSError: It could not be started.
-            EOFError: The server is gone.
-        """
-        pid = read_number(self.sentinel)
-        if pid < 0:
-            raise OSError(-pid, f"the fork server could start no process: {os.strerror(-pid)}")
-        return pid
-
-
-def exit_code(sentinel: int, *, wait: bool) -> int | None:
-    """The exit code of a process, if it has ended, or when it has."""
-    ready = select.poll()
-    ready.register(sentinel, select.POLLIN)
-    if not ready.poll(None if wait else 0):
-        return None
-    try:
-        return read_number(sentinel)
-    except (OSError, EOFError):
-        return 255  # the server was killed
 
 
 class Server:
@@ -243,12 +187,11 @@ class Server:
         """Whether it runs."""
         return self.pid is not None and _lives(self.pid)
 
-    def request(self, descriptors: Sequence[int], kind: bytes = b"\0") -> tuple[int, int]:
+    def request(self, descriptors: Sequence[int]) -> tuple[int, int]:
         """Have a process started.
 
         Args:
             descriptors: What it is handed.
-            kind: How what it is to run is written, as one byte; see `server_loop`.
 
         Returns:
             Where its numbers are read (`read_number`): its process id, or a negative errno, and in
@@ -263,9 +206,9 @@ class Server:
                 opened += os.pipe()
                 opened += os.pipe()
             status_r, status_w, data_r, data_w = opened
-            tracker = before_multiprocessing.tracker_descriptor()
+            tracker: Any = resource_tracker.getfd()
             with self._lock:
-                self._send([data_r, status_w, tracker, *descriptors], kind)
+                self._send([data_r, status_w, tracker, *descriptors])
         except BaseException:
             for each in opened:
                 os.close(each)
@@ -274,39 +217,13 @@ class Server:
         os.close(status_w)
         return status_r, data_w
 
-    def begin(self, descriptors: Sequence[int], packed: Any, kind: bytes = b"\0") -> Begun:
-        """Have a process started that reads what it is to run.
-
-        Args:
-            descriptors: What it is handed.
-            packed: What it reads.
-            kind: As in `request`.
-
-        Raises:
-            OSError: As in `request`.
-        """
-        sentinel, data = self.request(descriptors, kind)
-        owned_descriptors.own(sentinel)
-        opened = [sentinel]
+    def _send(self, descriptors: Sequence[int]) -> None:
         try:
-            with open(data, "wb") as pipe:
-                # It stays open on this side: by that the process knows that its parent lives.
-                alive = os.dup(data)
-                owned_descriptors.own(alive)
-                opened.append(alive)
-                pipe.write(packed)
-        except BaseException:
-            owned_descriptors.close(*opened)
-            raise
-        return Begun(sentinel, alive)
-
-    def _send(self, descriptors: Sequence[int], kind: bytes) -> None:
-        try:
-            _send(self._ensure_running(), descriptors, kind)
+            _send(self._ensure_running(), descriptors)
         except ConnectionError:
             # It is dying, and has closed its end before it can be seen to be dead.
             self._bury()
-            _send(self._ensure_running(), descriptors, kind)
+            _send(self._ensure_running(), descriptors)
 
     def _bury(self) -> None:
         pid = self.pid
@@ -360,12 +277,12 @@ class CopyServer(Server):
             if not zygote.is_possible(self._waiting):
                 raise ConnectionError("the fork server has died")
             self._waiting = 0
-            with before_multiprocessing.tracker_to_start() as tracker:
+            with process_names.tracker_to_start() as tracker:
                 requests, path = theirs.fileno(), sent_path()
                 return zygote.fork_server(requests, tracker, path, by_value=self._by_value)
 
 
-def _send(requests: int, descriptors: Sequence[int], kind: bytes = b"\0") -> None:
+def _send(requests: int, descriptors: Sequence[int]) -> None:
     """Send a request: one byte with descriptors (SCM_RIGHTS)."""
     if len(descriptors) > MOST:
         raise ValueError(
@@ -374,7 +291,7 @@ def _send(requests: int, descriptors: Sequence[int], kind: bytes = b"\0") -> Non
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, requests)
     try:
         quietly = getattr(socket, "MSG_NOSIGNAL", 0)  # SIGPIPE may mean the caller's end
-        socket.send_fds(sock, [kind], list(descriptors), quietly)
+        socket.send_fds(sock, [b"\0"], list(descriptors), quietly)
     finally:
         sock.detach()
 
@@ -398,7 +315,7 @@ def _await_end(pid: int, patience: float) -> None:
     while _lives(pid):
         if time.monotonic() > deadline:
             try:
-                os.kill(pid, END_SIGNAL)
+                os.kill(pid, signal.SIGKILL)
             except PermissionError:
                 return  # this process was another user; it ends as no one can ask it for more
         time.sleep(pause)
@@ -432,10 +349,6 @@ def _execute(requests: int, size: int) -> int:
         f"serve({requests})\n"
         "os._exit(0)"  # it has nothing to tell: what ends an interpreter takes 10 ms
     )
-    from multiprocessing import spawn
-
-    from procession.system import process_names
-
     executable: Any = spawn.get_executable()
     flags = process_names.interpreter_arguments()
     arguments: list[Any] = [executable, *flags, *more_flags(), "-c", reads + serves]

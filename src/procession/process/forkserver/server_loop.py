@@ -2,8 +2,7 @@
 
 A request is one byte with descriptors (SCM_RIGHTS), over a pair of connected sockets that no one
 else holds. The first ones are where the new process reads what it is to run, and where the server
-writes two numbers: its process id, or a negative errno, and in the end its exit code. The byte says
-whether it is read as `multiprocessing` has it, or as `copied`.
+writes two numbers: its process id, or a negative errno, and in the end its exit code.
 """
 
 from __future__ import annotations
@@ -13,13 +12,18 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable
+from multiprocessing import (  # loaded before it forks
+    resource_tracker,
+    spawn,  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    util,
+)
 
 from procession.hints import NoReturn
 from procession.process.far_side import worker_setup as environment
 from procession.process.io.channel import ROOM, numbers_in
-from procession.process.start import copied, starting
+from procession.process.start import starting
 from procession.system import cpython, process_names
-from procession.system.posix import CLOSE_ON_EXEC, c_signal, os
+from procession.system.posix import CLOSE_ON_EXEC, os, signal
 from procession.system.pristine import fork, select, socket
 
 __all__ = ["serve"]
@@ -29,16 +33,12 @@ _PRELOAD = (
     "procession.worker.runner",
     "procession.forwarding.records",
     "procession.worker.preparing",
+    "procession.pickling.file_maps",
     "procession.pickling.pickler",
     "procession.functions.loading",
     "procession.functions.needs",
+    "procession.exceptions.transport",
 )
-_CLEAN = ("procession.pickling.file_maps", "procession.exceptions.transport")
-"""What most programs do without. A copy would keep them waiting for it."""
-
-_SPAWN = ("multiprocessing.resource_tracker",)
-"""What a process needs besides that runs what `multiprocessing` sends."""
-
 _IDLE = 0.3
 """Seconds without a request after which the server imports what most items need: some 20 ms, for
 which the first ones of a program had better not wait. A guess: the first workers are up."""
@@ -46,7 +46,6 @@ which the first ones of a program had better not wait. A guess: the first worker
 
 def serve(requests: int) -> None:
     """What the server process runs, until no one holds the other end of `requests`."""
-    environment.load(_SPAWN + _CLEAN)
     _begin()
     with socket.socket(fileno=requests) as sock:
         _Serving(sock).run(_IDLE)
@@ -85,36 +84,20 @@ def _fork_tracker(descriptor: int, requests: int) -> None:
     if fork() == 0:
         try:
             os.close(requests)
-            _track(descriptor)
+            resource_tracker.main(descriptor)
         finally:
             os._exit(0)
     os.close(descriptor)
 
 
-def _track(descriptor: int) -> None:
-    """Be the resource tracker, once it is told something: most programs do not need it."""
-    c_signal.signal(c_signal.SIGTERM, c_signal.SIG_IGN)
-    for stream in (sys.stdin, sys.stdout):  # as the tracker does
-        try:
-            stream.close()
-        except Exception:
-            pass
-    told = select.poll()
-    told.register(descriptor, select.POLLIN)
-    if any(event & select.POLLIN for _, event in told.poll()):
-        from multiprocessing import resource_tracker
-
-        resource_tracker.main(descriptor)
-
-
 def _begin() -> None:
     os.setsid()
-    c_signal.signal(c_signal.SIGINT, c_signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     environment.usual_signals()
     environment.unblock_signals()
     _load(_PRELOAD)
     gc.enable()  # it takes 3 ms of loading, and finds nothing
-    environment.forget_stdin()
+    util._close_stdin()  # type: ignore[attr-defined]
 
 
 def _load(modules: Iterable[str]) -> None:
@@ -134,8 +117,8 @@ class _Serving:
         self._ended, self._wakeup = os.pipe()
         os.set_blocking(self._ended, False)
         os.set_blocking(self._wakeup, False)
-        self._child_handler = c_signal.signal(c_signal.SIGCHLD, _nothing)  # so that it wakes us
-        c_signal.set_wakeup_fd(self._wakeup)
+        self._child_handler = signal.signal(signal.SIGCHLD, _nothing)  # so that it wakes us
+        signal.set_wakeup_fd(self._wakeup)
         self._running: dict[int, int] = {}  # where to tell the end of a process
 
     def run(self, patience: float | None = None) -> None:
@@ -158,11 +141,11 @@ class _Serving:
                 self._reap()
             if self._requests.fileno() in ready:
                 try:
-                    kind, handed = _receive(self._requests)
+                    handed = _receive(self._requests)
                 except (EOFError, ConnectionError):
                     return
                 if handed:
-                    self._fork(kind, *handed)
+                    self._fork(*handed)
 
     def _reap(self) -> None:
         while True:
@@ -177,9 +160,7 @@ class _Serving:
                 _write_number(told, os.waitstatus_to_exitcode(status))
                 os.close(told)
 
-    def _fork(self, kind: bytes, data: int, status: int, *handed: int) -> None:
-        if kind != copied.KIND:
-            environment.load(_SPAWN)
+    def _fork(self, data: int, status: int, *handed: int) -> None:
         try:
             pid = _fork_quietly() if starting.inherits else fork()
         except OSError as error:
@@ -187,30 +168,27 @@ class _Serving:
             os.close(status)
         else:
             if pid == 0:
-                self._become(kind, data, status, handed)
+                self._become(data, status, handed)
             _write_number(status, pid)
             self._running[pid] = status
         for descriptor in (data, *handed):
             os.close(descriptor)
 
-    def _become(self, kind: bytes, data: int, status: int, handed: tuple[int, ...]) -> NoReturn:
-        """In the new process: run what it reads from `data`."""
+    def _become(self, data: int, status: int, handed: tuple[int, ...]) -> NoReturn:
+        """In the new process: run what it reads from `data`, as `multiprocessing` has it."""
         code = 1
         try:
             cpython.clear_exit_handlers()
             if starting.inherits:
                 cpython.become_main_thread()
-            c_signal.set_wakeup_fd(-1)
-            c_signal.signal(c_signal.SIGCHLD, self._child_handler)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, self._child_handler)
             self._requests.close()
             for descriptor in (status, self._ended, self._wakeup, *self._running.values()):
                 os.close(descriptor)
             tracker, *starting.inherited[:] = handed
-            if kind == copied.KIND:
-                code = copied.run(data, tracker)
-            else:
-                process_names.adopt_tracker(tracker)
-                code = process_names.run_spawned(data, os.dup(data))
+            process_names.adopt_tracker(tracker)
+            code = process_names.run_spawned(data, os.dup(data))
         except (EOFError, ConnectionError):
             pass  # the client went amid the request: there is no one to run for
         except Exception as error:
@@ -230,8 +208,8 @@ def _fork_quietly() -> int:
         return fork()
 
 
-def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
-    """Wait for a request. Its byte and descriptors; none if this process may not open so many.
+def _receive(sock: socket.socket) -> list[int]:
+    """Wait for a request. Its descriptors; none if this process may not open so many.
 
     Raises:
         EOFError: The client is gone.
@@ -241,10 +219,10 @@ def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
         raise EOFError
     numbers = [number for _, _, descriptors in rights for number in numbers_in(descriptors)]
     if not flags & socket.MSG_CTRUNC:
-        return data, numbers
+        return numbers
     for number in numbers:
         os.close(number)
-    return data, []
+    return []
 
 
 def _write_number(descriptor: int, number: int) -> None:

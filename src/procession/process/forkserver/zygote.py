@@ -20,6 +20,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,6 @@ from types import ModuleType
 from procession.hints import Any
 from procession.system import cpython
 from procession.system.owned_descriptors import forking
-from procession.system.posix import c_signal
 from procession.system.pristine import fork, time
 
 __all__ = ["fork_server", "is_possible"]
@@ -174,7 +174,6 @@ def _drop_inherited(kept: set[int]) -> None:
 def _drop_hooks() -> None:
     import threading as shared
 
-    sys.meta_path[:] = [each for each in sys.meta_path if not _is_ours(each)]
     sys.excepthook, sys.displayhook = sys.__excepthook__, sys.__displayhook__
     sys.unraisablehook, shared.excepthook = sys.__unraisablehook__, shared.__excepthook__
     shared.settrace(None)
@@ -189,16 +188,12 @@ def _drop_hooks() -> None:
         faults.cancel_dump_traceback_later()
 
 
-def _is_ours(finder: Any) -> bool:
-    return type(finder).__module__.startswith("procession.")
-
-
 def _drop_signal_handlers() -> None:
-    c_signal.set_wakeup_fd(-1)
-    for number in c_signal.valid_signals():
-        if c_signal.getsignal(number) not in (c_signal.SIG_DFL, c_signal.SIG_IGN, None):
-            c_signal.signal(number, c_signal.SIG_DFL)
-    c_signal.signal(c_signal.SIGINT, c_signal.default_int_handler)
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _drop_descriptors(kept: set[int]) -> None:

@@ -10,8 +10,7 @@ from weakref import WeakValueDictionary
 from procession.buffers.sender import segments
 from procession.hints import Protocol
 from procession.process.io.reactor import reactor
-from procession.system import after_fork, before_multiprocessing, cpython, lifeline
-from procession.system.import_hooks import when_loaded
+from procession.system import after_fork, cpython, lifeline, process_names
 from procession.system.pristine import time
 from procession.user_threads import teller
 
@@ -67,21 +66,14 @@ def register(pool: Ends) -> None:
     if not _registered:
         _registered = True
         import atexit
+        import importlib
+
+        importlib.import_module("multiprocessing.util")  # its exit handler is to run after ours
 
         atexit.register(at_exit)
-        if "multiprocessing.util" not in sys.modules:
-            when_loaded("multiprocessing.util", _run_before)
         after_fork.renew_in_child(_renew)
     _pools[id(pool)] = pool
     reactor.serve(_afresh)
-
-
-def _run_before() -> None:
-    """Have this exit handler run before one that was registered just now."""
-    import atexit
-
-    atexit.unregister(at_exit)
-    atexit.register(at_exit)
 
 
 def before_executors(pool: Ends, kind: str) -> None:
@@ -141,7 +133,7 @@ class _Afresh:
         if not isinstance(error, OSError):
             return
         lifeline.broken()
-        before_multiprocessing.lose_tracker()
+        process_names.lose_tracker()
         server = cpython.loaded("procession.process.forkserver.client")
         if server is not None:
             server.stop_all()

@@ -21,7 +21,7 @@ from procession.process.pool.assignment import Assignment, WorkerState
 from procession.process.pool.attended_channel import AttendedChannel
 from procession.system import lifeline, owned_descriptors
 from procession.system.lifeline import is_ending, runs
-from procession.system.posix import c_signal, os
+from procession.system.posix import os, signal
 from procession.system.pristine import select, socket, time
 from procession.system.resources import private_bytes
 
@@ -258,12 +258,12 @@ class Worker(WorkerState):
             reactor.call_later(_DUMP_EVERY, lambda: self._await_dump(now, looks - 1))
 
     def _terminate(self) -> None:
-        self.signal(c_signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         self._timers.append(reactor.call_later(GRACE, self.kill))
 
     def kill(self) -> None:
         """End it at once, with all that it started."""
-        self.signal(c_signal.SIGKILL)
+        self.signal(signal.SIGKILL)
 
     def distrust(self, reason: str = "") -> None:
         """Nothing that it says can be used any more: end it at once."""
@@ -304,7 +304,7 @@ class Worker(WorkerState):
 
     def _out_of_reach(self, number: int) -> None:
         """This process has become another user since it was started: do without its death."""
-        if number not in (c_signal.SIGKILL, c_signal.SIGTERM):
+        if number not in (signal.SIGKILL, signal.SIGTERM):
             return
         self.untouchable = True
         if self._dead is not None and not self.channel.ended:

@@ -23,7 +23,7 @@ from procession.process.pool.attended_channel import (
 from procession.process.pool.dispatch import Dispatch
 from procession.process.pool.worker_starts import never_ready
 from procession.recording.start_costs import start_costs
-from procession.system.posix import END_SIGNAL, os
+from procession.system.posix import os, signal
 from procession.system.pristine import perf_counter, time
 from procession.system.resources import OOM_NOTE, OomWatch
 from procession.user_threads import teller
@@ -296,7 +296,7 @@ def _end_of(worker: Worker, code: int | None) -> End:
     if running is not None and assignment.lacks(running.item):
         index, seconds = running.item, max(0.0, time.monotonic() - running.since)
     reason = worker.reason
-    if not reason and code == -END_SIGNAL and _oom is not None and _oom.struck():
+    if not reason and code == -signal.SIGKILL and _oom is not None and _oom.struck():
         reason = OOM_NOTE
     if reason:
         report = f"{reason}\n{report}" if report else reason

@@ -8,12 +8,12 @@ from procession.hints import Any
 from procession.pickling.pickler import PackedInitializer, pack_initializer
 from procession.pickling.references import resolve
 from procession.process.far_side import worker_setup
-from procession.process.forkserver import client
 from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment
 from procession.process.pool.state import TRIES, PoolState
 from procession.process.pool.worker import Worker
+from procession.process.start.launchers import launch
 from procession.process.start.starting import Descriptors, method_of
 from procession.recording.observer import observers
 from procession.system import NamedTuple, lifeline, owned_descriptors
@@ -137,9 +137,8 @@ class Starter:
         """Start a worker. What stopped that, if anything has."""
         worker: Worker | None = None
         try:
-            # If no chunk waits, there is time; but a pool's first one is about to come.
-            state = self._state
-            rehearse = state.single_use and state.made > 0 and not state.queue
+            # If no chunk waits, there is time.
+            rehearse = self._state.single_use and not self._state.queue
             with short_turns:
                 worker = launch_worker(
                     self._spec, self._packed(), modules=self._modules(), rehearse=rehearse
@@ -234,7 +233,7 @@ def launch_worker(
             opened += [lifeline.inheritable()]
             owned_descriptors.own(*opened)
         handed = Descriptors(opened[1:])
-        popen = _launched(spec, (handed, plan), opened[1:])
+        popen = launch(spec.context, _Main(), (handed, plan), spec.name, keep=opened[1:])
         box = BlackBox(opened[2])
     except BaseException:
         owned_descriptors.close(*opened)
@@ -244,18 +243,6 @@ def launch_worker(
     # From here on its socket object closes it, in a forked child too.
     owned_descriptors.disown(opened[0])
     return Worker(method, popen, socket.socket(fileno=opened[0]), box, launched)
-
-
-def _launched(spec: WorkerSpec, args: tuple[Any, ...], keep: Sequence[int]) -> Any:
-    if spec.context is None and client.has_copy():
-        from procession.process.start.copied import start_copied
-
-        copied = start_copied(_Main(), args, spec.name)
-        if copied is not None:
-            return copied
-    from procession.process.start.launchers import launch
-
-    return launch(spec.context, _Main(), args, spec.name, keep=keep)
 
 
 def never_ready(worker: Worker, code: int | None) -> BaseException:

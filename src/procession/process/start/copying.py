@@ -4,15 +4,12 @@ A helper thread finds out that a map is worth a pool while the main thread runs 
 some hundred modules to import then, with many system calls. After each of these it would wait for
 the GIL, for one short turn of the items: ten times longer in all than the imports take by
 themselves. So the items wait instead. The server that is a copy of the program is forked first,
-when no thread is amid anything, and imports what workers need meanwhile. The collector rests, too:
-it would take a tenth of the imports' time, and find nothing.
+when no thread is amid anything, and imports what workers need meanwhile.
 
 If the main thread does not come by soon, as an item takes long, nothing stands still.
 """
 
 from __future__ import annotations
-
-import gc
 
 from procession.system import after_fork
 from procession.system.wakeup import Wakeup
@@ -33,12 +30,11 @@ class Standstill:
         asked: Whether the main thread is to stand still.
     """
 
-    __slots__ = ("_by_value", "_collects", "_copied", "_go_on", "_lock", "_reached", "asked")
+    __slots__ = ("_by_value", "_copied", "_go_on", "_lock", "_reached", "asked")
 
     def __init__(self) -> None:
         self.asked = False
         self._by_value = True
-        self._collects: list[bool] = []
         self._copied = False
         self._lock = after_fork.lock()
         self._reached = Wakeup()
@@ -59,22 +55,11 @@ class Standstill:
         self._reached.wait(_PATIENCE)
         with self._lock:  # the main thread may be forking
             self.asked = False
-            if self._copied and gc.isenabled():
-                gc.disable()
-                self._collects.append(True)
             return self._copied
 
     def end(self) -> None:
         """In the helper thread: the items may go on."""
-        self._collect()
         self._go_on.wake()
-
-    def _collect(self) -> None:
-        try:
-            self._collects.pop()
-        except IndexError:
-            return
-        gc.enable()
 
     def keep(self) -> None:
         """In the thread that runs the items: stand still, if that is asked for."""
@@ -85,7 +70,6 @@ class Standstill:
             self._copied = _fork(self._by_value)
         self._reached.wake()
         self._go_on.wait(_LONGEST)
-        self._collect()
 
 
 def _fork(by_value: bool) -> bool:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing import process, util
 
 from procession.hints import Any
-from procession.system import before_multiprocessing, process_names
+from procession.system import process_names
 
 __all__ = ["VARIABLE", "Util", "agrees", "execute", "hash_seed", "more_flags", "sent_path"]
 
@@ -86,7 +87,7 @@ def more_flags() -> list[str]:
 
 def sent_path() -> list[str]:
     """`sys.path` as another process is to have it: ``""`` is where this one began."""
-    origin = before_multiprocessing.origin()
+    origin: str | None = getattr(process, "ORIGINAL_DIR", None)  # none if that was removed
     entries = map(os.fsdecode, sys.path)
     return [each or origin or each for each in entries]
 
@@ -109,8 +110,6 @@ def execute(
         OSError: It cannot be executed.
     """
     if not process_names.can_fork_exec():
-        from multiprocessing import util
-
         pid: int = util.spawnv_passfds(path, arguments, descriptors)
         return pid
     variables = {**(os.environ if environment is None else environment), VARIABLE: hash_seed()}
@@ -147,8 +146,6 @@ class Util:
     """Stands in for `multiprocessing.util` in a launcher."""
 
     def __getattr__(self, name: str) -> Any:
-        from multiprocessing import util
-
         return getattr(util, name)
 
     @staticmethod

@@ -27,7 +27,7 @@ from procession.process.start.hash_seed import Util, more_flags, sent_path
 from procession.process.start.starting import Inherited, method_of, quietly
 from procession.system import cpython, owned_descriptors, process_names
 from procession.system.posix import FORKS, os
-from procession.system.pristine import fork
+from procession.system.pristine import fork, select
 
 if TYPE_CHECKING:
     from typing import Final
@@ -252,13 +252,31 @@ class _ServerPopen(popen_fork.Popen):
             dump(process_obj, packed)
         finally:
             set_spawning_popen(None)
-        begun = self._server.begin(self._fds, packed.getbuffer())
-        self.sentinel, opened = begun.sentinel, (begun.alive, begun.sentinel)
-        self.finalizer = util.Finalize(self, owned_descriptors.close, opened)
-        self.pid = begun.pid()
+        self.sentinel, data = self._server.request(self._fds)
+        with open(data, "wb") as pipe:
+            try:
+                # It stays open on this side: by that the process knows that its parent lives.
+                alive = os.dup(data)
+            except BaseException:
+                os.close(self.sentinel)
+                raise
+            owned_descriptors.own(alive, self.sentinel)
+            self.finalizer = util.Finalize(self, owned_descriptors.close, (alive, self.sentinel))
+            pipe.write(packed.getbuffer())
+        pid = client.read_number(self.sentinel)
+        if pid < 0:
+            raise OSError(-pid, f"the fork server could start no process: {os.strerror(-pid)}")
+        self.pid = pid
 
     def poll(self, flag: int = _NOT_YET) -> int | None:
         """The exit code, if it has ended, or (without WNOHANG) when it has."""
         if self.returncode is None:
-            self.returncode = client.exit_code(self.sentinel, wait=flag != _NOT_YET)
+            ready = select.poll()
+            ready.register(self.sentinel, select.POLLIN)
+            if not ready.poll(0 if flag == _NOT_YET else None):
+                return None
+            try:
+                self.returncode = client.read_number(self.sentinel)
+            except (OSError, EOFError):
+                self.returncode = 255  # the server was killed
         return self.returncode

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from procession.errors import OptionError
 from procession.hints import Any
 from procession.system.limits import is_python, must_execute
-from procession.system.posix import c_signal
+from procession.system.posix import signal
 
 __all__ = [
     "METHODS",
@@ -114,17 +114,14 @@ class Descriptors:
     """Descriptors that a child inherits, by any start method.
 
     In the child `take` gives them, under the numbers they have there.
-
-    Attributes:
-        numbers: Their numbers here.
     """
 
     def __init__(self, numbers: Sequence[Any]) -> None:
-        self.numbers = numbers
+        self._numbers = numbers
 
     def take(self) -> list[int]:
         """Their numbers in this process. They are not inherited by what it executes."""
-        taken = [n if isinstance(n, int) else n.detach() for n in self.numbers]
+        taken = [n if isinstance(n, int) else n.detach() for n in self._numbers]
         for number in taken:
             os.set_inheritable(number, False)
         return taken
@@ -135,7 +132,7 @@ class Descriptors:
         popen: Any = get_spawning_popen()
         if popen is None:
             raise TypeError("descriptors can only be handed to a process that is being started")
-        return Descriptors, ([popen.DupFd(popen.duplicate_for_child(n)) for n in self.numbers],)
+        return Descriptors, ([popen.DupFd(popen.duplicate_for_child(n)) for n in self._numbers],)
 
 
 def quietly(start: Callable[[], Any]) -> Any:
@@ -145,10 +142,10 @@ def quietly(start: Callable[[], Any]) -> Any:
     which a fork server that dies amid a request would end a program that has given it back its
     meaning: the error is enough.
     """
-    before = c_signal.pthread_sigmask(c_signal.SIG_BLOCK, {c_signal.SIGINT, c_signal.SIGPIPE})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGPIPE})
     try:
         return start()
     finally:
-        if c_signal.SIGPIPE not in before and c_signal.SIGPIPE in c_signal.sigpending():
-            c_signal.sigwait({c_signal.SIGPIPE})
-        c_signal.pthread_sigmask(c_signal.SIG_SETMASK, before)
+        if signal.SIGPIPE not in before and signal.SIGPIPE in signal.sigpending():
+            signal.sigwait({signal.SIGPIPE})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
