@@ -137,7 +137,7 @@ check-types-darwin:
 check-strict:
 	$(BIN)/pyright
 check-public:
-	$(BIN)/python -m pytest -q tests/test_public_names.py -k known_type
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_public_names.py -k known_type
 
 format: $(STAMP)-lint
 	$(BIN)/ruff check --fix

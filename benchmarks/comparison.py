@@ -298,7 +298,7 @@ def measured(names: list[str], rounds: int = 7) -> list[list[str]]:
                 maps[name](case)
                 best[name] = min(best[name], time.perf_counter() - begun)
         ours = best["Procession"]
-        row = [f"{what}: {ours * 1e3:.3g} ms"]
+        row = [f"{what}: {ours * 1e3:.{0 if ours >= 0.01 else 1}f} ms"]
         row += [f"{best[name] / ours:.1f}\xa0×" for name in names]
         print(row, file=sys.stderr, flush=True)
         rows.append(row)

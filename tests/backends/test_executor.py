@@ -92,6 +92,13 @@ def test_a_broken_executor_needs_no_collector(backend: str) -> None:
         gc.enable()
 
 
+def _held_up(options: dict[str, Any], folder: Path) -> tuple[Future[Any], list[Future[Any]]]:
+    """A call that runs for ever, and calls that wait behind it."""
+    running: Future[Any] = f.start_then_sleep.with_options(**options).submit(folder / "running")
+    wait_for_file(folder / "running")
+    return running, [f.square.with_options(**options).submit(number) for number in range(6)]
+
+
 @pytest.mark.parametrize("whose", ["ours", "the user's"])
 def test_a_broken_executor_ends_though_a_call_was_cancelled(whose: str, tmp_path: Path) -> None:
     """CPython's thread that gives all calls their error would die of the one that was cancelled."""
@@ -100,11 +107,7 @@ def test_a_broken_executor_ends_though_a_call_was_cancelled(whose: str, tmp_path
     options: Any = {"backend": given} if whose == "the user's" else {"backend": "stdlib"}
     if whose == "ours":
         options["workers"] = 1
-    running: Future[Any] = f.start_then_sleep.with_options(**options).submit(tmp_path / "running")
-    wait_for_file(tmp_path / "running")
-    waiting: list[Future[Any]] = [
-        f.square.with_options(**options).submit(number) for number in range(6)
-    ]
+    running, waiting = _held_up(options, tmp_path)
     cancelled = waiting.pop(3)
     assert cancelled.cancel()
     for worker in multiprocessing.active_children():
@@ -122,12 +125,7 @@ def test_an_executor_is_killed_though_a_call_was_cancelled(
     backend: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """All calls end, and nothing is told of the executor's own trouble."""
-    options: Any = {"backend": backend, "workers": 1}
-    running: Future[Any] = f.start_then_sleep.with_options(**options).submit(tmp_path / "running")
-    wait_for_file(tmp_path / "running")
-    waiting: list[Future[Any]] = [
-        f.square.with_options(**options).submit(number) for number in range(6)
-    ]
+    running, waiting = _held_up({"backend": backend, "workers": 1}, tmp_path)
     assert waiting[3].cancel()
     procession.shutdown()
     assert not wait([running, *waiting], 60).not_done

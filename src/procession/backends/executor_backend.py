@@ -116,7 +116,6 @@ class ExecutorBackend:
         self._endings: list[Ending] = []
         self._aparts: list[ExecutorBackend] = []
         self._headers: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
-        # How many chunks each broken executor had: all of them fail, one after the other.
         self._lost: WeakKeyDictionary[Executor, int] = WeakKeyDictionary()
         if owned:
             cleanup.register(self)
@@ -271,12 +270,9 @@ class ExecutorBackend:
         """In the executor's own thread, perhaps under its lock: touch that executor no more."""
         # Not raised here: a traceback through the executor's thread would keep its semaphores.
         error = CancelledError() if future.cancelled() else future.exception()
+        broken = isinstance(error, BrokenExecutor)
         with self._lock:
-            if isinstance(error, BrokenExecutor):
-                at_break = sum(1 for each in self._flight.values() if each is executor)
-                alone = self._lost.setdefault(executor, at_break) == 1
-            else:
-                alone = False
+            alone = broken and self._chunks_at_break(executor) == 1
             self._flight.pop(chunk, None)
             self._telling += 1
         chunk.handle = None  # it and its callback hold each other, and the executor
@@ -284,7 +280,7 @@ class ExecutorBackend:
             if error is None:
                 self._answered(chunk, *future.result())
             else:
-                if isinstance(error, BrokenExecutor):
+                if broken:
                     self._drop(executor)
                 chunk.listener.ended(chunk, self._failed(chunk, alone, error))
         finally:
@@ -292,6 +288,11 @@ class ExecutorBackend:
                 self._telling -= 1
             if self._retiring:
                 self._end_if_idle()
+
+    def _chunks_at_break(self, executor: Executor) -> int:
+        """How many a broken executor had: all of them fail, one after the other. Under the lock."""
+        left = sum(1 for each in self._flight.values() if each is executor)
+        return self._lost.setdefault(executor, left)
 
     def _answered(self, chunk: Chunk, replied: Any, packed: Any, ended: Any) -> None:
         self._warm = True

@@ -62,7 +62,7 @@ class Watch:
         self._started = False
         self._lock = threading.Lock()
         self._clock = RunningClock(monotonic)
-        self._gone = Gone(connection, RunningClock(monotonic))
+        self._gone = Gone(connection, self._clock)
         self._alive = 0.0
         self._asked = False
 

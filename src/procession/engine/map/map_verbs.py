@@ -150,8 +150,8 @@ def map_async(
     if Where(call, blocking=False).here:
         return settled(future, lambda: whole_map(call, "value", items, args, kwargs))
 
-    def finished(result: Callable[[], list[Any]], withdrawn: bool) -> None:
-        if withdrawn:
+    def finished(result: Callable[[], list[Any]]) -> None:
+        if run.withdrawn:
             future.settle_cancelled()
         else:
             settled(future, result)

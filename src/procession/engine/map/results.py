@@ -225,7 +225,7 @@ def end(inline: Inline | None, progress: Progress | None) -> None:
 class FutureCollector:
     """Settles a future with all results of a map, which tellers' threads rebuild."""
 
-    def __init__(self, finished: Callable[[Callable[[], list[Any]], bool], None]) -> None:
+    def __init__(self, finished: Callable[[Callable[[], list[Any]]], None]) -> None:
         self._finished = finished
         self._collector: Collector | None = None
         self._told = False
@@ -257,11 +257,11 @@ class FutureCollector:
                     collector.add_all((found,))
             except BaseException as error:
                 self._said = True
-                self._finished(partial(_raise, error), run.withdrawn)
+                self._finished(partial(_raise, error))
                 return
             if collector.over:
                 self._said = True
-                self._finished(collector.result, run.withdrawn)
+                self._finished(collector.result)
         self._told = False
         if self._news and not self._said:
             self.notify()

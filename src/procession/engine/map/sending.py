@@ -233,8 +233,7 @@ class Sender:
                     planned = self._next_chunk()
                     if planned is None and not self._pump_again:
                         self._pumping = False
-                        if self._feeds and self._feeding.wants(self):
-                            # The consumer may have waited for this pool to be there.
+                        if self.needs_consumer():  # it may have waited for the pool to be there
                             self._delivery.wake_waiting()
                         break
                     self._pump_again = False
