@@ -14,10 +14,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.leaks import PATIENCE, Held, Snapshot, describe, left_behind, orphans, snapshot
+
+if TYPE_CHECKING:
+    from tests.support.dealing import FileScheduling
 
 with contextlib.suppress(ImportError):
     from hypothesis import HealthCheck, settings
@@ -84,6 +88,16 @@ LONGEST = (
 )
 """Files of few tests that take long, the longest first. Under xdist they begin, and all others
 follow by their number of tests. So no processor is left with a long file at the end."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling | None:
+    """Deal files out in a way that outlives a test which ends its process, as a time limit does."""
+    if config.option.dist != "loadfile":
+        return None
+    from tests.support.dealing import FileScheduling
+
+    return FileScheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)
