@@ -5,10 +5,14 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import _ExecutorManagerThread
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import pytest
 
 import procession
 from procession import parallel
+from procession.system import process_names
 from tests.chaos.jobs import die
 from tests.conformance import crossing as c
 from tests.conformance import functions as f
@@ -132,6 +137,87 @@ def test_an_executor_is_killed_though_a_call_was_cancelled(
     assert capfd.readouterr().err == ""
 
 
+class _Late(multiprocessing.context.SpawnProcess):
+    """A process whose start takes until its executor is done with the death of another one."""
+
+    until: Callable[[], object] = bool
+    """Told by the process that starts it: what it waits for, before it starts and after it has."""
+    before, after = False, False
+
+    def start(self) -> None:
+        if self.before:
+            _Late.until()
+        super().start()
+        if self.after:
+            _Late.until()
+
+
+class _LateContext(multiprocessing.context.SpawnContext):
+    """Its second process is late."""
+
+    def __init__(self, folder: Path, when: str) -> None:
+        self._folder = folder
+        self._when = when
+        self._first: Any = None
+
+    def Process(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        process: Any = _Late(*args, **kwargs)
+        if self._first is None:
+            self._first = process
+        elif not (self._folder / "go").exists():
+            calls = kwargs["args"][0]
+            _Late.until = partial(self._until_it_broke, calls)
+            setattr(process, self._when, True)
+        return process
+
+    def _until_it_broke(self, calls: Any) -> None:
+        _Late.until = bool  # what it waits with holds semaphores
+        self._folder.joinpath("go").touch()
+        self._first.join()
+        if "shutdown_lock" not in _ExecutorManagerThread.terminate_broken.__code__.co_names:
+            wait_until(lambda: calls._reader.closed)
+
+
+@parallel(backend="stdlib", workers=2, inline=False)
+def die_when_told(folder: Path) -> None:
+    """End the worker when a file is there."""
+    (folder / "running").touch()
+    wait_for_file(folder / "go")
+    os._exit(3)
+
+
+@pytest.mark.parametrize("late", ["before", "after"])
+def test_a_worker_starts_while_its_executor_breaks(late: str, tmp_path: Path) -> None:
+    """CPython 3.11 waits for ever for the end of one that it starts then; it is ended here.
+
+    It may also fail to start one, with an error that says nothing: the call runs elsewhere.
+    """
+    options: dict[str, Any] = {"context": _LateContext(tmp_path, late)}
+    dies = die_when_told.with_options(**options).submit(tmp_path)
+    wait_for_file(tmp_path / "running")
+    lives: Any = f.square.with_options(backend="stdlib", workers=2, inline=False, **options)
+    assert lives.submit(3).result(60) == 9
+    assert isinstance(dies.exception(60), procession.WorkerDied)
+    wait_until(lambda: "procession-ending" not in [each.name for each in threading.enumerate()])
+    procession.shutdown()
+    assert not multiprocessing.active_children()
+
+
+def test_a_call_that_a_broken_executor_forgot_runs_elsewhere(tmp_path: Path) -> None:
+    """CPython 3.11 may take a call while it gives all calls their error, and forget that one."""
+    dies = die_when_told.with_options(workers=1).submit(tmp_path)
+    wait_for_file(tmp_path / "running")
+    later = f.square.with_options(backend="stdlib", workers=1, inline=False)
+    futures = [later.submit(number) for number in range(9)]
+    executors: Any = [each for each in gc.get_objects() if type(each) is ProcessPoolExecutor]
+    (executor,) = [each for each in executors if not each._shutdown_thread]
+    executor._pending_work_items.popitem()
+    del executor, executors
+    (tmp_path / "go").touch()
+    assert [future.result(60) for future in futures] == [number**2 for number in range(9)]
+    assert isinstance(dies.exception(60), procession.WorkerDied)
+
+
 @pytest.mark.parametrize("backend", ["loky", "stdlib"])
 def test_a_death_is_not_blamed_on_what_only_waited(backend: str) -> None:
     """With one worker, too: the call that has killed it fails, those that waited behind it run."""
@@ -141,6 +227,44 @@ def test_a_death_is_not_blamed_on_what_only_waited(backend: str) -> None:
     assert [future.result(60) for future in futures[1:]] == [1, 2, 3]
     outcomes = list(one.outcomes(range(4)))
     assert [outcome.ok for outcome in outcomes] == [False, True, True, True]
+
+
+@parallel(inline=False)
+def die_amid_the_answer(number: int) -> list[str]:
+    """End the worker when it has begun to send the answer, and waits for it to be read."""
+
+    def strike() -> None:
+        doing = Path(f"/proc/self/task/{os.getpid()}/syscall")
+        while True:
+            call = doing.read_text().split()
+            if call[0] in {"1", "64"} and int(call[3], 16) > 2**20:  # write, by its number
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if number == 1:
+        threading.Thread(target=strike).start()
+        return [str(each) * 40 for each in range(100_000)]
+    return []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.parametrize("backend", ["loky", "stdlib"])
+def test_a_worker_that_dies_amid_its_answer(backend: str) -> None:
+    """Neither executor sees that death by itself: the calls behind it would wait for ever."""
+    function = die_amid_the_answer.with_options(backend=backend, workers=2)
+    futures = [function.submit(number) for number in range(4)]
+    assert isinstance(futures[1].exception(60), procession.WorkerDied)
+    assert [future.result(60) for future in (futures[0], *futures[2:])] == [[], [], []]
+
+
+def test_a_worker_of_the_user_s_executor_dies_amid_its_answer() -> None:
+    """It cannot be ended, but the calls that wait for it fail."""
+    given = ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
+    futures = [die_amid_the_answer.with_options(backend=given).submit(each) for each in (1, 2)]
+    for future in futures:
+        with pytest.raises(BrokenExecutor, match="a worker of ProcessPoolExecutor died"):
+            future.result(60)
+    process_names.result_writer(given).close()  # its thread would never end
+    given.shutdown()
 
 
 @parallel(inline=False, chunk=1)

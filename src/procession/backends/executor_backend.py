@@ -7,6 +7,7 @@ death is answered with a new executor and ``End("broken")``: the engine then run
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import os
 import uuid
@@ -22,7 +23,7 @@ from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from procession.backends.executor_end import Ending, exit_code, listed, refuse_inherited
+from procession.backends.executor_end import Ending, Watch, exit_code, listed, refuse_inherited
 from procession.backends.executor_far_side import Shipment, run_chunk
 from procession.backends.executor_makers import make_executor
 from procession.backends.pool_choice import packed_initializer, thread_cap
@@ -56,20 +57,17 @@ after_fork.renew_in_child(_new_token)
 
 
 @cache
-def _cancellable(kind: Any) -> Any:
-    """A kind of future to which an executor can give an error after it was cancelled.
+def _lenient(kind: Any) -> Any:
+    """A kind of future to which an executor can give an error though it has ended already.
 
     When `ProcessPoolExecutor` breaks, or loky's is killed, it gives all its calls an error. It
-    would die of one that is cancelled (InvalidStateError). The calls behind that one would wait
+    would die of one that was cancelled (InvalidStateError). The calls behind that one would wait
     for ever.
     """
 
     def set_exception(self: Future[Any], exception: BaseException | None) -> None:
-        try:
+        with contextlib.suppress(InvalidStateError):
             kind.set_exception(self, exception)
-        except InvalidStateError:
-            if not self.cancelled():
-                raise
 
     return type("Future", (kind,), {"set_exception": set_exception})
 
@@ -113,6 +111,7 @@ class ExecutorBackend:
         self._started = 0
         self._telling = 0
         self._retiring = False
+        self._watched = False
         self._endings: list[Ending] = []
         self._aparts: list[ExecutorBackend] = []
         self._headers: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
@@ -124,7 +123,7 @@ class ExecutorBackend:
         """Start with nothing, in a forked child: the executor is the parent's."""
         _inherited.append(self._executor)
         self._executor = self._processes = None
-        self._warm = self._holds = False
+        self._warm = self._holds = self._watched = False
         self._flight, self._endings, self._aparts, self._telling = {}, [], [], 0
 
     @property
@@ -174,7 +173,7 @@ class ExecutorBackend:
         future, executor = self._submit(chunk, shipment)
         if type(future).__module__.startswith(("concurrent.", "loky.")):
             kind: Any = type(future)
-            future.__class__ = _cancellable(kind)
+            future.__class__ = _lenient(kind)
         chunk.handle = future
         future.add_done_callback(lambda done: self._done(chunk, executor, done))
 
@@ -194,12 +193,15 @@ class ExecutorBackend:
                 refuse_inherited(executor)
             try:
                 future = executor.submit(run_chunk, shipment)
-            except BrokenExecutor:
-                if not self._owned:
+            except Exception as error:
+                self._drop(executor)
+                # As it breaks, CPython's may fail to start a worker, with any error.
+                if isinstance(error, BrokenExecutor) or process_names.is_broken(executor):
+                    if not self._owned:
+                        raise
+                    continue
+                if not isinstance(error, RuntimeError):
                     raise
-                self._drop(executor)
-            except RuntimeError as error:
-                self._drop(executor)
                 if not self._owned:
                     raise PoolClosed(
                         f"the executor given as backend= ({type(executor).__name__}) takes no "
@@ -232,6 +234,9 @@ class ExecutorBackend:
                 self._processes = process_names.executor_processes(self._executor)
                 self._warm = False
             self._flight[chunk] = self._executor
+            if not self._watched and self._processes is not None:
+                self._watched = True
+                Watch(self._at_risk, self._rescue).go_on()
             return self._executor
 
     def _hold_lifeline(self) -> None:
@@ -245,9 +250,45 @@ class ExecutorBackend:
             if self._executor is not executor:
                 return
             self._executor = None
-            processes = listed(self._processes)
+            processes = self._processes
         if self._owned:
-            self._end_aside(Ending(executor, processes, False, self._name, kill=False))
+            lost = partial(self._fail_what_is_left, executor)
+            end = Ending(executor, processes, False, self._name, kill=False, lost=lost)
+            self._end_aside(end)
+
+    def _fail_what_is_left(self, executor: Executor) -> None:
+        """End the calls that an executor will not: it took them as it broke, or waits for ever."""
+        with self._lock:
+            left = [chunk.handle for chunk, where in self._flight.items() if where is executor]
+        error = BrokenExecutor(f"a worker of {type(executor).__name__} died")
+        for future in left:
+            if future is not None:
+                with contextlib.suppress(InvalidStateError):
+                    future.set_exception(error)
+
+    def _at_risk(self) -> tuple[Executor, Any] | None:
+        """The executor that has something to do, and its workers; with `None` the watch ends."""
+        with self._lock:
+            if self._executor is not None and self._flight:
+                return self._executor, self._processes
+            self._watched = False
+            return None
+
+    def _rescue(self, executor: Executor) -> None:
+        """End an executor that waits for ever, or fail the calls that the user's own will not."""
+        if not self._owned:
+            self._fail_what_is_left(executor)
+            return
+        with self._lock:
+            if self._executor is executor:
+                self._kill(executor)
+
+    def _kill(self, executor: Executor) -> None:
+        """Under the lock."""
+        self._executor = None
+        lost = partial(self._fail_what_is_left, executor)
+        end = Ending(executor, self._processes, False, self._name, kill=True, lost=lost)
+        self._end_aside(end)
 
     def retire(self) -> None:
         """Have the workers end as soon as they are idle; a map that goes on is given new ones."""
@@ -261,7 +302,7 @@ class ExecutorBackend:
                 return
             self._executor = None
             held, self._holds = self._holds, False
-            processes, self._processes = listed(self._processes), None
+            processes, self._processes = self._processes, None
         self._end_aside(Ending(executor, processes, held, self._name, kill=False))
 
     # -- what comes back ---------------------------------------------------------------------
@@ -354,9 +395,7 @@ class ExecutorBackend:
             flight = {chunk for chunk, where in self._flight.items() if where is executor}
             if not self._owned or executor is None or not flight or flight - unwanted:
                 return False
-            processes = listed(self._processes)
-            self._executor = None
-        self._end_aside(Ending(executor, processes, False, self._name, kill=True))
+            self._kill(executor)
         return True
 
     def drop_abandoned(self) -> None:
@@ -406,7 +445,7 @@ class ExecutorBackend:
             busy = bool(self._flight)  # idle ones end in order
             executor, self._executor = self._executor, None
             held, self._holds = self._holds, False
-            processes, self._processes = listed(self._processes), None
+            processes, self._processes = self._processes, None
             end = None
             if executor is not None and self._owned:
                 end = Ending(executor, processes, held, self._name, kill=kill and busy)

@@ -7,33 +7,47 @@ gives as ``backend=`` it is found out whether it can work in this process.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Executor
-from multiprocessing import active_children
+from multiprocessing import active_children, connection
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from procession.errors import PoolClosed
+from procession.process.io.reactor import reactor
 from procession.system import after_fork, lifeline, process_names
 from procession.system.posix import OWN_WORKERS
 from procession.system.pristine import threading, time
 
-__all__ = ["Ending", "exit_code", "listed", "refuse_inherited"]
+__all__ = ["Ending", "Watch", "exit_code", "listed", "refuse_inherited"]
 
 _REAPING_SECONDS = 0.2
 """How long to wait for the exit code of a worker that ends. Measured: below 1 ms."""
+
+_WATCH_SECONDS = 1.0
+"""How often to look for workers that have died. An executor itself sees most deaths at once."""
 
 
 class Ending:
     """Shuts an executor down, waits for its workers, and lets the lifeline go after the last."""
 
     def __init__(
-        self, executor: Executor, processes: list[Any], held: bool, name: str, *, kill: bool
+        self,
+        executor: Executor,
+        processes: Any,
+        held: bool,
+        name: str,
+        *,
+        kill: bool,
+        lost: Callable[[], object] = bool,
     ) -> None:
         self._executor: Executor | None = executor
-        self._processes = processes
+        self._table = processes
+        self._processes = listed(processes)
         self._kill = kill
         self._held = held
         self._name = name
+        self._lost = lost
         # No daemon: the interpreter would end it amid what gives semaphores back.
         self._thread = threading.Thread(target=self, name="procession-ending")
 
@@ -43,7 +57,7 @@ class Ending:
             self._thread.start()
         except RuntimeError:  # the interpreter is ending, which ends the executor as well
             if self._kill:
-                self._each("kill")
+                self._each(self._end_now)
 
     @property
     def running(self) -> bool:
@@ -62,37 +76,119 @@ class Ending:
             return
         how: dict[str, Any] = {}
         if self._kill:
-            self._each("kill")
+            self._each(self._end_now)
             if self._held and any(map(untouchable, self._processes)):
                 self._held = False
                 lifeline.release()  # the kernel may do what we may not
-                self._each("join", _REAPING_SECONDS)
+                self._each(_reap)
             self._cut_short(executor)
             how = {"kill_workers": True} if self._name == "loky" else {"cancel_futures": True}
-        executor.shutdown(wait=True, **how)
-        self._each("join", _REAPING_SECONDS)
+        if self._name == "loky":
+            executor.shutdown(wait=True, **how)
+        else:
+            self._shut_down(executor, how)
+        self._lost()
+        self._each(_reap)
         while self._processes:
             _close(self._processes.pop())
         active_children()  # forgets those that a broken executor has left there, with semaphores
         if self._held:
             lifeline.release()  # not before: it would kill workers that still run
 
+    def _shut_down(self, executor: Executor, how: dict[str, Any]) -> None:
+        """Wait for the standard library's, and for no worker that it has forgotten to end.
+
+        When it breaks while a call starts a worker, it waits for that one and never ends it
+        (CPython 3.11: `terminate_broken` holds no lock). It waits for one that ignores SIGTERM too.
+        """
+        threads = process_names.executor_threads(executor)
+        executor.shutdown(wait=False, **how)  # from here on it starts none
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_REAPING_SECONDS)
+                if self._kill or process_names.is_broken(executor):
+                    self._see_all()
+                    self._each(self._end_now)
+        self._see_all()
+
+    def _see_all(self) -> None:
+        """Take in the workers that it has started since."""
+        known = {id(each) for each in self._processes}
+        self._processes += [each for each in listed(self._table) if id(each) not in known]
+
     def _cut_short(self, executor: Executor) -> None:
         """Let the reader of a message that a killed worker had begun see its end.
 
-        The standard library's manager thread would wait for the rest for ever: this process holds
-        the writing end of the workers' queue as well, though it never writes.
+        The executor's thread would wait for the rest for ever: this process holds the writing end
+        of the workers' queue as well, though it never writes.
         """
         writer = process_names.result_writer(executor)
-        if self._name == "stdlib" and writer is not None:
+        if writer is not None:
             writer.close()
 
-    def _each(self, do: str, *args: Any) -> None:
+    def _each(self, do: Callable[[Any], None]) -> None:
         for process in self._processes:
             try:
-                getattr(process, do)(*args)
+                do(process)
             except Exception:
                 continue  # it has ended by itself, or was closed
+
+    def _end_now(self, process: Any) -> None:
+        if self._name == "loky":  # its processes have no `kill`
+            from loky.backend.utils import kill_process_tree
+
+            kill_process_tree(process)
+        else:
+            process.kill()
+
+
+def _reap(process: Any) -> None:
+    process.join(_REAPING_SECONDS)
+
+
+class Watch:
+    """Looks whether an executor's own thread waits for ever for a worker that has died.
+
+    It does when the worker was killed while it sent a long answer: it waits for the rest of it.
+    Neither the standard library nor loky sees that death by itself.
+
+    Args:
+        look: Gives the executor that has something to do and its workers, or `None`.
+        rescue: Is given an executor that waits so.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], tuple[Executor, Any] | None],
+        rescue: Callable[[Executor], None],
+    ) -> None:
+        self._look = look
+        self._rescue = rescue
+        self._dead: list[Any] = []
+
+    def go_on(self) -> None:
+        """Look a second later, and each second while there is something to do."""
+        reactor.call_later(_WATCH_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        found = self._look()
+        if found is None:
+            return
+        executor, processes = found
+        dead = [each for each in listed(processes) if _has_ended(each)]
+        if any(each in self._dead and each.exitcode not in (None, 0) for each in dead):
+            self._rescue(executor)  # one that can would have seen it by now
+            dead = []
+        self._dead = dead
+        self.go_on()
+
+
+def _has_ended(process: Any) -> bool:
+    """Without asking for its exit code, which only one can have from a fork server."""
+    try:
+        return bool(connection.wait([process.sentinel], 0))
+    except (OSError, ValueError):  # just closed
+        return False
 
 
 def untouchable(process: Any) -> bool:

@@ -25,6 +25,7 @@ __all__ = [
     "executor_threads",
     "fork_exec",
     "interpreter_arguments",
+    "is_broken",
     "log_settings",
     "lose_tracker",
     "never_idle",
@@ -216,6 +217,11 @@ def executor_threads(executor: Any) -> list[Any]:
         return []
     manager = getattr(executor, "_executor_manager_thread", None)
     return [*getattr(executor, "_threads", ()), *([manager] if manager is not None else [])]
+
+
+def is_broken(executor: Any) -> bool:
+    """Whether an executor of the standard library has lost a worker."""
+    return bool(getattr(executor, "_broken", False))
 
 
 def result_writer(executor: Any) -> Any:

@@ -1,0 +1,3 @@
+from typing import Any
+
+def kill_process_tree(process: Any, use_psutil: bool = True) -> None: ...
