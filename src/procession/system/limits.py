@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 
 from procession.errors import BackendUnavailable, OptionError
@@ -175,6 +176,7 @@ def is_python() -> bool:
     return _named_python(path) and os.access(path, os.X_OK)
 
 
+@cache
 def _named_python(path: str) -> bool:
     names = (os.path.basename(each).lower() for each in (path, os.path.realpath(path)))
     return any("python" in name or "pypy" in name for name in names)

@@ -67,6 +67,7 @@ class Inline:
         run: The map.
         header: The function and the arguments that go to every item.
         where: Where the map's items run.
+        warm: Whether a pool is up, which items can go to.
         single: Run one item at a time: each is timed (`outcomes`), or the input may wait for the
             results of earlier items (`imap` over a generator).
         whole: An error ends the map: values before it in its slice need not be kept.
@@ -78,12 +79,13 @@ class Inline:
         header: Header,
         where: Where,
         *,
+        warm: bool,
         single: bool = False,
         whole: bool = False,
     ) -> None:
         self._run = run
         self._header = header
-        self._alone, self._warm = where.here, where.warm
+        self._alone, self._warm = where.here, warm
         self._whole = whole
         self._size = 1
         rules, seed = run.plan.rules, header.settings.seed

@@ -107,10 +107,6 @@ class Where:
         """Whether a pool is up, which items can go to."""
         return not self.here and registry.is_warm(self.choice)
 
-    def begins_here(self, placement: Placement | None, items: int | None) -> bool:
-        """Whether a map of so many items, if that is known, begins in the calling thread."""
-        return not self.warm or (placement is not None and placement.begins_here(items))
-
 
 def placement_of(call: Call) -> Placement:
     """What one map of this call is to measure, to say where its next items run."""

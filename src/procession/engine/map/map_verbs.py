@@ -67,8 +67,9 @@ def _prepare(
         return run, None
     header = header_here(call, style, args, kwargs, plan.job.common)
     single = one_by_one or not (whole or source.inert)
-    inline = Inline(run, header, where, single=single, whole=whole)
-    if where.begins_here(plan.placement, source.length):
+    warm = where.warm
+    inline = Inline(run, header, where, warm=warm, single=single, whole=whole)
+    if not warm or (plan.placement is not None and plan.placement.begins_here(source.length)):
         inline.begin()
     return run, inline
 
