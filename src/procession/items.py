@@ -21,7 +21,6 @@ __all__ = [
     "SHORT",
     "STOP",
     "UPTO",
-    "WORTH",
     "Column",
     "Item",
     "Job",
@@ -39,10 +38,6 @@ back."""
 BACK, UPTO, KEPT = 12, 13, 14
 """More of them: the calls after this number, up to that one, were taken back; and how many bytes
 of results the worker keeps there that it has not sent."""
-
-WORTH = 0.001
-"""After an item of so many seconds, its result is sent at once: the next item may hold the GIL for
-long, and a message costs some 20 µs, which is then little."""
 
 COMPANY = 0.010
 """Seconds that a result may wait for others to go with. It is the promise of API.md, "Once or

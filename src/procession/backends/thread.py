@@ -8,12 +8,15 @@ from typing import Any
 
 from procession.contract import Chunk, End, Load, Tally
 from procession.errors import PoolClosed
-from procession.items import COMPANY, WORTH, Reply
+from procession.items import COMPANY, Reply
 from procession.system import after_fork
 from procession.system.alarm import Alarm, after
 from procession.system.pristine import threading
 
 __all__ = ["ThreadBackend"]
+
+_WORTH = 0.001
+"""After an item of so many seconds, its result is told at once, which costs little against it."""
 
 
 class _Outbox:
@@ -33,9 +36,9 @@ class _Outbox:
         """An item is done."""
         with self._lock:
             self._replies.append(reply)
-            if self._alarm is None and reply.seconds < WORTH:
+            if self._alarm is None and reply.seconds < _WORTH:
                 self._alarm = after(COMPANY, self._ring)
-        if reply.seconds >= WORTH:
+        if reply.seconds >= _WORTH:
             self.flush()
 
     def flush(self) -> None:

@@ -14,7 +14,7 @@ from contextvars import Context
 from itertools import islice
 
 from procession.hints import Any
-from procession.items import RUNNING, STOP, WORTH, Reply, Results
+from procession.items import RUNNING, STOP, Reply, Results
 from procession.pickling.columns import (
     CONTAINERS,
     MOST_BYTES,
@@ -235,7 +235,7 @@ class ColumnLoop:
                 patience = now + _PATIENCE
             elif now >= patience:
                 return True
-            if now >= due or seconds >= WORTH:
+            if now + seconds >= due:  # the next ones, if they take as long, would end too late
                 due = sink.flush()
             count = max(1, min(_GROUP, int(count * _LOOK / (seconds or _LOOK))))
             begin = clock()
@@ -283,7 +283,7 @@ class ColumnLoop:
                     result = None  # or it would live as long as the next item runs
                 value = None
                 now = begin + seconds
-                if now >= due or seconds >= WORTH or self._held > MOST_BYTES:
+                if now + seconds >= due or self._held > MOST_BYTES:
                     due, self._held = sink.flush(), 0
                     look = now
             if limited:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from procession.hints import Any
-from procession.items import COMPANY, RUNNING, STOP, WORTH, Reply
+from procession.items import COMPANY, RUNNING, STOP, Reply
 from procession.process.io import messages
 from procession.process.io.channel import send_all
 from procession.process.io.flight_recorder import BlackBox
@@ -64,7 +64,7 @@ class Outbox(ColumnSink):
         if len(self.replies) == 1:
             self._since = now
         large = self._prompt or reply.buffers  # a message costs little against it
-        if large or reply.seconds >= WORTH or now - self._since >= COMPANY:
+        if large or now - self._since + reply.seconds >= COMPANY:  # the next one would end too late
             self._flush()
         elif not self._armed.is_set():
             self._arm()
