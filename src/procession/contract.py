@@ -123,12 +123,15 @@ class Costs(NamedTuple):
         target: Seconds that a chunk is to run.
         blind: The same, where the length of the input is not known.
         floor: Seconds below which what is left is not split any more.
+        waiting: Chunks of one item that wait for each worker until it is known how long one takes.
+            A cluster that grows by what waits would else see nothing to grow for.
     """
 
     handling: float
     target: float
     blind: float
     floor: float
+    waiting: int = 0
 
 
 class Load(NamedTuple):

@@ -130,6 +130,15 @@ def overdo(x: int) -> int:
 
 
 @parallel_map
+def meet(_: int, folder: Path, data: bytes = b"") -> int:
+    """Wait until two items run at the same time."""
+    (folder / str(os.getpid())).touch()
+    while len(os.listdir(folder)) < 2:
+        time.sleep(0.01)
+    return len(data)
+
+
+@parallel_map
 def first_only(x: int, folder: Path) -> int:
     """Item 0 is done at once; others tell which process runs them, and never end."""
     if x:

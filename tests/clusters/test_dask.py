@@ -167,7 +167,7 @@ def worker_under(nanny: psutil.Process) -> psutil.Process:
 
 def test_a_worker_and_a_machine_are_killed() -> None:
     """Amid 10,000 items a worker is lost, which its nanny replaces, and then a whole machine: every
-    result comes, once."""
+    result comes, once. A restart of the cluster is a clear error, and harms no later call."""
     with dask_processes(nanny=True) as cluster:
         lasting.update(cluster.pids)
         kept, lost = (psutil.Process(nanny.pid) for nanny in cluster.workers)
@@ -179,11 +179,18 @@ def test_a_worker_and_a_machine_are_killed() -> None:
             for victim in victims.get(number, ()):
                 victim.kill()
         assert sorted(seen) == [x * x for x in range(10_000)]
+        with distributed.Client(cluster.address, set_as_default=False) as other:
+            results = square.imap(range(1_000_000))
+            assert next(results) == 0
+            other.restart(wait_for_workers=False)
+            with pytest.raises(PoolClosed, match=r"was restarted \(Client\.restart\)"):
+                list(results)
+        assert square(range(3)) == [0, 1, 4]
         procession.shutdown()
 
 
-def test_all_workers_are_lost_then_the_scheduler(own_dask: DaskProcesses) -> None:
-    """One clear error each, and no hang; new workers are used again, if they have Procession."""
+def test_all_workers_are_lost_then_the_scheduler(own_dask: DaskProcesses, tmp_path: Path) -> None:
+    """One clear error each, and no hang; new workers are used at once, if they have Procession."""
     outcomes = f.square_of_a_millisecond.outcomes(range(20_000))
     assert next(outcomes).value == 0
     for worker in own_dask.workers:
@@ -193,7 +200,9 @@ def test_all_workers_are_lost_then_the_scheduler(own_dask: DaskProcesses) -> Non
     with pytest.raises(BackendUnavailable, match="pip install procession"):
         f.square(range(3))
     bare.kill()
-    own_dask.add_worker()
+    for _ in range(2):
+        own_dask.add_worker()
+    assert f.meet(range(2), tmp_path) == [0, 0]  # begins when none of them is there
     results = f.square_of_a_millisecond.imap(range(100_000))
     assert next(results) == 0
     own_dask.scheduler.kill()

@@ -35,7 +35,7 @@ if __name__ == "__main__":
         print(sum(square(range(500))))
         while client.scheduler_info()["workers"]:
             time.sleep(0.05)
-        print(sum(square(range(500))))
+        print(sum(f.length.with_options(backend=client)(range(5), bytes(100_000))))
         procession.shutdown()
     cluster.close()
 """
@@ -55,9 +55,12 @@ def test_the_caller_ends(dask_cluster: DaskProcesses, tmp_path: Path, how: signa
 
 
 def test_workers_come_and_go(tmp_path: Path) -> None:
-    """An adaptive cluster goes from no worker to two, back to none, and up again."""
+    """An adaptive cluster goes from no worker to two, back to none, and up again.
+
+    Also if the second call must first send to its workers what goes to every item.
+    """
     program = [sys.executable, "-W", "ignore", "-c", ADAPTIVE]
     own = {**os.environ, "DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
     ran = subprocess.run(program, capture_output=True, text=True, timeout=120, env=own)
-    expected = sum(x * x for x in range(500))
-    assert ran.stdout.split() == [str(expected)] * 2, ran.stderr
+    expected = sum(x * x for x in range(500)), 5 * 100_000
+    assert ran.stdout.split() == list(map(str, expected)), ran.stderr

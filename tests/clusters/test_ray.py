@@ -209,6 +209,19 @@ def test_a_head_that_does_not_answer(
     assert f.square(range(3)) == [0, 1, 4]
 
 
+def test_machines_that_answer_late_are_used(
+    on_ray: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that knows of no worker when it begins uses those that it learns of later."""
+    connecting: Any = importlib.import_module("procession.backends.cluster.ray_connection")
+    asks = connecting._takes_connection
+    procession.shutdown()
+    monkeypatch.setattr(
+        connecting, "_takes_connection", lambda address: os.listdir(tmp_path) and asks(address)
+    )
+    assert f.meet(range(2), tmp_path) == [0, 0]
+
+
 LOST = """
 seen = []
 for number, value in enumerate(f.square_of_a_millisecond.imap_unordered(range(10_000))):

@@ -10,6 +10,7 @@ workers that are gone. Dask's own thread, which others wait for, never waits for
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -45,7 +46,14 @@ _TOGETHER = 1e-3
 """Seconds that a task waits for others, to be submitted with them. With two workers 2 ms made
 graphs that were hardly larger, and results that came later."""
 
-_COSTS = Costs(handling=1e-3, target=0.2, blind=0.2, floor=0.05)
+_NO_WORKER_SECONDS = 0.5
+"""Seconds until what is to go to workers waits for one by a task. Dask itself waits 30 s and fails;
+a cluster that starts workers when they are needed sees only tasks. A guess."""
+
+_TRIES = 3
+"""How often that is tried, as the worker may have gone again."""
+
+_COSTS = Costs(handling=1e-3, target=0.2, blind=0.2, floor=0.05, waiting=1)
 """A task takes 1 to 2 ms of the caller's time and 2 to 3 ms of the scheduler's, see
 ``benchmarks/clusters.py``. A round trip takes some 10 ms, which a chunk of 0.2 s hides."""
 
@@ -82,7 +90,7 @@ class DaskCluster:
     @property
     def workers(self) -> int:
         """How many tasks can run at once now; 1 where there is no worker yet."""
-        return max(1, self.connection.threads())
+        return max(1, self._watch.growth.told(self.connection.threads()))
 
     def release(self) -> None:
         """One backend needs it no more; after the last one a cluster of ours ends."""
@@ -180,7 +188,7 @@ class DaskCluster:
                     await each.send(self._client)
             if len(task.order) > _LARGE:
                 task.handle.order = await _scatter(self._client, task.order, broadcast=False)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             task.failed(End("refused", error=error))
             return
         if not task.over:
@@ -264,8 +272,6 @@ class _Broadcast:
 
     async def send(self, client: Any) -> None:
         """In the client's thread: send it, unless it is there or on its way."""
-        import asyncio
-
         if self._sending is None:
             self._sending = asyncio.Lock()
         async with self._sending:
@@ -276,10 +282,14 @@ class _Broadcast:
 async def _scatter(client: Any, content: bytes, *, broadcast: bool) -> Any:
     """Dask's future of some bytes; by way of the scheduler only if workers cannot be reached."""
     how = {"broadcast": broadcast, "hash": False, "asynchronous": True}
-    try:
-        return await client.scatter(content, direct=True, **how)
-    except OSError:
-        return await client.scatter(content, direct=False, **how)
+    for _ in range(_TRIES):
+        try:
+            return await client.scatter(content, direct=True, timeout=_NO_WORKER_SECONDS, **how)
+        except TimeoutError:  # no worker is there, so wait for one as a task does
+            await client.gather(client.submit(int, pure=False), asynchronous=True)
+        except OSError:
+            break
+    return await client.scatter(content, direct=False, **how)
 
 
 # -- connections that are open -----------------------------------------------------------------

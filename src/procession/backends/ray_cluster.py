@@ -44,7 +44,7 @@ _NAMES = 64
 _UNREAD = 2
 """Messages of a stream that may wait for its reader."""
 
-_COSTS = Costs(handling=1.2e-3, target=0.2, blind=0.2, floor=0.05)
+_COSTS = Costs(handling=1.2e-3, target=0.2, blind=0.2, floor=0.05, waiting=1)
 """A chunk takes 1.2 ms of the caller's time, 0.5 of them in Ray: see ``benchmarks/clusters.py``. A
 round trip takes some 3 ms, which a chunk of 0.2 s hides."""
 
@@ -103,7 +103,7 @@ class RayCluster:
     @property
     def workers(self) -> int:
         """How many tasks can run at once now; 1 where there is no worker yet."""
-        return max(1, self.connection.cpus)
+        return max(1, self._watch.growth.told(self.connection.cpus))
 
     def release(self) -> None:
         """One backend needs it no more; after the last one a connection of ours ends."""

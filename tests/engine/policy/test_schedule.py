@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from procession.contract import Costs
 from procession.engine.policy.schedule import (
     BLIND_SECONDS,
     MAX_BYTES,
@@ -40,6 +41,13 @@ def test_waits_for_the_first_measurement_once_all_workers_are_busy() -> None:
     assert schedule.next_chunk(remaining=1000, workers=4, in_flight=3) == 1
     schedule.observe(items=1, seconds=1e-6)
     assert schedule.next_chunk(remaining=1000, workers=4, in_flight=4) >= 1
+
+
+def test_a_cluster_sees_what_waits_before_the_first_measurement() -> None:
+    """One more item for each worker is sent there, or a cluster of long items would never grow."""
+    schedule = Schedule(costs=Costs(1e-3, 0.2, 0.2, 0.05, waiting=1))
+    assert schedule.next_chunk(remaining=1000, workers=4, in_flight=7) == 1
+    assert schedule.next_chunk(remaining=1000, workers=4, in_flight=8) == 0
 
 
 def test_sizes_grow_with_what_was_measured() -> None:

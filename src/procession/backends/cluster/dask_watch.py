@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection
 from procession.backends.cluster.engine_connection import Gone, missing_procession
+from procession.backends.cluster.growth import Growth
 from procession.backends.cluster.running_clock import RunningClock
 from procession.contract import End
 from procession.errors import PoolClosed
@@ -29,9 +30,6 @@ _SOON = 0.002
 _HURRIED = 10
 """How many such looks, at those tasks alone, follow one another."""
 
-_TRIES = 3
-"""How often a task is submitted again whose data was lost with its machine."""
-
 
 class Watch:
     """Looks after the tasks of one connection.
@@ -39,9 +37,13 @@ class Watch:
     Args:
         connection: The client.
         tasks: Those under way, by number; its owner adds and removes them.
+
+    Attributes:
+        growth: Tells maps of more workers.
     """
 
     def __init__(self, connection: Connection, tasks: dict[int, Task]) -> None:
+        self.growth = Growth()
         self._connection = connection
         self._tasks = tasks
         self._stir = threading.Event()
@@ -128,7 +130,7 @@ class Watch:
             elif status == "error":
                 self._end(task, _failure(future.exception(timeout=2), connection.place))
             elif status == "cancelled":  # what is only "lost" is run again by Dask itself
-                self._end(task, End("refused", error=connection.lost()))
+                self._end(task, End("refused", error=_cancelled(future, connection)))
         self._fetching.update(task.handle.number for task in finished)
         if finished:
             connection.client.loop.add_callback(self._fetch, finished)
@@ -159,6 +161,7 @@ class Watch:
         error = self._gone.error(self._connection.threads_now())
         if error is not None:
             self._give_up(error)
+        self.growth.look(self._connection.threads(), self._tasks)
 
     def _give_up(self, error: Exception) -> None:
         self._gone.forget()
@@ -184,6 +187,17 @@ async def _one(client: Any, future: Any) -> Any:
         return await client.gather(future, direct=False, asynchronous=True)
     except Exception:
         return None
+
+
+def _cancelled(future: Any, connection: Connection) -> PoolClosed:
+    """The error for a task that Dask has dropped, though its caller has not."""
+    private: Any = getattr(future, "_state", None)
+    if getattr(getattr(private, "exception", None), "reason", "") != "scheduler-restart":
+        return connection.lost()
+    return PoolClosed(
+        f"the Dask cluster ({connection.place}) was restarted (Client.restart) while calls ran "
+        "there, which drops all that is under way. Call again."
+    )
 
 
 def _failure(error: BaseException, place: str) -> End:

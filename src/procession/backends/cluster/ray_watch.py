@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.engine_connection import Gone, missing_procession
+from procession.backends.cluster.growth import Growth
 from procession.backends.cluster.ray_connection import Connection
 from procession.backends.cluster.running_clock import RunningClock
 from procession.contract import End
@@ -51,9 +52,13 @@ class Watch:
     Args:
         connection: To Ray.
         tasks: Those under way, by number; its owner adds and removes them.
+
+    Attributes:
+        growth: Tells maps of more workers.
     """
 
     def __init__(self, connection: Connection, tasks: dict[int, Task]) -> None:
+        self.growth = Growth()
         self._connection = connection
         self._tasks = tasks
         self._came: SimpleQueue[Any] = SimpleQueue()
@@ -172,6 +177,7 @@ class Watch:
             error = self._gone.error(self._connection.cpus if self._asked else None)
             if error is not None:
                 self._give_up(error)
+            self.growth.look(self._connection.cpus, self._tasks)
 
     def _give_up(self, error: Exception) -> None:
         self._gone.forget()

@@ -29,7 +29,7 @@ class Sending(Protocol):
     """What sends a map's items."""
 
     def send_on(self) -> None:
-        """A chunk is over, so that more may be sent. Called by threads that others wait for."""
+        """More may be sent now. Called by threads that others wait for."""
         ...
 
     def take_back(self) -> None:
@@ -166,6 +166,12 @@ class Replies:
                 self._judge(chunk, left, end)
         except BaseException as error:
             self.delivery.fail(error)  # no one in a backend's thread can take it
+        sending = self._sending
+        if sending is not None:
+            sending.send_on()
+
+    def more_workers(self) -> None:
+        """The backend has more workers than it had, so that more may be sent."""
         sending = self._sending
         if sending is not None:
             sending.send_on()

@@ -146,14 +146,14 @@ class Schedule:
             room: Most items that may be taken now.
 
         Returns:
-            At least 1; or 0 if every worker has a chunk, and it is better to wait until one of them
-            tells how long an item takes.
+            At least 1; or 0 if every worker has what it needs, and it is better to wait until one
+            of them tells how long an item takes.
         """
         self._workers = workers = max(1, workers)
         if self._chunk is not None:
             size = self._chunk
         elif not self._seen:
-            size = 0 if in_flight >= workers else 1
+            size = 0 if in_flight >= workers * (1 + self._costs.waiting) else 1
         else:
             size = self._automatic(remaining, workers)
         for limit in (self._window, room):
