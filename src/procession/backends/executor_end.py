@@ -176,7 +176,7 @@ class Watch:
             return
         executor, processes = found
         dead = [each for each in listed(processes) if _has_ended(each)]
-        if any(each in self._dead and each.exitcode not in (None, 0) for each in dead):
+        if any(each in self._dead and _exit_code(each) not in (None, 0) for each in dead):
             self._rescue(executor)  # one that can would have seen it by now
             dead = []
         self._dead = dead
@@ -226,14 +226,19 @@ def exit_code(processes: Any) -> int | None:
     deadline = time.monotonic() + _REAPING_SECONDS
     while time.monotonic() < deadline:
         for process in listed(processes):
-            try:
-                code: int | None = process.exitcode
-            except Exception:
-                continue
+            code = _exit_code(process)
             if code not in (None, 0):
                 return code
         time.sleep(0.001)  # its pipes close a moment before its exit code can be had
     return None
+
+
+def _exit_code(process: Any) -> int | None:
+    try:
+        code: int | None = process.exitcode
+    except Exception:
+        return None  # just closed
+    return code
 
 
 _users: WeakKeyDictionary[Executor, int] = WeakKeyDictionary()
