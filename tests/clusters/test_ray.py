@@ -96,8 +96,13 @@ print(ray.is_initialized())
 from procession.backends.cluster import engine_connection, ray_connection
 engine_connection.reach.__kwdefaults__["patience"] = 0.5
 ray_connection.CONNECT_SECONDS = ray_connection.GREET_SECONDS = 0.5
-silent = socket.create_server(("127.0.0.1", 0))
-for port in (9, silent.getsockname()[1]):
+silent = socket.create_server(("", 0))
+lonely = socket.create_server(("127.0.0.1", 0))
+def head():
+    while True:
+        lonely.accept()[0].sendall(bytes(3) + b"\\4" + bytes(5))
+threading.Thread(target=head, daemon=True).start()
+for port in (9, silent.getsockname()[1], lonely.getsockname()[1]):
     try:
         f.square.with_options(address=f"127.0.0.1:{port}")(range(3))
     except procession.BackendUnavailable as error:
@@ -113,12 +118,16 @@ except procession.BackendUnavailable as error:
 
 
 def test_a_connection_of_its_own(ray_cluster: RayNodes) -> None:
-    """An address is used, and let go; errors name one where no head answers, and other versions."""
+    """An address is used, and let go; errors name one where no head answers, and other versions.
+
+    So they do where a head listens at the loopback address alone, where Ray does not look.
+    """
     lines = output(OWN, ray_cluster.address).splitlines()
     assert lines[:2] == ["[0, 1, 4]", "False"]
     assert "there is no Ray cluster at '127.0.0.1:9'" in lines[2]
     assert "there is no Ray cluster at '127.0.0.1:" in lines[3]
-    assert re.search(r"this program runs Procession 0\.0\.1, and this worker runs", lines[4])
+    assert re.search(r"no Ray cluster at '127\.0\.0\.1:\d+' \(Ray asks at '[^']+'\)", lines[4])
+    assert re.search(r"this program runs Procession 0\.0\.1, and this worker runs", lines[5])
 
 
 LOCAL = """

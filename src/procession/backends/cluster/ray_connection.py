@@ -193,21 +193,36 @@ def _given(ray: Any, address: str | None) -> Connection:
 
 def _connected(ray: Any, address: str) -> Connection:
     begin = monotonic()
+    there = address
     try:
-        reach(address)
-        _greet(address, max(GREET_SECONDS, CONNECT_SECONDS - (monotonic() - begin)))
-        _check_token(address)
+        there = _asked_by_ray(address)
+        reach(there)
+        _greet(there, max(GREET_SECONDS, CONNECT_SECONDS - (monotonic() - begin)))
+        _check_token(there)
         _as_it_was(lambda: ray.init(address=address, **_QUIET))
     except (OSError, RuntimeError, ValueError) as error:
         if "ersion mismatch" in str(error):
             raise BackendUnavailable(f"backend='ray' cannot be used here: {error}") from error
+        where = f"{address!r}" if there == address else f"{address!r} (Ray asks at {there!r})"
         raise BackendUnavailable(
-            f"there is no Ray cluster at {address!r}, or this machine is not part of it: it did "
+            f"there is no Ray cluster at {where}, or this machine is not part of it: it did "
             f"not answer within {CONNECT_SECONDS} s ({type(error).__name__}: {error}). Give the "
             "address that `ray start --head` prints, such as address='host:6379', or leave address "
             "out for a cluster of this machine."
         ) from error
     return Connection(ray, address, owned=True)
+
+
+def _asked_by_ray(address: str) -> str:
+    """Where `ray.init` looks: at this machine's own address, if it is given a loopback one.
+
+    It would look for minutes for a head that listens at the loopback address alone.
+
+    Raises:
+        ValueError: It is no address.
+    """
+    services: Any = importlib.import_module("ray._private.services")
+    return str(services.canonicalize_bootstrap_address(address) or address)
 
 
 def _greet(address: str, seconds: float) -> None:
