@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from procession.functions import reloads
+from procession.system import cpython
 from tests.support.far import run_script
 
 MODULE = """
@@ -245,3 +250,24 @@ if __name__ == "__main__":
     print("fine")
 """
     assert run_script(folder, script) == "fine\n"
+
+
+class _Changing(dict[str, Any]):
+    """Modules, to which another thread adds one while their order is asked for."""
+
+    def __reversed__(self) -> Iterator[str]:
+        self.added = getattr(self, "added", 0) + 1
+        names = super().__reversed__()
+        if self.added == 1:
+            self["tests_added_meanwhile"] = sys
+        return names
+
+
+def test_another_thread_may_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no error of a call that looks whether a module was reloaded."""
+    before = reloads.generation()
+    for ask in (reloads.generation, cpython.newest_module):
+        monkeypatch.setattr(sys, "modules", _Changing(sys.modules))
+        ask()
+        monkeypatch.undo()
+    assert reloads.generation() == before

@@ -61,6 +61,28 @@ def test_waits_for_an_import_that_works(module: Path) -> None:
     assert seen == ["loaded"]
 
 
+class _Importing:
+    """A finder that imports, while it is asked: as another thread may meanwhile."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "tests_other_module":
+            importlib.import_module(NAME)
+
+
+def test_no_import_misses_a_finder(module: Path) -> None:
+    """One that goes on while an awaited module is loaded asks all finders that there are."""
+    module.write_text("value = 1\n")
+    (module.parent / "tests_other_module.py").write_text("value = 2\n")
+    seen: list[str] = []
+    when_loaded(NAME, lambda: seen.append("loaded"))
+    sys.meta_path.insert(len(sys.meta_path) - 1, _Importing())  # right before it is found
+    try:
+        assert importlib.import_module("tests_other_module").value == 2
+    finally:
+        sys.modules.pop("tests_other_module", None)
+    assert seen == ["loaded"]
+
+
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """No spare process waits that another test has warmed; no filter names a library's warning."""

@@ -20,7 +20,7 @@ import os
 import sys
 
 from procession.hints import Any
-from procession.system import NamedTuple, after_fork
+from procession.system import NamedTuple, after_fork, cpython
 
 __all__ = [
     "Version",
@@ -99,7 +99,10 @@ def generation() -> int:
     """A number that changes when a module was imported anew."""
     modules = sys.modules
     count, module, space, spec = _last
-    last = modules.get(next(reversed(modules)))
+    try:
+        last = modules.get(next(reversed(modules)))
+    except RuntimeError:
+        last = None  # another thread imports
     # Not ==: specs of the same module are equal.
     if last is not module or space.get("__spec__") is not spec or len(modules) != count:
         _look()
@@ -129,7 +132,7 @@ def _spec_of(module: Any) -> Any:
 def _look() -> None:
     global _last, _patches
     with _lock:
-        module = sys.modules.get(next(reversed(sys.modules)))
+        module = sys.modules.get(cpython.newest_module())
         space = _space_of(module)
         last = len(sys.modules), module, space, space.get("__spec__")
         _patches = _PATCHER in sys.modules

@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from procession.hints import Any
+from procession.system import cpython
 
 __all__ = ["MAIN", "find", "importable", "refresh", "resolves", "unimportable_marks"]
 
@@ -146,7 +147,7 @@ def unimportable_marks() -> tuple[bytes, ...]:
     imported comes last in it.
     """
     answers = _answers
-    now = len(sys.modules), next(reversed(sys.modules))
+    now = len(sys.modules), cpython.newest_module()
     judged, marks = answers.marks
     if judged != now:
         marks = tuple(_mark(name) for name in _suspects(answers))

@@ -52,6 +52,7 @@ __all__ = [
     "locked_at_fork",
     "method_of",
     "module_from_spec",
+    "newest_module",
     "object_makers",
     "open_semaphore",
     "pickle",
@@ -115,6 +116,15 @@ def loaded(name: str) -> Any:
     """A module, if it has been imported, and not only in part, as by another thread just now."""
     module = sys.modules.get(name)
     return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
+
+
+def newest_module() -> str:
+    """The name of the module that was imported last."""
+    while True:
+        try:
+            return next(reversed(sys.modules))
+        except RuntimeError:
+            continue  # another thread imports
 
 
 @contextmanager

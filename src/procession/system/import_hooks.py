@@ -52,11 +52,12 @@ class _Finder:
         return None
 
     def take(self, module: str) -> list[Callable[[], object]]:
-        """What waits for a module, and waits no more."""
-        calls = self.awaited.pop(module, [])
-        if not self.awaited and self in sys.meta_path:
-            sys.meta_path.remove(self)
-        return calls
+        """What waits for a module, and waits no more.
+
+        The finder stays where it is, though nothing may wait any more. Another thread may be asking
+        one finder after the other: if an earlier one went, it would leave out the next.
+        """
+        return self.awaited.pop(module, [])
 
 
 class _Loader:
