@@ -160,6 +160,15 @@ def test_the_slowest_items() -> None:
     assert "argument 29" in text
 
 
+def test_items_that_took_equally_long() -> None:
+    """Of many items of one slice with the same time, the first are kept."""
+    record = CallRecord("work", 0.0)
+    record.ran_here(0, range(3), 3.0, False, [1.0] * 3)
+    record.ran_here(3, range(3, 90), 90.0, False, [1.0] * 43 + [2.0] * 44)
+
+    assert [slow.seconds for slow in record.slowest] == [2.0] * SLOWEST
+
+
 def test_a_call_that_still_runs() -> None:
     """The summary can be asked for in the block, before anything has ended."""
     with procession.profile() as p:

@@ -75,7 +75,8 @@ def test_no_import_misses_a_finder(module: Path) -> None:
     (module.parent / "tests_other_module.py").write_text("value = 2\n")
     seen: list[str] = []
     when_loaded(NAME, lambda: seen.append("loaded"))
-    sys.meta_path.insert(len(sys.meta_path) - 1, _Importing())  # right before it is found
+    before_it_is_found = sys.meta_path.index(importlib.machinery.PathFinder)
+    sys.meta_path.insert(before_it_is_found, _Importing())
     try:
         assert importlib.import_module("tests_other_module").value == 2
     finally:

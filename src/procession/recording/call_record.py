@@ -15,6 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 from procession.contract import Chunk, End
@@ -94,6 +95,7 @@ class CallRecord(CallObserver):
         self.starts: dict[Place, tuple[float, float]] = {}
         self.single = single
         self._slowest: list[tuple[float, int, Once[Slow]]] = []
+        self._order = count()
         self._undescribed: deque[Once[Slow]] = deque()
         self._sent: dict[Chunk, float] = {}
         self._lock = after_fork.rlock()
@@ -303,7 +305,7 @@ class CallRecord(CallObserver):
             return
         slow = Once(partial(self._slow, seconds, index, value))
         self._undescribed.append(slow)
-        entry = (seconds, -self.items - len(self._slowest), slow)
+        entry = (seconds, -next(self._order), slow)  # of equal ones the first stay
         if full:
             heapq.heapreplace(self._slowest, entry)
         else:

@@ -163,3 +163,12 @@ def test_an_item_that_hangs_counts_for_all_its_time() -> None:
     seconds = [look[1] for look in looks if look is not None]
     assert seconds[1:] == sorted(set(seconds[1:]))
     assert len(seconds) == 4
+
+
+def test_input_that_a_feeder_takes_is_not_waited_for() -> None:
+    """The thread that results are for takes none while another one is at it, or once that began."""
+    intake = Intake(Source(each for each in range(3)), 100)
+    with intake.taking:
+        assert intake.take_here(1, lambda: True) == (0, [])
+    assert intake.take_here(1, lambda: False) == (0, [])
+    assert intake.take_here(1, lambda: True) == (0, [0])

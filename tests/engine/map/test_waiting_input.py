@@ -171,6 +171,58 @@ def test_input_that_follows_its_results(verb: str, inline: Any) -> None:
     assert seen == list(range(20))
 
 
+@parallel(workers=2, inline=False)
+def when_told(files: tuple[Path, Path] | None) -> object:
+    """Begin, and wait for a file; or nothing."""
+    if files:
+        files[0].touch()
+        wait_for_file(files[1])
+    return files
+
+
+class _Late(tuple[()]):
+    """An item that is pickled once its file is there, and the event is set."""
+
+    def __new__(cls, go: Path, event: threading.Event) -> _Late:
+        late = super().__new__(cls)
+        late.go, late.event = go, event  # type: ignore[attr-defined]
+        return late
+
+    def __reduce__(self) -> Any:
+        self.go.touch()  # type: ignore[attr-defined]
+        assert self.event.wait(60)  # type: ignore[attr-defined]
+        return tuple, ()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_item_is_sent_though_the_input_waits_behind_it(late: bool, tmp_path: Path) -> None:
+    """It was taken while all workers were busy, and they are done before the next one is there.
+
+    Either they end when the input has been asked for the next item, or while this one is pickled.
+    """
+    go, over, done = tmp_path / "go", threading.Event(), threading.Event()
+
+    def follow() -> Iterator[Any]:
+        for _ in range(40):
+            yield None
+        for name in ("one", "two"):
+            yield tmp_path / name, go
+            wait_for_file(tmp_path / name)
+        yield _Late(go, over) if late else None
+        go.touch()
+        assert done.wait(30)
+
+    busy = none = 0
+    for each in when_told.imap_unordered(follow()):
+        busy += isinstance(each, tuple) and len(each) == 2
+        none += not each
+        if busy == 2:
+            over.set()
+        if none == 41:
+            done.set()
+    assert (busy, none) == (2, 41)
+
+
 @pytest.mark.parametrize("inline", ["auto", False])
 def test_input_that_follows_its_results_unseen(inline: Any) -> None:
     """With a window of one, a generator may look for its results as in a plain loop."""

@@ -230,7 +230,8 @@ class Inline:
         taken: Sequence[Any] | None = None
         start = 0
         if self._single or source.inert or not self._checked:
-            start, taken = self._run.intake.take_here(1 if self._single else self._size)
+            count, sender = 1 if self._single else self._size, self._run.sender
+            start, taken = self._run.intake.take_here(count, sender.runs_here)
             if not taken:
                 return Slice(start, [])
             passed = self._passed(start, taken)

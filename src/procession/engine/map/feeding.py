@@ -133,38 +133,43 @@ class Feeding:
         Returns:
             Whether there were any.
         """
-        backend, intake = sender.backend, self._intake
-        busy = backend is not None and len(self._in_flight) >= backend.workers
-        count = max(1, min(sender.chunk_items - intake.pending, intake.room())) if busy else 1
+        intake = self._intake
+        count = 1
+        if self._all_busy(sender):
+            count = max(1, min(sender.chunk_items - intake.pending, intake.room()))
         begin = perf_counter()
-        items: list[Item] = []
-        taken, packing = 0, 0.0
-        while taken < count:
+        taken, sent, size, packing = 0, 0, 0, 0.0
+        while True:
             with intake.taking:
                 start, values = intake.take(1)
             if not values:
                 break
             taken += 1
             since = perf_counter()
-            items += self._pack_taken(start, values[0])
+            items = self._pack_taken(start, values[0])
             now = perf_counter()
             packing += now - since
-            if now - begin > SLOW_SECONDS:
+            sent += len(items)
+            size += sum([item.size for item in items])
+            intake.hold(items)  # at once: the next input may wait for what comes of this
+            if taken >= count or now - begin > SLOW_SECONDS or not self._all_busy(sender):
                 break
         if not taken:
             sender.pump()
             return False
         self._reading = (perf_counter() - begin - packing) / taken
-        intake.hold(items)
         if self._plan.placement is not None:
-            size = sum([item.size for item in items])
             self._plan.placement.packed(taken, packing, size)
-        self._observer.packed(begin, taken - len(items))
+        self._observer.packed(begin, taken - sent)
         # Idle workers get what there is at once. While all are busy it waits, so that chunks grow:
-        # the thread that ends a chunk sends on what is pending by then.
-        if not busy or intake.pending >= sender.chunk_items:
+        # the thread that ends a chunk sends on what is pending by then. So this looks last.
+        if not self._all_busy(sender) or intake.pending >= sender.chunk_items:
             sender.pump()
         return True
+
+    def _all_busy(self, sender: Sends) -> bool:
+        backend = sender.backend
+        return backend is not None and len(self._in_flight) >= backend.workers
 
     def _pack_taken(self, index: int, value: Any) -> list[Item]:
         try:

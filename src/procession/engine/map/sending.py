@@ -102,6 +102,10 @@ class Sender:
         """The pool is to have them."""
         self.here = False
 
+    def runs_here(self) -> bool:
+        """Whether the consumer's thread is to run the next items."""
+        return self.here
+
     def hold_up(self, stuck: bool) -> None:
         """Whether the consumer runs an item for so long that the pool must have the others."""
         self._stuck = stuck

@@ -110,15 +110,29 @@ class Intake:
         start = self.source.taken
         return start, self.source.take(count) if self.open else []
 
-    def take_here(self, count: int) -> tuple[int, Sequence[Any]]:
-        """Take input for the consumer's thread to run, what is pending first."""
+    def take_here(
+        self, count: int, wanted: Callable[[], bool] | None = None
+    ) -> tuple[int, Sequence[Any]]:
+        """Take input for the consumer's thread to run, what is pending first.
+
+        Args:
+            count: How many.
+            wanted: Whether it is to run them still. A feeder may take input meanwhile, which waits
+                for results that only this thread can give.
+        """
         if self.source.inert:
             with self.lock:
                 return self._run_of_pending(count) or self.take(count)
-        with self.taking:
+        if not self.taking.acquire(blocking=wanted is None):
+            return self.source.taken, []
+        try:
+            if wanted is not None and not wanted():
+                return self.source.taken, []
             with self.lock:
                 pending = self._run_of_pending(count)
             return pending or self.take(count)
+        finally:
+            self.taking.release()
 
     def give_back(self, start: int, values: Sequence[Any]) -> None:
         """The consumer's thread took these and does not run them: they come first again."""
