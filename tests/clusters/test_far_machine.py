@@ -15,6 +15,7 @@ import pytest
 
 import procession
 from procession import NotPicklable
+from procession.backends.cluster.far_pools import FarPools, Shape
 from tests.clusters import functions as f
 from tests.support.clusters import DaskProcesses
 from tests.support.leaks import lasting
@@ -139,3 +140,15 @@ def test_the_cable_is_cut_for_five_seconds() -> None:
             time.sleep(5)  # that is what is tested
             ip("link", "set", CABLE, "up")
     assert sorted(seen) == [x * x for x in range(5000)]
+
+
+def test_a_cluster_that_ends_late_leaves_the_next_one_its_pools() -> None:
+    """Pools of this process end with the last of its clusters."""
+    pools = FarPools()
+    pools.begin()
+    pools.begin()
+    pool = pools.pool(Shape().pack(), 1)
+    pools.close()
+    assert pools.pool(Shape().pack(), 1) is pool
+    pools.close()
+    assert pools.pool(Shape().pack(), 1) is not pool

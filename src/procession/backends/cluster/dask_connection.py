@@ -65,6 +65,8 @@ class Connection(EngineConnection):
         super().__init__(place, owned=owned)
         self.client = client
         self._cluster = cluster
+        if cluster is not None:
+            far_pools.begin()
         self._folder = folder
         self._threads = 0
         self._before: Any = None

@@ -98,6 +98,12 @@ class FarPools:
         self._pools: dict[Any, WorkerPool] = {}
         self._jobs: OrderedDict[Any, Job] = OrderedDict()
         self._keys = 0
+        self._clusters = 0
+
+    def begin(self) -> None:
+        """A cluster in this process begins, whose tasks will use them."""
+        with self._lock:
+            self._clusters += 1
 
     def pool(self, shape: bytes, workers: int) -> WorkerPool:
         """The pool for a shape; made when it is first needed.
@@ -139,8 +145,14 @@ class FarPools:
             return job
 
     def close(self) -> None:
-        """End all pools: what they were for has ended in this process."""
+        """A cluster in this process has ended; after the last one, end all pools.
+
+        It may end late, in another thread, when the next one uses them already.
+        """
         with self._lock:
+            self._clusters -= 1
+            if self._clusters > 0:
+                return
             pools = list(self._pools.values())
             self._pools.clear()
             self._jobs.clear()
@@ -149,6 +161,7 @@ class FarPools:
 
     def renew(self) -> None:
         """In a forked child: they are the parent's."""
+        self._clusters = 0
         self._pools.clear()
         self._jobs.clear()
 
