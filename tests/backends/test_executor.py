@@ -256,6 +256,7 @@ def test_a_worker_that_dies_amid_its_answer(backend: str) -> None:
     assert [future.result(60) for future in (futures[0], *futures[2:])] == [[], [], []]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_a_worker_of_the_user_s_executor_dies_amid_its_answer() -> None:
     """It cannot be ended, but the calls that wait for it fail."""
     given = ProcessPoolExecutor(1, multiprocessing.get_context("fork"))

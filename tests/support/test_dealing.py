@@ -16,7 +16,7 @@ from tests.conftest import pytest_xdist_make_scheduler
 """
 PASSES = "\n".join(f"def test_{number}(): pass" for number in range(5))
 DIES = "import os\ndef test_0(): pass\ndef test_1(): os._exit(1)\ndef test_2(): pass\n"
-PLUGINS = ["xdist", "-p", "no:cacheprovider"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "no:cacheprovider"]
 
 
 @pytest.mark.parametrize("files", ["dpppp", "ppppd", "d"])
@@ -26,7 +26,7 @@ def test_a_process_that_dies_loses_one_test(files: str, tmp_path: Path) -> None:
     for number, kind in enumerate(files):
         (tmp_path / f"test_{number}.py").write_text(DIES if kind == "d" else PASSES)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", *PLUGINS, "-n2", "--dist", "loadfile", "."],
+        [*PYTEST, "-n2", "--dist", "loadfile", "."],
         cwd=tmp_path,
         env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PATH": ""},
         capture_output=True,

@@ -244,8 +244,8 @@ class ExecutorBackend:
             lifeline.acquire()
             self._holds = True
 
-    def _drop(self, executor: Executor) -> None:
-        """Make a new executor next time; let the broken one go in a thread that holds no lock."""
+    def _drop(self, executor: Executor, *, kill: bool = False) -> None:
+        """Make a new executor next time; let this one go in a thread that holds no lock."""
         with self._lock:
             if self._executor is not executor:
                 return
@@ -253,8 +253,7 @@ class ExecutorBackend:
             processes = self._processes
         if self._owned:
             lost = partial(self._fail_what_is_left, executor)
-            end = Ending(executor, processes, False, self._name, kill=False, lost=lost)
-            self._end_aside(end)
+            self._end_aside(Ending(executor, processes, False, self._name, kill=kill, lost=lost))
 
     def _fail_what_is_left(self, executor: Executor) -> None:
         """End the calls that an executor will not: it took them as it broke, or waits for ever."""
@@ -276,19 +275,10 @@ class ExecutorBackend:
 
     def _rescue(self, executor: Executor) -> None:
         """End an executor that waits for ever, or fail the calls that the user's own will not."""
-        if not self._owned:
+        if self._owned:
+            self._drop(executor, kill=True)
+        else:
             self._fail_what_is_left(executor)
-            return
-        with self._lock:
-            if self._executor is executor:
-                self._kill(executor)
-
-    def _kill(self, executor: Executor) -> None:
-        """Under the lock."""
-        self._executor = None
-        lost = partial(self._fail_what_is_left, executor)
-        end = Ending(executor, self._processes, False, self._name, kill=True, lost=lost)
-        self._end_aside(end)
 
     def retire(self) -> None:
         """Have the workers end as soon as they are idle; a map that goes on is given new ones."""
@@ -395,7 +385,7 @@ class ExecutorBackend:
             flight = {chunk for chunk, where in self._flight.items() if where is executor}
             if not self._owned or executor is None or not flight or flight - unwanted:
                 return False
-            self._kill(executor)
+            self._drop(executor, kill=True)
         return True
 
     def drop_abandoned(self) -> None:
