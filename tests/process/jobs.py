@@ -209,6 +209,13 @@ def take_memory(size: int) -> int:
     return len(block)
 
 
+def late_codecs(_: object) -> list[str]:
+    """Codecs that this worker has imported after all that its fork server has loaded for it."""
+    names = list(sys.modules)
+    late = names[names.index("procession.exceptions.transport") :]
+    return [name for name in late if name.startswith("encodings.")]
+
+
 def surroundings(name: str) -> dict[str, Any]:
     """What this process has of its parent."""
     umask = os.umask(0)

@@ -32,6 +32,7 @@ from tests.process.jobs import (
     initialise,
     initialised,
     job_of,
+    late_codecs,
     leave_note_at_exit,
     pid,
     poll,
@@ -74,6 +75,11 @@ def test_worker_is_set_up(backend: ProcessBackend) -> None:
     assert seen["sigint"]
     assert seen["sigterm"]
     assert seen["blocked"] == []
+
+
+def test_set_up_imports_no_codec(make: Make) -> None:
+    """Each worker would do so anew: that took a tenth of its start."""
+    assert run(make(), job_of(late_codecs), [None]).values[0] == []
 
 
 @pytest.mark.parametrize("context", METHODS)

@@ -30,6 +30,7 @@ from procession.system import after_fork, owned_descriptors, process_names
 from procession.system.identity import credentials
 from procession.system.posix import os, signal
 from procession.system.pristine import socket, time
+from procession.system.variables import variables
 
 __all__ = [
     "CopyServer",
@@ -82,8 +83,9 @@ def current(*, clean: bool = True, by_value: bool = True) -> Server:
 
 
 def _key() -> tuple[Any, ...]:
-    variables = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(_AT_START)))
-    return variables, spawn.get_executable(), credentials()
+    pairs = variables().items()
+    read = tuple(sorted([pair for pair in pairs if pair[0].startswith(_AT_START)]))
+    return read, spawn.get_executable(), credentials()
 
 
 def copy_beside(waiting: int, *, by_value: bool = True) -> Server | None:

@@ -23,6 +23,7 @@ from procession.process.far_side import worker_setup as environment
 from procession.process.io.channel import ROOM, numbers_in
 from procession.process.start import starting
 from procession.system import cpython, process_names
+from procession.system.identity import identity
 from procession.system.posix import CLOSE_ON_EXEC, os, signal
 from procession.system.pristine import fork, select, socket
 
@@ -95,6 +96,7 @@ def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     environment.usual_signals()
     environment.unblock_signals()
+    identity()  # what it looks up but once is not looked up by each worker
     _load(_PRELOAD)
     gc.enable()  # it takes 3 ms of loading, and finds nothing
     util._close_stdin()  # type: ignore[attr-defined]
