@@ -19,6 +19,7 @@ __all__ = [
     "CallListener",
     "Chunk",
     "Costs",
+    "Divider",
     "End",
     "Listener",
     "Load",
@@ -228,6 +229,11 @@ class Chunk:
         self.plain = plain
         """Whether it holds nothing that has a finalizer of the user's."""
 
+    def divide(self, position: int) -> Column:
+        """Keep the items before this position of its column; gives the others."""
+        assert self.column is not None
+        return self.column.divide(position)
+
     @property
     def content(self) -> Sequence[Item] | Column:
         """Its items, or the column that they are."""
@@ -311,6 +317,18 @@ class Answered:
         return [at for at in range(self.first, size) if at not in self._beyond]
 
 
+class Divider(Protocol):
+    """Ends chunks that run before their last item, so that others may have the rest."""
+
+    def reached(self, chunk: Chunk) -> int:
+        """How many of its items were begun before the last one that was; 0 if it is not known."""
+        ...
+
+    def divide(self, chunk: Chunk, position: int) -> bool:
+        """Have a chunk end before this position. Whether it is certain that it does."""
+        ...
+
+
 class Backend(Protocol):
     """Where chunks run."""
 
@@ -341,8 +359,8 @@ class Backend(Protocol):
         ...
 
     @property
-    def gives_back(self) -> bool:
-        """Whether `stop` ends a chunk that runs before its last item."""
+    def divider(self) -> Divider | None:
+        """What ends a chunk that runs before its last item; `None` if nothing does."""
         ...
 
     @property

@@ -16,10 +16,12 @@ __all__ = [
     "ATOM_BYTES",
     "BACK",
     "COMPANY",
+    "DIVIDED",
     "KEPT",
     "RUNNING",
     "SHORT",
     "STOP",
+    "UNTIL",
     "UPTO",
     "Column",
     "Item",
@@ -38,6 +40,10 @@ back."""
 BACK, UPTO, KEPT = 12, 13, 14
 """More of them: the calls after this number, up to that one, were taken back; and how many bytes
 of results the worker keeps there that it has not sent."""
+
+UNTIL, DIVIDED = 15, 1 << 62
+"""If `STOP` holds a chunk and `DIVIDED`, the chunk ends before the item whose index `UNTIL` holds:
+others have that one, and those behind it."""
 
 COMPANY = 0.010
 """Seconds that a result may wait for others to go with. It is the promise of API.md, "Once or
@@ -74,12 +80,14 @@ class Job:
             could change them: what runs in this process loads them, too.
         modules: Tells which modules its items need, for workers that start because of it.
         ready: Whether all of it is packed.
+        at_once: Whether all results are wanted at once: none need come before its chunk ends.
         pace: Seconds that its single calls take, as far as is known; negative if it is not.
     """
 
     __slots__ = (
         "__weakref__",
         "_header",
+        "at_once",
         "buffers",
         "call",
         "common",
@@ -116,12 +124,17 @@ class Job:
         self.modules = modules
         self.common: tuple[bytes, Any] | None = None
         self.ready = False
+        self.at_once = False
         self.pace = -1.0
 
     def ran(self, seconds: float) -> None:
         """A single call has taken so long."""
         known = self.pace
         self.pace = seconds if known < 0 else known + (seconds - known) * _WEIGHT
+
+    def want_at_once(self) -> None:
+        """All results are wanted at once."""
+        self.at_once = True
 
     @property
     def limited(self) -> bool:
@@ -232,6 +245,20 @@ class Column:
     def size(self) -> int:
         """Bytes that are sent."""
         return len(self.body)
+
+    def divide(self, position: int) -> Column:
+        """Keep those before this position only; gives a column of the others."""
+        blobs = marshal.loads(self.body)
+        rest = Column(
+            self.indexes[position:],
+            self.values[position:],
+            marshal.dumps(blobs[position:]),
+            plain=self.plain,
+            keeps=self.keeps,
+        )
+        self.indexes, self.values = self.indexes[:position], self.values[:position]
+        self.body = marshal.dumps(blobs[:position])
+        return rest
 
     def item(self, position: int) -> Item:
         """One of them, to be told of alone; it cannot be sent."""

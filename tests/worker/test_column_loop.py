@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from procession.items import RUNNING, STOP
+from procession.items import DIVIDED, RUNNING, STOP, UNTIL
 from procession.worker import current
 from procession.worker.column_loop import ColumnLoop, ColumnSink
 from procession.worker.job_header import Header, Settings
@@ -85,6 +85,26 @@ def test_it_stops_after_the_item_that_runs(values: list[Any]) -> None:
     run(call, values, sink)
     assert sink.payloads[:21] == list(range(21))
     assert len(sink.payloads) < 50
+
+
+@pytest.mark.parametrize("values", [list(range(50)), [([x],) for x in range(50)]])
+def test_it_ends_before_the_item_that_others_have(values: list[Any]) -> None:
+    """Told by the words while an earlier item runs: exactly there. Another chunk's mean nothing."""
+    sink = ColumnSink()
+
+    def call(x: Any) -> int:
+        index: int = sink.words[RUNNING]
+        if index == 20:
+            sink.words[UNTIL], sink.words[STOP] = 30, sink.chunk | DIVIDED
+        if index == 25:
+            sink.words[UNTIL] = 27
+        return index
+
+    run(call, values, sink)
+    assert sink.payloads == list(range(27))
+    sink = ColumnSink()
+    sink.words[UNTIL], sink.words[STOP] = 3, (sink.chunk + 1) | DIVIDED
+    assert len(run(lambda x: 1, values, sink).payloads) == 50
 
 
 @pytest.mark.parametrize("values", [list(range(50)), [([x],) for x in range(50)]])

@@ -399,7 +399,7 @@ class ExecutorBackend:
             if getattr(listener, "abandoned", False):
                 listener.cancel()
 
-    gives_back = False
+    divider = None
 
     @property
     def kills(self) -> bool:

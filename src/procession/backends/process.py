@@ -97,7 +97,12 @@ class ProcessBackend:
         """Whether at least one worker is up."""
         return self._pool.warm
 
-    kills = gives_back = short_calls = True
+    kills = short_calls = True
+
+    @property
+    def divider(self) -> WorkerPool:
+        """What ends a chunk that runs before its last item."""
+        return self._pool
 
     @property
     def at_work(self) -> bool:

@@ -123,7 +123,8 @@ class ThreadBackend:
         return True
 
     kind = "thread"
-    kills = gives_back = False
+    kills = False
+    divider = None
 
     @property
     def at_work(self) -> bool:

@@ -86,6 +86,7 @@ def make_plan(
     *,
     ordered: bool,
     whole: bool = False,
+    divided: bool = False,
     each: bool = False,
 ) -> Plan:
     """What stays the same during a map of this call.
@@ -98,6 +99,7 @@ def make_plan(
         where: Where items run.
         ordered: Whether the consumer wants the items in input order.
         whole: Whether it wants all results at once, which are all kept then.
+        divided: Whether chunks that run can be divided, as far as they are columns.
         each: Whether it wants to know how long each item took.
 
     Raises:
@@ -108,6 +110,8 @@ def make_plan(
         call, style, args, kwargs, shares=not where.pickles, out_of_band=out_of_band, each=each
     )
     shares = where.shares or where.serial
+    if whole and not options.progress:
+        job.want_at_once()
     pack = packer(call, style, args, kwargs, shares=shares, out_of_band=out_of_band)
     placement = placement_of(call) if where.measured else None
     columns = not (shares or where.choice.one_by_one or observers.active)
@@ -118,7 +122,7 @@ def make_plan(
     if whole and not exact:
         window = sys.maxsize
     chunk: Any = 1 if where.choice.one_by_one else options.chunk
-    schedule = Schedule(chunk=chunk, window=window, costs=where.costs)
+    schedule = Schedule(chunk=chunk, window=window, costs=where.costs, divided=divided and columns)
     rules = call.rules()
     return Plan(job, rules, pack, columns, pack_column, schedule, placement, window, exact, ordered)
 

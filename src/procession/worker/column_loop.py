@@ -14,7 +14,7 @@ from contextvars import Context
 from itertools import islice
 
 from procession.hints import Any
-from procession.items import RUNNING, STOP, Reply, Results
+from procession.items import DIVIDED, RUNNING, STOP, UNTIL, Reply, Results
 from procession.pickling.columns import (
     CONTAINERS,
     MOST_BYTES,
@@ -73,7 +73,7 @@ class ColumnSink:
     """
 
     def __init__(self, words: Any = None, *, wants_each: bool = False) -> None:
-        self.words = [0] * (STOP + 1) if words is None else words
+        self.words = [0] * (UNTIL + 1) if words is None else words
         self.chunk = 1
         self.payloads: list[Any] = []
         self.spent = [0.0]
@@ -201,6 +201,7 @@ class ColumnLoop:
         sink, copied, noted = self._sink, self._copied, self._noted
         words, chunk, clock = sink.words, sink.chunk, perf_counter
         wanted = -chunk  # by others, if that is worth it
+        divided = chunk | DIVIDED
         add, spent = sink.payloads.append, sink.spent
         count, begin = 1, clock()
         patience = begin + _PATIENCE
@@ -208,7 +209,7 @@ class ColumnLoop:
             index = -1
             for index, value in islice(pairs, count):
                 told = words[STOP]
-                if told == chunk:
+                if told and (told == chunk or (told == divided and index >= words[UNTIL])):
                     return True
                 words[RUNNING] = index
                 try:
@@ -252,11 +253,14 @@ class ColumnLoop:
         words, chunk, limited = sink.words, sink.chunk, sink.limited
         copy, clock, spent = base.copy, perf_counter, sink.spent
         wanted = -chunk  # by others, if that is worth it
+        divided = chunk | DIVIDED
         look = now = clock()
         patience = now + _PATIENCE
         for index, value in pairs:
+            told = words[STOP]
+            if told == divided and index >= words[UNTIL]:
+                break
             if now >= look:
-                told = words[STOP]
                 if told == chunk or (told == wanted and now >= patience):
                     break
                 if told != wanted:

@@ -226,3 +226,27 @@ def test_sizes_are_at_least_one(
         schedule.observe(items=items, seconds=seconds, size=size)
     size = schedule.next_chunk(remaining=remaining, workers=workers, in_flight=0, room=room)
     assert 1 <= size <= min(MAX_ITEMS, room or MAX_ITEMS)
+
+
+def test_what_is_left_is_shared_out_where_chunks_are_divided() -> None:
+    """Each worker has an equal share, once as many items were seen that one is believed."""
+    schedule = Schedule(divided=True)
+    assert schedule.next_chunk(remaining=1000, workers=2) == 1
+    schedule.observe(items=1, seconds=1e-5)
+    assert [schedule.next_chunk(remaining=left, workers=2) for left in (999, 967)] == [32, 32]
+    schedule.observe(items=64, seconds=64e-5)
+    assert [schedule.next_chunk(remaining=left, workers=2) for left in (935, 467)] == [468, 468]
+
+
+def test_long_items_are_not_shared_out() -> None:
+    """The last ones of a share would have to wait for one that runs."""
+    schedule = Schedule(divided=True)
+    schedule.observe(items=10, seconds=0.1)
+    assert schedule.next_chunk(remaining=1000, workers=2) == int(TARGET_SECONDS / 0.01)
+
+
+def test_little_is_not_shared_out() -> None:
+    """What takes less than half a millisecond goes to one worker."""
+    schedule = Schedule(divided=True)
+    schedule.observe(items=100, seconds=1e-3)
+    assert schedule.next_chunk(remaining=40, workers=2) >= 40

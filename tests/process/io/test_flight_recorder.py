@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from procession.items import DIVIDED, STOP, UNTIL
 from procession.process.io.flight_recorder import BlackBox
 
 
@@ -71,3 +72,23 @@ def test_what_is_kept_is_read_only_while_something_runs(box: BlackBox) -> None:
     assert box.kept_while_running() == b""
     begin(box, 2)
     assert box.kept_while_running() == b"one"
+
+
+def test_how_far_a_chunk_is(box: BlackBox) -> None:
+    """Of a chunk that waits nothing was begun; of one that is over, or was followed, all was."""
+    items = range(100, 200)
+    assert box.reached(items, 1) == 0
+    box.next_chunk()
+    box.begin(150)
+    assert [box.reached(items, chunk) for chunk in (1, 2)] == [50, 0]
+    box.end()
+    assert box.reached(items, 1) == 100
+    box.next_chunk()
+    box.begin(7)
+    assert [box.reached(items, 1), box.reached(range(10), 2)] == [100, 7]
+
+
+def test_a_chunk_is_divided(box: BlackBox) -> None:
+    """The worker is told the chunk, and the first item that is not its own any more."""
+    box.divide(3, 150)
+    assert (box.words[STOP], box.words[UNTIL]) == (3 | DIVIDED, 150)

@@ -70,7 +70,7 @@ class ClusterBackend:
     """
 
     kills = True
-    gives_back = False
+    divider = None
     warm = True
 
     def __init__(

@@ -103,6 +103,13 @@ class Where:
         return costs
 
     @property
+    def divides(self) -> bool:
+        """Whether a chunk that runs there can be divided."""
+        options = self.choice.options
+        limited = options.timeout is not None or options.memory_limit is not None
+        return options.backend == "process" and not (limited or self.choice.one_by_one)
+
+    @property
     def warm(self) -> bool:
         """Whether a pool is up, which items can go to."""
         return not self.here and registry.is_warm(self.choice)

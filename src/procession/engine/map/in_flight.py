@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from procession.contract import Answered, Backend, Chunk
-from procession.items import Item, Reply
+from procession.contract import Answered, Backend, Chunk, Divider
+from procession.items import Column, Item, Reply
 from procession.system.pristine import perf_counter
 
-__all__ = ["InFlight"]
+__all__ = ["WORTH_TAKING", "InFlight"]
+
+WORTH_DIVIDING = 1.5e-3
+"""Seconds that the rest of a chunk must take at least to be divided with a worker that has nothing
+to do: three times what its message costs, as far as was measured (0.3 to 0.5 ms)."""
 
 WORTH_TAKING = 10e-3
-"""Seconds that the rest of a chunk must take at least to be taken back for workers that have
-nothing to do. A guess: far more than the messages take, and half of what chunks aim at."""
+"""The same to have it taken back as its worker says how far it came. A guess: far more than the
+messages take, and half of what chunks aim at."""
 
 
 class _Sent:
@@ -63,22 +67,36 @@ class InFlight:
             if sent.answered.first >= len(chunk) or chunk.index(sent.answered.first) > index
         ]
 
-    def longest(self, backend: Backend) -> Chunk | None:
-        """The chunk whose rest is to be taken back for idle workers, if there is one.
+    def longest(self, backend: Backend, divider: Divider) -> tuple[Chunk | None, float]:
+        """The chunk whose rest others are to have, if there is one, and how long that rest takes.
 
-        Its items take longer than was expected. How long is guessed by what it has done so far.
+        That is guessed by what it has done so far.
         """
-        longest, most = None, WORTH_TAKING
+        longest, most = None, WORTH_DIVIDING
         now = perf_counter()
         for chunk, sent in self._chunks.items():
-            missing = len(chunk) - sent.answered.first
+            done = max(sent.answered.first, divider.reached(chunk))
+            missing = len(chunk) - done
             if chunk.home is backend and missing > 1 and not sent.stopped:
-                left = (now - sent.since) / max(1, sent.answered.first) * (missing - 1)
+                left = (now - sent.since) / max(1, done) * (missing - 1)
                 if left > most:
                     longest, most = chunk, left
-        if longest is not None:
-            self._chunks[longest].stopped = True
-        return longest
+        return longest, most
+
+    def divide(self, chunk: Chunk, divider: Divider) -> Column | None:
+        """Take half of what a chunk has left, if it is certain that its worker will not run it."""
+        done = max(self._chunks[chunk].answered.first, divider.reached(chunk))
+        position = len(chunk) - (len(chunk) - done - 1) // 2
+        if position >= len(chunk) or not divider.divide(chunk, position):
+            return None
+        size = chunk.size
+        rest = chunk.divide(position)
+        self.bytes -= size - chunk.size
+        return rest
+
+    def stop(self, chunk: Chunk) -> None:
+        """Its rest is being taken back."""
+        self._chunks[chunk].stopped = True
 
     def add(self, chunk: Chunk) -> None:
         """A chunk is sent."""

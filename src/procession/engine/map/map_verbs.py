@@ -51,8 +51,13 @@ def _prepare(
     since = perf_counter()
     where = Where(call, blocking=blocking)
     source = Source(items)
+    warm = where.warm
     plan = make_plan(
-        call, style, args, kwargs, where, ordered=ordered, whole=whole, each=one_by_one
+        *(call, style, args, kwargs, where),
+        ordered=ordered,
+        whole=whole,
+        divided=whole and warm and where.divides,  # a worker that is new may take its time
+        each=one_by_one,
     )
     if where.here:
         call = initialized(call)
@@ -67,7 +72,6 @@ def _prepare(
         return run, None
     header = header_here(call, style, args, kwargs, plan.job.common)
     single = one_by_one or not (whole or source.inert)
-    warm = where.warm
     inline = Inline(run, header, where, warm=warm, single=single, whole=whole)
     if not warm or (plan.placement is not None and plan.placement.begins_here(source.length)):
         inline.begin()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from procession.contract import Backend, Chunk, End
 from procession.engine.column_packing import column_of
 from procession.engine.map.feeding import BYTES_AHEAD, Feeder, Feeding, settled_refusal
+from procession.engine.map.in_flight import WORTH_TAKING
 from procession.engine.map.replies import Replies
 from procession.engine.policy.placement import machine
 from procession.hints import Any
@@ -252,16 +253,23 @@ class Sender:
             self.take_back()
 
     def take_back(self) -> None:
-        """Have a worker that still has many items give some back, if another has none."""
+        """Share what a worker still has with one that has nothing, or have it give that back."""
         backend, in_flight, intake = self.backend, self._in_flight, self._intake
-        if backend is None or not backend.gives_back or intake.remaining != 0:
-            return
-        with self._lock:
-            if intake.closed or in_flight.again or in_flight.on(backend) >= backend.workers:
-                return
-            chunk = in_flight.longest(backend)
-        if chunk is not None:
-            backend.stop(chunk, wanted=True)
+        divider = None if backend is None else backend.divider
+        while backend is not None and divider is not None and intake.remaining == 0:
+            with self._lock:
+                if intake.closed or in_flight.again or in_flight.on(backend) >= backend.workers:
+                    return
+                chunk, left = in_flight.longest(backend, divider)
+                rest = None if chunk is None else in_flight.divide(chunk, divider)
+                if chunk is None or (rest is None and left < WORTH_TAKING):
+                    return
+                if rest is None:
+                    in_flight.stop(chunk)
+            if rest is None:
+                backend.stop(chunk, wanted=True)
+            else:
+                self._start(backend, rest)
 
     def _next_chunk(self) -> tuple[Backend, Sequence[Item], _Values] | None:
         """What to send next: where to, items at hand, and new values. Under the lock."""
@@ -339,8 +347,12 @@ class Sender:
             self._delivery.put(refused)
         elif plan.columns:
             content = column_of(items) or items
-        if not content:
-            return
+        if content:
+            self._start(backend, content)
+
+    def _start(self, backend: Backend, content: Sequence[Item] | Column) -> None:
+        """Make a chunk of it, and give it to a backend."""
+        plan, replies = self._plan, self._replies
         if isinstance(content, Column):
             plain = content.plain
         else:

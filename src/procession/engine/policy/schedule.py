@@ -7,6 +7,8 @@ Three forces, in this order:
 * Towards the end of an input of known length chunks shrink. So no worker sits on a long one while
   the others have nothing left: at most 1/(2·workers) of what remains, as in factoring
   (Hummel, Schonberg & Flynn 1992).
+  Where a chunk that runs can be divided, all that is left is shared out instead, and who has
+  finished is given half of what another one still has: a message costs half a millisecond.
 * Nothing is believed before it was seen: the first chunks hold one item, and sizes grow with what
   was measured.
 """
@@ -52,8 +54,13 @@ than 1 MiB, which leaves the processors' caches."""
 
 _GROWTH: Final = 8
 """A chunk holds at most so many times the items that have been measured, …"""
+_DIVIDED_GROWTH: Final = 32
+"""… or so many times, where a chunk that turns out to be long is divided, …"""
 _BLIND_GROWTH: Final = 4
 """… and if no length bounds a misjudgement, so many times the items measured at once."""
+_SHORT_ITEMS: Final = 8
+"""Items of a chunk of the usual length, from which on all that is left is shared out. A guess: the
+last item of a share cannot be taken from its worker before it begins, which costs its length."""
 _ROUNDS: Final = 8
 """Estimates remember about this many chunks of each worker, so that they follow a trend."""
 _LEAST_MEMORY: Final = 64
@@ -69,17 +76,22 @@ class Schedule:
         window: Most items between input and consumer; no chunk is larger, and automatic chunks
             leave room for every worker to have one running and one waiting.
         costs: What a chunk costs where it runs.
+        divided: Whether a chunk that runs can be divided with a worker that has nothing to do, and
+            no one waits for the first results.
     """
 
     __slots__ = (
         "_bytes",
         "_chunk",
         "_costs",
+        "_divided",
         "_items",
         "_largest",
         "_last",
         "_seconds",
         "_seen",
+        "_share",
+        "_shares",
         "_window",
         "_workers",
     )
@@ -89,6 +101,8 @@ class Schedule:
         chunk: int | Literal["auto"] = "auto",
         window: int | None = None,
         costs: Costs = HERE,
+        *,
+        divided: bool = False,
     ) -> None:
         self._costs = costs
         self._chunk = None if chunk == "auto" else chunk
@@ -100,6 +114,8 @@ class Schedule:
         self._largest = 0
         self._last = 1
         self._workers = 1
+        self._divided = divided
+        self._share = self._shares = 0
 
     @property
     def item_seconds(self) -> float | None:
@@ -174,7 +190,9 @@ class Schedule:
     def _automatic(self, remaining: int | None, workers: int) -> int:
         costs = self._costs
         served = costs.handling * workers
-        if remaining is not None and remaining > 0:
+        if remaining is not None and remaining > 0 and self._is_divided():
+            size = self._next_share(remaining, workers)
+        elif remaining is not None and remaining > 0:
             size = min(self._worth(max(costs.target, 2 * served)), _GROWTH * self._seen)
             shrunk = max(
                 remaining // (2 * workers), min(self._worth(served), -(-remaining // workers))
@@ -189,6 +207,19 @@ class Schedule:
         if self._bytes:
             size = min(size, int(MAX_BYTES * self._items / self._bytes))
         return max(1, size)
+
+    def _is_divided(self) -> bool:
+        """Whether all that is left is shared out: not where a single item keeps others waiting."""
+        return self._divided and self._worth(self._costs.target) >= _SHORT_ITEMS
+
+    def _next_share(self, remaining: int, workers: int) -> int:
+        """An equal share for each worker of what is left, or of as much as is believed."""
+        if not self._shares:
+            share = max(-(-remaining // workers), self._worth(self._costs.floor))
+            self._share = min(_DIVIDED_GROWTH * self._seen, share, MAX_ITEMS)
+            self._shares = workers
+        self._shares -= 1
+        return self._share
 
     def _worth(self, seconds: float) -> int:
         """How many items last so long."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from procession.hints import Any
-from procession.items import COMPANY, RUNNING, STOP, Reply
+from procession.items import COMPANY, RUNNING, STOP, Reply, Results
 from procession.process.io import messages
 from procession.process.io.channel import send_all
 from procession.process.io.flight_recorder import BlackBox
@@ -14,6 +14,10 @@ from procession.worker.column_loop import ColumnSink
 from procession.worker.runner import flush_output
 
 __all__ = ["Outbox"]
+
+SILENCE = 0.05
+"""Seconds for which results of a column are kept, and not sent, where all are wanted at once. A
+guess: a message costs half a millisecond, and the caller learns by it how far this worker is."""
 
 
 class Outbox(ColumnSink):
@@ -34,6 +38,9 @@ class Outbox(ColumnSink):
         self._left = 0
         self._prompt = False
         self._since = 0.0
+        self._flushed = self._speaks = 0.0
+        self._silence = 0.0
+        self._kept = 0
         self._flusher: threading.Thread | None = None
         self._armed = threading.Event()
 
@@ -72,16 +79,18 @@ class Outbox(ColumnSink):
     # -- a column ------------------------------------------------------------------------------
 
     def begin_column(
-        self, chunk: int, indexes: Sequence[int], *, wants_each: bool, limited: bool
+        self, chunk: int, indexes: Sequence[int], *, wants_each: bool, limited: bool, at_once: bool
     ) -> None:
-        """A column begins, whose items have these indexes."""
+        """A column begins, whose items have these indexes; `at_once` as in `messages.Task`."""
         self.chunk = chunk
         self._left = len(indexes)
         self._column = True
         self._collected = 0
         self.wants_each = wants_each
         self.limited = limited
-        self._began = perf_counter()
+        self._began = self._flushed = perf_counter()
+        self._silence = SILENCE if at_once else 0.0
+        self._speaks = self._began + self._silence
         self._box.begin(indexes[0])
 
     def begin(self, index: int) -> None:
@@ -103,7 +112,9 @@ class Outbox(ColumnSink):
         """Send what there is, unless all is there. When to send the next ones."""
         if self._left > max(1, len(self.payloads)):
             self._box.begin(self.words[RUNNING])
-            self._flush()
+            if perf_counter() >= self._speaks or not self._keep():
+                self._flush()
+            self._flushed = perf_counter()
             if not self._armed.is_set():
                 self._arm()
         return perf_counter() + COMPANY
@@ -118,16 +129,35 @@ class Outbox(ColumnSink):
             self._send(messages.DONE)
             self._left = 0  # it may have been stopped
 
+    def _keep(self) -> bool:
+        """Keep results where the caller finds them if this process dies; not what is odd."""
+        with self._lock:
+            count = len(self.payloads)
+            if self.replies or self._extras:
+                return False
+            new = Results(self.payloads[self._kept : count])
+            at = self._collected + self._kept
+            parts = messages.pack_results(messages.REPLIES, at, new, self.chunk)
+            if len(parts) > 1 or not self._box.keep(parts[0]):
+                return False
+            self._kept = count
+            return True
+
     def _flush(self) -> None:
         with self._lock:
             if self.replies or self.payloads:
                 self._send(messages.REPLIES)
+                self._flushed = perf_counter()
+                self._speaks = self._flushed + self._silence
 
     def _send(self, kind: int) -> None:
         """Send what there is by now. Under the lock; the worker may add to it meanwhile."""
         flush_output()
         frame = self._pack_column(kind) if self._column else self._pack_replies(kind)
         send_all(self._sock, frame)
+        if self._kept:
+            self._kept = 0
+            self._box.drop_kept()
 
     def _pack_replies(self, kind: int) -> Any:
         replies, self.replies = self.replies, []
@@ -149,7 +179,10 @@ class Outbox(ColumnSink):
     def _keep_flushing(self) -> None:
         while True:
             self._armed.wait()
-            time.sleep(COMPANY)
+            wait = COMPANY
+            while wait > 0:
+                time.sleep(wait)
+                wait = self._flushed + COMPANY - perf_counter() if self._column else 0.0
             self._armed.clear()
             try:
                 self._flush()

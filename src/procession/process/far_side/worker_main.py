@@ -167,9 +167,9 @@ class _Worker:
             self._runner.learn(task.key, *task.header)
         outbox, column = self._outbox, task.column
         if column is not None:
-            indexes, body, limited = column
+            indexes, body, limited, at_once = column
             each = self._runner.wants_each(task.key)
-            outbox.begin_column(chunk, indexes, wants_each=each, limited=limited)
+            outbox.begin_column(chunk, indexes, wants_each=each, limited=limited, at_once=at_once)
             self._runner.run_column(task.key, indexes, body, outbox)
         else:
             # What lies in shared memory is the item's to change, so it must not have to run again.

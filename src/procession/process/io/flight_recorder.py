@@ -12,7 +12,7 @@ import mmap
 import os
 import struct
 
-from procession.items import BACK, KEPT, STOP, UPTO
+from procession.items import BACK, DIVIDED, KEPT, RUNNING, STOP, UNTIL, UPTO
 from procession.system import NamedTuple
 from procession.system.descriptors import nameless
 from procession.system.pristine import time
@@ -62,7 +62,7 @@ class BlackBox:
     def __init__(self, descriptor: int) -> None:
         self.map = mmap.mmap(descriptor, _SIZE)
         self.chunk = 0
-        self.words = memoryview(self.map)[: 8 * (KEPT + 1)].cast("q")
+        self.words = memoryview(self.map)[: 8 * (UNTIL + 1)].cast("q")
 
     @staticmethod
     def create() -> int:
@@ -154,6 +154,19 @@ class BlackBox:
         Else than `at_once`, it may still run what takes no longer than to give it back.
         """
         _CHUNK.pack_into(self.map, _STOP_AT, chunk if at_once else -chunk)
+
+    def divide(self, chunk: int, index: int) -> None:
+        """Have the worker end this chunk before the item with this index."""
+        self.words[UNTIL] = index
+        self.words[STOP] = chunk | DIVIDED
+
+    def reached(self, column: range, chunk: int) -> int:
+        """How many items of this chunk, which has these indexes, were begun, but for the last."""
+        words = self.words
+        index, present = words[RUNNING], words[_CHUNK_AT // 8]
+        if present == chunk:
+            return max(0, min(index - column.start, len(column)))
+        return 0 if abs(present) < chunk else len(column)
 
     def take_back(self, after: int, upto: int) -> int:
         """Have the worker run no call after this one, up to that one.

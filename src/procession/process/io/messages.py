@@ -68,8 +68,8 @@ class Task(NamedTuple):
         forget: Jobs the worker may drop.
         items: ``(index, attempt, blob, buffers)`` each.
         ahead: How many values a generator may be ahead of its consumer; 0 if it is no generator.
-        column: Instead of items: indexes, body (as in `items.Column`), and whether the time or
-            memory of each is limited.
+        column: Instead of items: indexes, body (as in `items.Column`), whether the time or memory
+            of each is limited, and whether all results are wanted at once.
     """
 
     key: int
@@ -77,7 +77,7 @@ class Task(NamedTuple):
     forget: Sequence[int]
     items: Sequence[tuple[int, int, Any, Sequence[Any]]]
     ahead: int
-    column: tuple[Sequence[int], Any, bool] | None
+    column: tuple[Sequence[int], Any, bool, bool] | None
 
 
 def _pack(blob: Any, buffers: Any, segments: list[Any]) -> tuple[Any, Any]:
@@ -120,7 +120,8 @@ def pack_task(
         ranged = isinstance(indexes, range)
         body, _ = _pack(content.body, (), segments)
         ends = (indexes.start, indexes.stop) if isinstance(indexes, range) else tuple(indexes)
-        column = ends, ranged, body, limited
+        at_once = job.at_once and not limited
+        column = ends, ranged, body, limited, at_once
         return frame((TASK, job.key, header, tuple(forget), (), ahead, column), segments)
     packed = [
         (item.index, item.attempt, *_pack(item.blob, item.buffers, segments))
@@ -139,9 +140,9 @@ def unpack_task(message: tuple[Any, ...], segments: Sequence[Any]) -> Task:
         header = None if header is None else _unpack(header, rest)
         items = [(index, attempt, *_unpack(packed, rest)) for index, attempt, *packed in items]
     if column is not None:
-        indexes, ranged, body, limited = column
+        indexes, ranged, body, limited, at_once = column
         body, _ = _unpack((body, ()), rest)
-        column = range(*indexes) if ranged else indexes, body, limited
+        column = range(*indexes) if ranged else indexes, body, limited, at_once
     return Task(key, header, forget, items, ahead, column)
 
 

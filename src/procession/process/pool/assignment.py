@@ -87,6 +87,7 @@ class Assignment:
     blame = NO_BLAME
     over = False
     unwanted = False
+    divided = False
     looks = 0
     items = 1
     timers: Sequence[Any] = ()
@@ -124,6 +125,10 @@ class Assignment:
     def mark_sent(self) -> None:
         """It was sent, or begun to be."""
         self.sent = True
+
+    def mark_divided(self) -> None:
+        """Its end was given to others."""
+        self.divided = True
 
     def mark_unwanted(self) -> None:
         """Nothing of it is wanted any more."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from weakref import ref
 
+from procession.contract import Chunk
 from procession.hints import Any
 from procession.items import Job
 from procession.process.far_side.worker_setup import DUMP_SIGNAL
@@ -22,7 +23,7 @@ from procession.process.pool.attended_channel import AttendedChannel
 from procession.system import lifeline, owned_descriptors
 from procession.system.lifeline import is_ending, runs
 from procession.system.posix import os, signal
-from procession.system.pristine import select, socket, time
+from procession.system.pristine import select, socket, threading, time
 from procession.system.resources import private_bytes
 
 __all__ = ["GRACE", "Worker"]
@@ -45,6 +46,8 @@ _JOBS_CHECKED = 16
 
 _left: list[int] = []
 """Processes that we could not end: they are waited for when they have ended by themselves."""
+
+_seen = threading.Lock()
 
 _lost: list[Any] = []
 """What may not be given back, as the program has closed its descriptors."""
@@ -166,7 +169,8 @@ class Worker(WorkerState):
             for message, segments in split(data):
                 if message[2] == number:
                     found.append((message, segments))
-                    self.heard, number = number, number + 1
+                    if message[0] == messages.RESULT:
+                        self.heard, number = number, number + 1
         return found
 
     # -- talking -----------------------------------------------------------------------------
@@ -228,8 +232,27 @@ class Worker(WorkerState):
 
     def stop_after_item(self, assignment: Assignment, *, at_once: bool) -> None:
         """Have it run nothing more of its chunk after the item that runs; see `BlackBox.stop`."""
-        if self.assignment is assignment:
+        if self.assignment is assignment and (at_once or not assignment.divided):
             self.box.stop(assignment.number, at_once=at_once)
+
+    def reached(self, assignment: Assignment) -> int:
+        """How many items of its chunk were begun, but for the last; 0 if that is not known."""
+        indexes = _range_of(assignment.chunk)
+        return 0 if indexes is None else self.box.reached(indexes, assignment.number)
+
+    def divide(self, assignment: Assignment, position: int) -> bool:
+        """Have it end its chunk before this position. Whether it certainly does.
+
+        It looks before each item, and says then which one it begins. So if it has not come to the
+        item before that position, it sees this before it comes to the one after it.
+        """
+        if _range_of(assignment.chunk) is None or self.reached(assignment) > position - 2:
+            return False
+        assignment.mark_divided()
+        self.box.divide(assignment.number, assignment.chunk.index(position))
+        with _seen:  # what this has written is seen by all processors before it reads
+            pass
+        return self.reached(assignment) <= position - 2
 
     # -- ending ------------------------------------------------------------------------------
 
@@ -396,6 +419,12 @@ class Worker(WorkerState):
         self.box.close()
         self.die()
         self._reaped = (None,)  # never signal it: it is the parent's, and works for it
+
+
+def _range_of(chunk: Chunk) -> range | None:
+    """The indexes of its items, if these follow each other in a column."""
+    indexes = None if chunk.column is None else chunk.column.indexes
+    return indexes if isinstance(indexes, range) else None
 
 
 def _reap_left() -> None:

@@ -151,6 +151,24 @@ class WorkerPool:
         for assignment in assignments:
             dispatch.stop(assignment, wanted=wanted)
 
+    def reached(self, chunk: Chunk) -> int:
+        """How many of its items were begun before the last one that was; 0 if it is not known."""
+        assignment = chunk.handle
+        worker = None if assignment is None else assignment.worker
+        return 0 if worker is None else worker.reached(assignment)
+
+    def divide(self, chunk: Chunk, position: int) -> bool:
+        """Have a chunk end before this position. Whether it is certain that it does."""
+        assignment: Assignment | None = chunk.handle
+        if assignment is None or assignment.unwanted or chunk.job.limited:
+            return False
+        worker = assignment.worker
+        if worker is None:
+            return False
+        with self._dispatch.lock:
+            present = worker.assignment is assignment and assignment.verdict is None
+            return present and worker.divide(assignment, position)
+
     def _take_back(self, assignment: Assignment, end: End = _CANCELLED) -> None:
         dispatch = self._dispatch
         with dispatch.lock:

@@ -1,0 +1,122 @@
+"""Chunks that are divided while they run, and results that are kept until their chunk ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import struct
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procession import parallel
+
+WORD = struct.Struct("=q")
+
+
+def note(path: str, index: int) -> None:
+    """Note that an item runs, for whoever counts."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.write(file, WORD.pack(index))
+    finally:
+        os.close(file)
+
+
+def noted(path: Path) -> Counter[int]:
+    """How often each item has run."""
+    return Counter(index for (index,) in WORD.iter_unpack(path.read_bytes()))
+
+
+def noting(x: int, path: str, seconds: list[float]) -> int:
+    """Takes its time, which another item's is not."""
+    note(path, x)
+    if seconds[x % len(seconds)]:
+        time.sleep(seconds[x % len(seconds)])
+    return os.getpid()
+
+
+def short(x: int) -> int:
+    """Nothing."""
+    return x
+
+
+def test_who_has_finished_is_given_half_of_the_rest(tmp_path: Path) -> None:
+    """One worker's items take long, the other's nothing: both run the long ones, each once."""
+    f = parallel(workers=2, inline=False)(noting)
+    parallel(workers=2, inline=False)(short).map(range(100))
+    path = tmp_path / "ran"
+    ran = f.map(range(2000), path=str(path), seconds=[0.001] * 1000 + [0.0] * 1000)
+    assert noted(path) == Counter(range(2000))
+    share = Counter(ran[:1000])
+    assert len(share) == 2
+    assert min(share.values()) > 100
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("values", ["numbers", "pickles"])
+def test_each_item_runs_once_wherever_a_chunk_is_divided(
+    tmp_path: Path, seed: int, values: str
+) -> None:
+    """Items of any length, in any order; as themselves and pickled."""
+    rng = random.Random(seed)
+    seconds = [rng.choice([0, 0, 0, 1e-5, 1e-4, 1e-3]) for _ in range(97)]
+    path = tmp_path / "ran"
+    f = parallel(workers=3, inline=False)(noting_any)
+    parallel(workers=3, inline=False)(short).map(range(100))
+    for count in (3, 50, 600):
+        items: list[Any] = list(range(count))
+        if values == "pickles":
+            items = [{x} for x in items]
+        assert f.map(items, path=str(path), seconds=seconds) == list(range(count))
+        assert noted(path) == Counter(range(count))
+        path.unlink()
+
+
+def noting_any(x: Any, path: str, seconds: list[float]) -> int:
+    """The same of a number in a set; gives the number."""
+    index: int = x if isinstance(x, int) else next(iter(x))
+    noting(index, path, seconds)
+    return index
+
+
+def killed_once(x: int, path: str) -> int:
+    """Takes 3 ms; ends its worker at one item, the first time."""
+    note(path, x)
+    time.sleep(0.003)
+    if x == 20 and noted(Path(path))[20] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def test_what_was_kept_for_10_ms_does_not_run_again(tmp_path: Path) -> None:
+    """No message had brought it: it was found in the memory of the worker that has died."""
+    path = tmp_path / "ran"
+    f = parallel(workers=1, inline=False, chunk=50, retries=1)(killed_once)
+    assert f.map(range(50), path=str(path)) == list(range(50))
+    ran = noted(path)
+    assert [ran[x] for x in range(10)] == [1] * 10
+    assert ran[20] == 2
+    assert max(ran.values()) == 2
+
+
+def failing(x: int, path: str) -> int:
+    """Raises amid many."""
+    note(path, x)
+    if x == 300:
+        raise LookupError(x)
+    time.sleep(0.001)
+    return x
+
+
+def test_an_error_is_not_kept(tmp_path: Path) -> None:
+    """It ends the map soon, whatever its workers still have."""
+    parallel(workers=2, inline=False)(short).map(range(100))
+    path = tmp_path / "ran"
+    with pytest.raises(LookupError):
+        parallel(workers=2, inline=False)(failing).map(range(100_000), path=str(path))
+    assert len(noted(path)) < 30_000
