@@ -7,8 +7,8 @@ Three forces, in this order:
 * Towards the end of an input of known length chunks shrink. So no worker sits on a long one while
   the others have nothing left: at most 1/(2·workers) of what remains, as in factoring
   (Hummel, Schonberg & Flynn 1992).
-  Where a chunk that runs can be divided, all that is left is shared out instead, and who has
-  finished is given half of what another one still has: a message costs half a millisecond.
+  Where a chunk that runs can be divided, all that is left is shared out instead. Who has finished
+  is given half of what another one still has. So there are few messages.
 * Nothing is believed before it was seen: the first chunks hold one item, and sizes grow with what
   was measured.
 """

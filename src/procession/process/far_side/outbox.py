@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from procession.hints import Any
 from procession.items import COMPANY, RUNNING, STOP, Reply, Results
+from procession.pickling.columns import THEMSELVES
 from procession.process.io import messages
 from procession.process.io.channel import send_all
 from procession.process.io.flight_recorder import BlackBox
@@ -130,12 +131,21 @@ class Outbox(ColumnSink):
             self._left = 0  # it may have been stopped
 
     def _keep(self) -> bool:
-        """Keep results where the caller finds them if this process dies; not what is odd."""
+        """Keep results where the caller finds them if this process dies.
+
+        Not what is odd, nor what the caller has to rebuild: it does that while others run.
+        """
         with self._lock:
-            count = len(self.payloads)
+            flush_output()
+            count, spent = len(self.payloads), self.spent[0]
             if self.replies or self._extras:
                 return False
-            new = Results(self.payloads[self._kept : count])
+            if count == self._kept:
+                return True
+            payloads = self.payloads[self._kept : count]
+            if not THEMSELVES.issuperset(map(type, payloads)):
+                return False
+            new = Results(payloads, spent * (1 - self._kept / count))
             at = self._collected + self._kept
             parts = messages.pack_results(messages.REPLIES, at, new, self.chunk)
             if len(parts) > 1 or not self._box.keep(parts[0]):
