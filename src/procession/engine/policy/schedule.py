@@ -58,7 +58,7 @@ _DIVIDED_GROWTH: Final = 32
 """… or so many times, where a chunk that turns out to be long is divided, …"""
 _BLIND_GROWTH: Final = 4
 """… and if no length bounds a misjudgement, so many times the items measured at once."""
-_SHORT_ITEMS: Final = 8
+_SHORT_ITEMS: Final = 4
 """Items of a chunk of the usual length, from which on all that is left is shared out. A guess: the
 last item of a share cannot be taken from its worker before it begins, which costs its length."""
 _ROUNDS: Final = 8
