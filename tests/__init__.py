@@ -1,1 +1,5 @@
 """The tests, in the shape of the package they test."""
+
+from tests.support.light_pytest import lend
+
+lend()
