@@ -64,6 +64,24 @@ def on_ray(ray_cluster: RayNodes) -> Iterator[RayNodes]:
 # -- connecting --------------------------------------------------------------------------------
 
 
+def test_calls_right_after_a_shutdown(ray_cluster: RayNodes) -> None:
+    """They have a connection of their own, also while Ray still lets go of the last one."""
+    printed = output(
+        """
+import itertools, ray
+let_go, ray.shutdown = ray.shutdown, lambda: (time.sleep(0.5), let_go())
+unfinished = []
+for _ in range(3):
+    print(*itertools.islice(f.square_of_a_millisecond.imap(itertools.count()), 4))
+    unfinished.append(f.square_of_a_millisecond.imap(itertools.count()))
+    next(unfinished[-1])
+    procession.shutdown(wait=False)
+        """,
+        ray_cluster.address,
+    )
+    assert printed == "0 1 4 9\n" * 3
+
+
 def test_an_initialised_ray_is_used_and_stays(on_ray: RayNodes) -> None:
     """What the program has initialised is used, with or without its address, and never closed."""
     assert f.square(range(3)) == [0, 1, 4]

@@ -19,6 +19,7 @@ from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.engine_connection import OpenClusters
 from procession.backends.cluster.ray_connection import Connection, connect
 from procession.backends.cluster.ray_streams import StreamReader
+from procession.backends.cluster.ray_use import ray_use
 from procession.backends.cluster.ray_watch import Watch
 from procession.backends.pool_choice import Choice
 from procession.configuration import Options
@@ -107,9 +108,10 @@ class RayCluster:
 
     def release(self) -> None:
         """One backend needs it no more; after the last one a connection of ours ends."""
-        if _clusters.leave(self):
-            self._watch.stop()
-            self.connection.close()
+        with ray_use.alone():  # who connects meanwhile would find this connection
+            if _clusters.leave(self):
+                self._watch.stop()
+                self.connection.close()
 
     def submit(self, task: Task) -> None:
         """Have a task run.
@@ -117,7 +119,10 @@ class RayCluster:
         Raises:
             PoolClosed: The connection is lost, or was closed.
         """
-        self.connection.check()
+        with self.connection.held():
+            self._submit(task)
+
+    def _submit(self, task: Task) -> None:
         self._watch.check(task)
         header, *puts = [each and each.ref() for each in task.shared]
         with self._lock:
@@ -128,7 +133,7 @@ class RayCluster:
         try:
             if task.streams:
                 reference = self._stream.remote(task.order, header, *puts)
-                reader = StreamReader(self._watch, number, task, reference)
+                reader = StreamReader(self.connection, self._watch, number, task, reference)
                 task.handle = _Handle(number, reference, reader)
                 reader.start()
             else:
@@ -144,12 +149,13 @@ class RayCluster:
     def cancel(self, tasks: Sequence[Task]) -> None:
         """End tasks that are not wanted any more."""
         handles: list[_Handle] = [task.handle for task in tasks if task.handle is not None]
-        for handle in handles:
-            self._tasks.pop(handle.number, None)
-            if self.connection.usable:
-                self._ray.cancel(handle.ref, recursive=False)
-            if handle.reader is not None:
-                handle.reader.stop()
+        with ray_use.shared():
+            for handle in handles:
+                self._tasks.pop(handle.number, None)
+                if self.connection.usable:
+                    self._ray.cancel(handle.ref, recursive=False)
+                if handle.reader is not None:
+                    handle.reader.stop()
 
     def broadcast(self, content: Callable[[], bytes]) -> _Broadcast:
         """What stands for content that goes once to each machine."""
@@ -199,5 +205,6 @@ def ray_backend(choice: Choice) -> RayBackend:
 def _cluster(options: Options) -> RayCluster:
     """The connection to the cluster that the options mean, which others may use already."""
     key = options.address or ""
-    cluster: RayCluster = _clusters.use(key, lambda: RayCluster(connect(options)))
+    with ray_use.shared():
+        cluster: RayCluster = _clusters.use(key, lambda: RayCluster(connect(options)))
     return cluster

@@ -10,6 +10,7 @@ import signal
 import socket
 import tempfile
 import threading
+from contextlib import contextmanager
 
 from procession.backends.cluster.engine_connection import (
     CONNECT_SECONDS,
@@ -18,13 +19,14 @@ from procession.backends.cluster.engine_connection import (
     reach,
     remove_old_folders,
 )
+from procession.backends.cluster.ray_use import ray_use
 from procession.errors import BackendUnavailable
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.pool import at_exit as cleanup
 from procession.system.pristine import monotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from procession.configuration import Options
 
@@ -79,7 +81,19 @@ class Connection(EngineConnection):
     @property
     def usable(self) -> bool:
         """Whether it is open."""
-        return not self._forsaken and bool(self.ray.is_initialized()) and self._same()
+        with ray_use.shared():
+            return not self._forsaken and bool(self.ray.is_initialized()) and self._same()
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Meanwhile it is not let go.
+
+        Raises:
+            PoolClosed: It was before, or is lost.
+        """
+        with ray_use.shared():
+            self.check()
+            yield
 
     def _same(self) -> bool:
         return bool(self.ray.get_runtime_context().get_job_id() == self._job)
@@ -125,8 +139,9 @@ class Connection(EngineConnection):
         if not self.owned or os.getpid() != self.process:
             return
         try:
-            if self.ray.is_initialized() and self._same():
-                self.ray.shutdown()
+            with ray_use.alone():
+                if self.ray.is_initialized() and self._same():
+                    self.ray.shutdown()
         finally:
             if self._folder:
                 shutil.rmtree(self._folder, ignore_errors=True)

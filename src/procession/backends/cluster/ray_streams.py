@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 from procession.backends.cluster.cluster_backend import AHEAD
 from procession.backends.cluster.cluster_task import Task
+from procession.backends.cluster.ray_connection import Connection
 from procession.backends.cluster.ray_watch import Watch
 from procession.backends.cluster.wire import open_message
 from procession.hints import Any
@@ -23,13 +22,17 @@ class StreamReader:
     """A thread that waits for a stream's messages.
 
     Args:
+        connection: To Ray.
         watch: Is told what has come.
         number: The task's number there.
         task: The stream's.
         messages: Ray's generator.
     """
 
-    def __init__(self, watch: Watch, number: int, task: Task, messages: Any) -> None:
+    def __init__(
+        self, connection: Connection, watch: Watch, number: int, task: Task, messages: Any
+    ) -> None:
+        self._connection = connection
         self._watch = watch
         self._number = number
         self._task = task
@@ -56,13 +59,14 @@ class StreamReader:
         self._changed.wake()
 
     def _read(self) -> None:
-        ray: Any = importlib.import_module("ray")
+        ray = self._connection.ray
         try:
             while self._wanted():
-                ready, _ = ray.wait([self._messages], timeout=_LOOK)
-                if not ready:
-                    continue
-                content = ray.get(next(self._messages))
+                with self._connection.held():
+                    ready, _ = ray.wait([self._messages], timeout=_LOOK)
+                    if not ready:
+                        continue
+                    content = ray.get(next(self._messages))
                 self._came += len(open_message(content).replies)
                 self._watch.came(self._number, content)
         except StopIteration:

@@ -15,6 +15,7 @@ from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.engine_connection import Gone, missing_procession
 from procession.backends.cluster.growth import Growth
 from procession.backends.cluster.ray_connection import Connection
+from procession.backends.cluster.ray_use import ray_use
 from procession.backends.cluster.running_clock import RunningClock
 from procession.contract import End
 from procession.errors import PoolClosed, ProcessionError
@@ -127,7 +128,8 @@ class Watch:
                 self._judge()
                 continue
             try:
-                happened()
+                with ray_use.shared():  # references of Ray's go with what has ended
+                    happened()
             except Exception as error:
                 self._give_up(PoolClosed(f"Ray's tasks cannot be followed any more: {error!r}"))
 
