@@ -124,11 +124,22 @@ class _Bare:
             self._runs.release()
 
 
+def _report_as_ever(thread: Any) -> None:
+    """Say what went wrong in a thread, as `threading` would.
+
+    Each `threading.Thread` keeps `sys.excepthook`. If that is a script's function, all globals of
+    the script live as long as the thread, and a file that it left open may never be written.
+    """
+    _shared.excepthook(_shared.ExceptHookArgs((*sys.exc_info(), thread)))
+
+
 def _thread(
     *, target: Any, name: str, args: tuple[Any, ...] = (), daemon: bool | None = None
 ) -> Any:
     if natural():
-        return _shared.Thread(target=target, name=name, args=args, daemon=daemon)
+        thread: Any = _shared.Thread(target=target, name=name, args=args, daemon=daemon)
+        thread._invoke_excepthook = _report_as_ever
+        return thread
     return _Bare(target=target, name=name, args=args)
 
 
