@@ -127,8 +127,8 @@ class _Bare:
 def _report_as_ever(thread: Any) -> None:
     """Say what went wrong in a thread, as `threading` would.
 
-    Each `threading.Thread` keeps `sys.excepthook`. If that is a script's function, all globals of
-    the script live as long as the thread, and a file that it left open may never be written.
+    Each `threading.Thread` keeps `sys.excepthook`. If that is a function of a script, the script's
+    globals live as long as the thread. A file that it left open may never be written then.
     """
     _shared.excepthook(_shared.ExceptHookArgs((*sys.exc_info(), thread)))
 
