@@ -152,6 +152,7 @@ def _no_news_of_closing() -> Generator[None]:
     """Dask would tell that its client closed while it still sent, and that tasks were cancelled."""
     least = {
         "distributed.batched": logging.WARNING,
+        "distributed.scheduler": logging.CRITICAL + 1,  # what it sends on to a closed client
         "distributed.worker.state_machine": logging.ERROR,
     }
     loggers = [logging.getLogger(name) for name in least]
