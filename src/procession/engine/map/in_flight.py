@@ -11,7 +11,7 @@ from procession.system.pristine import perf_counter
 
 __all__ = ["WORTH_TAKING", "InFlight"]
 
-WORTH_DIVIDING = 1.5e-3
+_WORTH_DIVIDING = 1.5e-3
 """Seconds that the rest of a chunk must take at least to be divided with a worker that has nothing
 to do: three times what its message costs, as far as was measured (0.3 to 0.5 ms)."""
 
@@ -72,10 +72,10 @@ class InFlight:
 
         That is guessed by what it has done so far.
         """
-        longest, most = None, WORTH_DIVIDING
+        longest, most = None, _WORTH_DIVIDING
         now = perf_counter()
         for chunk, sent in self._chunks.items():
-            done = max(sent.answered.first, divider.reached(chunk))
+            done = self._done(chunk, divider)
             missing = len(chunk) - done
             if chunk.home is backend and missing > 1 and not sent.stopped:
                 left = (now - sent.since) / max(1, done) * (missing - 1)
@@ -85,14 +85,17 @@ class InFlight:
 
     def divide(self, chunk: Chunk, divider: Divider) -> Column | None:
         """Take half of what a chunk has left, if it is certain that its worker will not run it."""
-        done = max(self._chunks[chunk].answered.first, divider.reached(chunk))
-        position = len(chunk) - (len(chunk) - done - 1) // 2
+        position = len(chunk) - (len(chunk) - self._done(chunk, divider) - 1) // 2
         if position >= len(chunk) or not divider.divide(chunk, position):
             return None
         size = chunk.size
         rest = chunk.divide(position)
         self.bytes -= size - chunk.size
         return rest
+
+    def _done(self, chunk: Chunk, divider: Divider) -> int:
+        """How many of its items are done, as far as is known here or told by its worker."""
+        return max(self._chunks[chunk].answered.first, divider.reached(chunk))
 
     def stop(self, chunk: Chunk) -> None:
         """Its rest is being taken back."""
