@@ -216,12 +216,12 @@ class Column:
     Attributes:
         indexes: Their places in the input, in ascending order.
         values: The caller's own objects.
-        body: What is sent for all of them: a marshalled list (`procession.pickling.columns`).
+        size: Bytes that are sent.
         plain: Whether they are all atoms, which travel as themselves.
         keeps: What the body refers to by its address.
     """
 
-    __slots__ = ("body", "indexes", "keeps", "plain", "values")
+    __slots__ = ("_body", "indexes", "keeps", "plain", "size", "values")
 
     def __init__(
         self,
@@ -234,7 +234,8 @@ class Column:
     ) -> None:
         self.indexes = indexes
         self.values = values
-        self.body = body
+        self._body: bytes | None = body
+        self.size = len(body)
         self.plain = plain
         self.keeps = keeps
 
@@ -242,13 +243,15 @@ class Column:
         return len(self.indexes)
 
     @property
-    def size(self) -> int:
-        """Bytes that are sent."""
-        return len(self.body)
+    def body(self) -> bytes:
+        """What is sent for all of them: a marshalled list (`procession.pickling.columns`)."""
+        if self._body is None:
+            self._body = marshal.dumps(list(self.values))
+        return self._body
 
     def divide(self, position: int) -> Column:
         """Keep those before this position only; gives a column of the others."""
-        blobs = marshal.loads(self.body)
+        blobs: list[Any] = list(self.values) if self.plain else marshal.loads(self.body)
         rest = Column(
             self.indexes[position:],
             self.values[position:],
@@ -257,7 +260,8 @@ class Column:
             keeps=self.keeps,
         )
         self.indexes, self.values = self.indexes[:position], self.values[:position]
-        self.body = marshal.dumps(blobs[:position])
+        self._body = None if self.plain else marshal.dumps(blobs[:position])
+        self.size = max(0, self.size - rest.size)
         return rest
 
     def item(self, position: int) -> Item:

@@ -221,8 +221,11 @@ def test_real_limits() -> None:
     """No descriptor left, no file large enough, no memory: the errors of real calls say so."""
     printed = run(
         """
-        import os, resource
+        import os, resource, sys
         from procession import isolated, parallel, shared
+
+        # Compiled modules would be cut to 1000 bytes below, and CPython would keep them so.
+        sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
 
         def same(x): return x
         def take(n): return bytearray(n)

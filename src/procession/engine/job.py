@@ -122,7 +122,13 @@ def make_plan(
     if whole and not exact:
         window = sys.maxsize
     chunk: Any = 1 if where.choice.one_by_one else options.chunk
-    schedule = Schedule(chunk=chunk, window=window, costs=where.costs, divided=divided and columns)
+    schedule = Schedule(
+        chunk,
+        window,
+        where.costs,
+        divided=divided and columns,
+        expected=None if call.pace is None else call.pace.there,
+    )
     rules = call.rules()
     return Plan(job, rules, pack, columns, pack_column, schedule, placement, window, exact, ordered)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import random
 import signal
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from procession import parallel
+from procession.items import Column
+from procession.pickling.columns import pack_values
 
 WORD = struct.Struct("=q")
 
@@ -75,6 +78,32 @@ def test_each_item_runs_once_wherever_a_chunk_is_divided(
         assert f.map(items, path=str(path), seconds=seconds) == list(range(count))
         assert noted(path) == Counter(range(count))
         path.unlink()
+
+
+def test_items_that_are_longer_than_those_of_the_last_map(tmp_path: Path) -> None:
+    """All was sent out at once, as those were short: what one worker has too much is divided."""
+    f = parallel(workers=2, inline=False)(noting)
+    path = tmp_path / "ran"
+    f.map(range(2000), path=str(path), seconds=[0.0])
+    f.map(range(2000), path=str(path), seconds=[0.0])
+    path.unlink()
+    ran = f.map(range(200), path=str(path), seconds=[0.01] * 100 + [0.0] * 100)
+    assert noted(path) == Counter(range(200))
+    assert min(Counter(ran[:100]).get(worker, 0) for worker in set(ran)) > 10
+
+
+@pytest.mark.parametrize("value", [7, {7}, [7]], ids=["numbers", "pickles", "rows"])
+def test_a_column_in_two(value: object) -> None:
+    """Both parts hold their own items, whatever they are packed as."""
+    packed = pack_values([value] * 10, "strict")
+    assert packed is not None
+    column = Column(range(10), [value] * 10, packed.body, plain=packed.plain)
+    size = column.size
+    rest = column.divide(6)
+    assert (len(column), len(rest)) == (6, 4)
+    assert list(rest.indexes) == [6, 7, 8, 9]
+    assert (len(marshal.loads(column.body)), len(marshal.loads(rest.body))) == (6, 4)
+    assert column.size + rest.size == size
 
 
 def noting_any(x: Any, path: str, seconds: list[float]) -> int:

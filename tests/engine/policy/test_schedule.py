@@ -113,7 +113,8 @@ def test_estimates_follow_a_trend() -> None:
     for _ in range(200):
         size = schedule.next_chunk(remaining=10**9, workers=2)
         schedule.observe(items=size, seconds=5e-3 * size)
-    assert schedule.item_seconds == pytest.approx(5e-3, rel=0.05)
+    assert schedule.measured is not None
+    assert schedule.measured[0] == pytest.approx(5e-3, rel=0.05)
     assert schedule.next_chunk(remaining=10**9, workers=2) <= 4 < long
 
 
@@ -250,3 +251,40 @@ def test_little_is_not_shared_out() -> None:
     schedule = Schedule(divided=True)
     schedule.observe(items=100, seconds=1e-3)
     assert schedule.next_chunk(remaining=40, workers=2) >= 40
+
+
+def test_the_last_map_is_believed_where_chunks_are_divided() -> None:
+    """Its items were short: shares go out before one was measured, and need not be worth 0.5 ms."""
+    schedule = Schedule(divided=True, expected=(1e-5, 10))
+    assert schedule.trusting
+    assert [schedule.next_chunk(remaining=left, workers=3) for left in (20, 13, 6)] == [7, 7, 7]
+    assert schedule.measured is None
+    schedule.observe(items=7, seconds=7.0, size=700)
+    assert schedule.measured == (1.0, 100.0)
+
+
+def test_the_last_map_bounds_shares_by_bytes() -> None:
+    """No share that is sent before an item was measured is larger than a message."""
+    schedule = Schedule(divided=True, expected=(1e-5, 10_000))
+    assert schedule.next_chunk(remaining=1000, workers=2) == MAX_BYTES // 10_000
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule(expected=(1e-5, 10)),
+        Schedule(divided=True, expected=(0.01, 10)),
+        Schedule(divided=True),
+    ],
+    ids=["not divided", "long", "not known"],
+)
+def test_nothing_else_is_believed(schedule: Schedule) -> None:
+    """A first chunk holds one item where nobody could be given half of a long one."""
+    assert not schedule.trusting
+    assert schedule.next_chunk(remaining=1000, workers=2) == 1
+
+
+def test_a_chunk_that_was_set_is_kept() -> None:
+    """What the last map showed does not matter then."""
+    schedule = Schedule(50, divided=True, expected=(1e-5, 10))
+    assert schedule.next_chunk(remaining=1000, workers=2) == 50

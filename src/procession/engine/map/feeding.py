@@ -105,12 +105,12 @@ class Feeding:
 
     def _is_soon_ready(self, sender: Sends) -> bool:
         """Whether the consumer's next result is there, once those under way have had their time."""
-        item, delivery = self._plan.schedule.item_seconds, self._delivery
+        measured, delivery = self._plan.schedule.measured, self._delivery
         if len(self._in_flight) and not delivery.has_next():
-            if item is None:
+            if measured is None:
                 self._await(sender, self._reading)
-            elif item <= self._reading:
-                self._await(sender, 2 * item + PATIENCE_SECONDS)
+            elif measured[0] <= self._reading:
+                self._await(sender, 2 * measured[0] + PATIENCE_SECONDS)
         return delivery.has_next()
 
     def _await(self, sender: Sends, seconds: float) -> None:

@@ -208,9 +208,11 @@ def warn_of_traffic(run: MapRun) -> None:
 
 def begin(run: MapRun, inline: Inline | None) -> None:
     """Have the first items run, here or in the pool."""
-    if inline is None:
+    if inline is not None and run.sender.here:
+        return
+    if inline is None or run.plan.schedule.trusting:
         run.go()
-    elif not run.sender.here:
+    else:
         run.probe()
 
 

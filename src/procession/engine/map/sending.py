@@ -187,7 +187,15 @@ class Sender:
             self.pump_aside()
 
     def send_on(self) -> None:
-        """In a thread that others wait for: have more sent by the consumer, or by a teller."""
+        """In a thread that others wait for: have more sent by the consumer, or by a teller.
+
+        If all was sent, that thread itself shares what runs: that takes no code of the user's.
+        """
+        in_flight = self._in_flight
+        rest = self._intake.remaining or in_flight.again or in_flight.suspects
+        if self._intake.source.ended and not rest and len(in_flight):
+            self.take_back()
+            return
         with self._lock:
             attended = self._attended and not self.here
             if attended:

@@ -73,11 +73,12 @@ class Pace:
         deadly: Whether one of its items has killed a worker. None runs here from then on.
         hashes: Whether the function hashes, and workers do so otherwise; `None` if not looked at.
         plain: The options last seen that ask for nothing but to run it (`local.where`).
+        there: Seconds and bytes of an item, by the last ones that workers ran.
         ship: Seconds that this process spends on an item which goes to a worker, beyond `pack`.
         work: Seconds that a worker spends on one, beyond running it.
     """
 
-    __slots__ = ("alone", "deadly", "hashes", "item", "pack", "plain", "ship", "work")
+    __slots__ = ("alone", "deadly", "hashes", "item", "pack", "plain", "ship", "there", "work")
 
     def __init__(self) -> None:
         self.item: float | None = None
@@ -86,6 +87,7 @@ class Pace:
         self.deadly = False
         self.hashes: bool | None = None
         self.plain: object = None
+        self.there: tuple[float, float] | None = None
         self.ship = SHIP_SECONDS
         self.work = WORKER_SECONDS
 

@@ -10,7 +10,7 @@ Three forces, in this order:
   Where a chunk that runs can be divided, all that is left is shared out instead. Who has finished
   is given half of what another one still has. So there are few messages.
 * Nothing is believed before it was seen: the first chunks hold one item, and sizes grow with what
-  was measured.
+  was measured. Where a chunk that runs can be divided, the function's last map is believed, too.
 """
 
 from __future__ import annotations
@@ -78,6 +78,11 @@ class Schedule:
         costs: What a chunk costs where it runs.
         divided: Whether a chunk that runs can be divided with a worker that has nothing to do, and
             no one waits for the first results.
+        expected: Seconds and bytes of an item in the function's last map, if it is known.
+
+    Attributes:
+        trusting: Whether all is shared out before an item was measured, as the last map's items
+            were short. If these are not, their chunks are divided.
     """
 
     __slots__ = (
@@ -94,6 +99,7 @@ class Schedule:
         "_shares",
         "_window",
         "_workers",
+        "trusting",
     )
 
     def __init__(
@@ -103,6 +109,7 @@ class Schedule:
         costs: Costs = HERE,
         *,
         divided: bool = False,
+        expected: tuple[float, float] | None = None,
     ) -> None:
         self._costs = costs
         self._chunk = None if chunk == "auto" else chunk
@@ -116,11 +123,16 @@ class Schedule:
         self._workers = 1
         self._divided = divided
         self._share = self._shares = 0
+        if expected is not None:
+            self._items, self._seconds, self._bytes = 1.0, *expected
+        self.trusting = self._chunk is None and expected is not None and self._is_divided()
+        if not self.trusting:
+            self._items = self._seconds = self._bytes = 0.0
 
     @property
-    def item_seconds(self) -> float | None:
-        """How long an item takes, by the latest ones; `None` before the first is measured."""
-        return self._seconds / self._items if self._items else None
+    def measured(self) -> tuple[float, float] | None:
+        """Seconds and bytes of an item, by the latest ones; `None` before the first is measured."""
+        return (self._seconds / self._items, self._bytes / self._items) if self._seen else None
 
     def observe(self, items: int, seconds: float, size: int = 0) -> None:
         """Take notice of items that are done.
@@ -132,6 +144,8 @@ class Schedule:
         """
         if items <= 0:
             return
+        if not self._seen:
+            self._items = self._seconds = self._bytes = 0.0  # what was expected
         self._seen += items
         self._largest = max(self._largest, items)
         self._items += items
@@ -168,7 +182,7 @@ class Schedule:
         self._workers = workers = max(1, workers)
         if self._chunk is not None:
             size = self._chunk
-        elif not self._seen:
+        elif not (self._seen or self.trusting):
             size = 0 if in_flight >= workers * (1 + self._costs.waiting) else 1
         else:
             size = self._automatic(remaining, workers)
@@ -215,8 +229,12 @@ class Schedule:
     def _next_share(self, remaining: int, workers: int) -> int:
         """An equal share for each worker of what is left, or of as much as is believed."""
         if not self._shares:
-            share = max(-(-remaining // workers), self._worth(self._costs.floor))
-            self._share = min(_DIVIDED_GROWTH * self._seen, share, MAX_ITEMS)
+            share = -(-remaining // workers)
+            if self._seen:
+                share = min(
+                    _DIVIDED_GROWTH * self._seen, max(share, self._worth(self._costs.floor))
+                )
+            self._share = min(share, MAX_ITEMS)
             self._shares = workers
         self._shares -= 1
         return self._share

@@ -16,9 +16,9 @@ from procession.worker.runner import flush_output
 
 __all__ = ["Outbox"]
 
-SILENCE = 0.05
+SILENCE = 0.2
 """Seconds for which results of a column are kept, and not sent, where all are wanted at once. A
-guess: a message costs half a millisecond, and the caller learns by it how far this worker is."""
+guess: a message costs half a millisecond or more, while all processors are busy."""
 
 
 class Outbox(ColumnSink):
@@ -186,13 +186,20 @@ class Outbox(ColumnSink):
             self._flusher.start()
         self._armed.set()
 
+    def _patience(self) -> float:
+        """Seconds until what a column has is sent, though its item still runs."""
+        due = self._flushed + COMPANY
+        if self._silence:  # who runs the items is the first to send
+            due = max(due, self._speaks + 2 * COMPANY)
+        return due - perf_counter()
+
     def _keep_flushing(self) -> None:
         while True:
             self._armed.wait()
             wait = COMPANY
             while wait > 0:
                 time.sleep(wait)
-                wait = self._flushed + COMPANY - perf_counter() if self._column else 0.0
+                wait = self._patience() if self._column else 0.0
             self._armed.clear()
             try:
                 self._flush()
