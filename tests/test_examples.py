@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ENDS_WITHOUT_THREADS, ROOT
+from tests.support import ENDS_WITHOUT_THREADS
+from tests.support.project import ROOT
 from tests.support.waiting import wait_until
 
 EXAMPLES = ROOT / "examples"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
 from tests.support.pages import PAGES, fences, run
+from tests.support.project import ROOT
 
 OWN_PROCESS = "<!-- runs in a process of its own -->"
 """On pages that change the process for good: its options, its handlers of signals, its exit."""

@@ -15,8 +15,8 @@ import pytest
 
 import procession
 import procession.errors
-from tests.support import ROOT
 from tests.support.pages import DOCS, PAGES
+from tests.support.project import ROOT
 
 PACKAGE = Path(procession.__file__).parent
 ARCHITECTURE = DOCS / "architecture.md"

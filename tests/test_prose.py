@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import procession
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 PACKAGE = Path(procession.__file__).parent
 EXCEPTIONS = Path(__file__).with_name("prose_exceptions.txt")

@@ -25,7 +25,7 @@ from procession import (
     testing,
     typing,
 )
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 TOP = """
     parallel parallel_map parallel_chunks background isolated

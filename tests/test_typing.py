@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 TYPING = ROOT / "tests" / "typing"
 IGNORE = re.compile(r" +# type: ignore\[[^]]*\]")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import psutil
 
 from procession.backends import registry
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 T = TypeVar("T")
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NoReturn
 
 from procession import current_task, isolated, parallel
+from procession.hints import TYPE_CHECKING, Any, NoReturn
 from tests.support.waiting import wait_for_file, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @parallel
@@ -97,6 +97,8 @@ def die(how: str) -> None:
     if how == "os._exit":
         os._exit(7)
     if how == "segfault":
+        import ctypes
+
         ctypes.string_at(0)
     if how == "SIGKILL":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -180,6 +182,8 @@ def close_descriptors(_: object) -> str:
 @parallel
 def with_grandchildren(folder: Path, megabytes: int = 0) -> None:
     """Start processes of one's own, one by each way, and never end; take memory if asked to."""
+    import subprocess
+
     first = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     second = os.fork()
     if second == 0:

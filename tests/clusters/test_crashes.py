@@ -8,7 +8,8 @@ import pytest
 
 from procession.configuration import OptionValues
 from tests.chaos.test_crash_matrix import HERE, THERE, crash
-from tests.support.clusters import PLACES, Running, asked_for
+from tests.support.asked import PLACES, asked_for
+from tests.support.clusters import Running
 
 STARTED = ("dask_cluster", "nanny_cluster", "ray_cluster")  # before what is left is noted
 pytestmark = pytest.mark.usefixtures(*STARTED)

@@ -34,7 +34,7 @@ from procession.configuration.parsers import OPTIONS
 from procession.configuration.validation import ALIASES
 from procession.errors import OptionError, ParallelWarning
 from procession.system.resources import usable_cpus
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 TABLE = [
     *("workers", "backend", "address", "context", "chunk", "window", "inline", "timeout"),

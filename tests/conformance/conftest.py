@@ -9,7 +9,8 @@ import pytest
 
 import procession
 from tests.conformance.places import ADDRESSES, PLACES, PROCESSES, Place
-from tests.support.clusters import asked_for, running
+from tests.support.asked import asked_for
+from tests.support.clusters import running
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn
 
 from procession import background, isolated, parallel, parallel_chunks, parallel_map
+from procession.hints import TYPE_CHECKING, Any, NoReturn
 from tests.support.waiting import wait_for_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @parallel

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypeVar
 
 from procession.configuration import OptionValues
-from tests.support.clusters import asked_for
+from tests.support.asked import asked_for
 
 WORKERS = 2
 

@@ -7,11 +7,13 @@ import os
 import sys
 import threading
 import warnings
-from pathlib import Path
-from typing import Any
 
 from procession import parallel
+from procession.hints import TYPE_CHECKING, Any
 from tests.support.waiting import wait_for_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PATIENCE = 30.0
 HERE = threading.local()

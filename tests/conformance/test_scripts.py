@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.places import ADDRESSES, PROCESSES, WORKERS, Place
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 PROGRAM = """
 from dataclasses import dataclass

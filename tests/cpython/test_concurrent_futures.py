@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cpython.runner import MIXINS, MODULES
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 PRIVATE = "looks at private attributes of ProcessPoolExecutor, which our pool has not"
 ALONE = "a broken task breaks only its own future here; the standard pool breaks as a whole"

@@ -12,9 +12,9 @@ from typing import Any
 import loky
 import pytest
 
-METHODS = ["fork", "spawn", "forkserver"]
+from tests.shared.jobs import Start
 
-Start = Callable[..., BaseProcess]
+METHODS = ["fork", "spawn", "forkserver"]
 
 
 @pytest.fixture(scope="module", autouse=True)

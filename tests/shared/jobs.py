@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from typing import Any
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 
 from procession import shared
+from procession.hints import Any
+
+Start = Callable[..., BaseProcess]
+"""Starts a process that calls a function with these arguments."""
 
 initialized_with: Any = None
 

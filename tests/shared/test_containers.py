@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from procession import shared
 from tests.shared import jobs
-from tests.shared.conftest import Start
+from tests.shared.jobs import Start
 
 
 def test_many_write_one_dict(start: Start) -> None:

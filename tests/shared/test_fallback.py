@@ -12,7 +12,7 @@ import pytest
 
 from procession import ProcessionError, shared
 from procession.shared.memory.layout import KIND, POLLED
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 EVERYTHING = """
     import multiprocessing, os, sys, threading, time, warnings

@@ -12,7 +12,7 @@ import pytest
 from procession import shared
 from procession.shared.memory.layout import BODY, JOURNAL, write_together
 from tests.shared import jobs
-from tests.shared.conftest import Start
+from tests.shared.jobs import Start
 
 
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals")

@@ -18,7 +18,7 @@ import pytest
 
 from procession import ProcessionError, parallel_map, shared
 from tests.shared import jobs
-from tests.shared.conftest import Start
+from tests.shared.jobs import Start
 
 
 def test_to_a_process(start: Start) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from procession import ProcessionError, shared
 from tests.shared import jobs
-from tests.shared.conftest import Start
+from tests.shared.jobs import Start
 from tests.support.waiting import wait_until
 
 

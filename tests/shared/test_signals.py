@@ -10,7 +10,7 @@ import pytest
 
 from procession import WorkerDied, shared
 from tests.shared import jobs
-from tests.shared.conftest import Start
+from tests.shared.jobs import Start
 from tests.support.waiting import wait_until
 
 

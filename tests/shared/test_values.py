@@ -11,7 +11,7 @@ import pytest
 from procession import shared
 from procession.shared.values import SynchronizedStruct
 from tests.shared import jobs
-from tests.shared.conftest import Start
+from tests.shared.jobs import Start
 
 
 class Point(ctypes.Structure):

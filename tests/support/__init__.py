@@ -1,10 +1,6 @@
 """What several rooms of tests use."""
 
 import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-"""The project's folder: its sources, pages and examples."""
 
 ENDS_WITHOUT_THREADS = (3, 12) <= sys.version_info < (3, 12, 3)
 """Whether CPython starts no thread any more once the main thread has ended (issue 113964)."""

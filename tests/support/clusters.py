@@ -20,11 +20,9 @@ import psutil
 from tests.support.leaks import lasting, lasting_sockets
 
 __all__ = [
-    "PLACES",
     "DaskProcesses",
     "RayNodes",
     "Running",
-    "asked_for",
     "dask_processes",
     "end_with_far_code",
     "lives",
@@ -33,16 +31,6 @@ __all__ = [
 ]
 
 WORKERS = 2
-
-PLACES = ("dask", "dask-nanny", "dask-local", "ray")
-"""Dask's scheduler and two workers over TCP, the same with nannies, in threads of this process; two
-nodes of Ray's."""
-
-
-def asked_for() -> tuple[str, ...]:
-    """The places on clusters that this run is to test, such as ``dask``; usually none."""
-    return tuple(os.environ.get("PROCESSION_TEST_CLUSTERS", "").split())
-
 
 _USUAL = "import runpy; runpy.run_module('distributed.cli.{0}', run_name='__main__')"
 _BARE = f"import sys; sys.modules.update(procession=None, tests=None); {_USUAL}"

@@ -14,7 +14,7 @@ from procession.exceptions.transport import dump_exception, load_exception
 from procession.functions.loading import load_function
 from procession.functions.packed_function import dump_function
 from procession.pickling.pickler import Pickling, dumps, loads
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 __all__ = ["Far", "run_script"]
 

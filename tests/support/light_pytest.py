@@ -10,7 +10,10 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # or each worker imports `typing`
+    from typing import Any
 
 
 class _Mark:

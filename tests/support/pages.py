@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 __all__ = ["DOCS", "PAGES", "Block", "blocks", "fences", "run"]
 

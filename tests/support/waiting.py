@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
+
+from procession.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEADLINE = 60.0
 """Seconds after which a wait is a failure; guessed, far above what any test here needs."""
@@ -25,4 +31,4 @@ def wait_until(condition: Callable[[], object], seconds: float = DEADLINE) -> No
 
 def wait_for_file(path: Path | str, seconds: float = DEADLINE) -> None:
     """Wait until a file exists: how one process tells another that it has come so far."""
-    wait_until(Path(path).exists, seconds)
+    wait_until(partial(os.path.exists, path), seconds)

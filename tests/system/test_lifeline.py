@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.process.jobs import is_alive, poll
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 START = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]

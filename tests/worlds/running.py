@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 __all__ = ["run"]
 

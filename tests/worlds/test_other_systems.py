@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from tests.process.jobs import is_alive
-from tests.support import ROOT
 from tests.support.pages import DOCS
+from tests.support.project import ROOT
 from tests.support.waiting import wait_until
 from tests.worlds.running import run
 

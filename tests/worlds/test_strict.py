@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support.project import ROOT
 from tests.worlds.running import run
 
 SMOKE = """

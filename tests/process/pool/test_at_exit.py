@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.jobs import is_alive, poll
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 HEAD = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]

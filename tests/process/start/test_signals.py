@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import ROOT
+from tests.support.project import ROOT
 
 EVERYWHERE = ("fork", "spawn", "forkserver", "loky")
 

@@ -39,7 +39,7 @@ from tests.process.jobs import (
     run,
     surroundings,
 )
-from tests.support import ROOT
+from tests.support.project import ROOT
 from tests.support.waiting import wait_until
 
 Make = Callable[..., ProcessBackend]
