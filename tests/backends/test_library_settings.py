@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -12,12 +13,16 @@ from procession import Pool, parallel
 from procession.backends import pool_choice
 from procession.errors import ParallelWarning
 
-pd: Any = pytest.importorskip("pandas")
-sklearn: Any = pytest.importorskip("sklearn")
+pytestmark = pytest.mark.skipif(
+    find_spec("pandas") is None or find_spec("sklearn") is None, reason="needs both"
+)
 
 
 def settings() -> None:
     """What the page "What a worker sees" shows."""
+    import pandas as pd
+    import sklearn
+
     pd.set_option("mode.string_storage", "python")
     sklearn.set_config(transform_output="pandas")
 
@@ -25,6 +30,9 @@ def settings() -> None:
 @parallel(workers=1, inline=False)
 def look(_: int) -> tuple[Any, Any]:
     """What is set here."""
+    import pandas as pd
+    import sklearn
+
     return sklearn.get_config()["transform_output"], pd.get_option("mode.string_storage")
 
 
@@ -33,6 +41,9 @@ def put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is set, and nothing was said."""
     monkeypatch.setattr(pool_choice, "_said", set())
     yield
+    import pandas as pd
+    import sklearn
+
     sklearn.set_config(transform_output="default")
     pd.reset_option("mode.string_storage")
     procession.shutdown()
@@ -62,5 +73,7 @@ def test_a_warning_names_library_and_setting() -> None:
 
 def test_looks_are_no_matter() -> None:
     """How something is shown changes no result."""
+    import pandas as pd
+
     with pd.option_context("display.precision", 3):
         assert look.map([1]) == [("default", "auto")]

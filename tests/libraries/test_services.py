@@ -12,42 +12,17 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI, HTTPException
 
-from procession import Overloaded, WorkerDied, isolated, parallel, shared
-
-gate = shared.Event()
-
-
-@parallel(workers=2, max_pending=8)
-def work(kind: str, gate: Any) -> str:
-    """What a request asks for: most are good, some end their worker, some wait for the gate."""
-    if kind == "bomb":
-        os._exit(3)
-    if kind == "held":
-        gate.wait(60)
-    return "done"
-
-
-app = FastAPI()
-
-
-@app.get("/{kind}")
-async def answer(kind: str) -> str:
-    """503 at once when too many wait; 500 for the one whose worker died."""
-    try:
-        return await work.submit(kind, gate)
-    except Overloaded as full:
-        raise HTTPException(503, str(full)) from None
-    except WorkerDied as died:
-        raise HTTPException(500, str(died)) from None
+from procession import Overloaded, isolated
+from tests.libraries.service import gate, make_app
 
 
 async def _get_all(kinds: list[str], opens_at: int = 0) -> list[Any]:
     """The answers, as they come; the gate opens after so many."""
-    transport = httpx.ASGITransport(app=app)
+    import httpx
+
+    transport = httpx.ASGITransport(app=make_app())
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         answers: list[Any] = []
         for answered in asyncio.as_completed([client.get(f"/{kind}") for kind in kinds]):
