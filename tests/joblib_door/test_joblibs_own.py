@@ -36,6 +36,8 @@ def adapted(source: str) -> str:
             'ALL_VALID_BACKENDS = ["procession", OURS()]',
         ),
         (r"^ALL_VALID_BACKENDS \+= .*$", ""),
+        # It is only asked whether it is there, and half of what each worker's import would take.
+        (r"^    import distributed$", "    distributed = True"),
         (r"^    ALL_VALID_BACKENDS.append.*$", "    pass"),
         (
             r"^( *)from joblib import Parallel, delayed(.*)$",
