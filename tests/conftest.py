@@ -114,13 +114,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: ranks[item.nodeid.partition("::")[0]])
 
 
+_frozen = 0
+
+
 def pytest_collection_finish() -> None:
     """Take what all modules have imported out of the collector's sight: it strikes in many tests.
 
     It takes a tenth of a second to look through pandas, scikit-learn and their like each time.
     """
+    global _frozen
     gc.collect()
     gc.freeze()
+    _frozen = len(sys.modules)
 
 
 @pytest.fixture(scope="session")
@@ -187,6 +192,8 @@ def _nothing_left_behind(
             for thing in sorted(leaked)
         ]
         pytest.fail("left behind by this module:\n" + "\n".join(lines), pytrace=False)
+    if len(sys.modules) > _frozen + 200:  # it has imported a large library
+        pytest_collection_finish()
 
 
 @pytest.fixture
