@@ -269,7 +269,7 @@ def test_wrong_arguments_under_xdist(write: Write) -> None:
     """Under xdist the test itself says so: a worker cannot stop a run."""
     pytest.importorskip("xdist")
     folder = write("@pytest.mark.isolated(timeuot=3)\ndef test_one(): pass\ndef test_two(): pass")
-    result = run(folder, "-n2", plugins=True)
+    result = run(folder, "-p", "xdist.plugin", "-n2")
     assert "timeout=3" in result["test_one"].bad["text"]
     assert result.counts == {"passed": 1, "error": 1}
 
@@ -360,7 +360,7 @@ def test_pytest_timeout(write: Write) -> None:
             pass
         """
     )
-    result = run(folder, plugins=True)
+    result = run(folder, "-p", "pytest_timeout")
     assert result.counts == {"failed": 3, "passed": 1}
     assert "Timeout (>1.0s)" in result["test_signal"].bad["text"]
     bad = result["test_thread"].bad
@@ -369,7 +369,7 @@ def test_pytest_timeout(write: Write) -> None:
     assert "in test_deaf" in result["test_deaf"].bad["text"]
 
 
-@pytest.mark.parametrize("distributed", [[], ["-n2"]])
+@pytest.mark.parametrize("distributed", [[], ["-p", "xdist.plugin", "-n2"]])
 def test_coverage(write: Write, distributed: list[str]) -> None:
     """pytest-cov counts the lines that only isolated tests run, and loses no others."""
     pytest.importorskip("pytest_cov")
@@ -395,7 +395,8 @@ def test_coverage(write: Write, distributed: list[str]) -> None:
         "def same(x):\n    return x\n\n\n"
         "def never(x):\n    return -x\n"
     )
-    result = run(folder, "--cov=measured", "--cov-report=term-missing", *distributed, plugins=True)
+    wanted = ["-p", "pytest_cov.plugin", "--cov=measured", "--cov-report=term-missing"]
+    result = run(folder, *wanted, *distributed)
     assert result.counts == {"passed": 3}
     (line,) = [line for line in result.out.splitlines() if line.startswith("measured.py")]
     assert line.split()[-2:] == ["88%", "14"]
