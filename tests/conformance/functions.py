@@ -269,6 +269,7 @@ TERRIBLE: dict[str, Any] = {
     "SIGSEGV": _segfault,
     "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "loop": _loop_for_ever,
+    "sleep": lambda: time.sleep(600),
 }
 
 

@@ -110,7 +110,7 @@ def test_an_item_that_takes_too_long(processes: Place) -> None:
 
 def test_a_call_that_takes_too_long(processes: Place) -> None:
     """A single call has a timeout, too."""
-    future = at(processes, f.misbehave, timeout=0.5).submit(2, "loop")
+    future = at(processes, f.misbehave, timeout=0.5).submit(2, "sleep")
     assert isinstance(future.exception(), TimedOut)
 
 

@@ -112,7 +112,7 @@ def test_deaths(processes: Place) -> None:
 def test_time_that_was_lost(processes: Place) -> None:
     """An item that is ended at its timeout is an error, and its time is counted as lost."""
     with procession.profile() as p:
-        outcomes = list(at(processes, f.misbehave, timeout=1.5).outcomes(range(4), "loop"))
+        outcomes = list(at(processes, f.misbehave, timeout=1.5).outcomes(range(4), "sleep"))
     call = only(p)
 
     assert [outcome.ok for outcome in outcomes] == [True, True, False, True]

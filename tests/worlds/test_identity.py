@@ -76,21 +76,20 @@ def test_limits_strike_though_the_worker_cannot_be_killed(
 ) -> None:
     """A worker of another user is given up: its call fails and says why, and all can end."""
     program = f"""
-        import os, procession
+        import os, procession, time
         from procession import TimedOut, parallel
 
-        def spin(file):
+        def never_end(file):
             open(file, "w").close()
-            while True:
-                pass
+            time.sleep(600)
 
         def begun(future, file):
             while not os.path.exists(file):
-                pass
+                time.sleep(0.01)
             return future
 
-        f = parallel(workers=2, context={context!r}, timeout=2)(spin)
-        g = parallel(workers=2, context={context!r})(spin)
+        f = parallel(workers=2, context={context!r}, timeout=2)(never_end)
+        g = parallel(workers=2, context={context!r})(never_end)
         second = begun(g.submit("b"), "b")
         first = begun(f.submit("a"), "a")
         os.setresuid({NEW}, {NEW}, {NEW})
@@ -133,20 +132,19 @@ def test_after_chroot_no_worker_of_the_old_root_answers(tmp_path: Path) -> None:
 def test_the_program_ends_after_setuid_amid_work_that_never_ends(tmp_path: Path) -> None:
     """What nobody will read is left to the kernel, which ends it with the program."""
     program = f"""
-        import os, sys, threading
+        import os, sys, threading, time
         from procession import parallel
 
-        def spin(x):
+        def never_end(x):
             with open("pid", "w") as file:
                 file.write(str(os.getpid()))
             os.rename("pid", "begun")
-            while True:
-                pass
+            time.sleep(600)
 
-        items = parallel(workers=1, inline=False)(spin).imap([1])
+        items = parallel(workers=1, inline=False)(never_end).imap([1])
         threading.Thread(target=lambda: next(items, None), daemon=True).start()
         while not os.path.exists("begun"):
-            pass
+            time.sleep(0.01)
         sys.stderr = open(os.devnull, "w")
         os.setresuid({NEW}, {NEW}, {NEW})
         print("over")
