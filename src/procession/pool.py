@@ -18,7 +18,7 @@ from procession.configuration import Options, OptionValues, resolve, validate
 from procession.contract import Backend, Chunk, End
 from procession.engine.arguments import packer
 from procession.engine.call import Call
-from procession.engine.job import make_job
+from procession.engine.job import make_job, thread_job
 from procession.engine.policy.blame import Rules
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed
@@ -173,10 +173,11 @@ class Pool(Executor):
                 raise refuse_while_loading(f"Pool.submit({call.name}) was called")
             single.admit(self._options.max_pending)
             single.expire_after(self._options.deadline)
-            job = make_job(
-                call, "call", exits=True, shares=self._shares, out_of_band=self._out_of_band
-            )
-            pack = packer(call, "call", shares=self._shares, out_of_band=self._out_of_band)
+            if self._shares:
+                job = thread_job(call)
+            else:
+                job = make_job(call, exits=True, out_of_band=self._out_of_band)
+            pack = packer(call, shares=self._shares, out_of_band=self._out_of_band)
             single.start(job, pack(next(self._numbers), (args, kwargs)))
         except Exception as error:
             single.refuse(error)  # or the future would be outstanding for ever

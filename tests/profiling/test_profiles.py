@@ -175,7 +175,7 @@ def test_workers_time_items_only_when_asked() -> None:
 
     def timed() -> list[bool]:
         call: Call = f.sent._call()  # type: ignore[attr-defined]
-        jobs = single_job(call), make_job(call, "value")
+        jobs = single_job(call), make_job(call)
         return [pickle.loads(job.header)[2].timed for job in jobs]
 
     assert timed() == [False, False]

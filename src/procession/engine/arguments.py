@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from procession.engine.call import Call
 from procession.hints import Any
@@ -24,7 +24,7 @@ from procession.pickling.out_of_band import (
 from procession.pickling.pickler import LARGE, dumps
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
-from procession.worker.job_header import Loading, Style
+from procession.worker.job_header import Loading
 
 __all__ = [
     "NOTHING_SHARED",
@@ -38,7 +38,6 @@ __all__ = [
 ]
 
 NOTHING_SHARED = pickle.dumps(((), (), {}), 5)
-_NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
 
 SMALL = 32 * 1024
 """Bytes of pickle up to which it is loaded for each item: some 10 µs, for a list of 10,000 small
@@ -160,11 +159,11 @@ def _is_scalar(value: Any) -> bool:
     return numpy is not None and isinstance(value, (numpy.generic, numpy.dtype))
 
 
-def copied(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Any] | None:
+def copied(call: Call) -> tuple[bytes, Any] | None:
     """What goes to every item, pickled; `None` if it cannot be: then all items share it."""
     buffers: list[Any] = []
     try:
-        blob = dumps((call.prefix, args, kwargs), "by-value", buffers)
+        blob = dumps(_shared(call), "by-value", buffers)
     except (Exception, SystemExit) as error:
         if strikes(error):
             raise
@@ -172,67 +171,60 @@ def copied(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[b
     return blob, BroadcastBuffers(buffers) if buffers else ()
 
 
-def dump_shared(
-    call: Call,
-    style: Style,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    buffers: list[Any] | None,
-) -> bytes:
+def _shared(call: Call) -> tuple[tuple[Any, ...], tuple[Any, ...], dict[str, Any]]:
+    return call.prefix, call.args, dict(call.kwargs)
+
+
+def dump_shared(call: Call, buffers: list[Any] | None) -> bytes:
     """What goes to every item, pickled.
 
     Raises:
         NotPicklable: It cannot be.
     """
-    pickling = call.options.pickling
-    if not (call.prefix or args or kwargs):
+    if not call.common:
         return NOTHING_SHARED
+    shared, pickling = _shared(call), call.options.pickling
+    apart = buffers is not None or bool(replacements)
     try:
-        shared = (call.prefix, args, kwargs)
-        beside = buffers is not None or bool(replacements)
-        return dumps(bytes_out_of_band(shared) if beside else shared, pickling, buffers)
+        return dumps(bytes_out_of_band(shared) if apart else shared, pickling, buffers)
     except (Exception, SystemExit) as error:
         if strikes(error):
             raise
-        from procession.explaining.explain import explain_call
+        item = () if call.style != "value" else (None,)
+        raise _explained(error, call, (*call.prefix, *item, *call.args), call.kwargs) from None
 
-        item = () if style != "value" else (None,)
-        raise explain_call(
-            error,
-            (*call.prefix, *item, *args),
-            kwargs,
-            target=call.function,
-            function=call.name,
-            pickling=pickling,
-        ) from None
+
+def _explained(
+    error: BaseException, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> BaseException:
+    from procession.explaining.explain import explain_call
+
+    return explain_call(
+        error,
+        args,
+        kwargs,
+        target=call.function,
+        function=call.name,
+        pickling=call.options.pickling,
+    )
 
 
 # -- an item's own --------------------------------------------------------------------------------
 
 
 def packer(
-    call: Call,
-    style: Style,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = _NO_KEYWORDS,
-    *,
-    shares: bool = False,
-    out_of_band: bool = True,
+    call: Call, *, shares: bool = False, out_of_band: bool = True
 ) -> Callable[[int, Any], Item]:
     """A function that makes the item for an index and a value; it raises `NotPicklable`.
 
     Args:
         call: What is called.
-        style: How an item is handed to the function.
-        args: The arguments that go to every item; they tell which parameter the item is.
-        kwargs: Those given by name.
         shares: Whether the workers share this process's memory.
         out_of_band: Whether large buffers leave the pickle.
     """
     if shares:
         return Item
-    pickling = call.options.pickling
-    far = call.far
+    pickling, single, far = call.options.pickling, call.style == "call", call.far
     private = call.options.retries > 0  # another attempt must find what the first one was given
 
     def dump(value: Any) -> tuple[bytes, Sequence[Any]]:
@@ -242,13 +234,13 @@ def packer(
         return dumps(bytes_out_of_band(value) if replacements else value, pickling), ()
 
     def pack(index: int, value: Any) -> Item:
-        if style != "call" and fits_message(value):
+        if not single and fits_message(value):
             return Item(index, value, value)
         buffers: Sequence[Any] = ()
         keeps: Sequence[object] = ()
         try:
             # Numbers alone need none of what follows, which takes longer than their call.
-            if style == "call" and not value[1] and SCALARS.issuperset(map(type, value[0])):
+            if single and not value[1] and SCALARS.issuperset(map(type, value[0])):
                 blob = pickle.dumps(value, 5)
             elif put_keys or far:
                 (blob, buffers), keeps = with_senders(partial(dump, value), far=far)
@@ -260,7 +252,7 @@ def packer(
             if strikes(error):
                 raise
             with crosses_machines(far):  # it is looked for as it was pickled
-                why = refusal(error, call, style, value, args, kwargs)
+                why = refusal(error, call, value)
             raise why from None
         item = Item(index, value, blob, buffers)
         if keeps:
@@ -270,29 +262,11 @@ def packer(
     return pack
 
 
-def refusal(
-    error: BaseException,
-    call: Call,
-    style: Style,
-    value: Any,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> BaseException:
+def refusal(error: BaseException, call: Call, value: Any) -> BaseException:
     """Why an item's value cannot cross, by the parameter that it is for."""
-    from procession.explaining.explain import explain_call
-
-    if style == "call":
-        args, kwargs = value
-    else:
-        # What goes to every item has passed already: only its places are needed here.
-        own = tuple(value) if style == "star" else (value,)
-        args = (*[None] * len(call.prefix), *own, *[None] * len(args))
-        kwargs = dict.fromkeys(kwargs)
-    return explain_call(
-        error,
-        args,
-        kwargs,
-        target=call.function,
-        function=call.name,
-        pickling=call.options.pickling,
-    )
+    if call.style == "call":
+        return _explained(error, call, *value)
+    # What goes to every item has passed already: only its places are needed here.
+    own = tuple(value) if call.style == "star" else (value,)
+    args = (*[None] * len(call.prefix), *own, *[None] * len(call.args))
+    return _explained(error, call, args, dict.fromkeys(call.kwargs))

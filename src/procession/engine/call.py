@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
+from types import MappingProxyType
 
 from procession.configuration import Options
 from procession.engine.policy.placement import Pace
@@ -49,6 +50,9 @@ class Call(NamedTuple):
         options: The options in force.
         isolated: Whether each call has a process of its own.
         history: Of the decorated object, if there is one.
+        style: How an item is handed over.
+        args: Positional arguments that go to every item of a map.
+        kwargs: Keyword arguments that go to every item of a map.
     """
 
     function: Callable[..., Any]
@@ -58,6 +62,14 @@ class Call(NamedTuple):
     options: Options
     isolated: bool = False
     history: History | None = None
+    style: Style = "call"
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def common(self) -> tuple[Any, ...]:
+        """The values that go to every item."""
+        return (*self.prefix, *self.args, *self.kwargs.values())
 
     @property
     def pace(self) -> Pace | None:
@@ -90,13 +102,13 @@ class Call(NamedTuple):
             options.retry_delay,
         )
 
-    def settings(self, style: Style, out: Outgoing | None = None, **more: Any) -> Settings:
+    def settings(self, out: Outgoing | None = None, **more: Any) -> Settings:
         """How its items are run; `more` as in `Settings`."""
         from procession.worker.job_header import Settings
 
         options = self.options
         return Settings(
-            self.name, style, options.pickling, options.seed, options.nested, out, **more
+            self.name, self.style, options.pickling, options.seed, options.nested, out, **more
         )
 
     def number(self) -> int:

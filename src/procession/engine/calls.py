@@ -10,7 +10,7 @@ from procession.decoration import kind
 from procession.engine.arguments import packer
 from procession.engine.call import Call
 from procession.engine.decoding import value_of
-from procession.engine.job import make_job, single_job
+from procession.engine.job import make_job, single_job, thread_job
 from procession.engine.local.in_process import header_here, initialized, reply_here
 from procession.engine.local.where import Where, route
 from procession.engine.overload import Place, admit
@@ -72,7 +72,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
         if way.short:
             single.start_short(single_job(plain), number, value, way.pack)
         else:
-            job = make_job(plain, "call", shares=True) if way.where.shares else single_job(plain)
+            job = thread_job(plain) if way.where.shares else single_job(plain)
             single.start(job, way.pack(number, value))
     except Exception as error:
         single.refuse(error)
@@ -109,8 +109,8 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
         place = Place()
         admit(place, backend, call.name, call.options.max_pending)
     observer = call_began(call.name, single=True)
-    job = make_job(plain, "call", out_of_band=where.out_of_band)
-    pack = packer(plain, "call", out_of_band=where.out_of_band)
+    job = make_job(plain, out_of_band=where.out_of_band)
+    pack = packer(plain, out_of_band=where.out_of_band)
     item = pack(call.number(), value)
     source = backend.stream(job, item)
     chunk = source.chunk

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from procession.engine.arguments import refusal
@@ -12,7 +12,6 @@ from procession.hints import Any
 from procession.items import Column, Item, Settled
 from procession.pickling.columns import MOST_BYTES, THEMSELVES, pack_values
 from procession.pickling.out_of_band import put_keys, replacements, with_senders
-from procession.worker.job_header import Style
 
 __all__ = ["Packed", "column_of", "column_packer"]
 
@@ -21,20 +20,12 @@ Packed = tuple[Column, list[Settled], int]
 
 
 def column_packer(
-    call: Call,
-    style: Style,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    puts: bool,
+    call: Call, *, puts: bool
 ) -> Callable[[Sequence[int], Sequence[Any]], Packed | None]:
     """A function that packs values with these indexes; `None` if they are to go one by one.
 
     Args:
         call: What is called.
-        style: How an item is handed over.
-        args: Positional arguments that go to every item.
-        kwargs: Keyword arguments that go to every item.
         puts: Whether a column may refer to what was put (`procession.shared.put`).
     """
     pickling = call.options.pickling
@@ -55,7 +46,7 @@ def column_packer(
         if packed.refused:
             wrong = dict(packed.refused)
             for at, error in packed.refused:
-                why = refusal(error, call, style, values[at], args, kwargs)
+                why = refusal(error, call, values[at])
                 settled.append(Settled(Item(indexes[at], values[at]), None, why))
             kept = [at for at in range(taken) if at not in wrong]
             indexes, values = [indexes[at] for at in kept], [values[at] for at in kept]

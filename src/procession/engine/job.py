@@ -38,7 +38,7 @@ from procession.system import NamedTuple
 from procession.system.descriptors import NAMELESS
 from procession.worker.job_header import Loading, Style, pack_header
 
-__all__ = ["Plan", "make_job", "make_plan", "single_job"]
+__all__ = ["Plan", "make_job", "make_plan", "single_job", "thread_job"]
 
 _keys = itertools.count(1)
 
@@ -106,17 +106,19 @@ def make_plan(
         NotPicklable: As `make_job`.
     """
     options, out_of_band = call.options, where.out_of_band
-    job = make_job(
-        call, style, args, kwargs, shares=not where.pickles, out_of_band=out_of_band, each=each
-    )
+    call = call._replace(style=style, args=args, kwargs=kwargs)
+    if where.pickles:
+        job = make_job(call, out_of_band=out_of_band, each=each)
+    else:
+        job = thread_job(call)
     shares = where.shares or where.serial
     if whole and not options.progress:
         job.want_at_once()
-    pack = packer(call, style, args, kwargs, shares=shares, out_of_band=out_of_band)
+    pack = packer(call, shares=shares, out_of_band=out_of_band)
     placement = placement_of(call) if where.measured else None
     columns = not (shares or where.choice.one_by_one or observers.active)
     far = where.choice.on_cluster
-    pack_column = column_packer(call, style, args, kwargs, puts=not far) if columns else _none
+    pack_column = column_packer(call, puts=not far) if columns else _none
     window = options.window or _WINDOW_PER_WORKER * where.workers
     exact = options.window is not None
     if whole and not exact:
@@ -137,72 +139,14 @@ def _none(indexes: Sequence[int], values: Sequence[Any]) -> None:
     """Values that always go one by one."""
 
 
-def make_job(
-    call: Call,
-    style: Style,
-    args: tuple[Any, ...] = (),
-    kwargs: dict[str, Any] | None = None,
-    *,
-    shares: bool = False,
-    out_of_band: bool = True,
-    exits: bool = False,
-    each: bool = False,
-) -> Job:
-    """Make the job for a map or a single call.
-
-    Args:
-        call: What is called.
-        style: How an item is handed over.
-        args: Positional arguments that go to every item.
-        kwargs: Keyword arguments that go to every item.
-        shares: Whether the workers are threads of this process: nothing is pickled then.
-        out_of_band: Whether large buffers may travel outside the pickle.
-        exits: Whether SystemExit comes home as itself.
-        each: Whether the seconds of each item are wanted.
-
-    Raises:
-        NotPicklable: The function, or an argument that goes to every item, cannot cross.
-    """
-    kwargs = kwargs or {}
-    context = copy_context()
-    timed = bool(observers.active)
-    given = (*call.prefix, *args, *kwargs.values())
-    if shares:
-        job = _new_job(call)
-        if vary(given):
-            job.common = copied(call, args, kwargs)
-        run = partial(reply_here, header_here(call, style, args, kwargs, job.common), None)
-        job.call = partial(_in_thread, context, timing(run) if timed else run)
-        return job
-    from procession.functions.packed_function import dump_function
-
-    options, interpreter = call.options, differing()
-    buffers: list[Any] = []
-    functions_own: list[Any] = []  # the function's, which come after those of the arguments
-
-    def dump() -> tuple[bytes, bytes]:
-        apart = out_of_band and NAMELESS
-        own = functions_own if apart else None
-        function = dump_function(call.function, call.decorated, options.pickling, own)
-        return function, dump_shared(call, style, args, kwargs, buffers if apart else None)
-
-    (function, shared), keeps = with_senders(dump, far=call.far)
-    common: Loading = way(given, shared) if vary(given) else "once"
-
-    def pack() -> bytes:
-        out = outgoing(options.pickling) if options.forward_logs else None
-        settings = call.settings(
-            style, out, exits=exits, timed=timed, interpreter=interpreter, common=common, each=each
-        )
-        return pack_header(function, shared, settings, of_shared)
-
-    # What was pickled by its address must be kept until the last worker has opened it.
-    of_shared = len(buffers)
-    buffers += functions_own
-    large = BroadcastBuffers(buffers) if buffers else ()
-    job = _new_job(call, lambda: context.run(pack), large, (*keeps, *given))
-    if common != "once":
-        job.common = shared, job.buffers
+def thread_job(call: Call) -> Job:
+    """The job for workers that are threads of this process: nothing is pickled."""
+    job = _new_job(call)
+    if vary(call.common):
+        job.common = copied(call)
+    header = header_here(call, call.style, call.args, dict(call.kwargs), job.common)
+    run = partial(reply_here, header, None)
+    job.call = partial(_in_thread, copy_context(), timing(run) if observers.active else run)
     return job
 
 
@@ -214,6 +158,53 @@ def _in_thread(context: Context, reply: Callable[[Item], Reply], item: Item) -> 
         return reply(item)
 
     return context.copy().run(run)
+
+
+def make_job(
+    call: Call, *, out_of_band: bool = True, exits: bool = False, each: bool = False
+) -> Job:
+    """The job for workers that are processes.
+
+    Args:
+        call: What is called.
+        out_of_band: Whether large buffers may travel outside the pickle.
+        exits: Whether SystemExit comes home as itself.
+        each: Whether the seconds of each item are wanted.
+
+    Raises:
+        NotPicklable: The function, or an argument that goes to every item, cannot cross.
+    """
+    from procession.functions.packed_function import dump_function
+
+    context, timed, interpreter = copy_context(), bool(observers.active), differing()
+    options, given = call.options, call.common
+    buffers: list[Any] = []
+    functions_own: list[Any] = []  # the function's, which come after those of the arguments
+
+    def dump() -> tuple[bytes, bytes]:
+        apart = out_of_band and NAMELESS
+        own = functions_own if apart else None
+        function = dump_function(call.function, call.decorated, options.pickling, own)
+        return function, dump_shared(call, buffers if apart else None)
+
+    (function, shared), keeps = with_senders(dump, far=call.far)
+    common: Loading = way(given, shared) if vary(given) else "once"
+
+    def pack() -> bytes:
+        out = outgoing(options.pickling) if options.forward_logs else None
+        settings = call.settings(
+            out, exits=exits, timed=timed, interpreter=interpreter, common=common, each=each
+        )
+        return pack_header(function, shared, settings, of_shared)
+
+    # What was pickled by its address must be kept until the last worker has opened it.
+    of_shared = len(buffers)
+    buffers += functions_own
+    large = BroadcastBuffers(buffers) if buffers else ()
+    job = _new_job(call, lambda: context.run(pack), large, (*keeps, *given))
+    if common != "once":
+        job.common = shared, job.buffers
+    return job
 
 
 class _Kept(NamedTuple):
@@ -267,7 +258,7 @@ def single_job(call: Call) -> Job:
         and kept.options == options
     ):
         return kept.job
-    settings = call.settings("call", out, timed=timed, interpreter=interpreter)
+    settings = call.settings(out, timed=timed, interpreter=interpreter)
     job = _new_job(call, lambda: pack_header(function, NOTHING_SHARED, settings), keeps=keeps)
     if call.history is not None and watch is not None:
         call.history.job = _Kept(call.function, options, watch, interpreter, out, timed, job)

@@ -50,7 +50,7 @@ def header_here(
         common: All of these, pickled, if each item is to be given a copy (`Job.common`).
     """
     kwargs = kwargs or {}
-    settings = call.settings(style)
+    settings = call._replace(style=style).settings()
     function = call.function
     if kind(function) == "coroutine":
         function = partial(_run_coroutine, function)

@@ -159,7 +159,7 @@ def route(call: Call) -> Route | None:
     where = Where(call, blocking=False)
     if where.here:
         return None
-    pack = packer(call, "call", shares=where.shares, out_of_band=where.out_of_band)
+    pack = packer(call, shares=where.shares, out_of_band=where.out_of_band)
     backend = where.backend()
     short = getattr(backend, "short_calls", False)
     found = Route(call.options, age, where, backend, call.rules(single=True), pack, short)
