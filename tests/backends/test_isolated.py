@@ -63,10 +63,10 @@ def test_each_call_has_its_own_process(isolated: ProcessBackend) -> None:
 def test_spare_comes_after_the_first_call_and_goes() -> None:
     """There is none before the first call, one after it, none when it has waited in vain."""
     backend = ProcessBackend(WorkerSpec(), 2, idle=0.3, single_use=True)
-    assert not backend._pool.state.workers
+    assert not backend.state.workers
     run(backend, job_of(double), [1])
-    spare = poll(lambda: backend._pool.state.idle and backend._pool.state.idle[0], "no spare")
-    poll(lambda: not is_alive(spare.pid) and not backend._pool.state.workers, "the spare stayed")
+    spare = poll(lambda: backend.state.idle and backend.state.idle[0], "no spare")
+    poll(lambda: not is_alive(spare.pid) and not backend.state.workers, "the spare stayed")
     backend.close()
 
 
@@ -83,7 +83,7 @@ def test_at_most_so_many_at_once(isolated: ProcessBackend) -> None:
     tolds = [begin(isolated, job_of(double), [n])[1] for n in range(8)]
     for told in tolds:
         told.wait()
-        assert isolated._pool.state.busy <= 2
+        assert isolated.state.busy <= 2
 
 
 def test_stream_brings_all_values_in_order(isolated: ProcessBackend) -> None:
@@ -122,7 +122,7 @@ def test_closed_stream_ends_its_process(isolated: ProcessBackend, tmp_path: Path
     """close() kills the process; nothing more comes but the end."""
     source = stream(isolated, count_and_note, str(tmp_path / "note"))
     source.take()
-    worker = source._assignment.worker
+    worker = source.chunk.handle.worker
     assert worker is not None
     source.close()
     poll(lambda: not is_alive(worker.pid), "the process stayed")
@@ -132,7 +132,7 @@ def test_forgotten_stream_ends_its_process(isolated: ProcessBackend, tmp_path: P
     """A stream that is collected takes its process with it."""
     source = stream(isolated, count_and_note, str(tmp_path / "note"))
     source.take()
-    worker = source._assignment.worker
+    worker = source.chunk.handle.worker
     assert worker is not None
     del source
     gc.collect()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import psutil
 
 from procession.backends import registry
+from procession.process.pool.worker_pool import WorkerPool
 from tests.support.project import ROOT
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ def workers(*, used: bool = False) -> list[int]:
     """The processes that run items for this one now; of our own only those that were `used`."""
     found: list[int] = []
     for backend in [*registry._pools.values()]:
-        ours = getattr(backend, "_pool", None)
+        ours = backend if isinstance(backend, WorkerPool) else None
         if ours is not None:
             least = 2 if used else 0
             found += [w.pid for w in tuple(ours.state.workers) if w.ready and w.chunks >= least]

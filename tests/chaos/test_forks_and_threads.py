@@ -161,7 +161,7 @@ def _pool() -> Any:
 
     (backend,) = registry._pools.values()
     pool: Any = backend
-    return pool._pool
+    return pool
 
 
 def test_a_child_of_a_thread_forks() -> None:

@@ -123,7 +123,7 @@ def test_a_call_in_any_thread(where: str, way: str) -> None:
 
 
 def _locks() -> dict[str, Any]:
-    pools = [p._pool for p in list[Any](registry._pools.values()) if hasattr(p, "_pool")]
+    pools = [p for p in list[Any](registry._pools.values()) if hasattr(p, "_dispatch")]
     found: dict[str, Any] = {
         "the reactor's": reactor._lock,
         "the registry's": registry._lock,
@@ -224,7 +224,7 @@ def test_what_the_struck_code_has_taken_is_not_waited_for() -> None:
     f.submit(1).result()
     choice = Choice(f.options)
     pool: Any = registry.backend_for(choice)
-    pool = pool._pool._dispatch
+    pool = pool._dispatch
     done, said = cycle(lambda: f.submit(2).result())
     given = pool.send
 

@@ -72,7 +72,7 @@ def test_a_spare_learns_the_job_of_the_last_call() -> None:
     f: Any = isolated(abs_of)
     assert f(-1) == 1
     pool: Any = registry.backend_for(Choice(f.options, True, __name__))
-    state = pool._pool.state
+    state = pool.state
     wait_until(lambda: bool(state.idle))
     assert list(state.idle[0]._jobs) == [f._call().history.job.job.key]
     assert f(-2) == 2

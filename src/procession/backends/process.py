@@ -1,6 +1,6 @@
 """Procession's own worker processes as a backend: each can be ended alone.
 
-Beyond the protocol of `contract`, `ProcessBackend` has
+Beyond the protocol of `contract`, `ProcessBackend` has from its `WorkerPool`
 
 * ``attend(chunk, timeout)``: the calling thread waits for a chunk by reading the worker's pipe
   itself, which saves a thread switch. It may return early; then wait in the ordinary way.
@@ -23,8 +23,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import Chunk, End, Load, OneByOne, Tally
-from procession.hints import Any, Protocol
+from procession.contract import Chunk, End, OneByOne, Tally
+from procession.hints import Protocol
 from procession.items import Item, Job, Reply
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io import messages
@@ -52,7 +52,7 @@ def isolated_spec(spec: WorkerSpec, module: str | None) -> WorkerSpec:
     return spec._replace(preload=(*spec.preload, module))
 
 
-class ProcessBackend:
+class ProcessBackend(WorkerPool):
     """A pool of Procession's own worker processes.
 
     Args:
@@ -80,41 +80,17 @@ class ProcessBackend:
             idle = SPARE if single_use else IDLE
         self.kind = "isolated" if single_use else "process"
         self.tally = Tally()
-        self._pool = WorkerPool(spec, workers, idle=idle, single_use=single_use)
-
-    @property
-    def workers(self) -> int:
-        """How many chunks can run at once."""
-        return self._pool.size
-
-    @property
-    def load(self) -> Load:
-        """What its workers do now; what is being started counts as none yet."""
-        return self._pool.load
-
-    @property
-    def warm(self) -> bool:
-        """Whether at least one worker is up."""
-        return self._pool.warm
+        super().__init__(spec, workers, idle=idle, single_use=single_use)
 
     kills = short_calls = True
 
     @property
     def divider(self) -> WorkerPool:
         """What ends a chunk that runs before its last item."""
-        return self._pool
+        return self
 
-    @property
-    def at_work(self) -> bool:
-        """Whether a chunk runs or waits."""
-        return self._pool.at_work
-
-    def hand_over(self, thread: int) -> None:
-        """Have the reactor read what this thread was reading, and cannot just now."""
-        self._pool.hand_over(thread)
-
-    def start(self, chunk: Chunk) -> None:
-        """Run a chunk as soon as a worker is free.
+    def start(self, chunk: Chunk, ahead: int = 0) -> None:
+        """As `WorkerPool.start`, after what goes to all items was pickled.
 
         Raises:
             PoolClosed: The backend was closed.
@@ -124,7 +100,7 @@ class ProcessBackend:
             check_available()
         if not chunk.job.ready:
             self.pack(chunk.job)
-        self._pool.start(chunk)
+        super().start(chunk, ahead)
 
     @staticmethod
     def pack(job: Job) -> None:
@@ -145,78 +121,25 @@ class ProcessBackend:
         Raises:
             PoolClosed: The backend was closed.
         """
-        self.pack(job)
-        return IsolatedStream(self._pool, job, item, max(1, ahead))
-
-    def cancel(self, chunk: Chunk) -> bool:
-        """End a chunk: take it back, or kill its worker. True if it will not deliver."""
-        assignment = chunk.handle
-        return assignment is not None and self._pool.cancel(assignment)
-
-    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
-        """Run nothing more of a chunk after the item that runs.
-
-        If that is not `wanted`, it is killed when it goes on.
-        """
-        if chunk.handle is not None:
-            self._pool.stop([chunk.handle], wanted=wanted)
-
-    def abandon(self, chunks: Sequence[Chunk]) -> None:
-        """Stop chunks that are no longer wanted: their workers live on."""
-        given = [chunk.handle for chunk in chunks if chunk.handle is not None]
-        self._pool.stop(given, wanted=False)
-
-    def running(self, chunk: Chunk) -> bool:
-        """Whether a worker was given the chunk."""
-        assignment = chunk.handle
-        return assignment is not None and self._pool.running(assignment)
-
-    def attend(self, chunk: Chunk, timeout: float | None = None) -> None:
-        """Wait for a chunk by reading its worker's pipe in this thread.
-
-        Returns when the chunk is over, when `timeout` seconds have passed, or at once if it waits
-        for a worker or another thread reads already. Its listener is told by the thread that reads.
-        """
-        assignment = chunk.handle
-        worker = None if assignment is None else assignment.worker
-        if worker is not None:
-            worker.channel.attend(assignment, timeout)
-
-    def notice(self, chunk: Chunk) -> None:
-        """Read the chunk's replies as they come: no thread is known to `attend` to it any more."""
-        assignment = chunk.handle
-        if assignment is not None:
-            self._pool.notice(assignment)
-
-    def warm_up(self, workers: int | None = None) -> None:
-        """Begin to start workers, at most as many as the pool may have."""
-        self._pool.warm_up(workers)
-
-    def retire(self) -> None:
-        """Let workers go as soon as they are idle."""
-        self._pool.retire()
+        return IsolatedStream(self, job, item, ahead)
 
     def apart(self) -> ProcessBackend:
         """A backend like this one with one worker. Not needed: the cause of a death is known."""
-        return ProcessBackend(self._pool.spec, 1)
-
-    def close(self, *, wait: bool = True, kill: bool = False) -> None:
-        """Take no more chunks. ``kill`` ends those in flight; ``wait`` returns when all is gone."""
-        self._pool.close(wait=wait, kill=kill)
+        return ProcessBackend(self.spec, 1)
 
 
 class StreamPool(Protocol):
     """Where a stream runs."""
 
-    def start(self, chunk: Chunk, ahead: int = ..., /) -> Any:
-        """Run its call; returns what stands for it, which has its `chunk`."""
+    def start(self, chunk: Chunk, ahead: int = ..., /) -> None:
+        """Run its call."""
         ...
 
-    def say(self, assignment: Any, /, *message: object) -> None:
+    def say(self, chunk: Chunk, /, *message: object) -> None:
         """Tell its worker something."""
         ...
 
-    def cancel(self, assignment: Any, /) -> bool:
+    def cancel(self, chunk: Chunk, /) -> bool:
         """End it."""
         ...
 
@@ -232,13 +155,18 @@ class IsolatedStream:
         job: The job.
         item: The call.
         ahead: Values that it may produce before one is taken.
+
+    Attributes:
+        chunk: The call, as its backend knows it.
     """
 
     def __init__(self, pool: StreamPool, job: Job, item: Item, ahead: int) -> None:
+        ahead = max(1, ahead)
         self._arrived = _Arrived(ahead)
         self._pool = pool
-        self._assignment = pool.start(Chunk(job, [item], self._arrived), ahead)
-        self._finalizer = weakref.finalize(self, _forget, pool, self._assignment)
+        self.chunk = Chunk(job, [item], self._arrived)
+        pool.start(self.chunk, ahead)
+        self._finalizer = weakref.finalize(self, _forget, pool, self.chunk)
         self._finalizer.atexit = False
         after_fork.register(self)
 
@@ -251,24 +179,18 @@ class IsolatedStream:
             found.wait()
         taken = self._arrived.credit()
         if taken:
-            self._pool.say(self._assignment, messages.CREDIT, taken)
+            self._pool.say(self.chunk, messages.CREDIT, taken)
         return found
-
-    @property
-    def chunk(self) -> Chunk:
-        """The call, as its backend knows it."""
-        chunk: Chunk = self._assignment.chunk
-        return chunk
 
     def close(self) -> None:
         """End the process if it still runs; what was not taken is dropped."""
         self._finalizer.detach()
-        self._pool.cancel(self._assignment)
+        self._pool.cancel(self.chunk)
         self._arrived.clear()
 
     def renew(self) -> None:
         """In a forked child: the values go to the parent."""
-        self._arrived.refuse(after_fork.call_of_parent(self._assignment.chunk.job.name))
+        self._arrived.refuse(after_fork.call_of_parent(self.chunk.job.name))
 
 
 class _Arrived(OneByOne):
@@ -322,6 +244,6 @@ class _Arrived(OneByOne):
             self._end = End("refused", error=error)
 
 
-def _forget(pool: StreamPool, assignment: Any) -> None:
+def _forget(pool: StreamPool, chunk: Chunk) -> None:
     """The stream was collected. In a finalizer: take no lock here."""
-    reactor.defer(lambda: pool.cancel(assignment))
+    reactor.defer(lambda: pool.cancel(chunk))

@@ -72,7 +72,7 @@ def times(folder: Path) -> list[int]:
 def pool_state() -> Any:
     """The state of the pool that these calls go to."""
     pool: Any = registry.backend_for(Choice(work.options, False, ""))
-    return pool._pool.state
+    return pool.state
 
 
 def plain(**odd: str) -> list[str]:
@@ -188,7 +188,7 @@ def test_no_thread_reads_for_a_call_that_may_be_taken_back(tmp_path: Path) -> No
     present = worker.assignment
     wait_until(lambda: not worker.behind)
     pool: Any = registry.backend_for(Choice(work.options, False, ""))
-    with pool._pool._dispatch.lock:  # so that it stays so
+    with pool._dispatch.lock:  # so that it stays so
         worker.take_back(present.number)
         worker.channel.attend(present, None)  # returns at once
     (tmp_path / "come on").touch()

@@ -178,7 +178,7 @@ def test_warm_up(make: Make) -> None:
     backend = make(2)
     assert not backend.warm
     backend.warm_up()
-    poll(lambda: len(backend._pool.state.idle) == 2, "not warm")
+    poll(lambda: len(backend.state.idle) == 2, "not warm")
     assert backend.warm
 
 
@@ -231,7 +231,7 @@ def test_header_is_sent_once(make: Make) -> None:
         job = job_of(double)
         run(backend, job, [1])
         run(backend, job, [2])
-    (worker,) = backend._pool.state.workers
+    (worker,) = backend.state.workers
     assert len(worker._jobs) <= 48
     assert job.key in worker._jobs
 
@@ -309,10 +309,10 @@ def test_a_reader_that_has_gone_blocks_nobody(backend: ProcessBackend) -> None:
     """The lock of a thread that left amid a read is given back, and the worker goes on."""
     job = job_of(double)
     run(backend, job, [1])
-    (worker, *_) = backend._pool.state.workers
+    (worker, *_) = backend.state.workers
     thread = threading.Thread(target=worker.channel._reading.acquire)
     thread.start()
     thread.join()
     wait_until(lambda: not worker.channel._reading.locked())
     assert run(backend, job, [2]).values == {0: 4}
-    assert worker in backend._pool.state.workers
+    assert worker in backend.state.workers

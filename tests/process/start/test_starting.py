@@ -59,7 +59,7 @@ backend.close()
 
 def test_start_method_is_what_it_says(backend: ProcessBackend) -> None:
     """multiprocessing tells the truth about the start method in the worker."""
-    method = backend._pool.spec.context
+    method = backend.spec.context
     seen = run(backend, job_of(surroundings), [""]).values[0]
     assert (seen["method"], seen["process"]) == (method, method)
     assert not seen["daemon"]
@@ -159,7 +159,7 @@ def test_unknown_context() -> None:
 
 def test_initializer_runs_once_per_worker(backend: ProcessBackend, make: Make) -> None:
     """It runs before the first item, once in each worker."""
-    context = backend._pool.spec.context
+    context = backend.spec.context
     pool = make(context=context, initializer=initialise, initargs=(1, "two"))
     told = run(pool, job_of(initialised), [0, 1])
     assert told.values == {0: [1, "two"], 1: [1, "two"]}
@@ -311,7 +311,7 @@ def test_the_alarm_of_the_fork_server_is_its_own(make: Make) -> None:
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 def test_one_launcher_for_all_workers(context: str, make: Make) -> None:
     """Workers are started by one class per start method and fork server, not by a new one each."""
-    pool = make(2, context=context)._pool
+    pool = make(2, context=context)
     pool.warm_up()
     wait_until(lambda: sum(worker.ready for worker in tuple(pool.state.workers)) == 2)
     assert len({type(worker._popen) for worker in tuple(pool.state.workers)}) == 1

@@ -137,13 +137,20 @@ class ClusterBackend:
 
     # -- chunks --------------------------------------------------------------------------------
 
-    def start(self, chunk: Chunk) -> None:
+    def start(self, chunk: Chunk, ahead: int = 0) -> None:
         """Give a chunk to the engine.
+
+        Args:
+            chunk: The chunk.
+            ahead: Values that its generator may produce before one is taken; 0 if it is none.
 
         Raises:
             PoolClosed: The backend was closed.
         """
-        self._submit(self._task(chunk, 0))
+        task = self._task(chunk, ahead)
+        if ahead:
+            task.as_stream()
+        self._submit(task)
 
     def stream(self, job: Job, item: Item, ahead: int = AHEAD) -> IsolatedStream:
         """Run a call of a generator function in a process of its own; its values come one by one.
@@ -156,14 +163,13 @@ class ClusterBackend:
         Raises:
             PoolClosed: The backend was closed.
         """
-        return IsolatedStream(_Streams(self), job, item, ahead)
+        return IsolatedStream(self, job, item, ahead)
 
-    def open_stream(self, chunk: Chunk, ahead: int) -> Task:
-        """Give a stream's chunk to the engine."""
-        task = self._task(chunk, ahead)
-        task.as_stream()
-        self._submit(task)
-        return task
+    def say(self, chunk: Chunk, *message: Any) -> None:
+        """Let a stream go on: nothing else is said to one."""
+        _, values = message
+        task: Task = chunk.handle
+        task.cluster.grant(task, values)
 
     def _connected(self, listener: Any) -> Cluster:
         """The engine; connected to anew if that was lost meanwhile, unless this one was told so."""
@@ -334,20 +340,3 @@ class ClusterBackend:
         self._tasks.clear()
         self._waiting.clear()
         self._closed = True
-
-
-class _Streams:
-    """The cluster as streams see a pool (`backends.process.StreamPool`)."""
-
-    def __init__(self, backend: ClusterBackend) -> None:
-        self._backend = backend
-
-    def start(self, chunk: Chunk, ahead: int = 0, /) -> Task:
-        return self._backend.open_stream(chunk, ahead)
-
-    def say(self, task: Task, /, *message: Any) -> None:
-        _, values = message  # nothing else is said to a stream
-        task.cluster.grant(task, values)
-
-    def cancel(self, task: Task, /) -> bool:
-        return self._backend.cancel(task.chunk)

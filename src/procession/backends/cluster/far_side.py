@@ -17,7 +17,6 @@ from procession.hints import Any
 from procession.items import Reply, Results
 from procession.pickling.out_of_band import with_tickets
 from procession.process.io import messages
-from procession.process.pool.assignment import Assignment
 from procession.process.pool.worker_pool import WorkerPool
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
@@ -76,13 +75,12 @@ def run_order(packed: Any, header: Any, puts: Sequence[Any], workers: int, home:
         job = far_pools.job(order, header, tickets)
         arrivals = _Arrivals(stream=order.ahead > 0)
         content = order.content(lambda blob: with_tickets(blob, tickets))
-        assignment = pool.start(
-            Chunk(job, content, arrivals, attended=not order.ahead), ahead=order.ahead
-        )
-        task = _Task(order, came, home, pool, assignment, arrivals)
+        chunk = Chunk(job, content, arrivals, attended=not order.ahead)
+        pool.start(chunk, order.ahead)
+        task = _Task(order, came, home, pool, chunk, arrivals)
         if not order.ahead:
             return task.run()
-        with streams.open(task.number, pool, assignment):
+        with streams.open(task.number, pool, chunk):
             task.begin()
             return task.run()
 
@@ -96,14 +94,14 @@ class _Task:
         came: float,
         home: Home,
         pool: WorkerPool,
-        assignment: Assignment,
+        chunk: Chunk,
         arrivals: _Arrivals,
     ) -> None:
         self.number = uuid.uuid4().hex
         self._came = came
         self._home = home
         self._pool = pool
-        self._assignment = assignment
+        self._chunk = chunk
         self._arrivals = arrivals
         self._host = host_name()
         self._sent = order.sent
@@ -118,10 +116,10 @@ class _Task:
         sent = self._came
         while True:
             if not self._stream:
-                self._pool.attend(self._assignment, _LOOK)  # reads the worker's channel itself
+                self._pool.attend(self._chunk, _LOOK)  # reads the worker's channel itself
             self._arrivals.changed.wait(_LOOK)
             if not self._home.wanted():
-                self._pool.cancel(self._assignment)
+                self._pool.cancel(self._chunk)
                 return None
             came = self._arrivals.take(everything=self._stream or self._due(sent))
             if not any(came):
@@ -217,18 +215,18 @@ class Streams:
     """The streams that run in this process, by number, for those who grant them values."""
 
     def __init__(self) -> None:
-        self._open: dict[str, tuple[WorkerPool, Assignment]] = {}
+        self._open: dict[str, tuple[WorkerPool, Chunk]] = {}
 
-    def open(self, number: str, pool: WorkerPool, assignment: Assignment) -> _OpenStream:
+    def open(self, number: str, pool: WorkerPool, chunk: Chunk) -> _OpenStream:
         """Have a stream found by its number within a ``with`` block."""
-        return _OpenStream(self._open, number, (pool, assignment))
+        return _OpenStream(self._open, number, (pool, chunk))
 
     def grant(self, number: str, values: int) -> None:
         """Let a stream go on by so many values."""
         found = self._open.get(number)
         if found is not None:
-            pool, assignment = found
-            pool.say(assignment, messages.CREDIT, values)
+            pool, chunk = found
+            pool.say(chunk, messages.CREDIT, values)
 
 
 class _OpenStream:

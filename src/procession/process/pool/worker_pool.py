@@ -1,4 +1,6 @@
-"""The pool of worker processes: what callers ask of it.
+"""The pool of worker processes: what callers ask of it, chunk by chunk.
+
+How far a chunk came, and with which worker, is its `Assignment`: the chunk's handle.
 
 Nothing is shared between the processes but each worker's own channel, so a worker that dies at any
 instant harms no other. Who runs what is decided in `procession.process.pool.state`.
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 
 from procession.contract import Chunk, End, Load
 from procession.errors import PoolClosed
+from procession.hints import Any
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit
 from procession.process.pool.assignment import Assignment
@@ -47,7 +50,7 @@ class WorkerPool:
         self, spec: WorkerSpec, workers: int, *, idle: float = IDLE, single_use: bool = False
     ) -> None:
         self.spec = spec
-        self.size = workers
+        self.workers = workers
         self._dispatch = Dispatch(spec, workers, idle=idle, single_use=single_use, welcome=welcome)
         reactor.serve(self)
         at_exit.register(self)
@@ -79,8 +82,12 @@ class WorkerPool:
 
     # -- chunks --------------------------------------------------------------------------------
 
-    def start(self, chunk: Chunk, ahead: int = 0) -> Assignment:
+    def start(self, chunk: Chunk, ahead: int = 0) -> None:
         """Run a chunk as soon as a worker is free.
+
+        Args:
+            chunk: The chunk.
+            ahead: How many values its generator may be ahead; 0 if it is an ordinary chunk.
 
         Raises:
             PoolClosed: The pool was closed.
@@ -100,11 +107,11 @@ class WorkerPool:
                     )
                 worker = state.take(assignment)
                 if worker is None and not chunk.job.limited and state.wait_on(assignment):
-                    return assignment
+                    return
                 given = [] if worker is not None else state.match(assignment)
             if worker is not None:
                 dispatch.send(worker, assignment)
-                return assignment
+                return
             if given or state.orders:
                 dispatch.hand_out(given)
             if state.queue:
@@ -117,12 +124,18 @@ class WorkerPool:
         except PoolClosed:
             raise
         except BaseException:
-            self.cancel(assignment)  # interrupted half-way: who started it never learns of it
+            self._cancel(assignment)  # interrupted half-way: who started it never learns of it
             raise
-        return assignment
 
-    def cancel(self, assignment: Assignment) -> bool:
-        """End a chunk. True if nothing more comes from it but ``End("cancelled")``."""
+    def cancel(self, chunk: Chunk) -> bool:
+        """End a chunk: take it back, or kill its worker.
+
+        True if nothing more comes from it but ``End("cancelled")``.
+        """
+        assignment = chunk.handle
+        return assignment is not None and self._cancel(assignment)
+
+    def _cancel(self, assignment: Assignment) -> bool:
         dispatch = self._dispatch
         try:
             with dispatch.lock:
@@ -138,11 +151,19 @@ class WorkerPool:
             raise
         return dispatch.behind.cancel(assignment) or dispatch.condemn(assignment, "cancelled")
 
-    def stop(self, assignments: Sequence[Assignment], *, wanted: bool) -> None:
-        """Run nothing more of these chunks after the items that run.
+    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
+        """Run nothing more of a chunk after the item that runs.
 
-        Those are killed when they go on, if they are not `wanted`.
+        If that is not `wanted`, it is killed when it goes on.
         """
+        self._stop((chunk,), wanted=wanted)
+
+    def abandon(self, chunks: Sequence[Chunk]) -> None:
+        """Stop chunks that are no longer wanted: their workers live on."""
+        self._stop(chunks, wanted=False)
+
+    def _stop(self, chunks: Sequence[Chunk], *, wanted: bool) -> None:
+        assignments = [each for chunk in chunks if (each := chunk.handle) is not None]
         dispatch, state = self._dispatch, self._dispatch.state
         with dispatch.lock:  # first those that wait: workers are not in a hurry for them
             waited = [each for each in assignments if state.withdraw(each)]
@@ -153,20 +174,16 @@ class WorkerPool:
 
     def reached(self, chunk: Chunk) -> int:
         """How many of its items were begun before the last one that was; 0 if it is not known."""
-        assignment = chunk.handle
-        worker = None if assignment is None else assignment.worker
+        assignment, worker = _worker_of(chunk)
         return 0 if worker is None else worker.reached(assignment)
 
     def divide(self, chunk: Chunk, position: int) -> bool:
         """Have a chunk end before this position. Whether it is certain that it does."""
-        assignment: Assignment | None = chunk.handle
-        if assignment is None or assignment.unwanted or chunk.job.limited:
-            return False
-        worker = assignment.worker
-        if worker is None:
+        assignment, worker = _worker_of(chunk)
+        if worker is None or assignment.unwanted or chunk.job.limited:
             return False
         with self._dispatch.lock:
-            present = worker.assignment is assignment and assignment.verdict is None
+            present = assignment.verdict is None and worker.assignment is assignment
             return present and worker.divide(assignment, position)
 
     def _take_back(self, assignment: Assignment, end: End = _CANCELLED) -> None:
@@ -176,26 +193,30 @@ class WorkerPool:
             dispatch.gone.wake()
         assignment.chunk.listener.ended(assignment.chunk, end)
 
-    def running(self, assignment: Assignment) -> bool:
+    def running(self, chunk: Chunk) -> bool:
         """Whether a worker has begun with the chunk, or is about to."""
-        worker = assignment.worker
-        return worker is not None and worker.assignment is assignment and not assignment.over
+        assignment, worker = _worker_of(chunk)
+        return worker is not None and not assignment.over and worker.assignment is assignment
 
-    def attend(self, assignment: Assignment, timeout: float | None) -> None:
-        """Wait for a chunk by reading its worker's channel in this thread; it may return early."""
-        worker = assignment.worker
+    def attend(self, chunk: Chunk, timeout: float | None = None) -> None:
+        """Wait for a chunk by reading its worker's channel in this thread.
+
+        Returns when the chunk is over, when `timeout` seconds have passed, or at once if it waits
+        for a worker or another thread reads already. Its listener is told by the thread that reads.
+        """
+        assignment, worker = _worker_of(chunk)
         if worker is not None:
             worker.channel.attend(assignment, timeout)
 
-    def notice(self, assignment: Assignment) -> None:
-        """Read what comes for a chunk whose replies were left to the thread that waits for it."""
-        worker = assignment.worker
+    def notice(self, chunk: Chunk) -> None:
+        """Read what comes for a chunk to which no thread is known to `attend` any more."""
+        assignment, worker = _worker_of(chunk)
         if worker is not None and assignment.sent and not assignment.over and worker.channel.left:
             worker.channel.arm()
 
-    def say(self, assignment: Assignment, *message: object) -> None:
+    def say(self, chunk: Chunk, *message: object) -> None:
         """Send the chunk's worker a small message, as long as it runs it."""
-        worker = assignment.worker
+        _, worker = _worker_of(chunk)
         if worker is not None and not worker.channel.ended:
             worker.channel.say(*message)
 
@@ -212,7 +233,7 @@ class WorkerPool:
             assignments = [*state.queue, *(each for each in running if each is not None)]
         for assignment in assignments:
             if getattr(assignment.chunk.listener, "abandoned", False):
-                self.cancel(assignment)
+                self._cancel(assignment)
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -255,3 +276,9 @@ class WorkerPool:
                     return
                 wakeup = dispatch.gone.add()
             wakeup.wait()
+
+
+def _worker_of(chunk: Chunk) -> tuple[Any, Worker | None]:
+    """How far a chunk came, and the worker that it was given to, if there is one."""
+    assignment: Assignment | None = chunk.handle
+    return assignment, None if assignment is None else assignment.worker
