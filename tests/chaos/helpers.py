@@ -32,7 +32,8 @@ def workers(*, used: bool = False) -> list[int]:
             found += [w.pid for w in tuple(ours.state.workers) if w.ready and w.chunks >= least]
         else:
             with suppress(RuntimeError):  # it changes meanwhile
-                found += list(getattr(backend, "_processes", None) or ())
+                life = getattr(backend, "_life", None)
+                found += list(getattr(life, "_processes", None) or ())
     return found
 
 

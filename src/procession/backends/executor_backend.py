@@ -23,8 +23,9 @@ from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from procession.backends.executor_end import Ending, Watch, exit_code, listed, refuse_inherited
+from procession.backends.executor_end import refuse_inherited
 from procession.backends.executor_far_side import Shipment, run_chunk
+from procession.backends.executor_life import ExecutorLife
 from procession.backends.executor_makers import make_executor
 from procession.backends.pool_choice import packed_initializer, thread_cap
 from procession.buffers.housekeeping import housekeeper
@@ -38,12 +39,9 @@ from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.messages import arrived
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit as cleanup
-from procession.system import after_fork, lifeline, process_names
+from procession.system import after_fork, process_names
 
 __all__ = ["ExecutorBackend", "executor_backend"]
-
-_inherited: list[Any] = []
-"""Executors of a forked child's parent. Letting them go would wake the parent's threads."""
 
 _process = uuid.uuid4().hex
 
@@ -93,56 +91,37 @@ class ExecutorBackend:
         local: bool = True,
     ) -> None:
         self._make = make
-        self._workers = workers
-        self._name = name
         self._owned = owned
         self._local = local
+        self._life = ExecutorLife(make, workers, name, owned=owned)
         housekeeper.use_clock(reactor.call_later)
-        self._lock = after_fork.lock()
-        self._executor: Executor | None = None
-        self._processes: Any = None
-        self._closed = False
-        self._killed = False
-        self._warm = False
-        self._holds = False
-        self._flight: dict[Chunk, Executor] = {}
+        self.workers = workers
         self.kind = name
         self.tally = Tally()
-        self._started = 0
-        self._telling = 0
-        self._retiring = False
-        self._watched = False
-        self._endings: list[Ending] = []
         self._aparts: list[ExecutorBackend] = []
         self._headers: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
-        self._lost: WeakKeyDictionary[Executor, int] = WeakKeyDictionary()
         if owned:
             cleanup.register(self)
 
     def renew(self) -> None:
         """Start with nothing, in a forked child: the executor is the parent's."""
-        _inherited.append(self._executor)
-        self._executor = self._processes = None
-        self._warm = self._holds = self._watched = False
-        self._flight, self._endings, self._aparts, self._telling = {}, [], [], 0
-
-    @property
-    def workers(self) -> int:
-        """How many chunks can run at once."""
-        return self._workers
+        self._life.renew()
+        self._aparts = []
 
     @property
     def load(self) -> Load:
         """What its workers do now, as far as what was given to the executor tells."""
-        given, processes = len(self._flight), len(listed(self._processes))
-        there = processes or (self._workers if self._executor is not None else 0)
-        busy = min(given, there)
-        return Load(there, busy, given - busy, self._started)
+        return self._life.load
 
     @property
     def warm(self) -> bool:
         """Whether a chunk has come back from this executor already."""
-        return self._warm
+        return self._life.warm
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a chunk is in flight, or its end is being told, or an executor ends."""
+        return self._life.at_work
 
     def start(self, chunk: Chunk) -> None:
         """Submit a chunk.
@@ -181,20 +160,19 @@ class ExecutorBackend:
         try:
             return self._try_to_submit(chunk, shipment)
         except BaseException:
-            with self._lock:
-                self._flight.pop(chunk, None)
+            self._life.forget(chunk)
             raise
 
     def _try_to_submit(self, chunk: Chunk, shipment: Shipment) -> tuple[Future[Any], Executor]:
         closed: BaseException | None = None
         for _ in range(3):
-            executor = self._current(chunk)
+            executor = self._life.take(chunk)
             if not self._owned:
                 refuse_inherited(executor)
             try:
                 future = executor.submit(run_chunk, shipment)
             except Exception as error:
-                self._drop(executor)
+                self._life.drop(executor)
                 # As it breaks, CPython's may fail to start a worker, with any error.
                 if isinstance(error, BrokenExecutor) or process_names.is_broken(executor):
                     if not self._owned:
@@ -210,9 +188,9 @@ class ExecutorBackend:
                 closed = error
             else:
                 if self._owned:
-                    cleanup.before_executors(self, self._name)
+                    cleanup.before_executors(self, self.kind)
                 return future, executor
-        raise PoolClosed(f"the {self._name} pool takes no more work: {closed}") from closed
+        raise PoolClosed(f"the {self.kind} pool takes no more work: {closed}") from closed
 
     def _header(self, job: Job) -> Any:
         if not self._local:
@@ -222,78 +200,9 @@ class ExecutorBackend:
             header = self._headers[job] = BroadcastBytes(job.header)
         return header.ticket
 
-    def _current(self, chunk: Chunk) -> Executor:
-        """The executor, which from here on is not to be ended as idle."""
-        with self._lock:
-            if self._closed:
-                raise PoolClosed(f"the {self._name} pool was shut down")
-            if self._executor is None:
-                self._hold_lifeline()
-                self._executor = self._make(self._workers)
-                self._started += self._workers
-                self._processes = process_names.executor_processes(self._executor)
-                self._warm = False
-            self._flight[chunk] = self._executor
-            if not self._watched and self._processes is not None:
-                self._watched = True
-                Watch(self._at_risk, self._rescue).go_on()
-            return self._executor
-
-    def _hold_lifeline(self) -> None:
-        if self._owned and not self._holds:
-            lifeline.acquire()
-            self._holds = True
-
-    def _drop(self, executor: Executor, *, kill: bool = False) -> None:
-        """Make a new executor next time; let this one go in a thread that holds no lock."""
-        with self._lock:
-            if self._executor is not executor:
-                return
-            self._executor = None
-            processes = self._processes
-        if self._owned:
-            lost = partial(self._fail_what_is_left, executor)
-            self._end_aside(Ending(executor, processes, False, self._name, kill=kill, lost=lost))
-
-    def _fail_what_is_left(self, executor: Executor) -> None:
-        """End the calls that an executor will not: it took them as it broke, or waits for ever."""
-        with self._lock:
-            left = [chunk.handle for chunk, where in self._flight.items() if where is executor]
-        error = BrokenExecutor(f"a worker of {type(executor).__name__} died")
-        for future in left:
-            if future is not None:
-                with contextlib.suppress(InvalidStateError):
-                    future.set_exception(error)
-
-    def _at_risk(self) -> tuple[Executor, Any] | None:
-        """The executor that has something to do, and its workers; with `None` the watch ends."""
-        with self._lock:
-            if self._executor is not None and self._flight:
-                return self._executor, self._processes
-            self._watched = False
-            return None
-
-    def _rescue(self, executor: Executor) -> None:
-        """End an executor that waits for ever, or fail the calls that the user's own will not."""
-        if self._owned:
-            self._drop(executor, kill=True)
-        else:
-            self._fail_what_is_left(executor)
-
     def retire(self) -> None:
         """Have the workers end as soon as they are idle; a map that goes on is given new ones."""
-        self._retiring = True
-        self._end_if_idle()
-
-    def _end_if_idle(self) -> None:
-        with self._lock:
-            executor = self._executor
-            if executor is None or self._flight or not self._owned:
-                return
-            self._executor = None
-            held, self._holds = self._holds, False
-            processes, self._processes = self._processes, None
-        self._end_aside(Ending(executor, processes, held, self._name, kill=False))
+        self._life.retire()
 
     # -- what comes back ---------------------------------------------------------------------
 
@@ -301,32 +210,19 @@ class ExecutorBackend:
         """In the executor's own thread, perhaps under its lock: touch that executor no more."""
         # Not raised here: a traceback through the executor's thread would keep its semaphores.
         error = CancelledError() if future.cancelled() else future.exception()
-        broken = isinstance(error, BrokenExecutor)
-        with self._lock:
-            alone = broken and self._chunks_at_break(executor) == 1
-            self._flight.pop(chunk, None)
-            self._telling += 1
+        alone = self._life.came_back(chunk, executor, error)
         chunk.handle = None  # it and its callback hold each other, and the executor
         try:
             if error is None:
                 self._answered(chunk, *future.result())
             else:
-                if broken:
-                    self._drop(executor)
+                if isinstance(error, BrokenExecutor):
+                    self._life.drop(executor)
                 chunk.listener.ended(chunk, self._failed(chunk, alone, error))
         finally:
-            with self._lock:
-                self._telling -= 1
-            if self._retiring:
-                self._end_if_idle()
-
-    def _chunks_at_break(self, executor: Executor) -> int:
-        """How many a broken executor had: all of them fail, one after the other. Under the lock."""
-        left = sum(1 for each in self._flight.values() if each is executor)
-        return self._lost.setdefault(executor, left)
+            self._life.told()
 
     def _answered(self, chunk: Chunk, replied: Any, packed: Any, ended: Any) -> None:
-        self._warm = True
         replies = [arrived(Reply(*fields)) for fields in replied]
         if packed is not None:
             body, seconds, places, *rest = packed
@@ -340,7 +236,7 @@ class ExecutorBackend:
 
     def _failed(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
         # If it was killed here, no item is to blame, and nothing to be run again.
-        if self._killed or isinstance(error, CancelledError):
+        if self._life.killed or isinstance(error, CancelledError):
             return End("cancelled")
         if isinstance(error, BrokenExecutor):
             return self._broken(chunk, alone, error)
@@ -349,12 +245,12 @@ class ExecutorBackend:
     def _broken(self, chunk: Chunk, alone: bool, error: BaseException) -> End:
         if not self._owned:
             error.add_note(
-                f"Procession cannot make a new {self._name} for you: write backend='process' for "
+                f"Procession cannot make a new {self.kind} for you: write backend='process' for "
                 "a pool in which a death costs only the item that caused it."
             )
             return End("refused", error=error)
-        exitcode = exit_code(self._processes)
-        if alone and len(chunk) == 1 and self._workers == 1:
+        exitcode = self._life.exit_code()
+        if alone and len(chunk) == 1 and self.workers == 1:
             return End("died", chunk.index(0), exitcode)
         return End("broken", exitcode=exitcode, error=error)
 
@@ -372,29 +268,19 @@ class ExecutorBackend:
 
         Its workers are killed then, and the next chunk starts new ones.
         """
-        if any(self.running(chunk) for chunk in chunks) and self._end_for(set(chunks)):
+        if any(self.running(chunk) for chunk in chunks) and self._life.end_for(set(chunks)):
             return
         unwanted = {chunk for chunk in chunks if not self.cancel(chunk)}
         if unwanted:
-            self._end_for(unwanted)
-
-    def _end_for(self, unwanted: set[Chunk]) -> bool:
-        """Kill the executor if it runs nothing but unwanted chunks. Whether it was."""
-        with self._lock:
-            executor = self._executor
-            flight = {chunk for chunk, where in self._flight.items() if where is executor}
-            if not self._owned or executor is None or not flight or flight - unwanted:
-                return False
-            self._drop(executor, kill=True)
-        return True
+            self._life.end_for(unwanted)
 
     def drop_abandoned(self) -> None:
         """End the maps that will not be read: their listener is ``abandoned``.
 
         The maps, not their chunks: a map that goes on would send the next chunk to a new executor.
         """
-        with self._lock:
-            listeners: dict[int, Any] = {id(c.listener): c.listener for c in self._flight}
+        in_flight = list(self._life.in_flight)
+        listeners: dict[int, Any] = {id(c.listener): c.listener for c in in_flight}
         for listener in listeners.values():
             if getattr(listener, "abandoned", False):
                 listener.cancel()
@@ -406,13 +292,6 @@ class ExecutorBackend:
         """Whether it can end what runs: an executor that is the user's own cannot."""
         return self._owned
 
-    @property
-    def at_work(self) -> bool:
-        """Whether a chunk is in flight, or its end is being told, or an executor ends."""
-        if self._flight or self._telling:
-            return True
-        return any(ending.running for ending in list(self._endings))
-
     def running(self, chunk: Chunk) -> bool:
         """Whether the executor says that the chunk has started."""
         future = chunk.handle
@@ -420,48 +299,20 @@ class ExecutorBackend:
 
     def apart(self) -> ExecutorBackend:
         """A new executor of the same kind with one worker."""
-        apart = ExecutorBackend(self._make, 1, self._name, local=self._local)
+        apart = ExecutorBackend(self._make, 1, self.kind, local=self._local)
         apart.tally = self.tally  # what runs there is this pool's work
-        with self._lock:
-            self._aparts = [each for each in self._aparts if not each._closed or each.at_work]
-            self._aparts.append(apart)
+        aparts = [each for each in self._aparts if not each._life.closed or each.at_work]
+        self._aparts = [*aparts, apart]
         return apart
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:
         """Shut the executor down, unless it is the user's own."""
-        with self._lock:
-            self._closed = True
-            self._killed = self._killed or kill
-            busy = bool(self._flight)  # idle ones end in order
-            executor, self._executor = self._executor, None
-            held, self._holds = self._holds, False
-            processes, self._processes = self._processes, None
-            end = None
-            if executor is not None and self._owned:
-                end = Ending(executor, processes, held, self._name, kill=kill and busy)
-                if not (wait or cleanup.has_ended()):
-                    self._end_aside(end)  # under the lock, so that another `close` waits for it
-                    end = None
-            elif held:
-                lifeline.release()
-        if end is not None:
-            end()
+        self._life.close(wait=wait, kill=kill)
         for apart in list(self._aparts) if kill else ():
             apart.close(wait=wait, kill=True)
         if wait:
             for each in (self, *self._aparts):
-                for ending in list(each._endings):
-                    ending.join()
-
-    def _end_aside(self, end: Ending) -> None:
-        """End an executor in a thread of its own: the caller may be the executor's, or hold a lock.
-
-        `close` waits for it, and so does the program's end.
-        """
-        with self._lock:
-            self._endings = [each for each in self._endings if each.running]
-            self._endings.append(end)
-        end.start()
+                each._life.join()
 
 
 def _to_all(buffers: Any) -> Any:

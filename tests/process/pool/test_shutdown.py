@@ -78,7 +78,7 @@ def test_dropped_pools(place: dict[str, Any], cycle: bool) -> None:
         if cycle:
             procession.shutdown()
         else:
-            wait_until(lambda: backend._closed if place else backend.state.closed)
+            wait_until(lambda: backend._life.closed if place else backend.state.closed)
             procession.shutdown()
     finally:
         gc.enable()
