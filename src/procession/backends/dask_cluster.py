@@ -19,7 +19,7 @@ from functools import partial
 from procession.backends.cluster.cluster_backend import ClusterBackend
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection, connect
-from procession.backends.cluster.dask_watch import Watch
+from procession.backends.cluster.dask_watch import DaskWatch
 from procession.backends.cluster.engine_connection import OpenClusters
 from procession.backends.pool_choice import Choice
 from procession.configuration import Options
@@ -84,7 +84,7 @@ class DaskCluster:
         self._told = False
         self._number = 0
         self._lock = after_fork.rlock()
-        self._watch = Watch(connection, self._tasks)
+        self._watch = DaskWatch(connection, self._tasks)
         self._heard_by: Any = None
 
     @property

@@ -1,8 +1,8 @@
 """The life of an executor: made when it is needed, anew when it broke, watched, and ended.
 
 When a worker dies, the whole executor breaks. It is let go then, and the next chunk has a new one
-made. It is also let go when it waits for ever for a worker that has died, when nobody wants what it
-runs, and when it is idle while its workers are to be replaced.
+made. The same is done with one that waits for ever for a dead worker. It is done if nothing that it
+runs is wanted, and if it is idle while its workers are to be replaced.
 """
 
 from __future__ import annotations

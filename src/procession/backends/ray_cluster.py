@@ -20,7 +20,7 @@ from procession.backends.cluster.engine_connection import OpenClusters
 from procession.backends.cluster.ray_connection import Connection, connect
 from procession.backends.cluster.ray_streams import StreamReader
 from procession.backends.cluster.ray_use import ray_use
-from procession.backends.cluster.ray_watch import Watch
+from procession.backends.cluster.ray_watch import RayWatch
 from procession.backends.pool_choice import Choice
 from procession.configuration import Options
 from procession.contract import Costs
@@ -88,7 +88,7 @@ class RayCluster:
         self._tasks: dict[int, Task] = {}
         self._number = 0
         self._lock = after_fork.rlock()
-        self._watch = Watch(connection, self._tasks)
+        self._watch = RayWatch(connection, self._tasks)
         far: dict[str, Any] = {"__name__": "__far__"}  # no module, so that Ray sends it by value
         exec(_FAR_SIDE, far)
         fixed = {"num_cpus": 1, "max_retries": 0}

@@ -10,16 +10,15 @@ from collections.abc import Sequence
 
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection
-from procession.backends.cluster.engine_connection import Gone, missing_procession
-from procession.backends.cluster.growth import Growth
-from procession.backends.cluster.running_clock import RunningClock
+from procession.backends.cluster.engine_connection import missing_procession
+from procession.backends.cluster.task_watch import TaskWatch
 from procession.contract import End
 from procession.errors import PoolClosed
 from procession.hints import Any
 from procession.system.pristine import monotonic, threading
 from procession.system.wakeup import Wakeup
 
-__all__ = ["Watch"]
+__all__ = ["DaskWatch"]
 
 _LOOK = 0.1
 """Seconds between two looks, while tasks are under way."""
@@ -31,21 +30,12 @@ _HURRIED = 10
 """How many such looks, at those tasks alone, follow one another."""
 
 
-class Watch:
-    """Looks after the tasks of one connection.
-
-    Args:
-        connection: The client.
-        tasks: Those under way, by number; its owner adds and removes them.
-
-    Attributes:
-        growth: Tells maps of more workers.
-    """
+class DaskWatch(TaskWatch):
+    """Looks after the tasks of one client."""
 
     def __init__(self, connection: Connection, tasks: dict[int, Task]) -> None:
-        self.growth = Growth()
+        super().__init__(connection, tasks)
         self._connection = connection
-        self._tasks = tasks
         self._stir = threading.Event()
         self._stopped = False
         self._pause = Wakeup()
@@ -55,7 +45,6 @@ class Watch:
         self._next_look = 0.0
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._gone = Gone(connection, RunningClock(monotonic))
 
     def look(self) -> None:
         """There are tasks."""
@@ -70,7 +59,7 @@ class Watch:
 
     def heard(self) -> None:
         """A worker has told something."""
-        self._gone.heard()
+        self._lost.heard()
 
     def fetch_soon(self, task: Task) -> None:
         """A task has said that its result is to be fetched, which is there in a moment."""
@@ -78,13 +67,9 @@ class Watch:
         self._hurried = _HURRIED
         self._pause.wake()
 
-    def check(self, task: Task) -> None:
-        """Refuse what a call sends that was told that its workers are lost.
-
-        Raises:
-            PoolClosed: It was, and none has come back.
-        """
-        self._gone.check(self._connection.threads(), task.chunk.listener)
+    def workers(self) -> int:
+        """How many threads its workers have."""
+        return self._connection.threads()
 
     def stop(self) -> None:
         """The connection is let go."""
@@ -96,7 +81,7 @@ class Watch:
         while not self._stopped:
             if not self._tasks:
                 self._stir.clear()
-                self._gone.forget()
+                self._lost.forget()
                 if not self._tasks:
                     self._stir.wait()
                 self._connection.ages()
@@ -116,7 +101,7 @@ class Watch:
         else:
             self._next_look = monotonic() + _LOOK
             self._look_at(list(self._tasks.values()))
-            self._look_at_workers()
+            self._look_at_workers(self._connection.threads_now())
 
     def _look_at(self, tasks: Sequence[Task]) -> None:
         connection = self._connection
@@ -128,9 +113,15 @@ class Watch:
                 if not (task.over or task.handle.number in self._fetching):
                     finished.append(task)
             elif status == "error":
-                self._end(task, _failure(future.exception(timeout=2), connection.place))
+                self._end(
+                    task.handle.number,
+                    task,
+                    _failure(future.exception(timeout=2), connection.place),
+                )
             elif status == "cancelled":  # what is only "lost" is run again by Dask itself
-                self._end(task, End("refused", error=_cancelled(future, connection)))
+                self._end(
+                    task.handle.number, task, End("refused", error=_cancelled(future, connection))
+                )
         self._fetching.update(task.handle.number for task in finished)
         if finished:
             connection.client.loop.add_callback(self._fetch, finished)
@@ -152,22 +143,6 @@ class Watch:
             self._fetching.discard(task.handle.number)
             self._tasks.pop(task.handle.number, None)
             task.handle.future = None
-
-    def _end(self, task: Task, end: End) -> None:
-        self._tasks.pop(task.handle.number, None)
-        task.failed(end)
-
-    def _look_at_workers(self) -> None:
-        error = self._gone.error(self._connection.threads_now())
-        if error is not None:
-            self._give_up(error)
-        self.growth.look(self._connection.threads(), self._tasks)
-
-    def _give_up(self, error: Exception) -> None:
-        self._gone.forget()
-        self._connection.tell([task.chunk.listener for task in list(self._tasks.values())])
-        for task in list(self._tasks.values()):
-            self._end(task, End("refused", error=error))
 
 
 async def _contents(client: Any, tasks: Sequence[Task]) -> Sequence[Any]:

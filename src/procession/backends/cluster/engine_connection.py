@@ -17,10 +17,8 @@ from procession.system.pristine import monotonic
 
 __all__ = [
     "CONNECT_SECONDS",
-    "GONE_SECONDS",
     "GREET_SECONDS",
     "EngineConnection",
-    "Gone",
     "OpenClusters",
     "missing_procession",
     "reach",
@@ -32,10 +30,6 @@ CONNECT_SECONDS = 7
 
 GREET_SECONDS = 2.0
 """Seconds that what listens at an address has at least to answer as the engine does."""
-
-GONE_SECONDS = 8.0
-"""Seconds without any worker after which tasks are given up, if there were workers before. A guess:
-longer than one takes to start again."""
 
 _LEAST_SECONDS = 0.3
 """Seconds that one attempt to connect has at least."""
@@ -117,69 +111,6 @@ class EngineConnection:
         return PoolClosed(
             f"the connection to {self.engine}'s {self.head} ({self.place}) was lost or closed "
             f"while calls ran there. Look whether the {self.head} runs, and call again."
-        )
-
-
-class Gone:
-    """Whether all workers of a cluster are gone, and none comes back. Pure, but for the clock.
-
-    It counts from when workers were there during these calls. A cluster that grows and shrinks may
-    have had some before, and need more time than this to start the next ones.
-
-    Args:
-        connection: To whose cluster.
-        clock: Gives seconds.
-    """
-
-    def __init__(self, connection: EngineConnection, clock: Callable[[], float]) -> None:
-        self._connection = connection
-        self._clock = clock
-        self._seen = 0.0
-        self._had = False
-
-    def forget(self) -> None:
-        """The next calls wait for workers, as they did before there were any."""
-        self._had = False
-
-    def heard(self) -> None:
-        """A worker has told something."""
-        self._seen, self._had = self._clock(), True
-
-    def error(self, workers: int | None) -> PoolClosed | None:
-        """What to say, if that is so now.
-
-        Args:
-            workers: How many there are; `None` if that is known from before these calls only.
-        """
-        if workers is None:
-            return None
-        now = self._clock()
-        if workers:
-            self._seen, self._had = now, True
-        elif self._had and now - self._seen > GONE_SECONDS:
-            self.forget()
-            if not self._connection.sent_away():
-                return self._lost()
-        return None
-
-    def check(self, workers: int, listener: Any) -> None:
-        """Refuse what one of these sends later on: it would wait for workers again.
-
-        Args:
-            workers: How many there are.
-            listener: Who sends.
-
-        Raises:
-            PoolClosed: There are none, and it was told so.
-        """
-        if not workers and self._connection.has_told(listener):
-            raise self._lost()
-
-    def _lost(self) -> PoolClosed:
-        return PoolClosed(
-            f"all workers of the {self._connection.engine} cluster ({self._connection.place}) "
-            f"are gone, and for {GONE_SECONDS:.0f} s none has come back. Look at their logs, "
-            "start workers, and call again."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from procession.backends.cluster.cluster_backend import AHEAD
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.ray_connection import Connection
-from procession.backends.cluster.ray_watch import Watch
+from procession.backends.cluster.ray_watch import RayWatch
 from procession.backends.cluster.wire import open_message
 from procession.hints import Any
 from procession.system import after_fork
@@ -30,7 +30,7 @@ class StreamReader:
     """
 
     def __init__(
-        self, connection: Connection, watch: Watch, number: int, task: Task, messages: Any
+        self, connection: Connection, watch: RayWatch, number: int, task: Task, messages: Any
     ) -> None:
         self._connection = connection
         self._watch = watch

@@ -12,17 +12,16 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from procession.backends.cluster.cluster_task import Task
-from procession.backends.cluster.engine_connection import Gone, missing_procession
-from procession.backends.cluster.growth import Growth
+from procession.backends.cluster.engine_connection import missing_procession
 from procession.backends.cluster.ray_connection import Connection
 from procession.backends.cluster.ray_use import ray_use
-from procession.backends.cluster.running_clock import RunningClock
+from procession.backends.cluster.task_watch import TaskWatch
 from procession.contract import End
 from procession.errors import PoolClosed, ProcessionError
 from procession.hints import Any
-from procession.system.pristine import monotonic, threading
+from procession.system.pristine import threading
 
-__all__ = ["Watch", "how_it_ended"]
+__all__ = ["RayWatch", "how_it_ended"]
 
 _LOOK = 0.5
 """Seconds between two looks, while tasks are under way."""
@@ -47,28 +46,17 @@ _LOST = frozenset(
 """Ray's errors that mean that the task's process or machine was lost, or was taken from it."""
 
 
-class Watch:
-    """Looks after the tasks of one connection.
-
-    Args:
-        connection: To Ray.
-        tasks: Those under way, by number; its owner adds and removes them.
-
-    Attributes:
-        growth: Tells maps of more workers.
-    """
+class RayWatch(TaskWatch):
+    """Looks after the tasks of one connection."""
 
     def __init__(self, connection: Connection, tasks: dict[int, Task]) -> None:
-        self.growth = Growth()
+        super().__init__(connection, tasks)
         self._connection = connection
-        self._tasks = tasks
         self._came: SimpleQueue[Any] = SimpleQueue()
         self._busy = threading.Event()
         self._stopped = threading.Event()
         self._started = False
         self._lock = threading.Lock()
-        self._clock = RunningClock(monotonic)
-        self._gone = Gone(connection, self._clock)
         self._alive = 0.0
         self._asked = False
 
@@ -103,13 +91,9 @@ class Watch:
         """A task has failed."""
         self._came.put(partial(self._failed, number, error))
 
-    def check(self, task: Task) -> None:
-        """Refuse what a call sends that was told that its workers are lost.
-
-        Raises:
-            PoolClosed: It was, and none has come back.
-        """
-        self._gone.check(self._connection.cpus, task.chunk.listener)
+    def workers(self) -> int:
+        """How many processors its machines have for this."""
+        return self._connection.cpus
 
     def stop(self) -> None:
         """The connection is let go."""
@@ -138,7 +122,7 @@ class Watch:
         if task is None:
             return
         if content is not None:
-            self._gone.heard()
+            self._lost.heard()
             task.arrived(content)
             if task.streams and not task.over:
                 return  # more comes
@@ -156,7 +140,7 @@ class Watch:
         while not self._stopped.is_set():
             if not self._tasks:
                 self._busy.clear()
-                self._gone.forget()
+                self._lost.forget()
                 if not self._tasks:
                     self._busy.wait()
                 self._asked = False
@@ -176,17 +160,7 @@ class Watch:
             self._connection.forsake()
             self._give_up(self._connection.lost())
         else:
-            error = self._gone.error(self._connection.cpus if self._asked else None)
-            if error is not None:
-                self._give_up(error)
-            self.growth.look(self._connection.cpus, self._tasks)
-
-    def _give_up(self, error: Exception) -> None:
-        self._gone.forget()
-        self._connection.tell([task.chunk.listener for task in list(self._tasks.values())])
-        for number, task in list(self._tasks.items()):
-            self._tasks.pop(number, None)
-            task.failed(End("refused", error=error))
+            self._look_at_workers(self.workers() if self._asked else None)
 
 
 def how_it_ended(error: BaseException, place: str) -> End:
