@@ -88,7 +88,6 @@ class Pool(Executor):
         max_tasks_per_child: int | None = None,
         **options: Unpack[OptionValues],
     ) -> None:
-        given: dict[str, Any] = dict(options)
         # The standard library's positional order, and its names.
         standard = (
             ("workers", count),
@@ -99,19 +98,7 @@ class Pool(Executor):
             ("context", mp_context),
             ("max_tasks_per_worker", max_tasks_per_child),
         )
-        for name, value in standard:
-            if value is None:
-                continue
-            if name == "workers" and isinstance(value, int) and value <= 0:
-                raise OptionError(
-                    f"max_workers must be greater than 0, and is {value}. Leave it out for all "
-                    "usable CPUs."
-                )
-            if name in given:
-                raise OptionError(
-                    f"Pool() was given {name} twice, {given[name]!r} and {value!r}: leave one out."
-                )
-            given[name] = value
+        given = _by_our_names(standard, dict(options))
         self._given = validate(given, caller="Pool")
         self._options: Options = self._resolved()
         choice = Choice(self._options)
@@ -349,6 +336,28 @@ def _taken(slot: list[Future[Any]], end: float | None) -> Any:
         return future.result(None if end is None else end - time.monotonic())
     finally:
         future.cancel()
+
+
+def _by_our_names(standard: Iterable[tuple[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
+    """What was given by the standard library's names, together with options.
+
+    Raises:
+        OptionError: Something was given twice, or it is no number of workers.
+    """
+    for name, value in standard:
+        if value is None:
+            continue
+        if name == "workers" and isinstance(value, int) and value <= 0:
+            raise OptionError(
+                f"max_workers must be greater than 0, and is {value}. Leave it out for all "
+                "usable CPUs."
+            )
+        if name in options:
+            raise OptionError(
+                f"Pool() was given {name} twice, {options[name]!r} and {value!r}: leave one out."
+            )
+        options[name] = value
+    return options
 
 
 class _PoolCall(SingleCall):

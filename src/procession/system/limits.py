@@ -64,8 +64,10 @@ def mend(error: BaseException, *, starting: bool = False) -> str:
         return _processes()
     if starting and isinstance(error, (EOFError, ImportError, PermissionError, FileNotFoundError)):
         return _python()
-    if not isinstance(error, OSError):
-        return ""
+    return _of_number(error, starting) if isinstance(error, OSError) else ""
+
+
+def _of_number(error: OSError, starting: bool) -> str:
     if error.errno == errno.EMFILE:
         return _files()
     if error.errno == errno.ENFILE:

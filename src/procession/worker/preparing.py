@@ -23,6 +23,7 @@ from procession.worker.seeding import reseed
 __all__ = [
     "THREAD_VARIABLES",
     "Cap",
+    "begin_far_worker",
     "default_applies",
     "default_cap",
     "forget_initializers",
@@ -175,6 +176,21 @@ def run_unpacked(packed: PackedInitializer) -> None:
         raise _exited(error, initializer) from error
     keep_changes(before)
     arrivals.keep()
+
+
+def begin_far_worker(host: str, initializer: Any) -> None:
+    """On a machine of a cluster: learn what it is called, and run the user's initializer.
+
+    Args:
+        host: The machine's name.
+        initializer: The user's, packed with its arguments; or empty.
+    """
+    from procession.pickling.out_of_band import home_is_far
+
+    current.name_host(host)
+    home_is_far()
+    if initializer:
+        run_unpacked(initializer)
 
 
 def run_initializer_here(

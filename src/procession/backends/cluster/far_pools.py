@@ -12,7 +12,6 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 
-from procession.backends.cluster.far_worker import begin_far_worker
 from procession.backends.cluster.wire import Order
 from procession.buffers.housekeeping import housekeeper
 from procession.hints import Any
@@ -23,7 +22,7 @@ from procession.process.pool.worker_pool import IDLE, WorkerPool
 from procession.process.pool.worker_starts import WorkerSpec
 from procession.system import NamedTuple, after_fork
 from procession.system.resources import usable_cpus
-from procession.worker.preparing import Cap, default_cap
+from procession.worker.preparing import Cap, begin_far_worker, default_cap
 
 __all__ = ["FarPools", "Shape", "far_pools", "host_name"]
 

@@ -7,7 +7,7 @@ from itertools import islice
 
 from procession.process.pool.assignment import Assignment
 
-__all__ = ["company"]
+__all__ = ["joining"]
 
 _TOGETHER = 0.002
 """Seconds that calls of one message are to take together. A guess: a message costs some 50 µs."""
@@ -22,7 +22,7 @@ def _joins(assignment: Assignment, first: Assignment) -> bool:
     return given is not None and job is first.chunk.job and not assignment.over
 
 
-def company(queue: deque[Assignment], first: Assignment, size: int) -> int:
+def joining(queue: deque[Assignment], first: Assignment, size: int) -> int:
     """How many of the calls that wait are to go with this one.
 
     Args:

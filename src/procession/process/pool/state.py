@@ -29,7 +29,7 @@ from procession.process.pool.assignment import (
     Verdict,
     WorkerState,
 )
-from procession.process.pool.calls_together import company
+from procession.process.pool.calls_together import joining
 
 __all__ = ["TRIES", "PoolState"]
 
@@ -148,7 +148,7 @@ class PoolState(Generic[W]):
             worker.assign(assignment)
             self.busy += 1
             if self.queue and self.most is None and worker.takes_calls(assignment):
-                more = company(self.queue, assignment, self.size)
+                more = joining(self.queue, assignment, self.size)
                 # In one step of C code: an interrupt loses none of them.
                 worker.behind.extend(map(_popleft, repeat(self.queue, more)))
                 worker.follow()
