@@ -10,10 +10,10 @@ import pytest
 
 import procession
 from procession import BackendUnavailable
-from procession.backends.cluster.clocks import Clocks
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.wire import (
     VERSIONS,
+    Clocks,
     Message,
     Order,
     column_of,

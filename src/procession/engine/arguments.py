@@ -30,10 +30,10 @@ __all__ = [
     "NOTHING_SHARED",
     "copied",
     "dump_shared",
+    "loading_for",
     "packer",
     "refusal",
     "vary",
-    "way",
     "with_bound_arguments",
 ]
 
@@ -119,7 +119,7 @@ def _parted(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return function, (), {}
 
 
-def way(values: Iterable[Any], blob: bytes) -> Loading:
+def loading_for(values: Iterable[Any], blob: bytes) -> Loading:
     """How what can change, and is pickled in `blob`, is to be loaded.
 
     Arrays do not count: they are loaded as fast as memory is copied.

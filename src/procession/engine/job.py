@@ -15,9 +15,9 @@ from procession.engine.arguments import (
     NOTHING_SHARED,
     copied,
     dump_shared,
+    loading_for,
     packer,
     vary,
-    way,
 )
 from procession.engine.call import Call
 from procession.engine.column_packing import Packed, column_packer
@@ -188,7 +188,7 @@ def make_job(
         return function, dump_shared(call, buffers if apart else None)
 
     (function, shared), keeps = with_senders(dump, far=call.far)
-    common: Loading = way(given, shared) if vary(given) else "once"
+    common: Loading = loading_for(given, shared) if vary(given) else "once"
 
     def pack() -> bytes:
         out = outgoing(options.pickling) if options.forward_logs else None

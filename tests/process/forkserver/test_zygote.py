@@ -262,9 +262,9 @@ def test_a_map_that_began_in_the_program_gets_a_copy(tmp_path: Path) -> None:
     """The main thread forks it between two items, and stands still until the helper is done."""
     code = """
 import threading
-from procession.process.start import copying
-copying._PATIENCE = copying._LONGEST = 60
-stands, told = copying.Standstill(), []
+from procession.process.start import main_thread_pause as module
+module._PATIENCE = module._LONGEST = 60
+stands, told = module.MainThreadPause(), []
 def helps():
     try:
         told.append(stands.begin())
@@ -274,7 +274,7 @@ def helps():
 helper = threading.Thread(target=helps)
 helper.start()
 while helper.is_alive():
-    stands.keep()
+    stands.pause()
 told.append("goes on")
 print(*told, isolated(copied)())
 """
@@ -285,13 +285,13 @@ def test_items_go_on_if_the_other_thread_never_tells_them(tmp_path: Path) -> Non
     """An import that hangs keeps the pool from them, but not the loop."""
     code = """
 import threading
-from procession.process.start import copying
-copying._PATIENCE, copying._LONGEST = 60, 0.01
-stands = copying.Standstill()
+from procession.process.start import main_thread_pause as module
+module._PATIENCE, module._LONGEST = 60, 0.01
+stands = module.MainThreadPause()
 helper = threading.Thread(target=stands.begin)
 helper.start()
 while helper.is_alive():
-    stands.keep()
+    stands.pause()
 print("goes on")
 """
     assert run(code, tmp_path).stdout == "goes on\n"

@@ -14,10 +14,10 @@ from functools import partial
 from itertools import islice
 from weakref import WeakKeyDictionary
 
-from procession.backends.cluster.clocks import Clocks
 from procession.backends.cluster.cluster_task import Cluster, Task
 from procession.backends.cluster.far_pools import Shape
 from procession.backends.cluster.wire import (
+    Clocks,
     Message,
     Order,
     column_of,

@@ -36,7 +36,7 @@ class DaskWatch(TaskWatch):
     def __init__(self, connection: Connection, tasks: dict[int, Task]) -> None:
         super().__init__(connection, tasks)
         self._connection = connection
-        self._stir = threading.Event()
+        self._busy = threading.Event()
         self._stopped = False
         self._pause = Wakeup()
         self._soon: dict[int, Task] = {}
@@ -48,8 +48,8 @@ class DaskWatch(TaskWatch):
 
     def look(self) -> None:
         """There are tasks."""
-        if not self._stir.is_set():
-            self._stir.set()
+        if not self._busy.is_set():
+            self._busy.set()
             with self._lock:
                 if self._thread is None and not self._stopped:
                     self._thread = threading.Thread(
@@ -74,16 +74,16 @@ class DaskWatch(TaskWatch):
     def stop(self) -> None:
         """The connection is let go."""
         self._stopped = True
-        self._stir.set()
+        self._busy.set()
         self._pause.wake()
 
     def _run(self) -> None:
         while not self._stopped:
             if not self._tasks:
-                self._stir.clear()
+                self._busy.clear()
                 self._lost.forget()
                 if not self._tasks:
-                    self._stir.wait()
+                    self._busy.wait()
                 self._connection.ages()
                 continue
             try:

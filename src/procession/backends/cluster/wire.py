@@ -8,6 +8,7 @@ plain data. What the user's code pickled stays closed until a worker opens it.
 from __future__ import annotations
 
 import marshal
+import math
 import pickle
 import sys
 from collections.abc import Callable, Sequence
@@ -18,9 +19,11 @@ from procession.errors import BackendUnavailable
 from procession.hints import Any
 from procession.items import Column, Item, Reply, Results
 from procession.system import NamedTuple
+from procession.system.pristine import perf_counter
 
 __all__ = [
     "VERSIONS",
+    "Clocks",
     "Message",
     "Order",
     "column_of",
@@ -225,3 +228,49 @@ def _open_end(fields: Sequence[Any]) -> End:
 
     packed: Any = end.error
     return end._replace(error=load_exception(packed))
+
+
+class Clocks:
+    """How far the clocks of other machines' processes are ahead of this one's.
+
+    Each machine counts from a start of its own. A message tells when its order came and when it
+    left, by the clock over there. It cannot have come before it was sent, nor left after it
+    arrived. So the two clocks differ by something between two bounds; the closest are kept.
+    """
+
+    def __init__(self) -> None:
+        self._bounds: dict[str, tuple[float, float]] = {}
+
+    def here(
+        self, message: Message, replies: Sequence[Reply], now: float | None = None
+    ) -> Sequence[Reply]:
+        """Replies with their times by this machine's clock, and the machine as the place.
+
+        Args:
+            message: What they came with.
+            replies: Those of its replies that count.
+            now: When it came.
+        """
+        came, left = message.clock
+        arrived = perf_counter() if now is None else now
+        least, most = self._bounds.get(message.host, (-math.inf, math.inf))
+        # It left over there before it arrived here; its order came there after it was sent here.
+        least = max(least, left - arrived)
+        most = min(most, came - message.sent)
+        self._bounds[message.host] = least, most
+        if not any(reply.timing for reply in replies):
+            return replies
+        ahead = self.ahead(message.host)
+        return [_moved(reply, ahead, message.host) for reply in replies]
+
+    def ahead(self, host: str) -> float:
+        """Seconds that the clock of a machine is ahead, which has sent something."""
+        least, most = self._bounds[host]
+        return (least + most) / 2
+
+
+def _moved(reply: Reply, ahead: float, host: str) -> Reply:
+    if reply.timing is None:
+        return reply
+    begin, seconds, pid, thread = reply.timing
+    return reply._replace(timing=(begin - ahead, seconds, pid, thread or host))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from procession.decoration import kind
-from procession.engine.arguments import way
+from procession.engine.arguments import loading_for
 from procession.engine.call import Call
 from procession.engine.local.crossing import across, crossing
 from procession.engine.local.running import Running, attempt, raised_here, task_here
@@ -56,7 +56,7 @@ def header_here(
         function = partial(_run_coroutine, function)
     copies = None
     if common is not None:
-        loaded = way((*call.prefix, *args, *kwargs.values()), common[0])
+        loaded = loading_for((*call.prefix, *args, *kwargs.values()), common[0])
         copies = CommonArguments(*common, settings._replace(common=loaded), call.function)
     return Header(function, call.prefix, args, kwargs, settings, common=copies)
 

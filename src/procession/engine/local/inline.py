@@ -101,7 +101,7 @@ class Inline:
             self._function = header.common.calling(self._function)
         self._alarm: Alarm | None = None
         self._going = self._ended = False
-        self._hurries: list[bool] = []
+        self._shortened: list[bool] = []
         self._checked = where.here and not where.checks
         self._budget = Budget()
         self._items: Checks | None = None
@@ -125,19 +125,19 @@ class Inline:
         self._ended = True
         if self._alarm is not None:
             self._alarm.disarm()
-        self._calm()
+        self._restore_turns()
 
-    def _hurry(self) -> None:
+    def _shorten_turns(self) -> None:
         """Have short turns while a pool starts and this process runs items, until it is over."""
-        if not self._hurries:
+        if not self._shortened:
             short_turns.__enter__()
-            self._hurries.append(True)
+            self._shortened.append(True)
             if self._ended:
-                self._calm()
+                self._restore_turns()
 
-    def _calm(self) -> None:
+    def _restore_turns(self) -> None:
         try:
-            self._hurries.pop()
+            self._shortened.pop()
         except IndexError:
             return
         short_turns.__exit__(None, None, None)
@@ -161,7 +161,7 @@ class Inline:
         run = self._run
         self._alarm = None
         if run.closed or (run.replies.count and not run.sender.here):
-            self._calm()
+            self._restore_turns()
             if then is not None:
                 then()
             return
@@ -175,7 +175,7 @@ class Inline:
                 running.cut(run.intake.give_back)
             if not self._going:
                 self._going = True
-                self._hurry()  # from here on, as other threads wait for their turns
+                self._shorten_turns()  # from here on, as other threads wait for their turns
                 teller.tell(partial(self._go, then))
                 then = None
         self._alarm = after(HELP_EVERY, self.help)
@@ -367,7 +367,7 @@ class Inline:
         if not self._alone and placement and not placement.here(run.intake.remaining):
             if self._warm or (run.replies.count and self._leaves_off(placement)):
                 run.sender.run_there()
-                self._calm()
+                self._restore_turns()
                 run.go()
             elif not run.sender.started:
                 placement.ran_alone(seconds)

@@ -29,7 +29,7 @@ from procession.engine.policy.placement import Pace, Placement
 from procession.functions.needs import modules_to_import, needs_cloudpickle, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
-from procession.process.start.copying import Standstill
+from procession.process.start.main_thread_pause import MainThreadPause
 from procession.recording.start_costs import start_costs
 from procession.system import after_fork, cpython
 from procession.system.alarm import Alarm, after, short_turns
@@ -143,7 +143,7 @@ class ShortMap:
             "_budget",
             "_call",
             "_context",
-            "_standstill",
+            "_pause",
             "_load",
             "_made",
             "_may_copy",
@@ -162,7 +162,7 @@ class ShortMap:
     ) -> None:
         self._alarm: Alarm | None = None
         self._budget: Any = None
-        self._standstill = Standstill()
+        self._pause = MainThreadPause()
         self._may_copy = True  # as far as is known
         self._call = call
         self._pace = pace
@@ -297,8 +297,8 @@ class ShortMap:
             out += [function(value) for value in islice(running.iterator, size)]
             if len(out) - before < size:
                 break
-            if self._standstill.asked:
-                self._standstill.keep()
+            if self._pause.asked:
+                self._pause.pause()
             size = min(size * _GROWTH, int(size * _SLICE / (perf_counter() - begin)) or 1)
         running.out = out
 
@@ -324,16 +324,16 @@ class ShortMap:
         try:
             with short_turns:
                 if cold:
-                    self._may_copy = self._standstill.begin(by_value=by_value)
+                    self._may_copy = self._pause.begin(by_value=by_value)
                     if not (self._may_copy or self._worth_it(left, seconds, copy=False)):
                         return False
                 inline = self._become_map()
             return True
         finally:
             if inline is None:
-                self._standstill.end()
+                self._pause.end()
             else:
-                inline.help(self._standstill.end)
+                inline.help(self._pause.end)
 
     def _become_map(self) -> Inline | None:
         """In the helper thread: make the map that goes on with the items, unless they are over."""

@@ -35,7 +35,7 @@ from procession.system.variables import variables
 __all__ = [
     "CopyServer",
     "Server",
-    "copy_beside",
+    "copy_server",
     "current",
     "in_use",
     "read_number",
@@ -64,10 +64,10 @@ def current(*, clean: bool = True, by_value: bool = True) -> Server:
     Args:
         clean: Only one that has nothing of this process. Else it may be a copy (`zygote`), if there
             is one or can be.
-        by_value: As in `copy_beside`.
+        by_value: As in `copy_server`.
     """
     if not clean:
-        copy = copy_beside(0, by_value=by_value)
+        copy = copy_server(0, by_value=by_value)
         if copy is not None:
             return copy
     key = _key()
@@ -88,7 +88,7 @@ def _key() -> tuple[Any, ...]:
     return read, spawn.get_executable(), credentials()
 
 
-def copy_beside(waiting: int, *, by_value: bool = True) -> Server | None:
+def copy_server(waiting: int, *, by_value: bool = True) -> Server | None:
     """The server that is a copy of this process, if there is one that lives, or can be.
 
     Args:
@@ -265,7 +265,7 @@ class CopyServer(Server):
     """A fork server that is a copy of this process, as it was when it began; there is no second.
 
     Args:
-        waiting: As in `copy_beside`.
+        waiting: As in `copy_server`.
         by_value: As there.
     """
 

@@ -272,7 +272,7 @@ class AttendedChannel:
             self._reading.release()
         self.tell()
 
-    def hear_kept(self) -> None:
+    def read_kept(self) -> None:
         """Read what the worker has answered, and has not sent. In the reactor's thread."""
         if self.ended or not self._reading.acquire(blocking=False):
             return

@@ -72,7 +72,7 @@ class CallsBehind:
             self.watch()
         return found
 
-    def spare(self, assignment: Assignment) -> bool:
+    def defer_kill(self, assignment: Assignment) -> bool:
         """A call is to be ended by its worker's death: not before those behind it are taken back.
 
         Whether there are such.
@@ -81,7 +81,7 @@ class CallsBehind:
             worker = assignment.worker
             if worker is None or worker.assignment is not assignment or not worker.behind:
                 return False
-            if self._state.spare(assignment):
+            if self._state.defer_kill(assignment):
                 self._take_back(worker, assignment.number)
         self.watch()
         return True
@@ -108,7 +108,7 @@ class CallsBehind:
             given = self._state.match()
             self._timer = reactor.call_later(_EVERY, self._look) if more else None
         for worker in kept:
-            worker.channel.hear_kept()
+            worker.channel.read_kept()
         for assignment in doomed:
             self._end(assignment)
         self._act(given)

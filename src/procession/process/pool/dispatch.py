@@ -103,7 +103,7 @@ class Dispatch:
             self.refuse,
         )
         self._start_limits = StartLimits(self.lock, self.state.starts, self._strike)
-        self.behind = CallsBehind(self.lock, self.state, self.hand_out, self._end_spared)
+        self.behind = CallsBehind(self.lock, self.state, self.hand_out, self._kill_deferred)
         self._last_job: Callable[[], Job | None] = _none
         self._auditor: Any = None
         self._sweeper: Any = None
@@ -204,7 +204,7 @@ class Dispatch:
     def condemn(self, assignment: Assignment, verdict: Verdict, blame: Blame | None = None) -> bool:
         """Kill the worker of a chunk. Whether the chunk ends by that."""
         worker = assignment.worker
-        if self.behind.spare(assignment):
+        if self.behind.defer_kill(assignment):
             return True
         try:
             with self.lock:
@@ -259,7 +259,7 @@ class Dispatch:
             worker.kill()
         self.hand_out(given)
 
-    def _end_spared(self, assignment: Assignment) -> None:
+    def _kill_deferred(self, assignment: Assignment) -> None:
         self.condemn(assignment, "cancelled")
 
     @staticmethod

@@ -241,7 +241,7 @@ class PoolState(Generic[W]):
             assignment.condemn("cancelled", NO_BLAME)
         return True
 
-    def spare(self, assignment: Assignment) -> bool:
+    def defer_kill(self, assignment: Assignment) -> bool:
         """A call is to be ended, but not those behind it. Whether it was not before."""
         if assignment.verdict is not None:
             return False

@@ -335,7 +335,7 @@ class Worker(WorkerState):
 
     # -- afterwards --------------------------------------------------------------------------
 
-    def hear_last(self) -> None:
+    def read_last(self) -> None:
         """It is dead: use what it said last, and watch it no more."""
         reactor.forget(self.death)
         self.channel.end()

@@ -224,7 +224,7 @@ def _died(pool: Dispatch, worker: Worker) -> None:
     with pool.lock:
         if not pool.state.died(worker):
             return
-    worker.hear_last()
+    worker.read_last()
     _bury(pool, worker)
 
 

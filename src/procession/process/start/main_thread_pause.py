@@ -14,7 +14,7 @@ from __future__ import annotations
 from procession.system import after_fork
 from procession.system.wakeup import Wakeup
 
-__all__ = ["Standstill"]
+__all__ = ["MainThreadPause"]
 
 _PATIENCE = 0.05
 """Seconds for which the helper waits. Some slices of short items are run in that time."""
@@ -23,7 +23,7 @@ _LONGEST = 0.5
 """Seconds for which the items wait at most, should an import hang. They take a tenth of it."""
 
 
-class Standstill:
+class MainThreadPause:
     """One map's request.
 
     Attributes:
@@ -61,7 +61,7 @@ class Standstill:
         """In the helper thread: the items may go on."""
         self._go_on.wake()
 
-    def keep(self) -> None:
+    def pause(self) -> None:
         """In the thread that runs the items: stand still, if that is asked for."""
         with self._lock:
             if not self.asked:
@@ -82,7 +82,7 @@ def _fork(by_value: bool) -> bool:
         from procession.process.forkserver import client
         from procession.process.start.starting import quietly
 
-        server = client.copy_beside(1, by_value=by_value)
+        server = client.copy_server(1, by_value=by_value)
         if server is None:
             return False
         quietly(server.ensure_running)
