@@ -27,7 +27,7 @@ from procession.contract import Costs, End
 from procession.hints import Any
 from procession.system import after_fork
 
-__all__ = ["DaskBackend", "DaskCluster", "dask_backend"]
+__all__ = ["DaskCluster", "dask_backend"]
 
 _RUN = (
     "__import__('procession.backends.cluster.dask_far_side', fromlist=['run'])"
@@ -56,10 +56,6 @@ _TRIES = 3
 _COSTS = Costs(handling=1e-3, target=0.2, blind=0.2, floor=0.05, waiting=1)
 """A task takes 1 to 2 ms of the caller's time and 2 to 3 ms of the scheduler's, see
 ``benchmarks/clusters.py``. A round trip takes some 10 ms, which a chunk of 0.2 s hides."""
-
-
-class DaskBackend(ClusterBackend):
-    """Chunks on Dask."""
 
 
 class DaskCluster:
@@ -297,7 +293,7 @@ async def _scatter(client: Any, content: bytes, *, broadcast: bool) -> Any:
 _clusters = OpenClusters()
 
 
-def dask_backend(choice: Choice) -> DaskBackend:
+def dask_backend(choice: Choice) -> ClusterBackend:
     """The backend for ``backend="dask"``, or for the user's own client.
 
     Raises:
@@ -307,7 +303,7 @@ def dask_backend(choice: Choice) -> DaskBackend:
     options = choice.options
     ours = isinstance(options.backend, str) and options.address is None
     limit = options.workers if "workers" in options.given and not ours else None
-    return DaskBackend(choice, partial(_cluster, options), limit)
+    return ClusterBackend(choice, partial(_cluster, options), limit)
 
 
 def _cluster(options: Options) -> DaskCluster:

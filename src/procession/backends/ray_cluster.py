@@ -27,7 +27,7 @@ from procession.contract import Costs
 from procession.hints import Any
 from procession.system import after_fork
 
-__all__ = ["RayBackend", "RayCluster", "ray_backend"]
+__all__ = ["RayCluster", "ray_backend"]
 
 _FAR_SIDE = """
 def run(order, header, *puts):
@@ -48,10 +48,6 @@ _UNREAD = 2
 _COSTS = Costs(handling=1.2e-3, target=0.2, blind=0.2, floor=0.05, waiting=1)
 """A chunk takes 1.2 ms of the caller's time, 0.5 of them in Ray: see ``benchmarks/clusters.py``. A
 round trip takes some 3 ms, which a chunk of 0.2 s hides."""
-
-
-class RayBackend(ClusterBackend):
-    """Chunks on Ray."""
 
 
 class _Handle:
@@ -187,7 +183,7 @@ class _Broadcast:
 _clusters = OpenClusters()
 
 
-def ray_backend(choice: Choice) -> RayBackend:
+def ray_backend(choice: Choice) -> ClusterBackend:
     """The backend for ``backend="ray"``.
 
     Raises:
@@ -199,7 +195,7 @@ def ray_backend(choice: Choice) -> RayBackend:
     limited = "workers" in options.given
     if options.address is None and (known is None or known.workers <= options.workers):
         limited = False  # a cluster of our own has no more
-    return RayBackend(choice, partial(_cluster, options), options.workers if limited else None)
+    return ClusterBackend(choice, partial(_cluster, options), options.workers if limited else None)
 
 
 def _cluster(options: Options) -> RayCluster:
