@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, NoReturn, TypeVar, Unpack
 
 from procession.backends import registry
+from procession.backends.opening import open_backend
 from procession.backends.pool_choice import Choice
 from procession.configuration import Options, OptionValues, resolve, validate
 from procession.contract import Backend, Chunk, End
@@ -106,7 +107,7 @@ class Pool(Executor):
         self._out_of_band = choice.out_of_band
         self._era = registry.era()
         self._former: list[Backend] = []
-        self._backend = registry.open_backend(choice)
+        self._backend = open_backend(choice)
         registry.hold(self, self._backend)
         self._lock = after_fork.lock()
         self._open = True
@@ -188,7 +189,7 @@ class Pool(Executor):
                 return
             self._era = now
         if isinstance(self._options.backend, str) and not self._shares:
-            backend = registry.open_backend(Choice(self._options))
+            backend = open_backend(Choice(self._options))
             self._former.append(self._backend)
             self._backend, before = backend, self._backend
             registry.let_go(before)

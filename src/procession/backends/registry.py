@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import weakref
 from collections import deque
 from weakref import WeakSet
 
-from procession.backends.pool_choice import (
-    Choice,
-    forget_large_initializers,
-    thread_cap,
-    warn_of_settings,
-)
+from procession.backends.opening import open_backend
+from procession.backends.pool_choice import Choice, forget_large_initializers
 from procession.contract import Backend
-from procession.errors import BackendUnavailable
 from procession.functions import reloads
 from procession.hints import Any
 from procession.system import after_fork
 from procession.system.identity import Identity, glance, identity
 from procession.system.interrupts import is_collecting, watch_collections
-from procession.system.limits import must_be_main_interpreter
-from procession.system.posix import OWN_WORKERS, refuse
-from procession.system.pristine import natural, queues_are_natural, time
+from procession.system.pristine import time
 from procession.user_threads import teller
 from procession.worker.current import is_loading, refuse_while_loading
 
@@ -36,19 +28,11 @@ __all__ = [
     "forget_routes",
     "hold",
     "in_use",
-    "is_loaded",
     "is_warm",
     "let_go",
     "none_open",
-    "open_backend",
     "take_all",
 ]
-
-_MODULES = {
-    "process": "procession.backends.process",
-    "loky": "loky.process_executor",
-    "stdlib": "concurrent.futures.process",
-}
 
 _lock = after_fork.rlock()
 _pools: dict[Any, Backend] = {}
@@ -93,7 +77,7 @@ def _after_fork() -> None:
 after_fork.renew_in_child(_after_fork)
 
 
-# -- finding and making pools ----------------------------------------------------------------
+# -- finding pools ---------------------------------------------------------------------------
 
 
 def backend_for(choice: Choice) -> Backend:
@@ -132,91 +116,6 @@ def is_warm(choice: Choice) -> bool:
         return True
     pool = _pools.get(choice.key)
     return pool is not None and pool.warm
-
-
-def is_loaded(backend: Any) -> bool:
-    """Whether the modules that such a backend's pools need are loaded, which may take 100 ms."""
-    return _MODULES.get(backend, "sys") in sys.modules if isinstance(backend, str) else True
-
-
-def open_backend(choice: Choice) -> Backend:
-    """Make a new backend for these options."""
-    options = choice.options
-    warn_of_settings(options)
-    if choice.on_cluster:
-        return _cluster(choice)
-    if choice.isolated or options.backend in ("process", "loky", "stdlib"):
-        must_be_main_interpreter()
-    if choice.isolated or options.backend == "process":
-        if not OWN_WORKERS:
-            raise _refused(choice)
-        return _process(choice)
-    if not (natural() and queues_are_natural()):
-        _refuse_greenlets(options.backend)
-    if options.backend == "thread":
-        from procession.backends.thread import ThreadBackend
-
-        return ThreadBackend(options.workers, options.initializer, options.initargs)
-    from procession.backends.executor_backend import executor_backend
-
-    return executor_backend(options)
-
-
-def _refused(choice: Choice) -> BackendUnavailable:
-    """Procession's own workers cannot run on this platform."""
-    if choice.isolated:
-        return refuse(
-            "A process for one call alone (@isolated)",
-            "Write @background with backend='loky': a crash then costs only the call that made it, "
-            "but workers are used again; or run it on a POSIX system, such as Linux or WSL.",
-        )
-    return refuse("backend='process'")
-
-
-def _refuse_greenlets(backend: Any) -> None:
-    """An executor that waits by greenlets hangs as soon as a thread waits for it.
-
-    Raises:
-        BackendUnavailable: It does.
-    """
-    kind = type(backend).__module__
-    if backend in ("thread", "loky", "stdlib") or kind.startswith(("concurrent.", "loky.")):
-        raise BackendUnavailable(
-            f"backend={backend!r} cannot run here: gevent or eventlet has put greenlets in the "
-            "place of its threads and queues, so its calls would never end. Write "
-            "backend='process', which runs under these patches."
-        )
-
-
-def _cluster(choice: Choice) -> Backend:
-    if choice.options.backend == "ray":
-        from procession.backends.ray_cluster import ray_backend
-
-        return ray_backend(choice)
-    from procession.backends.dask_cluster import dask_backend
-
-    return dask_backend(choice)
-
-
-def _process(choice: Choice) -> Backend:
-    from procession.process.start.starting import prepare
-
-    options = choice.options
-    if not is_loading():
-        prepare(options.context)  # first of all: it boots while the rest is loaded here
-    from procession.backends.process import ProcessBackend, isolated_spec
-    from procession.process.pool.worker_starts import WorkerSpec
-
-    spec = WorkerSpec(
-        options.context,
-        options.initializer,
-        options.initargs,
-        options.max_tasks_per_worker,
-        thread_cap(options),
-    )
-    if choice.isolated:
-        spec = isolated_spec(spec, choice.module)
-    return ProcessBackend(spec, options.workers, single_use=choice.isolated)
 
 
 # -- when pools are not to be used any more --------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from procession.backends import registry
+from procession.backends.opening import is_loaded
 from procession.backends.pool_choice import Choice
 from procession.backends.shutdown import check_open
 from procession.configuration import Options
@@ -118,7 +119,7 @@ class Where:
 def placement_of(call: Call) -> Placement:
     """What one map of this call is to measure, to say where its next items run."""
     options = call.options
-    loaded = registry.is_loaded(options.backend)
+    loaded = is_loaded(options.backend)
     return Placement(
         options.workers,
         call.pace,
