@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from procession.backends.pool_choice import Choice, thread_cap, warn_of_settings
+from procession.backends.library_settings import warn_of_settings
+from procession.backends.pool_choice import Choice, thread_cap
 from procession.contract import Backend
 from procession.errors import BackendUnavailable
 from procession.hints import Any
