@@ -164,7 +164,7 @@ class IsolatedStream:
         ahead = max(1, ahead)
         self._arrived = _Arrived(ahead)
         self._pool = pool
-        self.chunk = Chunk(job, [item], self._arrived)
+        self.chunk = Chunk(job, [item], self._arrived, home=pool)
         pool.start(self.chunk, ahead)
         self._finalizer = weakref.finalize(self, _forget, pool, self.chunk)
         self._finalizer.atexit = False

@@ -1,22 +1,19 @@
-"""One call: as a future, or as the stream of values of a generator function."""
+"""One call: as a future, or, of an isolated function, as what that would give."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
-from procession.backends.shutdown import check_open
 from procession.decoration import kind
-from procession.engine.arguments import packer
 from procession.engine.call import Call
 from procession.engine.decoding import value_of
-from procession.engine.job import make_job, single_job, thread_job
+from procession.engine.job import single_job, thread_job
 from procession.engine.local.in_process import header_here, initialized, reply_here
 from procession.engine.local.where import Where, route
-from procession.engine.overload import Place, admit
 from procession.engine.retrying import again, pause_before
 from procession.engine.single import SingleCall
-from procession.errors import OptionError, PoolClosed
+from procession.errors import PoolClosed
 from procession.futures import Future
 from procession.hints import Any, NoReturn
 from procession.items import Item, Settled
@@ -24,7 +21,7 @@ from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
 from procession.worker.current import in_worker
 
-__all__ = ["isolated", "settled", "stream", "submit"]
+__all__ = ["isolated", "settled", "submit"]
 
 
 def settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
@@ -79,45 +76,6 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     return single.future
 
 
-def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
-    """The values of a generator function, which runs in a process of its own."""
-    if call.options.retries:
-        raise OptionError(
-            f"{call.name}() is a generator function and was decorated with "
-            f"retries={call.options.retries}: values that were given cannot be taken back. Leave "
-            "retries out, or retry around the whole loop."
-        )
-    if call.options.deadline is not None:
-        raise OptionError(
-            f"{call.name}() is a generator function and was decorated with "
-            f"deadline={call.options.deadline:g}: a stream has no one result to wait for. Leave "
-            "deadline out, or write timeout= for what the generator may take."
-        )
-    check_open(call.name)
-    where = Where(call, blocking=False)
-    if where.here:
-        values: Iterator[Any] = initialized(call).function(*call.prefix, *args, **kwargs)
-        observer = call_began(call.name, single=True)
-        return observer.yielding(((*call.prefix, *args), kwargs), values)
-    from procession.engine.streaming import Stream
-
-    value = ((*call.prefix, *args), kwargs)
-    plain = call._replace(prefix=())
-    backend: Any = where.backend()
-    place = None
-    if call.options.max_pending is not None:
-        place = Place()
-        admit(place, backend, call.name, call.options.max_pending)
-    observer = call_began(call.name, single=True)
-    job = make_job(plain, out_of_band=where.out_of_band)
-    pack = packer(plain, out_of_band=where.out_of_band)
-    item = pack(call.number(), value)
-    source = backend.stream(job, item)
-    chunk = source.chunk
-    chunk.home = backend
-    return Stream(source, chunk, call.rules(single=True), observer, place)
-
-
 def isolated(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run one call of an `@isolated` function, and give what the function itself would give.
 
@@ -128,6 +86,8 @@ def isolated(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if what == "coroutine":
         return _awaited(call, args, kwargs)
     if what == "generator":
+        from procession.engine.streaming import stream
+
         return stream(call, args, kwargs)
     future = submit(call, args, kwargs)
     try:

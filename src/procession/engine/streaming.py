@@ -5,17 +5,58 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from procession.contract import Chunk, End
+from procession.backends.shutdown import check_open
+from procession.contract import End
+from procession.engine.arguments import packer
+from procession.engine.call import Call
 from procession.engine.decoding import value_of
-from procession.engine.overload import Place, leave
+from procession.engine.job import make_job
+from procession.engine.local.in_process import initialized
+from procession.engine.local.where import Where
+from procession.engine.overload import Place, admit, leave
 from procession.engine.policy.blame import Rules, judge
+from procession.errors import OptionError
 from procession.items import Item, Reply, Settled, size_back
-from procession.recording.observer import UNOBSERVED, CallObserver
+from procession.recording.observer import UNOBSERVED, CallObserver, call_began
 
 if TYPE_CHECKING:
     from procession.backends.process import IsolatedStream
 
-__all__ = ["Stream"]
+__all__ = ["stream"]
+
+
+def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
+    """The values of a generator function, which runs in a process of its own."""
+    if call.options.retries:
+        raise OptionError(
+            f"{call.name}() is a generator function and was decorated with "
+            f"retries={call.options.retries}: values that were given cannot be taken back. Leave "
+            "retries out, or retry around the whole loop."
+        )
+    if call.options.deadline is not None:
+        raise OptionError(
+            f"{call.name}() is a generator function and was decorated with "
+            f"deadline={call.options.deadline:g}: a stream has no one result to wait for. Leave "
+            "deadline out, or write timeout= for what the generator may take."
+        )
+    check_open(call.name)
+    where = Where(call, blocking=False)
+    if where.here:
+        values: Iterator[Any] = initialized(call).function(*call.prefix, *args, **kwargs)
+        observer = call_began(call.name, single=True)
+        return observer.yielding(((*call.prefix, *args), kwargs), values)
+    value = ((*call.prefix, *args), kwargs)
+    plain = call._replace(prefix=())
+    backend: Any = where.backend()
+    place = None
+    if call.options.max_pending is not None:
+        place = Place()
+        admit(place, backend, call.name, call.options.max_pending)
+    observer = call_began(call.name, single=True)
+    job = make_job(plain, out_of_band=where.out_of_band)
+    pack = packer(plain, out_of_band=where.out_of_band)
+    item = pack(call.number(), value)
+    return Stream(backend.stream(job, item), call.rules(single=True), observer, place)
 
 
 class Stream(Iterator[Any]):
@@ -28,7 +69,6 @@ class Stream(Iterator[Any]):
     def __init__(
         self,
         source: IsolatedStream,
-        chunk: Chunk,
         rules: Rules,
         observer: CallObserver = UNOBSERVED,
         place: Place | None = None,
@@ -36,8 +76,8 @@ class Stream(Iterator[Any]):
         self._observer = observer
         observer.ends_with(self)  # if it is forgotten half read
         self._source: IsolatedStream | None = source
-        self._chunk = chunk
-        self._item: Item = chunk.items[0]
+        self._chunk = source.chunk
+        self._item: Item = source.chunk.items[0]
         self._rules = rules
         self._place = place
 
