@@ -18,9 +18,8 @@ from procession.backends.cluster.cluster_backend import ClusterBackend
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.engine_connection import OpenClusters
 from procession.backends.cluster.ray_connection import Connection, connect
-from procession.backends.cluster.ray_streams import StreamReader
 from procession.backends.cluster.ray_use import ray_use
-from procession.backends.cluster.ray_watch import RayWatch
+from procession.backends.cluster.ray_watch import RayWatch, StreamReader
 from procession.backends.pool_choice import Choice
 from procession.configuration import Options
 from procession.contract import Costs
