@@ -228,7 +228,6 @@ def packer(
     private = call.options.retries > 0  # another attempt must find what the first one was given
 
     def dump(value: Any) -> tuple[bytes, Sequence[Any]]:
-        """With what was put in it."""
         if out_of_band:
             return dumps_out_of_band(value, pickling, private=private)
         return dumps(bytes_out_of_band(value) if replacements else value, pickling), ()
@@ -244,10 +243,8 @@ def packer(
                 blob = pickle.dumps(value, 5)
             elif put_keys or far:
                 (blob, buffers), keeps = with_senders(partial(dump, value), far=far)
-            elif out_of_band:
-                blob, buffers = dumps_out_of_band(value, pickling, private=private)
             else:
-                blob = dumps(value, pickling)
+                blob, buffers = dump(value)
         except (Exception, SystemExit) as error:  # of the value's own code
             if strikes(error):
                 raise

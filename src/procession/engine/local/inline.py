@@ -104,10 +104,7 @@ class Inline:
         self._shortened: list[bool] = []
         self._checked = where.here and not where.checks
         self._budget = Budget()
-        self._items: Checks | None = None
-        self._results: Checks | None = None
-        if where.checks:
-            self._items, self._results = self._checks()
+        self._items, self._results = self._checks() if where.checks else (None, None)
         # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
         free = whole and run.intake.source.inert
         self._most = _WHOLE_ITEMS if free else min(_SLICE_ITEMS, run.plan.window)
