@@ -104,7 +104,7 @@ class Inline:
         self._shortened: list[bool] = []
         self._checked = where.here and not where.checks
         self._budget = Budget()
-        self._items, self._results = self._checks() if where.checks else (None, None)
+        self._items, self._results = self._checks(where)
         # What is at hand anyhow, and whose results are all kept, need not be taken bit by bit.
         free = whole and run.intake.source.inert
         self._most = _WHOLE_ITEMS if free else min(_SLICE_ITEMS, run.plan.window)
@@ -273,8 +273,10 @@ class Inline:
     def _task(self, index: int) -> state.CurrentTask:
         return task_here(self._header.settings.name, self._header.settings.nested, index)
 
-    def _checks(self) -> tuple[Checks | None, Checks]:
+    def _checks(self, where: Where) -> tuple[Checks | None, Checks | None]:
         """What checks the items, unless they are plain by themselves, and the results."""
+        if not where.checks:
+            return None, None
         run, settings = self._run, self._header.settings
         pickling = settings.pickling
         results = Checks(result_refusal(settings.name, pickling), pickling, self._budget)
