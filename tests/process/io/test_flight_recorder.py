@@ -88,6 +88,15 @@ def test_how_far_a_chunk_is(box: BlackBox) -> None:
     assert [box.reached(items, 1), box.reached(range(10), 2)] == [100, 7]
 
 
+def test_how_far_a_dead_worker_came_can_be_asked(box: BlackBox) -> None:
+    """A map asks in a thread of its own, perhaps just as the memory is let go."""
+    box.next_chunk()
+    box.begin(150)
+    assert box.reached(range(100, 200), 1) == 50
+    box.close()
+    assert box.reached(range(100, 200), 1) == 0
+
+
 def test_a_chunk_is_divided(box: BlackBox) -> None:
     """The worker is told the chunk, and the first item that is not its own any more."""
     box.divide(3, 150)

@@ -78,7 +78,8 @@ def test_dropped_pools(place: dict[str, Any], cycle: bool) -> None:
         if cycle:
             procession.shutdown()
         else:
-            wait_until(lambda: backend._life.closed if place else backend.state.closed)
+            part = getattr(backend, "state", None) or getattr(backend, "_life", None)
+            wait_until(lambda: part.closed if part else backend._closed)
             procession.shutdown()
     finally:
         gc.enable()

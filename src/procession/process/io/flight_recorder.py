@@ -51,7 +51,7 @@ class BlackBox:
     """One worker's recorder.
 
     Args:
-        descriptor: The memory, as the parent made it; closed here once it is mapped.
+        descriptor: The memory, as the parent made it. It can be closed as soon as it is mapped.
 
     Attributes:
         map: The mapped memory.
@@ -161,9 +161,15 @@ class BlackBox:
         self.words[STOP] = chunk | DIVIDED
 
     def reached(self, column: range, chunk: int) -> int:
-        """How many items of this chunk, which has these indexes, were begun, but for the last."""
+        """How many items of this chunk, which has these indexes, were begun, but for the last.
+
+        Any thread may ask, also amid `close`, as the worker has died: that is not known then, so 0.
+        """
         words = self.words
-        index, present = words[RUNNING], words[_CHUNK_AT // 8]
+        try:
+            index, present = words[RUNNING], words[_CHUNK_AT // 8]
+        except ValueError:
+            return 0
         if present == chunk:
             return max(0, min(index - column.start, len(column)))
         return 0 if abs(present) < chunk else len(column)
