@@ -7,6 +7,7 @@ import builtins
 import functools
 import re
 import runpy
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,26 @@ def test_the_architecture_names_what_there_is() -> None:
     """Each object, module and folder that the page names exists."""
     quoted = {name for name in _quoted(ARCHITECTURE) if name.partition(".")[0] not in OTHERS}
     assert not sorted(name for name in quoted if not _is_ours(name))
+
+
+ELSEWHERE = {*sys.stdlib_module_names, "Logger", "Thread", "joblib", "pyproject", "six"}
+"""What dotted names begin with that are not ours."""
+
+
+def test_docstrings_name_what_there_is() -> None:
+    """Each dotted name that a docstring or comment quotes exists, if it is one of ours."""
+    rooms = {path.name for path in (PACKAGE, *PACKAGE.rglob("*")) if path.is_dir()}
+    wrong: list[str] = []
+    for path in PACKAGE.rglob("*.py"):
+        for quoted in re.findall(r"(?<!`)`([A-Za-z_]\w*(?:\.\w+)+)`(?!`)", path.read_text()):
+            parts = quoted.split(".")
+            outer, inner = parts[-2:]
+            if parts[0] in ELSEWHERE:
+                continue
+            of_room = outer in rooms or outer not in _names()  # whose names may come from below
+            if not (parts[0] in _everything() if of_room else inner in _names()[outer]):
+                wrong.append(f"{path.relative_to(PACKAGE)}: {quoted}")
+    assert wrong == []
 
 
 def _rooms() -> dict[str, list[str]]:

@@ -44,7 +44,7 @@ _keys = itertools.count(1)
 
 _WINDOW_PER_WORKER = 16 * 1024
 """Items taken ahead per worker where the user sets no window; pickled bytes bound it as well
-(`engine.map.sending.BYTES_AHEAD`). Large, so that one long item at the front stops nothing, and
+(`engine.map.feeding.BYTES_AHEAD`). Large, so that one long item at the front stops nothing, and
 short ones go some thousands to a message. A guess."""
 
 

@@ -223,7 +223,7 @@ class ShortMap:
         """All values, in input order.
 
         Raises:
-            BaseException: As `consuming.collect`.
+            BaseException: As `collect` in `engine.map.results`.
         """
         running = self._running
         try:

@@ -70,7 +70,7 @@ class AttendedChannel:
 
     Attributes:
         descriptor: The socket's number.
-        left: Whether its chunk's replies are left to who waits for them (`WorkerPool.sweep`).
+        left: Whether its chunk's replies are left to who waits for them (`Dispatch`).
         ended: Whether the worker is dead.
         passed: Descriptors that the worker has sent.
         untold: Ends of chunks that were read, and are not told yet.

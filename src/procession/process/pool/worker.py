@@ -63,7 +63,7 @@ class Worker(WorkerState):
         box: Its flight recorder.
         launched: When its start began, as a profile counts.
         began: When it was started, by the monotonic clock.
-        seen: How many chunks it had been given at the last sweep (`WorkerPool.sweep`).
+        seen: How many chunks it had been given at the last sweep (`Dispatch`).
         set_up_error: What its set-up raised, pickled, or `None`.
         send_error: What stopped its chunk from being sent, or `None`.
         deserted: Whether it closed its channel to us, and lived on.
