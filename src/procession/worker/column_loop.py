@@ -11,7 +11,7 @@ import marshal
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Context
-from itertools import islice
+from itertools import chain, islice
 
 from procession.hints import Any
 from procession.items import DIVIDED, RUNNING, STOP, UNTIL, Reply, Results
@@ -23,7 +23,6 @@ from procession.pickling.columns import (
     row,
     value_packer,
 )
-from procession.pickling.objects import class_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import dumps
 from procession.system.cpython import pickle
@@ -50,6 +49,12 @@ no longer costs more: the caller sends it again, to one that must wait for it.""
 
 _ODD: Any = object()
 """In place of a result that was answered for otherwise."""
+
+_type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each result
+
+
+class _Answered(Exception):
+    """An item has its answer already, as it could not be rebuilt."""
 
 
 class ColumnSink:
@@ -159,6 +164,9 @@ class ColumnLoop:
         self._packed = value_packer(header.settings.pickling)
         self._rows = True
         self._held = 0
+        self._due = 0.0
+        self._closed = False  # whether values are to be rebuilt
+        self._aside = 0.0  # seconds of a group that its function did not run, or that were told
 
     def run(
         self, indexes: Iterable[int], body: Any, base: Context, call: Callable[[Any], Any]
@@ -172,51 +180,52 @@ class ColumnLoop:
             call: Gives the result for an item's value.
         """
         values = marshal.loads(body)
+        kinds = set(map(type, values))
+        if kinds == {tuple} and set(map(len, values)) == {1}:
+            values, kinds = list(chain.from_iterable(values)), set[Any]()  # rows
+        self._closed = not THEMSELVES.issuperset(kinds)
+        self._due = self._sink.flush()
         pairs = zip(indexes, values, strict=True)
-        sink = self._sink
-        due = sink.flush()
+        del values
         # What a context with one variable holds is compared by identity, so no code of the user's
         # runs. With more, two values that are equal but not the same would go unnoticed.
-        alone = not (sink.limited or sink.wants_each) and len(base) == 1
-        if alone and THEMSELVES.issuperset(map(type, values)):
-            own = base.copy()
-            if own.run(self._run_plain, pairs, call, own, base, due):
-                return
-        self._run_each(pairs, call, base, due)
+        own = base.copy()
+        if len(base) > 1 or not own.run(self._run_groups, pairs, call, own, base):
+            self._run_groups(pairs, lambda value: base.copy().run(call, value), base, base)
 
-    def _run_plain(
+    def _run_groups(
         self,
         pairs: Iterator[tuple[int, Any]],
         call: Callable[[Any], Any],
         own: Context,
         base: Context,
-        due: float,
     ) -> bool:
-        """Run items whose values and results are themselves, and which leave nothing behind.
-
-        They share one context as long as none changes it, and a reading of the clock.
+        """Run items in one context as long as none changes it; few share a reading of the clock.
 
         Returns:
-            Whether the column is over; else an item was odd, and the next ones may be, too.
+            Whether the column is over; else an item has changed the context.
         """
         sink, clock = self._sink, perf_counter
         words, spent, wanted = sink.words, sink.spent, -sink.chunk
+        most = 1 if sink.wants_each else _GROUP
         count, begin = 1, clock()
         patience = begin + _PATIENCE
         while True:
-            goes_on = self._run_group(islice(pairs, count), call, own, base)
+            over = self._run_group(islice(pairs, count), call, own, base, begin)
             now = clock()
             seconds = now - begin
-            spent[0] += seconds
-            if goes_on is not None:
-                return goes_on
+            spent[0] += seconds - self._aside
+            self._aside = 0.0
+            if over is not None:
+                return over
             if words[STOP] != wanted:
                 patience = now + _PATIENCE
             elif now >= patience:
                 return True
-            if now + seconds >= due:  # the next ones, if they take as long, would end too late
-                due = sink.flush()
-            count = max(1, min(_GROUP, int(count * _LOOK / (seconds or _LOOK))))
+            # The next ones, if they take as long, would end too late.
+            if now + seconds >= self._due or self._held > MOST_BYTES:
+                self._due, self._held = sink.flush(), 0
+            count = max(1, min(most, int(count * _LOOK / (seconds or _LOOK))))
             begin = clock()
 
     def _run_group(
@@ -225,107 +234,77 @@ class ColumnLoop:
         call: Callable[[Any], Any],
         own: Context,
         base: Context,
+        begin: float,
     ) -> bool | None:
-        """Run some of them. `None`: the next ones may follow; else as `_run_plain`."""
-        sink, copied, noted = self._sink, self._copied, self._noted
-        words, chunk, add = sink.words, sink.chunk, sink.payloads.append
-        divided = chunk | DIVIDED
+        """Run some of them. `None`: the next ones may follow; else as `_run_groups`."""
+        sink, copied, noted, closed = self._sink, self._copied, self._noted, self._closed
+        words, chunk, add, limited = sink.words, sink.chunk, sink.payloads.append, sink.limited
+        divided, each = chunk | DIVIDED, sink.wants_each
         kind, odd, index = None, False, -1
         for index, value in pairs:
             told = words[STOP]
             if told and (told == chunk or (told == divided and index >= words[UNTIL])):
                 return True
             words[RUNNING] = index
+            if limited:
+                sink.begin(index)
             try:
-                result = call(value)
+                result = call(self._open(index, value) if closed else value)
+            except _Answered:
+                pass
             except BaseException as error:
-                self._fail(index, error, 0.0)
-                if noted or own != base:
-                    return False
+                self._fail(index, error, begin)
             else:
-                if class_of(result) is not kind:
-                    kind = class_of(result)
-                    odd = kind not in THEMSELVES
-                if odd or copied or noted or own != base:
-                    self._take_result(index, result, 0.0)
-                    return False
-                add(result)
+                if _type(result) is not kind:
+                    kind = _type(result)
+                    odd = each or kind not in THEMSELVES
+                if odd or copied or noted:
+                    self._take_result(index, result, begin)
+                    result = None  # or it would live as long as the next item runs
+                else:
+                    add(result)
+            if limited:
+                sink.end()
+            if own != base:
+                return False
             if told == -chunk:  # wanted by others, if that is worth it
                 break
         return True if index < 0 else None
 
-    def _run_each(
-        self,
-        pairs: Iterator[tuple[int, Any]],
-        call: Callable[[Any], Any],
-        base: Context,
-        due: float,
-    ) -> None:
-        """Run items of any kind."""
-        sink = self._sink
-        words, chunk, limited = sink.words, sink.chunk, sink.limited
-        copy, clock, spent = base.copy, perf_counter, sink.spent
-        wanted = -chunk  # by others, if that is worth it
-        divided = chunk | DIVIDED
-        look = now = clock()
-        patience = now + _PATIENCE
-        for index, value in pairs:
-            told = words[STOP]
-            if told == divided and index >= words[UNTIL]:
-                break
-            if now >= look:
-                if told == chunk or (told == wanted and now >= patience):
-                    break
-                if told != wanted:
-                    patience = now + _PATIENCE
-                look = min(now + _LOOK, due)
-            words[RUNNING] = index
-            if limited:
-                sink.begin(index)
-            if type(value) not in THEMSELVES:
-                value = self._open(index, value)
-            if value is _ODD:
-                now = clock()
-            else:
-                begin = clock()
-                try:
-                    result = copy().run(call, value)
-                except BaseException as error:
-                    seconds = clock() - begin
-                    self._fail(index, error, seconds)
-                else:
-                    seconds = clock() - begin
-                    spent[0] += seconds
-                    self._take_result(index, result, seconds)
-                    result = None  # or it would live as long as the next item runs
-                value = None
-                now = begin + seconds
-                if now + seconds >= due or self._held > MOST_BYTES:
-                    due, self._held = sink.flush(), 0
-                    look = now
-            if limited:
-                sink.end()
-
     def _open(self, index: int, blob: Any) -> Any:
-        """The item's value; `_ODD` if it cannot be rebuilt here."""
-        kind = class_of(blob)
+        """The item's value.
+
+        Raises:
+            _Answered: It cannot be rebuilt here.
+        """
+        kind = _type(blob)
+        if kind in THEMSELVES:
+            return blob
         if kind is tuple and len(blob) == 1:
             return blob[0]
+        begin = perf_counter()
         current.pause()
         try:
             value = pickle.loads(blob) if kind is bytes else open_value(blob)
         except BaseException as error:
             refusal = failures.argument_error(error, self._header, blob)
             self._answer(failures.failed(index, refusal, self._settings))
-            return _ODD
-        if self._copied:
-            current.end_copy(f"an argument of {self._settings.name}()")
-        current.resume()
+            raise _Answered from None
+        finally:
+            if self._copied:
+                current.end_copy(f"an argument of {self._settings.name}()")
+            current.resume()
+            self._aside += perf_counter() - begin
         return value
 
-    def _take_result(self, index: int, result: Any, seconds: float) -> None:
+    def _own_seconds(self, begin: float) -> float:
+        """How long the function ran for one item, if each is timed: it is alone in its group."""
+        return perf_counter() - begin - self._aside if self._sink.wants_each else 0.0
+
+    def _take_result(self, index: int, result: Any, begin: float) -> None:
         """An item is done."""
-        sink, kind = self._sink, class_of(result)
+        seconds, since = self._own_seconds(begin), perf_counter()
+        sink, kind = self._sink, _type(result)
         if self._copied:
             current.end_copy(f"{self._settings.name}(), item {index},")
         if self._noted:
@@ -337,40 +316,49 @@ class ColumnLoop:
         if size:
             payload = (payload,)
         elif kind not in THEMSELVES:
-            current.pause()
-            try:
-                payload = self._packed(result)
-            except BaseException as error:
-                self._refuse_result(index, result, error, seconds)
-                payload = _ODD
-            else:
-                size = -1 if payload is None else len(payload)
-                if self._copied or not 0 <= size < _LARGE:
-                    self._send_large(index, result, payload, seconds)
-                    payload = _ODD
-            current.resume()
+            payload, size = self._pack(index, result, seconds)
         if payload is not _ODD:
             self._held += size
             if sink.wants_each:
                 sink.each.append(seconds)
             sink.payloads.append(payload)
+        self._aside += perf_counter() - since
 
-    def _fail(self, index: int, error: BaseException, seconds: float) -> None:
+    def _pack(self, index: int, result: Any, seconds: float) -> tuple[Any, int]:
+        """A result that is pickled, and its bytes; `_ODD` if it was answered for otherwise."""
+        current.pause()
+        try:
+            payload: Any = self._packed(result)
+        except BaseException as error:
+            self._refuse_result(index, result, error, seconds)
+            payload = _ODD
+            size = 0
+        else:
+            size = -1 if payload is None else len(payload)
+            if self._copied or not 0 <= size < _LARGE:
+                self._send_large(index, result, payload, seconds)
+                payload = _ODD
+        current.resume()
+        return payload, size
+
+    def _fail(self, index: int, error: BaseException, begin: float) -> None:
         """Answer for an item whose function has raised."""
+        seconds = self._own_seconds(begin)
         if self._copied:
             current.end_copy(f"{self._settings.name}(), item {index},", error)
         extras = self._take() if self._noted else None
         told = failures.item_error(error, self._settings)
         self._answer(failures.raised(index, told, self._header, seconds, extras))
+        current.resume()
 
     def _answer(self, reply: Reply) -> None:
+        self._aside += reply.seconds  # which counts by itself
         self._sink.odd(reply)
-        current.resume()
 
     def _refuse_result(self, index: int, result: Any, error: BaseException, seconds: float) -> None:
         """Answer for an item whose result cannot be pickled."""
         refusal = failures.result_error(error, result, self._settings)
-        self._sink.odd(failures.failed(index, refusal, self._settings, seconds))
+        self._answer(failures.failed(index, refusal, self._settings, seconds))
 
     def _send_large(self, index: int, result: Any, payload: Any, seconds: float) -> None:
         """Answer with a result that goes alone."""
@@ -383,7 +371,7 @@ class ColumnLoop:
         except BaseException as error:
             self._refuse_result(index, result, error, seconds)
         else:
-            self._sink.odd(Reply(index, True, payload, found, seconds))
+            self._answer(Reply(index, True, payload, found, seconds))
 
     def _pack_large(self, result: Any) -> tuple[bytes, Any]:
         if self._out_of_band:
