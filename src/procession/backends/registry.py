@@ -25,10 +25,10 @@ __all__ = [
     "all_pools",
     "backend_for",
     "era",
+    "find",
     "forget_routes",
     "hold",
     "in_use",
-    "is_warm",
     "let_go",
     "none_open",
     "take_all",
@@ -109,13 +109,10 @@ def none_open() -> bool:
     return not _pools
 
 
-def is_warm(choice: Choice) -> bool:
-    """Whether a chunk for these options would start at once."""
+def find(choice: Choice) -> Backend | None:
+    """The pool for these options, if one was made."""
     _follow()
-    if not isinstance(choice.options.backend, str):
-        return True
-    pool = _pools.get(choice.key)
-    return pool is not None and pool.warm
+    return _pools.get(choice.key)
 
 
 # -- when pools are not to be used any more --------------------------------------------------

@@ -77,6 +77,8 @@ class Where:
             options = replace(options, backend="process", address=None)  # there is none over there
         self.choice = Choice(agreeing(call), isolated, module)
         self.out_of_band = self.choice.out_of_band
+        self._found: Backend | None = None
+        self._age = 0
 
     def _may_measure(self, call: Call) -> bool:
         if call.pace is not None and call.pace.deadly:
@@ -85,6 +87,8 @@ class Where:
 
     def backend(self) -> Backend:
         """The pool; made now if there is none."""
+        if self._found is not None and self._age == registry.age():
+            return self._found
         return registry.backend_for(self.choice)
 
     @property
@@ -113,7 +117,12 @@ class Where:
     @property
     def warm(self) -> bool:
         """Whether a pool is up, which items can go to."""
-        return not self.here and registry.is_warm(self.choice)
+        if self.here:
+            return False
+        self._age, self._found = registry.age(), registry.find(self.choice)
+        if not isinstance(self.choice.options.backend, str):
+            return True
+        return self._found is not None and self._found.warm
 
 
 def placement_of(call: Call) -> Placement:
