@@ -12,7 +12,8 @@ import pytest
 
 from procession.items import DIVIDED, RUNNING, STOP, UNTIL
 from procession.worker import current
-from procession.worker.column_loop import ColumnLoop, ColumnSink
+from procession.worker.column_loop import ColumnLoop
+from procession.worker.column_sink import ColumnSink
 from procession.worker.job_header import Header, Settings
 
 VARIABLE: contextvars.ContextVar[Any] = contextvars.ContextVar("VARIABLE")

@@ -20,7 +20,7 @@ from procession.pickling.objects import is_a
 from procession.pickling.pickler import PackedInitializer
 from procession.system import NamedTuple, after_fork
 from procession.system.wakeup import Wakeup
-from procession.worker.column_loop import ColumnSink
+from procession.worker.column_sink import ColumnSink
 from procession.worker.current import end_copy, mark_worker_process
 from procession.worker.preparing import Cap, prepare, run_initializer, run_unpacked
 from procession.worker.runner import Runner, flush_output

@@ -22,7 +22,8 @@ from procession.pickling.pickler import dumps
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
 from procession.worker import current, failures
-from procession.worker.column_loop import ColumnLoop, ColumnSink
+from procession.worker.column_loop import ColumnLoop
+from procession.worker.column_sink import ColumnSink
 from procession.worker.job_header import Header, Settings, item_function, open_header
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from procession.process.io import messages
 from procession.process.io.channel import send_all
 from procession.process.io.flight_recorder import BlackBox
 from procession.system.pristine import perf_counter, socket, threading, time
-from procession.worker.column_loop import ColumnSink
+from procession.worker.column_sink import ColumnSink
 from procession.worker.runner import flush_output
 
 __all__ = ["Outbox"]
