@@ -162,7 +162,7 @@ def test_large_payloads_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 MAIN_CLASSES = """
-import collections, contextvars, dataclasses, enum, functools, typing
+import collections, contextvars, dataclasses, enum, functools, struct, typing
 from tests.support.far import Far
 
 @dataclasses.dataclass
@@ -178,6 +178,9 @@ class Kind(enum.Enum):
 Pair = collections.namedtuple("Pair", "a b")
 Id = typing.NewType("Id", int)
 variable = contextvars.ContextVar("variable")
+given = contextvars.ContextVar("given", default=["a default"])
+other = contextvars.ContextVar("other name", default=None)
+HEADER = struct.Struct("<hi")
 
 class Oops(Exception):
     def __init__(self, code, text):
@@ -213,6 +216,8 @@ def touch(point):
     return point.moved()
 def raising(n): raise Oops(n, "bad")
 def uses_cached(n): return cached(n), variable.get(5)
+def defaults(_): return given.get(), other.get(), other.name
+def packed(n): return HEADER.pack(n, n)
 def is_same(value): return value is MISSING and variable is variable
 
 if True:
@@ -236,6 +241,9 @@ if True:
         assert far.call(uses_cached, 1) == (2, 5)
         assert far.call(same, [Point, Kind, Id])[:2] == [Point, Kind]
         assert far.call(same, variable) is variable
+        assert far.call(defaults, 0) == (["a default"], None, "other name")
+        assert far.call(same, given) is given
+        assert far.call(packed, 3) == HEADER.pack(3, 3)
         assert far.call(uses_library_tools, 1) == (8, "int", "object")
         Base.counter = 5
         assert far.call(same, Child()).counter == 5

@@ -14,7 +14,8 @@ from __future__ import annotations
 import copyreg
 import sys
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
+from struct import Struct
 from types import MethodType, ModuleType
 
 from procession.hints import Any
@@ -110,6 +111,11 @@ def _reduce_cached(cached: Any) -> Any:
     return as_usual(cached)
 
 
+def _reduce_struct(layout: Any) -> Any:
+    """A compiled `struct.Struct`, which is its format. Of a class of the user's: as pickle does."""
+    return (Struct, (layout.format,)) if class_of(layout) is Struct else as_usual(layout)
+
+
 def rebuild_cached(function: Any, parameters: dict[str, Any]) -> Any:
     """A fresh cache around the same function."""
     from functools import lru_cache
@@ -138,10 +144,19 @@ def _reduce_variable(variable: ContextVar[Any]) -> Any:
                 )
             )
         _places[id(variable)] = place
-    return named_variable, (*place, variable.name)
+    default = () if importable(place[0]) else _default_of(variable)
+    return named_variable, (*place, variable.name, *default)
 
 
-def named_variable(module: str, attribute: str, name: str) -> ContextVar[Any]:
+def _default_of(variable: ContextVar[Any]) -> tuple[Any, ...]:
+    """What it gives where it was not set; nothing if that is an error."""
+    try:
+        return (Context().run(variable.get),)
+    except LookupError:
+        return ()
+
+
+def named_variable(module: str, attribute: str, name: str, *default: Any) -> ContextVar[Any]:
     """The variable that `module` holds under `attribute`, made if the module is not here."""
     if module not in MAIN and module not in sys.modules:
         try:
@@ -152,7 +167,8 @@ def named_variable(module: str, attribute: str, name: str) -> ContextVar[Any]:
     if class_of(found) is ContextVar:
         variable: ContextVar[Any] = found
         return variable
-    return _made.setdefault((module, attribute), ContextVar(name))
+    made: ContextVar[Any] = ContextVar(name, default=default[0]) if default else ContextVar(name)
+    return _made.setdefault((module, attribute), made)
 
 
 def _at(place: _Place) -> Any:
@@ -287,6 +303,7 @@ _SPECIAL: dict[str, Reduce] = {
     "builtins.method": _reduce_method,
     "functools._lru_cache_wrapper": _reduce_cached,
     "_contextvars.ContextVar": _reduce_variable,
+    "_struct.Struct": _reduce_struct,
 }
 
 
