@@ -20,6 +20,7 @@ import pytest
 
 import procession
 from procession import parallel
+from procession.backends.executor_end import cut_off
 from procession.system import process_names
 from tests.chaos.jobs import die
 from tests.conformance import crossing as c
@@ -274,3 +275,16 @@ def die_if_zero(number: int) -> int:
     if not number:
         os._exit(3)
     return number
+
+
+def test_who_is_cut_off_may_still_close_its_own_end() -> None:
+    """The reader sees the end, and a thread that closes the other end meanwhile closes that."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    descriptor = writer.fileno()
+    cut_off(writer)
+    with pytest.raises(EOFError):
+        reader.recv()
+    os.close(descriptor)  # as that thread does, if it had looked before
+    writer._handle = None  # type: ignore[attr-defined]
+    cut_off(writer)  # it is closed by now
+    reader.close()

@@ -19,7 +19,7 @@ from procession.system import after_fork, lifeline, process_names
 from procession.system.posix import OWN_WORKERS
 from procession.system.pristine import threading, time
 
-__all__ = ["Ending", "Watch", "exit_code", "listed", "refuse_inherited"]
+__all__ = ["Ending", "Watch", "cut_off", "exit_code", "listed", "refuse_inherited"]
 
 _REAPING_SECONDS = 0.2
 """How long to wait for the exit code of a worker that ends. Measured: below 1 ms."""
@@ -120,11 +120,14 @@ class Ending:
         """Let the reader of a message that a killed worker had begun see its end.
 
         The executor's thread would wait for the rest for ever: this process holds the writing end
-        of the workers' queue as well, though it never writes.
+        of the workers' queue as well, though it never writes. A thread that does not wait ends by
+        itself, as all workers are dead, and loky's closes that queue.
         """
         writer = process_names.result_writer(executor)
-        if writer is not None:
-            writer.close()
+        for thread in process_names.executor_threads(executor):
+            thread.join(_REAPING_SECONDS)
+            if thread.is_alive() and writer is not None:
+                cut_off(writer)
 
     def _each(self, do: Callable[[Any], None]) -> None:
         for process in self._processes:
@@ -140,6 +143,24 @@ class Ending:
             kill_process_tree(process)
         else:
             process.kill()
+
+
+def cut_off(writer: Any) -> None:
+    """Have who reads from a pipe see its end, and leave the closing of this end to its owner.
+
+    Two threads that close one connection may close a descriptor that a third has just opened.
+    """
+    if os.name != "posix":
+        writer.close()
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if not writer.closed:
+            os.dup2(nothing, writer.fileno(), inheritable=False)
+    except OSError:
+        pass  # it was closed just now
+    finally:
+        os.close(nothing)
 
 
 def _reap(process: Any) -> None:
