@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -99,10 +100,14 @@ def test_large_values_go_alone(large: Any) -> None:
     assert value_packer("strict")(large) is None
 
 
-@pytest.mark.parametrize("make", [str, bytearray])
-def test_a_column_ends_where_it_is_large_enough(make: Any) -> None:
-    """Values beyond a size are left for the next one, be they rows or not."""
-    values = [{"k": make(f"{i:01000d}".encode()), "i": i} for i in range(5_000)]
+@pytest.mark.parametrize(
+    "make",
+    [lambda text: text, lambda text: {"k": text}, lambda text: {"k": bytearray(text.encode())}],
+    ids=["atoms", "rows", "pickles"],
+)
+def test_a_column_ends_where_it_is_large_enough(make: Callable[[str], Any]) -> None:
+    """Values beyond a size are left for the next one, whatever they are packed as."""
+    values = [make(f"{i:01000d}") for i in range(5_000)]
     column = packed(values)
     assert 0 < column.taken < len(values)
     assert 0.9 * MOST_BYTES < len(column.body) < 1.2 * MOST_BYTES

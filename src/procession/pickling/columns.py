@@ -92,11 +92,10 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
         return None
     kinds = set(map(type, values))
     if kinds <= THEMSELVES:
-        body = marshal.dumps(list(values))
-        return None if len(body) > MOST_BYTES else PackedColumn(body, len(values), plain=True)
+        return _marshal(values, rows=False)
     try:
         if kinds <= CONTAINERS and _are_rows(values[:1]) and _are_rows(values):
-            return _pack_rows(values)
+            return _marshal(values, rows=True)
     except (RuntimeError, ValueError):
         pass  # another thread changes one of them
     arrays = _small_arrays()
@@ -150,13 +149,14 @@ def _are_rows(values: Sequence[Any]) -> bool:
     return False
 
 
-def _pack_rows(values: Sequence[Any]) -> PackedColumn | None:
-    """Pack as many containers as a column takes; `None` if the first one is large."""
+def _marshal(values: Sequence[Any], *, rows: bool) -> PackedColumn | None:
+    """Pack as many atoms, or rows, as a column takes; `None` if the first one is large."""
     taken: int = len(values)
     while taken:
-        body: bytes = marshal.dumps(list(zip(values[:taken], strict=True)))
+        some = values[:taken]
+        body: bytes = marshal.dumps(list(zip(some, strict=True) if rows else some))
         if len(body) <= MOST_BYTES:
-            return PackedColumn(body, taken)
+            return PackedColumn(body, taken, plain=not rows)
         taken = min(taken - 1, taken * MOST_BYTES // len(body))
     return None
 
