@@ -165,6 +165,7 @@ def worker_under(nanny: psutil.Process) -> psutil.Process:
     return worker
 
 
+@pytest.mark.timeout(400)  # a busy machine is long at it
 def test_a_worker_and_a_machine_are_killed() -> None:
     """Amid 10,000 items a worker is lost, which its nanny replaces, and then a whole machine: every
     result comes, once. A restart of the cluster is a clear error, and harms no later call."""
