@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -181,11 +182,18 @@ def test_a_worker_and_a_machine_are_killed() -> None:
                 victim.kill()
         assert sorted(seen) == [x * x for x in range(10_000)]
         with distributed.Client(cluster.address, set_as_default=False) as other:
-            results = square.imap(range(1_000_000))
-            assert next(results) == 0
-            other.restart(wait_for_workers=False)
-            with pytest.raises(PoolClosed, match=r"was restarted \(Client\.restart\)"):
-                list(results)
+            begun = threading.Event()
+
+            def square_many() -> None:
+                for _ in square.imap(range(1_000_000)):
+                    begun.set()
+
+            with ThreadPoolExecutor(1) as beside:  # so that calls are under way all the time
+                squares = beside.submit(square_many)
+                assert begun.wait(60)
+                other.restart(wait_for_workers=False)
+                with pytest.raises(PoolClosed, match=r"was restarted \(Client\.restart\)"):
+                    squares.result()
         assert square(range(3)) == [0, 1, 4]
         procession.shutdown()
 
