@@ -10,7 +10,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from procession.engine.call import Call
 from procession.hints import Any
 from procession.items import Item
-from procession.pickling.objects import SCALARS
+from procession.pickling.objects import SCALARS, class_of
 from procession.pickling.out_of_band import (
     BroadcastBuffers,
     bytes_out_of_band,
@@ -106,7 +106,7 @@ def _parted(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     named: dict[str, Any] = {}
     inner = function
     while type(inner) is not FunctionType:
-        kind = _type(inner)
+        kind = class_of(inner)
         if kind is partial:
             before, named = (*inner.args, *before), {**inner.keywords, **named}
             inner = inner.func
@@ -134,11 +134,8 @@ def loading_for(values: Iterable[Any], blob: bytes) -> Loading:
     return "each" if size <= SMALL else "watched"
 
 
-_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
-
-
 def _is_fixed(value: Any) -> bool:
-    kind = _type(value)
+    kind = class_of(value)
     if kind in _FIXED:
         return True
     if kind is tuple or kind is frozenset:

@@ -20,7 +20,7 @@ from operator import itemgetter
 
 from procession.hints import Any
 from procession.pickling.importable import unimportable_marks
-from procession.pickling.objects import ATOMS, SCALARS
+from procession.pickling.objects import ATOMS, SCALARS, class_of
 from procession.pickling.out_of_band import replacements
 from procession.pickling.pickler import EachPickler, Pickling, dumps, loads
 from procession.system import NamedTuple
@@ -60,8 +60,6 @@ _ROW = 64
 
 _TEXT = 4096
 """Bytes of text in such a result: more is pickled, which tells how large it is."""
-
-_type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each value
 
 
 class PackedColumn(NamedTuple):
@@ -169,16 +167,16 @@ def row(value: Any) -> tuple[Any, int]:
     if len(value) > _ROW:
         return None, 0
     size = 9 * len(value)
-    members = (*value, *value.values()) if _type(value) is dict else value
+    members = (*value, *value.values()) if class_of(value) is dict else value
     for member in members:
-        kind = _type(member)
+        kind = class_of(member)
         if kind not in SCALARS:
             if kind is not str and kind is not bytes:
                 return None, 0
             size += len(member)
     if size > _TEXT:
         return None, 0
-    return (value if _type(value) is tuple else value.copy()), size
+    return (value if class_of(value) is tuple else value.copy()), size
 
 
 def _pack_each(
@@ -207,7 +205,7 @@ def _pack_each(
 
 
 def _bytes_of(blob: Any) -> int:
-    kind = _type(blob)
+    kind = class_of(blob)
     return len(blob) if kind is bytes or kind is str else 8 if kind is not tuple else len(blob[0])
 
 
@@ -258,7 +256,7 @@ def open_value(blob: Any, buffers: Sequence[Any] = ()) -> Any:
     Raises:
         Exception: As `loads`.
     """
-    kind = _type(blob)
+    kind = class_of(blob)
     if kind in THEMSELVES:
         return blob
     if kind is tuple:

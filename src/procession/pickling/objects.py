@@ -35,9 +35,9 @@ as_usual = methodcaller("__reduce_ex__", 5)
 # -- types -------------------------------------------------------------------------------------
 
 
-def class_of(obj: object) -> type[Any]:
-    """The type itself, although a proxy's ``__class__`` may name another one."""
-    return type(obj)
+class_of: Callable[[object], type[Any]] = type
+"""The type itself, although a proxy's ``__class__`` may name another one. A function of ours would
+cost a call for each value."""
 
 
 def is_a(obj: object, *kinds: type[Any]) -> bool:
@@ -154,7 +154,6 @@ class _Glance(pickle.Pickler):
 
 
 _idle: list[_Glance] = []
-_type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each value
 
 
 def builtin_bytes(values: Sequence[Any]) -> int | None:
@@ -165,7 +164,7 @@ def builtin_bytes(values: Sequence[Any]) -> int | None:
     Raises:
         Exception: Anything else that stops a pickler, such as depth.
     """
-    kind = _type(values[0])
+    kind = class_of(values[0])
     texts = kind is str or kind is bytes
     if texts and countOf(map(type, values), kind) == len(values):
         return 0

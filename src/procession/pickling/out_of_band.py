@@ -18,7 +18,7 @@ from pickle import PickleBuffer
 
 from procession.buffers.sender import Placed, segments
 from procession.hints import Any, TypeVar
-from procession.pickling.objects import SCALARS
+from procession.pickling.objects import SCALARS, class_of
 from procession.pickling.pickler import LARGE, Pickling, dumps, loads
 from procession.pickling.refusals import Refusal, Refused
 from procession.system import after_fork
@@ -63,8 +63,6 @@ _OF_THIS_MACHINE = Refusal(
     "On a cluster only procession.shared.put(...) crosses: return results, or write them where all "
     "machines can reach them.",
 )
-
-_type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each value
 
 _LOOKED_AT = frozenset({tuple, dict, bytes, bytearray})
 """What is itself exchanged, or holds what may be."""
@@ -112,7 +110,7 @@ def fits_message(value: Any) -> bool:
 
     A large integer does not: what waits to be sent is bounded by its pickle's bytes.
     """
-    kind = _type(value)
+    kind = class_of(value)
     return kind in SCALARS and (kind is not int or -_LARGE_INT < value < _LARGE_INT)
 
 
@@ -130,7 +128,7 @@ def bytes_out_of_band(value: Any, others: dict[int, Any] = replacements) -> Any:
 
 def _find(values: Iterable[Any], depth: int, found: dict[int, Any], others: dict[int, Any]) -> None:
     for value in values:
-        kind = _type(value)
+        kind = class_of(value)
         if kind in SCALARS:
             continue
         if others and id(value) in others:
@@ -146,7 +144,7 @@ def _exchange(value: Any, depth: int, found: dict[int, Any]) -> Any:
     raw = found.get(id(value))
     if raw is not None:
         return raw
-    kind = _type(value)
+    kind = class_of(value)
     if not depth or (kind is not tuple and kind is not dict) or len(value) > _MOST_ARGUMENTS:
         return value
     if kind is tuple:

@@ -22,6 +22,7 @@ from procession.pickling.columns import (
     row,
     value_packer,
 )
+from procession.pickling.objects import class_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import dumps
 from procession.system.cpython import pickle
@@ -49,8 +50,6 @@ no longer costs more: the caller sends it again, to one that must wait for it.""
 
 _ODD: Any = object()
 """In place of a result that was answered for otherwise."""
-
-_type: Callable[[object], type[Any]] = type  # `class_of` would cost a call for each result
 
 
 class _Answered(Exception):
@@ -180,8 +179,8 @@ class ColumnLoop:
             except BaseException as error:
                 self._fail(index, error, begin)
             else:
-                if _type(result) is not kind:
-                    kind = _type(result)
+                if class_of(result) is not kind:
+                    kind = class_of(result)
                     odd = each or kind not in THEMSELVES
                 if odd or copied or noted:
                     self._take_result(index, result, begin)
@@ -202,7 +201,7 @@ class ColumnLoop:
         Raises:
             _Answered: It cannot be rebuilt here.
         """
-        kind = _type(blob)
+        kind = class_of(blob)
         if kind in THEMSELVES:
             return blob
         if kind is tuple and len(blob) == 1:
@@ -229,7 +228,7 @@ class ColumnLoop:
     def _take_result(self, index: int, result: Any, begin: float) -> None:
         """An item is done."""
         seconds, since = self._own_seconds(begin), perf_counter()
-        sink, kind = self._sink, _type(result)
+        sink, kind = self._sink, class_of(result)
         if self._copied:
             current.end_copy(f"{self._settings.name}(), item {index},")
         if self._noted:

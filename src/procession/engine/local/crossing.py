@@ -18,7 +18,7 @@ from itertools import chain
 from operator import countOf
 
 from procession.hints import Any
-from procession.pickling.objects import ATOMS, builtin_bytes
+from procession.pickling.objects import ATOMS, builtin_bytes, class_of
 from procession.pickling.out_of_band import bytes_out_of_band
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.system import NamedTuple
@@ -51,8 +51,6 @@ _CHEAP = 40e-9
 
 _PIECE = 1 << 15
 _UNLIMITED = 1 << 62
-
-_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
 
 Refusal = Callable[[int, Any], "BaseException | None"]
 
@@ -208,14 +206,14 @@ class Checks:
 
     def _types(self, values: Sequence[Any]) -> set[type]:
         if self._star:
-            tuples: list[Any] = [each for each in values if _type(each) is tuple]
+            tuples: list[Any] = [each for each in values if class_of(each) is tuple]
             return set(map(type, chain.from_iterable(tuples)))
         return set(map(type, values))
 
     def _new_types(self, start: int, values: Sequence[Any], since: int) -> Refused | None:
         """Check the first value of each type that was not seen before."""
         rest = values[since:] if since else values
-        kind = _type(rest[0])
+        kind = class_of(rest[0])
         if not self._star and countOf(map(type, rest), kind) == len(rest):
             rest = rest[:1]  # they are all alike: half the time of a set of their types
         new = self._types(rest) - self._seen - ATOMS

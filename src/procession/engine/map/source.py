@@ -23,7 +23,7 @@ from types import (
 )
 
 from procession.hints import Any
-from procession.pickling.objects import ATOMS, is_a
+from procession.pickling.objects import ATOMS, class_of, is_a
 from procession.system.interrupts import strikes
 
 __all__ = ["Source", "may_wait"]
@@ -228,17 +228,14 @@ def may_wait(iterator: Any) -> bool:
     return False
 
 
-_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
-
-
 def _is_waited_for(value: Any) -> bool:
-    kinds = _type(value).__mro__
+    kinds = class_of(value).__mro__
     return any((kind.__module__, kind.__qualname__) in _WAITED_FOR for kind in kinds)
 
 
 def _held(holder: Any) -> list[Any]:
     """What an object holds itself."""
-    kind = _type(holder)
+    kind = class_of(holder)
     if kind is GeneratorType:
         frame = holder.gi_frame
         if frame is None:
@@ -249,7 +246,7 @@ def _held(holder: Any) -> list[Any]:
         return [holder.__self__]
     if kind is CellType or (kind.__module__ in ("builtins", "itertools") and _iterates(kind)):
         held = gc.get_referents(holder)
-        return [each for one in held for each in (one if _type(one) is tuple else (one,))]
+        return [each for one in held for each in (one if class_of(one) is tuple else (one,))]
     if isinstance(holder, (type, ModuleType, FunctionType)):
         return []
     own: Any = getattr(holder, "__dict__", None)

@@ -126,8 +126,6 @@ class Schedule:
         if expected is not None:
             self._items, self._seconds, self._bytes = 1.0, *expected
         self.trusting = self._chunk is None and expected is not None and self._is_divided()
-        if not self.trusting:
-            self._items = self._seconds = self._bytes = 0.0
 
     @property
     def measured(self) -> tuple[float, float] | None:

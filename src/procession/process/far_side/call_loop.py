@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from procession.hints import Any
 from procession.items import KEPT, SHORT, STOP, Reply
-from procession.pickling.objects import SCALARS
+from procession.pickling.objects import SCALARS, class_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import loads
 from procession.process.io import messages
@@ -29,8 +29,6 @@ __all__ = ["CallLoop"]
 _DELAY = 0.002
 """Seconds for which results of short calls wait for company. A guess: a message costs both sides
 some 50 µs."""
-
-_type: Callable[[object], type[Any]] = type  # for type checkers: of an object that may be anything
 
 
 class CallLoop:
@@ -124,7 +122,7 @@ class CallLoop:
             current.end_copy(f"{prepared.name}(), item {index},")
         del value, given
         current.end()
-        kind = _type(result)
+        kind = class_of(result)
         short = kind in SCALARS or (kind is str and len(result) <= SHORT)
         if short and not prepared.noted:
             self._give(result, seconds)
