@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from procession.futures import Future
     from procession.outcome import Outcome
+    from procession.worker.job_header import Style
 
 __all__ = ["Annotations", "Verbs", "name_of", "shown"]
 
@@ -177,15 +178,19 @@ class Verbs:
     ) -> list[Any]:
         from procession.engine.map.whole_list import map_list  # by this name: it is cheaper
 
-        call = self._call()
-        check_call(call, items, args, kwargs, verb)
-        return map_list(call, "value", items, args, kwargs)
+        return map_list(self._checked(verb, items, args, kwargs), items)
 
     def _checked(
-        self, verb: str, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        verb: str,
+        items: Iterable[Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        style: Style = "value",
     ) -> Call:
-        call = self._call()
-        check_call(call, items, args, kwargs, verb)
+        """The call of these items, refused or warned of if it cannot mean what it says."""
+        call = self._call().of_items(style, args, kwargs)
+        check_call(call, items, verb)
         return call
 
     def starmap(
@@ -211,8 +216,7 @@ class Verbs:
         """
         from procession.engine.map.whole_list import map_list
 
-        call = self._checked("starmap", argtuples, args, kwargs)
-        return map_list(call, "star", argtuples, args, kwargs)
+        return map_list(self._checked("starmap", argtuples, args, kwargs, "star"), argtuples)
 
     def imap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Like `map`, lazily: results in order, each as soon as it is there.
@@ -294,7 +298,7 @@ class Verbs:
     ) -> Iterator[Any]:
         from procession.engine.map.map_verbs import imap
 
-        return imap(self._checked(verb, items, args, kwargs), items, args, kwargs, **how)
+        return imap(self._checked(verb, items, args, kwargs), items, **how)
 
     def map_async(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Future[list[Any]]:
         """Start a `map` and return its future at once.
@@ -318,7 +322,7 @@ class Verbs:
         """
         from procession.engine.map.map_verbs import map_async
 
-        return map_async(self._checked("map_async", items, args, kwargs), items, args, kwargs)
+        return map_async(self._checked("map_async", items, args, kwargs), items)
 
     def aimap(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Like `imap`, for ``async for``: never blocks the event loop.
@@ -341,7 +345,7 @@ class Verbs:
         """
         from procession.engine.map.map_verbs import amap
 
-        return amap(self._checked("aimap", items, args, kwargs), items, args, kwargs)
+        return amap(self._checked("aimap", items, args, kwargs), items)
 
     def _plain(self, style: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A plain call, as the decorator chose it."""

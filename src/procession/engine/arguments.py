@@ -86,14 +86,15 @@ def vary(values: Iterable[Any]) -> bool:
     return not all(map(_is_fixed, values))
 
 
-def with_bound_arguments(call: Call, kwargs: dict[str, Any]) -> tuple[Call, dict[str, Any]]:
+def with_bound_arguments(call: Call) -> Call:
     """What is bound to the function goes to every item, and as such is each item's own."""
     if type(call.function) is FunctionType:
-        return call, kwargs
+        return call
     function, before, named = _parted(call.function)
     if function is call.function:
-        return call, kwargs
-    return call._replace(function=function, prefix=(*before, *call.prefix)), {**named, **kwargs}
+        return call
+    prefix, kwargs = (*before, *call.prefix), {**named, **call.kwargs}
+    return call._replace(function=function, prefix=prefix, kwargs=kwargs)
 
 
 def _parted(function: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

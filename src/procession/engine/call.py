@@ -52,7 +52,7 @@ class Call(NamedTuple):
         history: Of the decorated object, if there is one.
         style: How an item is handed over.
         args: Positional arguments that go to every item of a map.
-        kwargs: Keyword arguments that go to every item of a map.
+        kwargs: The same, by name.
     """
 
     function: Callable[..., Any]
@@ -65,6 +65,10 @@ class Call(NamedTuple):
     style: Style = "call"
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = MappingProxyType({})
+
+    def of_items(self, style: Style, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+        """The call of many items, each handed over like this, with what goes to every one."""
+        return Call(*self[:7], style, args, kwargs)
 
     @property
     def common(self) -> tuple[Any, ...]:

@@ -52,7 +52,7 @@ def submit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[
     if way is None:
         item, rules = Item(call.number(), value), call.rules(single=True)
         observer = call_began(call.name, single=True)
-        reply = reply_here(header_here(initialized(plain), "call"), rules, item)
+        reply = reply_here(header_here(initialized(plain)), rules, item)
         observer.ran_here(0, [value], item.seconds + reply.seconds, not reply.ok)
         observer.finished()
         over = Settled(item, reply)

@@ -36,7 +36,7 @@ from procession.pickling.out_of_band import BroadcastBuffers, with_senders
 from procession.recording.observer import observers, timing
 from procession.system import NamedTuple
 from procession.system.descriptors import NAMELESS
-from procession.worker.job_header import Loading, Style, pack_header
+from procession.worker.job_header import Loading, pack_header
 
 __all__ = ["Plan", "make_job", "make_plan", "single_job", "thread_job"]
 
@@ -79,9 +79,6 @@ class Plan(NamedTuple):
 
 def make_plan(
     call: Call,
-    style: Style,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
     where: Where,
     *,
     ordered: bool,
@@ -93,9 +90,6 @@ def make_plan(
 
     Args:
         call: What is called.
-        style: How an item is handed over.
-        args: Positional arguments that go to every item.
-        kwargs: Keyword arguments that go to every item.
         where: Where items run.
         ordered: Whether the consumer wants the items in input order.
         whole: Whether it wants all results at once, which are all kept then.
@@ -106,7 +100,6 @@ def make_plan(
         NotPicklable: As `make_job`.
     """
     options, out_of_band = call.options, where.out_of_band
-    call = call._replace(style=style, args=args, kwargs=kwargs)
     if where.pickles:
         job = make_job(call, out_of_band=out_of_band, each=each)
     else:
@@ -129,7 +122,7 @@ def make_plan(
         window,
         where.costs,
         divided=divided and columns,
-        expected=None if call.pace is None else call.pace.there,
+        pace=call.pace,
     )
     rules = call.rules()
     return Plan(job, rules, pack, columns, pack_column, schedule, placement, window, exact, ordered)
@@ -144,7 +137,7 @@ def thread_job(call: Call) -> Job:
     job = _new_job(call)
     if vary(call.common):
         job.common = copied(call)
-    header = header_here(call, call.style, call.args, dict(call.kwargs), job.common)
+    header = header_here(call, job.common)
     run = partial(reply_here, header, None)
     job.call = partial(_in_thread, copy_context(), timing(run) if observers.active else run)
     return job

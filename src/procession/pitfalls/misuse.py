@@ -32,9 +32,7 @@ def first_argument(
     )
 
 
-def check_call(
-    call: Call, items: object, args: tuple[Any, ...], kwargs: dict[str, Any], verb: str
-) -> None:
+def check_call(call: Call, items: object, verb: str) -> None:
     """Refuse what cannot be mapped over, and options given as arguments.
 
     Arguments that look like a second input are warned of.
@@ -42,8 +40,6 @@ def check_call(
     Args:
         call: What is called.
         items: What it is to be mapped over.
-        args: Positional arguments that go to every item.
-        kwargs: Keyword arguments that go to every item.
         verb: The verb; nothing for a plain call.
     """
     kind = type(items)
@@ -54,12 +50,12 @@ def check_call(
             f"{type(items).__name__}. Write [{items!r:.40}] to run it on one item, or "
             f"{call.name}.local(...) to call it here."
         )
-    if kwargs:
-        wrong = wrong_keyword(call, kwargs, verb, "items")
+    if call.kwargs:
+        wrong = wrong_keyword(call, call.kwargs, verb, "items")
         if wrong is not None:
             raise wrong
-    if args and (length := _length(items)) > 1:
-        for extra in args:
+    if call.args and (length := _length(items)) > 1:
+        for extra in call.args:
             if _length(extra) == length:
                 from procession.errors import warn_user
 

@@ -19,7 +19,7 @@ def test_a_pool_that_was_found_is_not_used_once_it_is_shut_down() -> None:
     f.map([1])
     call: Call = f._call()  # type: ignore[attr-defined]
     where = Where(call, blocking=True)
-    assert where.warm
+    assert where.look()
     found = where.backend()
     assert where.backend() is found
     procession.shutdown()

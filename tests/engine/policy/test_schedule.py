@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procession.contract import Costs
+from procession.engine.policy.placement import Pace
 from procession.engine.policy.schedule import (
     BLIND_SECONDS,
     MAX_BYTES,
@@ -253,27 +254,35 @@ def test_little_is_not_shared_out() -> None:
     assert schedule.next_chunk(remaining=40, workers=2) >= 40
 
 
+def _paced(seconds: float, size: float) -> Pace:
+    """What a function's last map has left, whose items were like this."""
+    pace = Pace()
+    Schedule(pace=pace).observe(items=1000, seconds=1000 * seconds, size=int(1000 * size))
+    return pace
+
+
 def test_the_last_map_is_believed_where_chunks_are_divided() -> None:
     """Its items were short: shares go out before one was measured, and need not be worth 0.5 ms."""
-    schedule = Schedule(divided=True, expected=(1e-5, 10))
+    pace = _paced(1e-5, 10)
+    schedule = Schedule(divided=True, pace=pace)
     assert schedule.trusting
     assert [schedule.next_chunk(remaining=left, workers=3) for left in (20, 13, 6)] == [7, 7, 7]
-    assert schedule.measured is None
+    assert not schedule.measured
     schedule.observe(items=7, seconds=7.0, size=700)
-    assert schedule.measured == (1.0, 100.0)
+    assert schedule.measured == pace.there == (1.0, 100.0)
 
 
 def test_the_last_map_bounds_shares_by_bytes() -> None:
     """No share that is sent before an item was measured is larger than a message."""
-    schedule = Schedule(divided=True, expected=(1e-5, 10_000))
+    schedule = Schedule(divided=True, pace=_paced(1e-5, 10_000))
     assert schedule.next_chunk(remaining=1000, workers=2) == MAX_BYTES // 10_000
 
 
 @pytest.mark.parametrize(
     "schedule",
     [
-        Schedule(expected=(1e-5, 10)),
-        Schedule(divided=True, expected=(0.01, 10)),
+        Schedule(pace=_paced(1e-5, 10)),
+        Schedule(divided=True, pace=_paced(0.01, 10)),
         Schedule(divided=True),
     ],
     ids=["not divided", "long", "not known"],
@@ -286,5 +295,5 @@ def test_nothing_else_is_believed(schedule: Schedule) -> None:
 
 def test_a_chunk_that_was_set_is_kept() -> None:
     """What the last map showed does not matter then."""
-    schedule = Schedule(50, divided=True, expected=(1e-5, 10))
+    schedule = Schedule(50, divided=True, pace=_paced(1e-5, 10))
     assert schedule.next_chunk(remaining=1000, workers=2) == 50

@@ -22,7 +22,7 @@ from procession.items import Item, Reply
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, time
 from procession.worker import current as state
-from procession.worker.job_header import CommonArguments, Header, Style, call_with
+from procession.worker.job_header import CommonArguments, Header, call_with
 
 __all__ = [
     "each_value",
@@ -33,32 +33,22 @@ __all__ = [
 ]
 
 
-def header_here(
-    call: Call,
-    style: Style,
-    args: tuple[Any, ...] = (),
-    kwargs: dict[str, Any] | None = None,
-    common: tuple[bytes, Any] | None = None,
-) -> Header:
+def header_here(call: Call, common: tuple[bytes, Any] | None = None) -> Header:
     """The job as it is run in this process.
 
     Args:
         call: What is called.
-        style: How an item is handed over.
-        args: Positional arguments that go to every item.
-        kwargs: Keyword arguments that go to every item.
-        common: All of these, pickled, if each item is to be given a copy (`Job.common`).
+        common: What goes to every item, pickled, if each is to be given a copy (`Job.common`).
     """
-    kwargs = kwargs or {}
-    settings = call._replace(style=style).settings()
+    settings = call.settings()
     function = call.function
     if kind(function) == "coroutine":
         function = partial(_run_coroutine, function)
     copies = None
     if common is not None:
-        loaded = loading_for((*call.prefix, *args, *kwargs.values()), common[0])
+        loaded = loading_for(call.common, common[0])
         copies = CommonArguments(*common, settings._replace(common=loaded), call.function)
-    return Header(function, call.prefix, args, kwargs, settings, common=copies)
+    return Header(function, call.prefix, call.args, dict(call.kwargs), settings, common=copies)
 
 
 def initialized(call: Call) -> Call:

@@ -195,7 +195,7 @@ class ShortMap:
         from procession.system.interrupts import strikes
 
         begin = perf_counter()
-        pack = packer(call._replace(style="value"))
+        pack = packer(call)
         try:
             item = pack(0, values[0])
         except Exception as error:

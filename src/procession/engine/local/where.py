@@ -114,9 +114,8 @@ class Where:
         limited = options.timeout is not None or options.memory_limit is not None
         return options.backend == "process" and not (limited or self.choice.one_by_one)
 
-    @property
-    def warm(self) -> bool:
-        """Whether a pool is up, which items can go to."""
+    def look(self) -> bool:
+        """Look whether a pool is up, which items can go to. `backend` gives what was found."""
         if self.here:
             return False
         self._age, self._found = registry.age(), registry.find(self.choice)

@@ -22,7 +22,6 @@ from procession.hints import TYPE_CHECKING, Any
 from procession.recording.observer import UNOBSERVED, call_began
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
-from procession.worker.job_header import Style
 
 if TYPE_CHECKING:
     from procession.futures import Future
@@ -32,10 +31,7 @@ __all__ = ["amap", "imap", "map_async", "map_of_begun", "whole_map"]
 
 def _prepare(
     call: Call,
-    style: Style,
     items: Iterable[Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
     *,
     blocking: bool,
     ordered: bool,
@@ -45,20 +41,15 @@ def _prepare(
     notify: Callable[[], None] | None = None,
 ) -> tuple[MapRun, Inline | None]:
     """Make the run of a map, and the runner of items here if there is to be one."""
-    call, kwargs = with_bound_arguments(call, kwargs)
+    call = with_bound_arguments(call)
     if recorded:  # else it was taken before, and began here
         check_open(call.name)
     since = perf_counter()
     where = Where(call, blocking=blocking)
     source = Source(items)
-    warm = where.warm
-    plan = make_plan(
-        *(call, style, args, kwargs, where),
-        ordered=ordered,
-        whole=whole,
-        divided=whole and warm and where.divides,  # a worker that is new may take its time
-        each=one_by_one,
-    )
+    warm = where.look()
+    divided = whole and warm and where.divides  # a worker that is new may take its time
+    plan = make_plan(call, where, ordered=ordered, whole=whole, divided=divided, each=one_by_one)
     if where.here:
         call = initialized(call)
     # A generator may wait for the results of what it gave before.
@@ -68,31 +59,26 @@ def _prepare(
     run = MapRun(plan, source, where.backend, notify, observer, aside=aside)
     if call.options.deadline is not None:
         run.replies.expire_after(call.options.deadline)
-    if not where.here and plan.placement is None:
+    placement = plan.placement
+    if not where.here and placement is None:
         return run, None
-    header = header_here(call, style, args, kwargs, plan.job.common)
+    header = header_here(call, plan.job.common)
     single = one_by_one or not (whole or source.inert)
     inline = Inline(run, header, where, warm=warm, single=single, whole=whole)
-    if not warm or (plan.placement is not None and plan.placement.begins_here(source.length)):
+    if not warm or (placement is not None and placement.begins_here(source.length)):
         inline.begin()
     return run, inline
 
 
-def whole_map(
-    call: Call, style: Style, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> list[Any]:
+def whole_map(call: Call, items: Iterable[Any]) -> list[Any]:
     """All results in input order, by a map of its own."""
-    run, inline = _prepare(
-        call, style, items, args, kwargs, blocking=True, ordered=False, whole=True
-    )
+    run, inline = _prepare(call, items, blocking=True, ordered=False, whole=True)
     return collect(run, inline, _progress(call, run))
 
 
 def map_of_begun(call: Call, items: list[Any]) -> tuple[Inline, Callable[[Slice], list[Any]]]:
     """Make the map of what began without one."""
-    run, inline = _prepare(
-        call, "value", items, (), {}, blocking=True, ordered=False, whole=True, recorded=False
-    )
+    run, inline = _prepare(call, items, blocking=True, ordered=False, whole=True, recorded=False)
     assert inline is not None
     return inline, partial(collect, run, inline, None)
 
@@ -100,38 +86,23 @@ def map_of_begun(call: Call, items: list[Any]) -> tuple[Inline, Callable[[Slice]
 def imap(
     call: Call,
     items: Iterable[Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
     *,
     ordered: bool = True,
     outcomes: bool = False,
 ) -> MapIterator:
     """Results one by one, as an iterator."""
-    run, inline = _prepare(
-        call,
-        "value",
-        items,
-        args,
-        kwargs,
-        blocking=True,
-        ordered=ordered,
-        one_by_one=outcomes,
-    )
+    run, inline = _prepare(call, items, blocking=True, ordered=ordered, one_by_one=outcomes)
     decode: Any = outcome_of if outcomes else value_of
     return MapIterator.over(run, inline, _progress(call, run), decode)
 
 
-def amap(
-    call: Call, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> AsyncMapIterator:
+def amap(call: Call, items: Iterable[Any]) -> AsyncMapIterator:
     """Results one by one, for ``async for``."""
     if Where(call, blocking=False).here:
         call = call._replace(options=_threaded(call))
 
     def start(notify: Callable[[], None]) -> tuple[MapRun, Any]:
-        run, _ = _prepare(
-            call, "value", items, args, kwargs, blocking=False, ordered=True, notify=notify
-        )
+        run, _ = _prepare(call, items, blocking=False, ordered=True, notify=notify)
         return run, _progress(call, run)
 
     return AsyncMapIterator(start)
@@ -144,16 +115,14 @@ def _threaded(call: Call) -> Any:
     return replace(call.options, backend="thread", workers=1)
 
 
-def map_async(
-    call: Call, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Future[list[Any]]:
+def map_async(call: Call, items: Iterable[Any]) -> Future[list[Any]]:
     """A future of all results."""
     from procession.engine.calls import settled
     from procession.futures import Future
 
     future: Future[list[Any]] = Future()
     if Where(call, blocking=False).here:
-        return settled(future, lambda: whole_map(call, "value", items, args, kwargs))
+        return settled(future, lambda: whole_map(call, items))
 
     def finished(result: Callable[[], list[Any]]) -> None:
         if run.withdrawn:
@@ -163,16 +132,7 @@ def map_async(
 
     collector = FutureCollector(finished)
     try:
-        run, _ = _prepare(
-            call,
-            "value",
-            items,
-            args,
-            kwargs,
-            blocking=False,
-            ordered=False,
-            notify=collector.notify,
-        )
+        run, _ = _prepare(call, items, blocking=False, ordered=False, notify=collector.notify)
     except BaseException as error:
         if strikes(error):
             raise

@@ -186,10 +186,7 @@ class Replies:
         self.count += items
         self.traffic.moved(items, sent, back, seconds)
         tally.moved(sent, back)
-        schedule = self.plan.schedule
-        schedule.observe(items, seconds, sent + back)
-        if self._rules.pace is not None:
-            self._rules.pace.there = schedule.measured
+        self.plan.schedule.observe(items, seconds, sent + back)
         if self.plan.placement is not None:
             self.plan.placement.ran(items, seconds)
 

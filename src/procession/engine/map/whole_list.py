@@ -11,20 +11,17 @@ from procession.hints import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from procession.engine.local.short_map import Make
-    from procession.worker.job_header import Style
 
 __all__ = ["map_list"]
 
 
-def map_list(
-    call: Call, style: Style, items: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> list[Any]:
+def map_list(call: Call, items: Iterable[Any]) -> list[Any]:
     """All results in input order."""
     if type(call.function) is not FunctionType:
         from procession.engine.arguments import with_bound_arguments
 
-        call, kwargs = with_bound_arguments(call, kwargs)
-    if style == "value" and not args and not kwargs:
+        call = with_bound_arguments(call)
+    if call.style == "value" and not call.args and not call.kwargs:
         pace = begins_as_short_map(call, items)
         if pace is not None:
             short = ShortMap(call, cast("Sequence[Any]", items), pace, _load)
@@ -36,7 +33,7 @@ def map_list(
         expect_pool(call)
     from procession.engine.map.map_verbs import whole_map
 
-    return whole_map(call, style, items, args, kwargs)
+    return whole_map(call, items)
 
 
 def _load() -> Make:

@@ -44,7 +44,7 @@ def run_on_pieces(call: Call, data: Any, args: tuple[Any, ...], kwargs: dict[str
     pieces = split(data, pieces=count, size=size)
     # A piece is an item here, and each is large enough for a message of its own.
     whole = call._replace(options=replace(options, chunk=1))
-    parts = map_list(whole, "value", pieces, args, kwargs)
+    parts = map_list(whole.of_items("value", args, kwargs), pieces)
     if len(parts) == 1 and options.combine is None:
         return parts[0]  # nothing to join: empty data give what an empty piece gives
     return combine(parts, function=call.name, join=options.combine)

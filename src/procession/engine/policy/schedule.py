@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 from procession.contract import Costs
+from procession.engine.policy.placement import Pace
 
 __all__ = ["BLIND_SECONDS", "HERE", "MAX_BYTES", "MAX_ITEMS", "TARGET_SECONDS", "Schedule"]
 
@@ -78,7 +79,7 @@ class Schedule:
         costs: What a chunk costs where it runs.
         divided: Whether a chunk that runs can be divided with a worker that has nothing to do, and
             no one waits for the first results.
-        expected: Seconds and bytes of an item in the function's last map, if it is known.
+        pace: What is known of the function; is told the seconds and bytes of an item.
 
     Attributes:
         trusting: Whether all is shared out before an item was measured, as the last map's items
@@ -93,6 +94,7 @@ class Schedule:
         "_items",
         "_largest",
         "_last",
+        "_pace",
         "_seconds",
         "_seen",
         "_share",
@@ -109,7 +111,7 @@ class Schedule:
         costs: Costs = HERE,
         *,
         divided: bool = False,
-        expected: tuple[float, float] | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._costs = costs
         self._chunk = None if chunk == "auto" else chunk
@@ -123,6 +125,8 @@ class Schedule:
         self._workers = 1
         self._divided = divided
         self._share = self._shares = 0
+        self._pace = Pace() if pace is None else pace
+        expected = self._pace.there
         if expected is not None:
             self._items, self._seconds, self._bytes = 1.0, *expected
         self.trusting = self._chunk is None and expected is not None and self._is_divided()
@@ -155,6 +159,7 @@ class Schedule:
             self._items = memory
             self._seconds *= fade
             self._bytes *= fade
+        self._pace.there = self.measured
 
     def next_chunk(
         self,
