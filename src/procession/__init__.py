@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from procession import joblib as joblib
     from procession import shared as shared
     from procession import testing as testing
-    from procession.backends.pool_stats import stats as stats
+    from procession.backends.registry import stats as stats
     from procession.backends.shutdown import shutdown as shutdown
     from procession.configuration import Options as Options
     from procession.configuration import configure as configure
@@ -120,7 +120,7 @@ _HOMES = {
     ),
     "procession.pool": ("Pool",),
     "procession.futures": ("Future",),
-    "procession.backends.pool_stats": ("stats",),
+    "procession.backends.registry": ("stats",),
     "procession.backends.shutdown": ("shutdown",),
     "procession.outcome": ("Outcome",),
     "procession.profiling": ("Profile", "profile"),

@@ -47,7 +47,7 @@ def test_the_scripts_own_end(run: Run, tmp_path: Path) -> None:
     raised = run("profile", "raises.py")
     assert raised.returncode == 1
     assert "raises.py" in raised.stderr
-    assert "run_profiled.py" not in raised.stderr
+    assert "procession" not in raised.stderr
     assert (tmp_path / "raises.profile.html").exists()
 
 

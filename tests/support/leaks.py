@@ -231,7 +231,7 @@ def _helper_descriptors() -> set[int]:
         descriptor = getattr(getattr(sys.modules.get(module), attribute, None), field, None)
         if isinstance(descriptor, int):
             descriptors.add(descriptor)
-    status = sys.modules.get("procession.system.own_status")
+    status = sys.modules.get("procession.system.identity")
     if status is not None:
         descriptors.add(status._kept)  # kept open on purpose
     return descriptors

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from procession.system import own_status as module
-from procession.system.own_status import own_status
+from procession.system import identity as module
+from procession.system.identity import own_status
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux")
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from procession.system import cpython
-from procession.system.variables import variables
+from procession.system.identity import variables
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -16,8 +16,7 @@ from collections.abc import Callable
 
 from procession.hints import TYPE_CHECKING, Any, Generic, TypeVar
 from procession.system import NamedTuple, cpython
-from procession.system.identity import read_umask
-from procession.system.own_status import own_status
+from procession.system.identity import own_status, read_umask
 
 if TYPE_CHECKING:
     from typing import Final

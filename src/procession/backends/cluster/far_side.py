@@ -9,8 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 
-from procession.backends.cluster import far_snapshots
-from procession.backends.cluster.far_pools import far_pools, host_name
+from procession.backends.cluster.far_pools import far_pools, host_name, laid_down
 from procession.backends.cluster.wire import Message, Order, open_order, pack_message
 from procession.contract import Chunk, End
 from procession.hints import Any
@@ -70,7 +69,7 @@ def run_order(packed: Any, header: Any, puts: Sequence[Any], workers: int, home:
     order = open_order(packed)
     if order.memory_limit is not None:
         check_available()
-    with far_snapshots.held(order.puts, puts) as tickets:
+    with laid_down(order.puts, puts) as tickets:
         pool = far_pools.pool(order.workers, workers)
         job = far_pools.job(order, header, tickets)
         arrivals = _Arrivals(stream=order.ahead > 0)

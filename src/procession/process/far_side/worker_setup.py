@@ -17,9 +17,8 @@ from collections.abc import Iterable
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.io.flight_recorder import BlackBox
 from procession.system import NamedTuple, cpython
-from procession.system.identity import Identity, adopt, identity, read_umask
+from procession.system.identity import Identity, adopt, identity, read_umask, variables
 from procession.system.posix import os, signal, signals
-from procession.system.variables import variables
 
 if TYPE_CHECKING:
     from procession.worker.preparing import Cap

@@ -27,10 +27,9 @@ from procession.process.forkserver import zygote
 from procession.process.io.channel import MOST
 from procession.process.start.hash_seed import execute, more_flags, sent_path
 from procession.system import after_fork, owned_descriptors, process_names
-from procession.system.identity import credentials
+from procession.system.identity import credentials, variables
 from procession.system.posix import os, signal
 from procession.system.pristine import socket, time
-from procession.system.variables import variables
 
 __all__ = [
     "CopyServer",
