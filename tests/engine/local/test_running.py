@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from procession.engine.local.running import Running
+from procession.engine.map.intake import Intake
 from procession.engine.map.source import Source
-from procession.engine.map.window import Intake
 
 
 class Given:

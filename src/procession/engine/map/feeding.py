@@ -8,8 +8,8 @@ from __future__ import annotations
 from contextvars import copy_context
 
 from procession.contract import Backend
+from procession.engine.map.delivery import Delivery
 from procession.engine.map.replies import Replies
-from procession.engine.map.window import Delivery
 from procession.hints import Any, Protocol
 from procession.items import Item, Settled
 from procession.system.interrupts import strikes

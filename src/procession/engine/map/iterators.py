@@ -9,7 +9,7 @@ from itertools import chain
 
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.local.inline import Inline
-from procession.engine.map.batches import Batch
+from procession.engine.map.delivery import Batch
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.engine.map.results import begin, end, warn_of_traffic

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from procession.backends.shutdown import quiet
 from procession.contract import Backend, Chunk
 from procession.engine.job import Plan
+from procession.engine.map.delivery import Delivery
+from procession.engine.map.intake import Intake
 from procession.engine.map.replies import Replies
 from procession.engine.map.sending import Sender
 from procession.engine.map.source import Source
-from procession.engine.map.window import Delivery, Intake
 from procession.recording.observer import UNOBSERVED, CallObserver
 from procession.system import after_fork, cpython
 from procession.system.pristine import threading

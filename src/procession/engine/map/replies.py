@@ -9,9 +9,8 @@ from functools import partial
 from procession import logger as notices
 from procession.contract import Chunk, End, Tally
 from procession.engine.job import Plan
-from procession.engine.map.batches import Batch
+from procession.engine.map.delivery import Batch, Delivery
 from procession.engine.map.in_flight import InFlight
-from procession.engine.map.window import Delivery
 from procession.engine.overload import Deadline
 from procession.engine.policy.blame import judge
 from procession.engine.retrying import asks_again, begin_again

@@ -7,7 +7,7 @@ from functools import partial
 
 from procession.engine.decoding import value_of
 from procession.engine.local.inline import Inline, Slice
-from procession.engine.map.batches import Batch
+from procession.engine.map.delivery import Batch
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.progress import Progress
 from procession.hints import Any
