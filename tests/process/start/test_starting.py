@@ -314,4 +314,4 @@ def test_one_launcher_for_all_workers(context: str, make: Make) -> None:
     pool = make(2, context=context)
     pool.warm_up()
     wait_until(lambda: sum(worker.ready for worker in tuple(pool.state.workers)) == 2)
-    assert len({type(worker._popen) for worker in tuple(pool.state.workers)}) == 1
+    assert len({type(worker.process._popen) for worker in tuple(pool.state.workers)}) == 1

@@ -134,7 +134,7 @@ class _MemoryLimit(_Limit):
             return
         first, self._first = self._first, False
         running = self._worker.running()
-        taken = self._worker.memory_taken()
+        taken = self._worker.process.memory_taken()
         # One that was just given the chunk may not have put the last one's results away yet.
         counts = not first if running is None else not running.over
         if counts and taken > self._limit:
@@ -203,7 +203,7 @@ def _judge(worker: Worker, assignment: Assignment) -> tuple[Verdict | None, floa
                 return "timeout", None, Blame(assignment.missing(), seconds)
             left = _BREATH
     if job.memory_limit is not None:
-        taken = worker.memory_taken()
+        taken = worker.process.memory_taken()
         if taken > job.memory_limit:
             return "memory", None, Blame(assignment.missing(), seconds, taken)
         left = _MEMORY_EVERY if left is None else min(left, _MEMORY_EVERY)

@@ -20,11 +20,11 @@ from procession.process.io.flight_recorder import BlackBox, Running
 from procession.process.io.reactor import READ, reactor
 from procession.process.pool.assignment import Assignment, WorkerState
 from procession.process.pool.attended_channel import AttendedChannel
-from procession.system import lifeline, owned_descriptors
-from procession.system.lifeline import is_ending, runs
-from procession.system.posix import os, signal
-from procession.system.pristine import select, socket, threading, time
-from procession.system.resources import private_bytes
+from procession.process.pool.worker_process import WorkerProcess
+from procession.system import lifeline
+from procession.system.lifeline import is_ending
+from procession.system.posix import signal
+from procession.system.pristine import socket, threading, time
 
 __all__ = ["GRACE", "Worker"]
 
@@ -37,15 +37,8 @@ _STOPPING = 5.0
 _DUMP_EVERY, _DUMP_LOOKS = 0.004, 15
 """A stack is written within a millisecond, unless the process is stopped or starved."""
 
-_WORD_AFTER = 1000
-"""Milliseconds to wait for a fork server's word of a death, at most. It takes less than one, unless
-the server is stopped."""
-
 _JOBS_CHECKED = 16
 """A worker that was sent so many jobs is told which of them are over. A guess."""
-
-_left: list[int] = []
-"""Processes that we could not end: they are waited for when they have ended by themselves."""
 
 _seen = threading.Lock()
 
@@ -57,8 +50,8 @@ class Worker(WorkerState):
     """A process, its channel and its black box.
 
     Attributes:
-        method: The start method it came by.
-        pid: Its process id, and its process group's.
+        process: The process.
+        pid: Its process id.
         channel: What it says, and is told.
         box: Its flight recorder.
         launched: When its start began, as a profile counts.
@@ -69,15 +62,14 @@ class Worker(WorkerState):
         deserted: Whether it closed its channel to us, and lived on.
         reason: Why we have ended it though no one asked for that, as a sentence; or empty.
         heard: The last chunk whose result was found in its memory, and may come once more.
-        untouchable: Whether it belongs to another user, so that we could not end it.
     """
 
     def __init__(
         self, method: str, popen: Any, sock: socket.socket, box: BlackBox, launched: float = 0.0
     ) -> None:
         super().__init__()
-        self.method = method
-        self.pid: int = popen.pid
+        self.process = WorkerProcess(method, popen)
+        self.pid = self.process.pid
         self.channel = AttendedChannel(sock, self)
         self.box = box
         self.launched = launched
@@ -87,42 +79,14 @@ class Worker(WorkerState):
         self.send_error: Exception | None = None
         self.deserted = False
         self.reason = ""
-        self.untouchable = False
         self.heard = 0
-        self._base_memory = 0
         self._dead: Callable[[], None] | None = None
         self._timers: list[Any] = []
         self._lost = False
-        self._popen: Any = popen
         self._jobs: dict[int, ref[Job]] = {}
         self._heavy = False  # whether some of them have buffers, which are not to be kept for long
-        self._pidfd = self._open_pidfd()
-        self._reaped: tuple[int | None] | None = None
 
     # -- watching ----------------------------------------------------------------------------
-
-    def _open_pidfd(self) -> int | None:
-        if not hasattr(os, "pidfd_open"):
-            return None
-        try:
-            with owned_descriptors.forking:
-                descriptor = os.pidfd_open(self.pid)
-                owned_descriptors.own(descriptor)
-            return descriptor
-        except OSError:
-            return None  # reaped by the user's code already, or an old kernel
-
-    @property
-    def death(self) -> int:
-        """A descriptor that is ready to read once the process has ended.
-
-        The pidfd, which nothing that the worker started can hold open, and which does not end with
-        the fork server. Where there is none, and for a fork server's child, the popen's sentinel.
-        """
-        if self._pidfd is not None:
-            return self._pidfd
-        sentinel: int = self._popen.sentinel
-        return sentinel
 
     def watch(self, dead: Callable[[], None], take: Callable[[Sequence[Message]], None]) -> None:
         """Have the reactor watch it.
@@ -132,19 +96,10 @@ class Worker(WorkerState):
             take: Called with what it says, by the reactor or who reads in its place.
         """
         self._dead = dead
-        reactor.watch(self.death, dead)
+        reactor.watch(self.process.death, dead)
         self.channel.begin(take)  # before anything is armed: its death takes both back
-        reactor.arm(self.death, READ)
+        reactor.arm(self.process.death, READ)
         self.channel.arm()
-
-    def weigh(self) -> None:
-        """What it shares with its caller until one of both writes to it is not its own."""
-        if self.method == "fork":
-            self._base_memory = private_bytes(self.pid)
-
-    def memory_taken(self) -> int:
-        """Bytes of private memory, beyond what it began with."""
-        return private_bytes(self.pid) - self._base_memory
 
     def running(self) -> Running | None:
         """The item that it began last of the chunk it has."""
@@ -311,92 +266,29 @@ class Worker(WorkerState):
 
     def signal(self, number: int, *, group: bool = True) -> None:
         """Send a signal to the process, and to all that it started."""
-        if self._reaped is not None:
-            return  # its number may be another's by now
-        try:
-            os.kill(self.pid, number)
-        except PermissionError:
-            self._out_of_reach(number)
-        except OSError:
-            pass
-        if group:
-            try:
-                os.killpg(self.pid, number)
-            except OSError:
-                pass  # it has not come so far as to lead a group
-
-    def _out_of_reach(self, number: int) -> None:
-        """This process has become another user since it was started: do without its death."""
-        if number not in (signal.SIGKILL, signal.SIGTERM):
-            return
-        self.untouchable = True
-        if self._dead is not None and not self.channel.ended:
-            reactor.call_soon(self._dead)
+        reached = self.process.signal(number, group=group)
+        if not reached and self._dead is not None and not self.channel.ended:
+            reactor.call_soon(self._dead)  # do without its death
 
     # -- afterwards --------------------------------------------------------------------------
 
     def read_last(self) -> None:
         """It is dead: use what it said last, and watch it no more."""
-        reactor.forget(self.death)
+        reactor.forget(self.process.death)
         self.channel.end()
 
     def reap(self) -> int | None:
         """Take the exit code of a dead process; `None` if others have taken it."""
         if not self.in_order:
             self.kill()  # what it started must not outlive it; before its number is free
-        if self._reaped is None:
-            self._reaped = (self._wait(),)
+        code = self.process.reap()
         for timer in self._timers:
             timer.cancel()
-        return self._reaped[0]
-
-    def _wait(self) -> int | None:
-        if self.untouchable:
-            _left.append(self.pid)
-        if self.method == "forkserver":
-            return self._ask_server()
-        code = self._take_code(os.WNOHANG if self.untouchable else 0)
-        if code is not None:
-            _reap_left()
-            self._popen.returncode = code
         return code
-
-    def _take_code(self, flags: int) -> int | None:
-        try:
-            if self._pidfd is None:
-                pid, status = os.waitpid(self.pid, flags)
-                return os.waitstatus_to_exitcode(status) if pid else None
-            found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | flags)
-        except ChildProcessError:
-            return None
-        if found is None:
-            return None
-        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-
-    def _ask_server(self) -> int | None:
-        """Its parent is the fork server, which tells its exit code an instant after its death."""
-        if self._pidfd is not None and not self.untouchable:
-            told = select.poll()
-            told.register(self._popen.sentinel, select.POLLIN)
-            told.poll(_WORD_AFTER)
-        code = self._popen.poll()
-        # 255 is also what the standard library says when the server itself has died.
-        if code in (None, 255) and runs(self.pid):
-            self.kill()
-            return None
-        return code if isinstance(code, int) else None
 
     def close(self) -> None:
         """Give everything back. The process must be reaped."""
-        if self._pidfd is not None:
-            owned_descriptors.close(self._pidfd)
-            self._pidfd = None
-        if self._popen.returncode is None:
-            self._popen.returncode = 255
-        finalizer = getattr(self._popen, "finalizer", None)
-        if finalizer is not None:
-            finalizer()
-        self._popen = None  # loky's closes what it has when it goes
+        self.process.close()
         self.channel.close()
         if not self._lost:
             self.box.close()
@@ -407,10 +299,7 @@ class Worker(WorkerState):
         self.kill()
         self.channel.lose()
         _lost.append(self.box)  # to unmap it would close its descriptor, too
-        if self.method != "forkserver":
-            self._pidfd = None
-            self.reap()
-        self._reaped = self._reaped or (None,)
+        self.process.lose()
         self._lost = True
 
     def abandon(self) -> None:
@@ -418,20 +307,10 @@ class Worker(WorkerState):
         self.channel.abandon()
         self.box.close()
         self.die()
-        self._reaped = (None,)  # never signal it: it is the parent's, and works for it
+        self.process.disown()  # it is the parent's, and works for it
 
 
 def _range_of(chunk: Chunk) -> range | None:
     """The indexes of its items, if these follow each other in a column."""
     indexes = None if chunk.column is None else chunk.column.indexes
     return indexes if isinstance(indexes, range) else None
-
-
-def _reap_left() -> None:
-    for pid in tuple(_left):
-        try:
-            ended = os.waitpid(pid, os.WNOHANG)[0] != 0
-        except ChildProcessError:
-            ended = True  # it is a server's, or the user's code has done it
-        if ended and pid in _left:
-            _left.remove(pid)

@@ -44,7 +44,7 @@ def welcome(pool: Dispatch, worker: Worker) -> None:
     global _oom
     if _oom is None:
         _oom = OomWatch()
-    worker.weigh()  # what its set-up takes is its own
+    worker.process.weigh()  # what its set-up takes is its own
     with pool.lock:
         pool.state.started(worker, time.monotonic())
         pool.ensure_audit()
@@ -87,10 +87,10 @@ def _take(pool: Dispatch, worker: Worker, received: Sequence[Message]) -> None:
 
 def _ready(pool: Dispatch, worker: Worker) -> None:
     now = perf_counter()
-    logger.worker_started(worker.pid, worker.method)
+    logger.worker_started(worker.pid, worker.process.method)
     pool.spec.tell(worker.pid, worker.launched, now)
     start_costs.started(now - worker.launched)
-    worker.weigh()
+    worker.process.weigh()
     pool.teach(worker)
     with pool.lock:
         given = pool.state.ready(worker, time.monotonic())
@@ -284,7 +284,7 @@ def _end_of(worker: Worker, code: int | None) -> End:
     if assignment is None or assignment.verdict == "cancelled":
         return End("cancelled")
     report = worker.box.report()
-    if worker.untouchable:
+    if worker.process.untouchable:
         report = _untouchable(worker) + (f"\n{report}" if report else "")
     if worker.send_error is not None:
         return End("refused", error=worker.send_error)
