@@ -34,8 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
-from procession.typing.isolated_types import Isolated
-from procession.typing.verb_types import Core, Decorated, Takes1
+from procession.typing.verb_types import Awaits, Core, Decorated, MapVerbs, Takes, Takes1
 
 if TYPE_CHECKING:
     from procession.futures import Future
@@ -54,6 +53,7 @@ __all__ = [
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 T = TypeVar("T")
 V = TypeVar("V")
@@ -153,3 +153,37 @@ class Background(Decorated[P, R], Protocol[P, R]):
 
     @overload
     def __get__(self, instance: Any, owner: Any, /) -> Self: ...
+
+
+class Isolated(MapVerbs[P, R_co], Protocol[P, R_co]):
+    """A function under `@procession.isolated`: each plain call has a process of its own.
+
+    Calling an ``async def`` function gives an awaitable, a generator function an iterator that
+    streams its values; both as their own annotations say.
+    """
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Run the call in a process of its own, used for this call alone."""
+        ...
+
+    @overload
+    def __get__(
+        self: Takes1[type[S], Q, V], instance: Any, owner: type[S], /
+    ) -> Isolated[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: None, owner: Any, /) -> Self: ...
+
+    @overload
+    def __get__(self: Takes1[S, Q, V], instance: S, owner: Any, /) -> Isolated[Q, V]: ...
+
+    @overload
+    def __get__(self, instance: Any, owner: Any, /) -> Self: ...
+
+    @overload
+    def submit(self: Takes[Q, Awaits[V]], /, *args: Q.args, **kwargs: Q.kwargs) -> Future[V]:
+        """Start one call and return its future at once."""
+        ...
+
+    @overload
+    def submit(self: Takes[Q, V], /, *args: Q.args, **kwargs: Q.kwargs) -> Future[V]: ...

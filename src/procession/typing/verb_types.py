@@ -15,7 +15,7 @@ Two things look odd, and are what makes mypy and pyright agree:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -23,6 +23,7 @@ from typing import (
     ParamSpec,
     Protocol,
     Self,
+    TypeAlias,
     TypeVar,
     Unpack,
     overload,
@@ -33,7 +34,18 @@ if TYPE_CHECKING:
     from procession.futures import Future
     from procession.outcome import Outcome
 
-__all__ = ["Core", "Decorated", "Takes", "Takes1", "Takes2", "Takes3", "Takes4", "Takes5"]
+__all__ = [
+    "Awaits",
+    "Core",
+    "Decorated",
+    "MapVerbs",
+    "Takes",
+    "Takes1",
+    "Takes2",
+    "Takes3",
+    "Takes4",
+    "Takes5",
+]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -50,6 +62,10 @@ T2_contra = TypeVar("T2_contra", contravariant=True)
 T3_contra = TypeVar("T3_contra", contravariant=True)
 T4_contra = TypeVar("T4_contra", contravariant=True)
 T5_contra = TypeVar("T5_contra", contravariant=True)
+
+
+Awaits: TypeAlias = Coroutine[Any, Any, V]
+"""What calling an ``async def`` function gives."""
 
 
 class Takes(Protocol[P, R_co]):
@@ -157,24 +173,16 @@ class Core(Protocol[P, R_co]):
         ...
 
 
-class Decorated(Core[P, R], Protocol[P, R]):
-    """A decorated function: ``R`` for each call and each item.
+class MapVerbs(Core[P, R_co], Protocol[P, R_co]):
+    """The verbs that take items, with ``R`` for each item.
 
-    An error that the function raises arrives as itself, with a note that names the item. What the
-    verbs raise on their own is a `procession.ProcessionError`.
+    Each call of an ``async def`` function, which only `@isolated` takes, runs to its end in the
+    other process. So a verb gives what awaiting it would give: that is the first overload of each.
     """
-
-    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Start one call in the pool and return its future at once.
-
-        The arguments are pickled now: what happens to them later is not seen. Never raises for an
-        argument; the error is in the future.
-        """
-        ...
 
     @overload
     def map(
-        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> list[V]:
         """Run the function on every item, in the pool; return the results in order.
 
@@ -185,12 +193,21 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def map(
+        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> list[V]: ...
+
+    @overload
+    def map(
         self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> list[Any]: ...
 
     @overload
     def starmap(
-        self: Takes1[T, Q, V], argtuples: Iterable[tuple[T]], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[T, Q, Awaits[V]],
+        argtuples: Iterable[tuple[T]],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
     ) -> list[V]:
         """Run the function on every tuple of arguments, in the pool; return the results in order.
 
@@ -198,6 +215,52 @@ class Decorated(Core[P, R], Protocol[P, R]):
         lists, whose length a type checker cannot know, are not.
         """
         ...
+
+    @overload
+    def starmap(
+        self: Takes[..., Awaits[V]], argtuples: Iterable[list[Any]], /, *args: Any, **kwargs: Any
+    ) -> list[V]: ...
+
+    @overload
+    def starmap(
+        self: Takes2[T, T2, Q, Awaits[V]],
+        argtuples: Iterable[tuple[T, T2]],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> list[V]: ...
+
+    @overload
+    def starmap(
+        self: Takes3[T, T2, T3, Q, Awaits[V]],
+        argtuples: Iterable[tuple[T, T2, T3]],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> list[V]: ...
+
+    @overload
+    def starmap(
+        self: Takes4[T, T2, T3, T4, Q, Awaits[V]],
+        argtuples: Iterable[tuple[T, T2, T3, T4]],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> list[V]: ...
+
+    @overload
+    def starmap(
+        self: Takes5[T, T2, T3, T4, T5, Awaits[V]],
+        argtuples: Iterable[tuple[T, T2, T3, T4, T5, *tuple[Any, ...]]],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[V]: ...
+
+    @overload
+    def starmap(
+        self: Takes1[T, Q, V], argtuples: Iterable[tuple[T]], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> list[V]: ...
 
     @overload
     def starmap(
@@ -251,7 +314,7 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def imap(
-        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[V]:
         """Like `map`, lazily: results in order, each as soon as it is there.
 
@@ -261,15 +324,25 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def imap(
+        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Iterator[V]: ...
+
+    @overload
+    def imap(
         self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[Any]: ...
 
     @overload
     def imap_unordered(
-        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[V]:
         """Like `imap`, but the results come as they finish."""
         ...
+
+    @overload
+    def imap_unordered(
+        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Iterator[V]: ...
 
     @overload
     def imap_unordered(
@@ -278,10 +351,15 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def outcomes(
-        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Iterator[Outcome[V]]:
         """Give one `Outcome` per item, in order: its value or its error."""
         ...
+
+    @overload
+    def outcomes(
+        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Iterator[Outcome[V]]: ...
 
     @overload
     def outcomes(
@@ -290,10 +368,15 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def map_async(
-        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> Future[list[V]]:
         """Start a `map` and return its future at once."""
         ...
+
+    @overload
+    def map_async(
+        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Future[list[V]]: ...
 
     @overload
     def map_async(
@@ -302,12 +385,33 @@ class Decorated(Core[P, R], Protocol[P, R]):
 
     @overload
     def aimap(
-        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+        self: Takes1[T, Q, Awaits[V]], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> AsyncIterator[V]:
         """Like `imap`, for ``async for``: never blocks the event loop."""
         ...
 
     @overload
     def aimap(
+        self: Takes1[T, Q, V], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> AsyncIterator[V]: ...
+
+    @overload
+    def aimap(
         self: Takes1[Anything, Q, Any], items: Iterable[Any], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> AsyncIterator[Any]: ...
+
+
+class Decorated(MapVerbs[P, R], Protocol[P, R]):
+    """A decorated function: ``R`` for each call and each item.
+
+    An error that the function raises arrives as itself, with a note that names the item. What the
+    verbs raise on their own is a `procession.ProcessionError`.
+    """
+
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Start one call in the pool and return its future at once.
+
+        The arguments are pickled now: what happens to them later is not seen. Never raises for an
+        argument; the error is in the future.
+        """
+        ...

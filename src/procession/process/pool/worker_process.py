@@ -37,7 +37,7 @@ class WorkerProcess:
         self.pid: int = popen.pid
         self.untouchable = False
         self._base_memory = 0
-        self._popen = popen
+        self._popen: Any = popen
         self._pidfd = self._open_pidfd()
         self._reaped: tuple[int | None] | None = None
 
