@@ -15,7 +15,6 @@ from procession.hints import (
     Any,
     Literal,
     ParamSpec,
-    Protocol,
     TypeVar,
     Unpack,
     overload,
@@ -33,50 +32,10 @@ R = TypeVar("R")
 Style = Literal["parallel", "parallel_map", "parallel_chunks", "background", "isolated"]
 
 
-class ToParallel(Protocol):
-    """What ``parallel(**options)`` gives: a decorator."""
-
-    def __call__(self, function: Callable[P, R], /) -> Parallel[P, R]:
-        """Decorate a function."""
-        ...
-
-
-class ToParallelMap(Protocol):
-    """What ``parallel_map(**options)`` gives: a decorator."""
-
-    def __call__(self, function: Callable[P, R], /) -> ParallelMap[P, R]:
-        """Decorate a function."""
-        ...
-
-
-class ToParallelChunks(Protocol):
-    """What ``parallel_chunks(**options)`` gives: a decorator."""
-
-    def __call__(self, function: Callable[P, R], /) -> ParallelChunks[P, R]:
-        """Decorate a function."""
-        ...
-
-
-class ToBackground(Protocol):
-    """What ``background(**options)`` gives: a decorator."""
-
-    def __call__(self, function: Callable[P, R], /) -> Background[P, R]:
-        """Decorate a function."""
-        ...
-
-
-class ToIsolated(Protocol):
-    """What ``isolated(**options)`` gives: a decorator."""
-
-    def __call__(self, function: Callable[P, R], /) -> Isolated[P, R]:
-        """Decorate a function."""
-        ...
-
-
 @overload
 def parallel(function: Callable[P, R], /, **options: Unpack[OptionValues]) -> Parallel[P, R]: ...
 @overload
-def parallel(**options: Unpack[OptionValues]) -> ToParallel: ...
+def parallel(**options: Unpack[OptionValues]) -> Callable[[Callable[P, R]], Parallel[P, R]]: ...
 def parallel(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Give a function the verbs, and leave its plain call as it is.
 
@@ -122,7 +81,9 @@ def parallel_map(
     function: Callable[P, R], /, **options: Unpack[OptionValues]
 ) -> ParallelMap[P, R]: ...
 @overload
-def parallel_map(**options: Unpack[OptionValues]) -> ToParallelMap: ...
+def parallel_map(
+    **options: Unpack[OptionValues],
+) -> Callable[[Callable[P, R]], ParallelMap[P, R]]: ...
 def parallel_map(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Make a plain call map the function over its first argument, in the pool.
 
@@ -161,7 +122,9 @@ def parallel_chunks(
     function: Callable[P, R], /, **options: Unpack[OptionValues]
 ) -> ParallelChunks[P, R]: ...
 @overload
-def parallel_chunks(**options: Unpack[OptionValues]) -> ToParallelChunks: ...
+def parallel_chunks(
+    **options: Unpack[OptionValues],
+) -> Callable[[Callable[P, R]], ParallelChunks[P, R]]: ...
 def parallel_chunks(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Split the first argument, run the function on each piece in the pool, and join the results.
 
@@ -199,7 +162,7 @@ def background(
     function: Callable[P, R], /, **options: Unpack[OptionValues]
 ) -> Background[P, R]: ...
 @overload
-def background(**options: Unpack[OptionValues]) -> ToBackground: ...
+def background(**options: Unpack[OptionValues]) -> Callable[[Callable[P, R]], Background[P, R]]: ...
 def background(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Make a plain call start in the pool and return a future at once.
 
@@ -234,7 +197,7 @@ def background(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any
 @overload
 def isolated(function: Callable[P, R], /, **options: Unpack[OptionValues]) -> Isolated[P, R]: ...
 @overload
-def isolated(**options: Unpack[OptionValues]) -> ToIsolated: ...
+def isolated(**options: Unpack[OptionValues]) -> Callable[[Callable[P, R]], Isolated[P, R]]: ...
 def isolated(function: Any = NOT_GIVEN, /, *extra: Any, **options: Any) -> Any:
     """Run each plain call in a process of its own, used for this call alone.
 
