@@ -41,7 +41,7 @@ def isolated(request: pytest.FixtureRequest) -> Iterator[ProcessBackend]:
 
 def stream(backend: ProcessBackend, function: Any, value: Any, **options: Any) -> IsolatedStream:
     """Run a generator function."""
-    return backend.stream(job_of(function), Item(0, value, dumps(value)), **options)
+    return IsolatedStream(backend, job_of(function), Item(0, value, dumps(value)), **options)
 
 
 def values(source: IsolatedStream) -> tuple[list[Any], End]:

@@ -36,7 +36,7 @@ from procession.system import after_fork
 from procession.system.resources import check_available
 from procession.system.wakeup import Wakeup, Wakeups
 
-__all__ = ["AHEAD", "IsolatedStream", "ProcessBackend", "isolated_spec"]
+__all__ = ["IsolatedStream", "ProcessBackend", "isolated_spec"]
 
 SPARE = 10.0
 """Seconds that a spare worker for isolated calls waits for the next one. A guess."""
@@ -83,6 +83,7 @@ class ProcessBackend(WorkerPool):
         super().__init__(spec, workers, idle=idle, single_use=single_use)
 
     kills = short_calls = True
+    ahead = AHEAD
 
     @property
     def divider(self) -> WorkerPool:
@@ -110,26 +111,19 @@ class ProcessBackend(WorkerPool):
             job.buffers.sendable()  # copied, which takes its time
         job.mark_ready()
 
-    def stream(self, job: Job, item: Item, ahead: int = AHEAD) -> IsolatedStream:
-        """Run a call of a generator function in a process of its own; its values come one by one.
-
-        Args:
-            job: The job; its function returns an iterator.
-            item: The call.
-            ahead: Values that it may produce before one is taken.
-
-        Raises:
-            PoolClosed: The backend was closed.
-        """
-        return IsolatedStream(self, job, item, ahead)
-
     def apart(self) -> ProcessBackend:
         """A backend like this one with one worker. Not needed: the cause of a death is known."""
         return ProcessBackend(self.spec, 1)
 
 
 class StreamPool(Protocol):
-    """Where a stream runs."""
+    """Where a stream runs.
+
+    Attributes:
+        ahead: Values that a generator may be ahead of its consumer.
+    """
+
+    ahead: int
 
     def start(self, chunk: Chunk, ahead: int = ..., /) -> None:
         """Run its call."""
@@ -154,14 +148,17 @@ class IsolatedStream:
         pool: Where it runs.
         job: The job.
         item: The call.
-        ahead: Values that it may produce before one is taken.
+        ahead: Values that it may produce before one is taken, if not as many as usual there.
 
     Attributes:
         chunk: The call, as its backend knows it.
+
+    Raises:
+        PoolClosed: The backend was closed.
     """
 
-    def __init__(self, pool: StreamPool, job: Job, item: Item, ahead: int) -> None:
-        ahead = max(1, ahead)
+    def __init__(self, pool: StreamPool, job: Job, item: Item, ahead: int | None = None) -> None:
+        ahead = max(1, pool.ahead if ahead is None else ahead)
         self._arrived = _Arrived(ahead)
         self._pool = pool
         self.chunk = Chunk(job, [item], self._arrived, home=pool)

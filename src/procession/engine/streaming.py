@@ -56,7 +56,9 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
     job = make_job(plain, out_of_band=where.out_of_band)
     pack = packer(plain, out_of_band=where.out_of_band)
     item = pack(call.number(), value)
-    return Stream(backend.stream(job, item), call.rules(single=True), observer, place)
+    from procession.backends.process import IsolatedStream
+
+    return Stream(IsolatedStream(backend, job, item), call.rules(single=True), observer, place)
 
 
 class Stream(Iterator[Any]):

@@ -26,11 +26,10 @@ from procession.backends.cluster.wire import (
     puts_of,
 )
 from procession.backends.pool_choice import Choice, packed_initializer
-from procession.backends.process import IsolatedStream
 from procession.contract import Chunk, End, Load, Tally
 from procession.errors import PoolClosed
 from procession.hints import Any
-from procession.items import Item, Job, Reply
+from procession.items import Job, Reply
 from procession.process.pool import at_exit as cleanup
 from procession.recording.observer import observers
 from procession.system import after_fork
@@ -72,6 +71,7 @@ class ClusterBackend:
     kills = True
     divider = None
     warm = True
+    ahead = AHEAD
 
     def __init__(
         self, choice: Choice, connect: Callable[[], Cluster], limit: int | None = None
@@ -151,19 +151,6 @@ class ClusterBackend:
         if ahead:
             task.as_stream()
         self._submit(task)
-
-    def stream(self, job: Job, item: Item, ahead: int = AHEAD) -> IsolatedStream:
-        """Run a call of a generator function in a process of its own; its values come one by one.
-
-        Args:
-            job: The job; its function returns an iterator.
-            item: The call.
-            ahead: Values that it may produce before one is taken.
-
-        Raises:
-            PoolClosed: The backend was closed.
-        """
-        return IsolatedStream(self, job, item, ahead)
 
     def say(self, chunk: Chunk, *message: Any) -> None:
         """Let a stream go on: nothing else is said to one."""

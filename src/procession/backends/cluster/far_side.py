@@ -7,7 +7,8 @@ the worker that runs the order is ended.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 from procession.backends.cluster.far_pools import far_pools, host_name, laid_down
 from procession.backends.cluster.wire import Message, Order, open_order, pack_message
@@ -216,9 +217,14 @@ class Streams:
     def __init__(self) -> None:
         self._open: dict[str, tuple[WorkerPool, Chunk]] = {}
 
-    def open(self, number: str, pool: WorkerPool, chunk: Chunk) -> _OpenStream:
+    @contextmanager
+    def open(self, number: str, pool: WorkerPool, chunk: Chunk) -> Generator[None]:
         """Have a stream found by its number within a ``with`` block."""
-        return _OpenStream(self._open, number, (pool, chunk))
+        self._open[number] = pool, chunk
+        try:
+            yield
+        finally:
+            self._open.pop(number, None)
 
     def grant(self, number: str, values: int) -> None:
         """Let a stream go on by so many values."""
@@ -226,19 +232,6 @@ class Streams:
         if found is not None:
             pool, chunk = found
             pool.say(chunk, messages.CREDIT, values)
-
-
-class _OpenStream:
-    def __init__(self, streams: dict[str, Any], number: str, stream: Any) -> None:
-        self._streams = streams
-        self._number = number
-        self._stream = stream
-
-    def __enter__(self) -> None:
-        self._streams[self._number] = self._stream
-
-    def __exit__(self, *_: object) -> None:
-        self._streams.pop(self._number, None)
 
 
 streams = Streams()
