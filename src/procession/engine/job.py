@@ -82,9 +82,9 @@ def make_plan(
     where: Where,
     *,
     ordered: bool,
-    whole: bool = False,
-    divided: bool = False,
-    each: bool = False,
+    whole: bool,
+    divided: bool,
+    each: bool,
 ) -> Plan:
     """What stays the same during a map of this call.
 

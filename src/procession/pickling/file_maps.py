@@ -156,7 +156,8 @@ def place_of(region: Region, what: str) -> FilePlace | None:
     if not region.shared:
         return None
     identity = _identity(region)
-    if identity is not None and os.access(region.path, _access(region.writable)):
+    access = os.R_OK | os.W_OK if region.writable else os.R_OK
+    if identity is not None and os.access(region.path, access):
         return FilePlace(region.path, *identity)
     came = _came.get((region.device, region.inode))
     if came is not None or not _outlives:
@@ -179,10 +180,6 @@ def place_of(region: Region, what: str) -> FilePlace | None:
             "Make it with procession.shared.zeros() or on a file that has a name, or pass a copy.",
         )
     )
-
-
-def _access(writable: bool) -> int:
-    return os.R_OK | os.W_OK if writable else os.R_OK
 
 
 def _descriptor(where: FilePlace, flags: int) -> int:

@@ -24,6 +24,7 @@ from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
 from procession.buffers.nameless_memory import DROPPED, BroadcastBytes, read_broadcast
 from procession.buffers.sender import Placed, segments
 from procession.pickling.dispatch_tables import wrap_reducer
+from procession.pickling.objects import class_of
 from procession.pickling.out_of_band import (
     bytes_out_of_band,
     goes_home_far,
@@ -188,14 +189,10 @@ def _register(obj: Any, entry: Snapshot) -> None:
     if type(obj) in _BUILTIN:
         replacements[key] = entry
     elif type(obj) not in _wrapped:
-        cls = _class_of(obj)
+        cls = class_of(obj)
         _wrapped.add(cls)
         wrap_reducer(cls, _wrapper)
     housekeeper.arm()
-
-
-def _class_of(obj: object) -> type:
-    return type(obj)
 
 
 def _lay_down(obj: Any) -> Placed | BroadcastBytes:

@@ -98,21 +98,16 @@ def imap(
 
 def amap(call: Call, items: Iterable[Any]) -> AsyncMapIterator:
     """Results one by one, for ``async for``."""
-    if Where(call, blocking=False).here:
-        call = call._replace(options=_threaded(call))
+    if Where(call, blocking=False).here:  # in a thread: it must not block the event loop
+        from dataclasses import replace
+
+        call = call._replace(options=replace(call.options, backend="thread", workers=1))
 
     def start(notify: Callable[[], None]) -> tuple[MapRun, Any]:
         run, _ = _prepare(call, items, blocking=False, ordered=True, notify=notify)
         return run, _progress(call, run)
 
     return AsyncMapIterator(start)
-
-
-def _threaded(call: Call) -> Any:
-    """Options for a serial run that must not block the event loop: one thread."""
-    from dataclasses import replace
-
-    return replace(call.options, backend="thread", workers=1)
 
 
 def map_async(call: Call, items: Iterable[Any]) -> Future[list[Any]]:

@@ -244,14 +244,12 @@ def _held(holder: Any) -> list[Any]:
         return [*frame.f_locals.values(), *named]
     if kind in (MethodType, BuiltinMethodType):
         return [holder.__self__]
-    if kind is CellType or (kind.__module__ in ("builtins", "itertools") and _iterates(kind)):
+    if kind is CellType or (
+        kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__")
+    ):
         held = gc.get_referents(holder)
         return [each for one in held for each in (one if class_of(one) is tuple else (one,))]
     if isinstance(holder, (type, ModuleType, FunctionType)):
         return []
     own: Any = getattr(holder, "__dict__", None)
     return list(own.values()) if is_a(own, dict) else []
-
-
-def _iterates(kind: type) -> bool:
-    return hasattr(kind, "__next__")

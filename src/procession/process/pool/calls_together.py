@@ -16,12 +16,6 @@ _MOST = 128
 """Calls in one message. A guess: what a message costs for each of them is little by then."""
 
 
-def _joins(assignment: Assignment, first: Assignment) -> bool:
-    """Whether a call may go in one message with the first one."""
-    given, job = assignment.chunk.given, assignment.chunk.job
-    return given is not None and job is first.chunk.job and not assignment.over
-
-
 def joining(queue: deque[Assignment], first: Assignment, size: int) -> int:
     """How many of the calls that wait are to go with this one.
 
@@ -37,7 +31,7 @@ def joining(queue: deque[Assignment], first: Assignment, size: int) -> int:
     most = min((len(queue) + 1) // size, _MOST, int(_TOGETHER / max(pace, 1e-6))) - 1
     count = 0
     for each in islice(queue, max(0, most)):
-        if not _joins(each, first):
+        if each.over or each.chunk.given is None or each.chunk.job is not chunk.job:
             break
         count += 1
     return count

@@ -103,7 +103,9 @@ class Dispatch:
             self.refuse,
         )
         self._start_limits = StartLimits(self.lock, self.state.starts, self._strike)
-        self.behind = CallsBehind(self.lock, self.state, self.hand_out, self._kill_deferred)
+        self.behind = CallsBehind(
+            self.lock, self.state, self.hand_out, partial(self.condemn, verdict="cancelled")
+        )
         self._last_job: Callable[[], Job | None] = _none
         self._auditor: Any = None
         self._sweeper: Any = None
@@ -258,9 +260,6 @@ class Dispatch:
         else:
             worker.kill()
         self.hand_out(given)
-
-    def _kill_deferred(self, assignment: Assignment) -> None:
-        self.condemn(assignment, "cancelled")
 
     @staticmethod
     def _put_down(worker: Worker, assignment: Assignment) -> None:
