@@ -122,16 +122,8 @@ def _without(assignment: Assignment, position: int, results: Results) -> list[tu
     at = -1 if index is None else assignment.chunk.position(index) - position
     if not 0 <= at < len(results.payloads):
         return [(position, results)]
-    before = results._replace(
-        payloads=results.payloads[:at],
-        odd=[each for each in results.odd if each[0] < at],
-        each=results.each[:at],
-    )
-    after = Results(
-        results.payloads[at + 1 :],
-        odd=[(place - at - 1, reply) for place, reply in results.odd if place > at],
-        each=results.each[at + 1 :],
-    )
+    before = results.part(0, at)
+    after = results.part(at + 1, len(results.payloads))._replace(extras=())
     return [(position, before), (position + at + 1, after)]
 
 
