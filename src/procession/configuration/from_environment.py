@@ -24,18 +24,6 @@ _WORDS: Final = {
 }  # fmt: skip
 
 
-def _number(text: str) -> Any:
-    return int(text)
-
-
-def _seconds(text: str) -> Any:
-    return float(text)
-
-
-def _text(text: str) -> Any:
-    return text
-
-
 def _size(text: str) -> Any:
     return int(text) if text.isdecimal() else text
 
@@ -49,25 +37,25 @@ def _word_or_auto(text: str) -> Any:
 
 
 TEXT_FORMS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "workers": _number,
-    "backend": _text,
-    "address": _text,
-    "context": _text,
+    "workers": int,
+    "backend": str,
+    "address": str,
+    "context": str,
     "chunk": _count_or_auto,
-    "window": _number,
+    "window": int,
     "inline": _word_or_auto,
-    "timeout": _seconds,
-    "deadline": _seconds,
-    "max_pending": _number,
-    "retries": _number,
-    "retry_delay": _seconds,
+    "timeout": float,
+    "deadline": float,
+    "max_pending": int,
+    "retries": int,
+    "retry_delay": float,
     "memory_limit": _size,
-    "max_tasks_per_worker": _number,
-    "threads_per_worker": _number,
-    "seed": _number,
-    "pickling": _text,
+    "max_tasks_per_worker": int,
+    "threads_per_worker": int,
+    "seed": int,
+    "pickling": str,
     "progress": _word_or_auto,
-    "nested": _text,
+    "nested": str,
     "forward_logs": _word_or_auto,
 }
 """Options that can be written in the environment, with what turns text into their value."""
