@@ -159,7 +159,7 @@ def test_idle_workers_go_and_come_back() -> None:
 def _pool() -> Any:
     from procession.backends import registry
 
-    (backend,) = registry._pools.values()
+    (backend,) = registry.in_use()
     pool: Any = backend
     return pool
 

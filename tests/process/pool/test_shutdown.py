@@ -69,7 +69,7 @@ def test_dropped_pools(place: dict[str, Any], cycle: bool) -> None:
     """A `Pool` that nobody holds ends its workers, soon, and at `shutdown` at the latest."""
     pool: Any = Pool(1, **place)
     workers = {pool.submit(items.who).result()}
-    backend = pool._backend
+    backend: Any = pool.backends[0]
     if cycle:
         gc.disable()
         pool.me = pool
@@ -232,7 +232,7 @@ def test_large_arguments_of_initializers() -> None:
     for _ in range(3):
         assert f.map([0, 0]) == [0, 0]
     assert counts.times == before
-    assert len(registry._pools) == 1
+    assert len(registry.in_use()) == 1
     small: list[int] = []
     g = parallel(workers=1, inline=False, initializer=items.take, initargs=(small,))(items.taken)
     assert g.map([0]) == [[]]
