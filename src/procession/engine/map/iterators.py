@@ -11,7 +11,6 @@ from procession.engine.decoding import outcome_of, value_of
 from procession.engine.local.inline import Inline
 from procession.engine.map.delivery import Batch
 from procession.engine.map.map_run import MapRun
-from procession.engine.map.progress import Progress
 from procession.engine.map.results import begin, end, warn_of_traffic
 from procession.hints import TYPE_CHECKING, Any
 from procession.items import Settled
@@ -20,6 +19,8 @@ from procession.user_threads import teller
 
 if TYPE_CHECKING:
     import asyncio
+
+    from procession.engine.map.progress import Progress
 
 __all__ = ["AsyncMapIterator", "MapIterator"]
 

@@ -15,7 +15,6 @@ from procession.engine.local.inline import Inline, Slice
 from procession.engine.local.where import Where
 from procession.engine.map.iterators import AsyncMapIterator, MapIterator
 from procession.engine.map.map_run import MapRun
-from procession.engine.map.progress import open_progress
 from procession.engine.map.results import FutureCollector, collect
 from procession.engine.map.source import Source
 from procession.hints import TYPE_CHECKING, Any
@@ -168,4 +167,6 @@ class _MapWork:
 def _progress(call: Call, run: MapRun) -> Any:
     if not call.options.progress:
         return None
+    from procession.engine.map.progress import open_progress
+
     return open_progress(call.options.progress, call.name, run.intake.source.length)

@@ -9,12 +9,14 @@ from procession.engine.decoding import value_of
 from procession.engine.local.inline import Inline, Slice
 from procession.engine.map.delivery import Batch
 from procession.engine.map.map_run import MapRun
-from procession.engine.map.progress import Progress
-from procession.hints import Any
+from procession.hints import TYPE_CHECKING, Any
 from procession.items import Settled
 from procession.system.interrupts import strikes
 from procession.system.pristine import thread_time
 from procession.user_threads import teller
+
+if TYPE_CHECKING:
+    from procession.engine.map.progress import Progress
 
 __all__ = ["Collector", "FutureCollector", "begin", "collect", "end", "warn_of_traffic"]
 
