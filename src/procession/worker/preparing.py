@@ -18,7 +18,6 @@ from procession.once import Once
 from procession.pickling.pickler import PackedInitializer, open_initializer
 from procession.system import NamedTuple, after_fork
 from procession.worker import current
-from procession.worker.seeding import reseed
 
 __all__ = [
     "THREAD_VARIABLES",
@@ -97,6 +96,8 @@ def prepare(threads: Cap | None, *, forked: bool) -> None:
     """
     if threads is not None:
         _cap_threads(threads, numpy_is_loaded=forked)
+    from procession.worker.seeding import reseed  # which no caller needs
+
     reseed(forked=forked)
 
 

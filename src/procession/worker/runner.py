@@ -25,6 +25,7 @@ from procession.worker import current, failures
 from procession.worker.column_loop import ColumnLoop
 from procession.worker.column_sink import ColumnSink
 from procession.worker.job_header import Header, Settings, item_function, open_header
+from procession.worker.seeding import seeded
 
 if TYPE_CHECKING:
     from procession.forwarding.interpreter_settings import AdoptedSettings
@@ -340,8 +341,6 @@ def _seeded_call(job: _OpenJob, index: int, value: Any) -> Any:
     """The function's result, with the generators seeded for this item if they are to be."""
     if job.settings.seed is None:
         return job.call(value)
-    from procession.worker.seeding import seeded
-
     with seeded(job.settings.seed, index):
         return job.call(value)
 

@@ -13,7 +13,6 @@ from procession.engine.job import make_plan
 from procession.engine.local.in_process import header_here, initialized
 from procession.engine.local.inline import Inline, Slice
 from procession.engine.local.where import Where
-from procession.engine.map.iterators import AsyncMapIterator, MapIterator
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.results import FutureCollector, collect
 from procession.engine.map.source import Source
@@ -23,6 +22,7 @@ from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 
 if TYPE_CHECKING:
+    from procession.engine.map.iterators import AsyncMapIterator, MapIterator
     from procession.futures import Future
 
 __all__ = ["amap", "imap", "map_async", "map_of_begun", "whole_map"]
@@ -90,6 +90,8 @@ def imap(
     outcomes: bool = False,
 ) -> MapIterator:
     """Results one by one, as an iterator."""
+    from procession.engine.map.iterators import MapIterator
+
     run, inline = _prepare(call, items, blocking=True, ordered=ordered, one_by_one=outcomes)
     decode: Any = outcome_of if outcomes else value_of
     return MapIterator.over(run, inline, _progress(call, run), decode)
@@ -97,6 +99,8 @@ def imap(
 
 def amap(call: Call, items: Iterable[Any]) -> AsyncMapIterator:
     """Results one by one, for ``async for``."""
+    from procession.engine.map.iterators import AsyncMapIterator
+
     if Where(call, blocking=False).here:  # in a thread: it must not block the event loop
         from dataclasses import replace
 

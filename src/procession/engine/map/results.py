@@ -141,7 +141,8 @@ class Collector:
         Raises:
             BaseException: The first item's error, in input order; or what the input raised.
         """
-        self._run.delivery.tell()
+        if self._run.delivery.untold:
+            self._run.delivery.tell()
         if self._error is not None:
             self._run.cancel()
             try:
