@@ -11,15 +11,17 @@ from procession.contract import Chunk, End, Tally
 from procession.engine.job import Plan
 from procession.engine.map.delivery import Batch, Delivery
 from procession.engine.map.in_flight import InFlight
-from procession.engine.overload import Deadline
 from procession.engine.policy.blame import judge
 from procession.engine.retrying import asks_again, begin_again
-from procession.hints import Protocol
+from procession.hints import TYPE_CHECKING, Protocol
 from procession.items import Item, Reply, Results, Settled, size_back
 from procession.recording.observer import CallObserver
 from procession.recording.traffic import Traffic
 from procession.system.pristine import thread_time
 from procession.user_threads import teller
+
+if TYPE_CHECKING:
+    from procession.engine.overload import Deadline
 
 __all__ = ["Replies"]
 
@@ -267,6 +269,8 @@ class Replies:
 
     def expire_after(self, seconds: float) -> None:
         """Give up what is not done so many seconds from now: each such item has an error then."""
+        from procession.engine.overload import Deadline
+
         self._deadline = Deadline(seconds, self._expire)
 
     def _expire(self) -> None:
