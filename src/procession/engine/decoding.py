@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sized
 
 from procession.engine.policy.blame import Rules
@@ -18,7 +17,7 @@ from procession.system.limits import mend
 
 __all__ = ["error_of", "noted", "outcome_of", "value_of"]
 
-_MISSING = re.compile(r"\(\) missing \d+ required positional arguments?: (.+)")
+_MISSING = r"\(\) missing \d+ required positional arguments?: (.+)"
 _NO_TERMINAL = "EOF when reading a line"
 
 
@@ -165,7 +164,9 @@ def _arguments(message: str, item: Item, rules: Rules) -> str:
             f"starmap() takes tuples of arguments. For one argument each write "
             f"{rules.name}.map(items)."
         )
-    found = _MISSING.search(message)
+    import re
+
+    found = re.search(_MISSING, message)
     value: Any = item.value
     if found is None or not isinstance(value, (tuple, list)):
         return ""
