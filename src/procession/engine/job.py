@@ -83,7 +83,7 @@ def make_plan(
     *,
     ordered: bool,
     whole: bool,
-    divided: bool,
+    warm: bool,
     each: bool,
 ) -> Plan:
     """What stays the same during a map of this call.
@@ -93,7 +93,7 @@ def make_plan(
         where: Where items run.
         ordered: Whether the consumer wants the items in input order.
         whole: Whether it wants all results at once, which are all kept then.
-        divided: Whether chunks that run can be divided, as far as they are columns.
+        warm: Whether a worker is up. One that is new may take its time.
         each: Whether it wants to know how long each item took.
 
     Raises:
@@ -121,7 +121,8 @@ def make_plan(
         chunk,
         window,
         where.costs,
-        divided=divided and columns,
+        divided=whole and columns and where.divides,
+        warm=warm,
         pace=call.pace,
     )
     rules = call.rules()

@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+import procession
 from procession import parallel
+from procession.contract import Chunk
 from procession.items import Column
 from procession.pickling.columns import pack_values
+from procession.process.pool.worker_pool import WorkerPool
 
 WORD = struct.Struct("=q")
 
@@ -90,6 +93,28 @@ def test_items_that_are_longer_than_those_of_the_last_map(tmp_path: Path) -> Non
     ran = f.map(range(200), path=str(path), seconds=[0.01] * 100 + [0.0] * 100)
     assert noted(path) == Counter(range(200))
     assert min(Counter(ran[:100]).get(worker, 0) for worker in set(ran)) > 10
+
+
+def test_a_first_map_shares_out_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once items were measured in new workers, too."""
+    procession.shutdown()
+    sent: list[int] = []
+    start = WorkerPool.start
+
+    def counted(pool: WorkerPool, chunk: Chunk, ahead: int = 0) -> None:
+        sent.append(len(chunk))
+        start(pool, chunk, ahead)
+
+    monkeypatch.setattr(WorkerPool, "start", counted)
+    path = tmp_path / "ran"
+    f = parallel(workers=2, inline=False)(noting)
+    ran = f.map(range(600), path=str(path), seconds=[0.002])
+    assert noted(path) == Counter(range(600))
+    assert len(set(ran)) == 2
+    assert len(sent) < 40
+    assert max(sent) > 60
 
 
 @pytest.mark.parametrize("value", [7, {7}, [7]], ids=["numbers", "pickles", "rows"])

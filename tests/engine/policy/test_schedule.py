@@ -244,7 +244,14 @@ def test_long_items_are_not_shared_out() -> None:
     """The last ones of a share would have to wait for one that runs."""
     schedule = Schedule(divided=True)
     schedule.observe(items=10, seconds=0.1)
-    assert schedule.next_chunk(remaining=1000, workers=2) == int(TARGET_SECONDS / 0.01)
+    assert schedule.next_chunk(remaining=60, workers=2) == int(TARGET_SECONDS / 0.01)
+
+
+def test_many_long_items_are_shared_out() -> None:
+    """What the last of them waits for is little, beside all that its worker runs."""
+    schedule = Schedule(divided=True)
+    schedule.observe(items=100, seconds=1.0)
+    assert [schedule.next_chunk(remaining=left, workers=2) for left in (1000, 500)] == [500, 500]
 
 
 def test_little_is_not_shared_out() -> None:
@@ -284,8 +291,9 @@ def test_the_last_map_bounds_shares_by_bytes() -> None:
         Schedule(pace=_paced(1e-5, 10)),
         Schedule(divided=True, pace=_paced(0.01, 10)),
         Schedule(divided=True),
+        Schedule(divided=True, warm=False, pace=_paced(1e-5, 10)),
     ],
-    ids=["not divided", "long", "not known"],
+    ids=["not divided", "long", "not known", "no worker is up"],
 )
 def test_nothing_else_is_believed(schedule: Schedule) -> None:
     """A first chunk holds one item where nobody could be given half of a long one."""

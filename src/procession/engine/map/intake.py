@@ -162,11 +162,10 @@ class Intake:
         Returns:
             Their indexes, and their values.
         """
-        if self._pending or not self.source.inert:
-            pending = self._pending
-            taken = [pending.popleft() for _ in range(min(count, len(pending)))]
-            return [index for index, _ in taken], [value for _, value in taken]
-        start, values = self.take(count)
+        pending = self._run_of_pending(count)
+        if pending is None and not self.source.inert:
+            return (), ()
+        start, values = pending or self.take(count)
         return range(start, start + len(values)), values
 
     def _run_of_pending(self, count: int) -> tuple[int, list[Any]] | None:

@@ -47,8 +47,7 @@ def _prepare(
     where = Where(call, blocking=blocking)
     source = Source(items)
     warm = where.look()
-    divided = whole and warm and where.divides  # a worker that is new may take its time
-    plan = make_plan(call, where, ordered=ordered, whole=whole, divided=divided, each=one_by_one)
+    plan = make_plan(call, where, ordered=ordered, whole=whole, warm=warm, each=one_by_one)
     if where.here:
         call = initialized(call)
     # A generator may wait for the results of what it gave before.

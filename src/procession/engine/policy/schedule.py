@@ -60,8 +60,10 @@ _DIVIDED_GROWTH: Final = 32
 _BLIND_GROWTH: Final = 4
 """… and if no length bounds a misjudgement, so many times the items measured at once."""
 _SHORT_ITEMS: Final = 4
-"""Items of a chunk of the usual length, from which on all that is left is shared out. A guess: the
-last item of a share cannot be taken from its worker before it begins, which costs its length."""
+_MANY_ITEMS: Final = 32
+"""Items of a chunk of the usual length, or items for each worker, from which on all that is left is
+shared out. Guesses: the last item of a share cannot be taken from its worker before it begins,
+which costs its length."""
 _ROUNDS: Final = 8
 """Estimates remember about this many chunks of each worker, so that they follow a trend."""
 _LEAST_MEMORY: Final = 64
@@ -79,6 +81,7 @@ class Schedule:
         costs: What a chunk costs where it runs.
         divided: Whether a chunk that runs can be divided with a worker that has nothing to do, and
             no one waits for the first results.
+        warm: Whether a worker is up. A new one may take its time with its first item.
         pace: What is known of the function; is told the seconds and bytes of an item.
 
     Attributes:
@@ -111,6 +114,7 @@ class Schedule:
         costs: Costs = HERE,
         *,
         divided: bool = False,
+        warm: bool = True,
         pace: Pace | None = None,
     ) -> None:
         self._costs = costs
@@ -126,7 +130,7 @@ class Schedule:
         self._divided = divided
         self._share = self._shares = 0
         self._pace = Pace() if pace is None else pace
-        expected = self._pace.there
+        expected = self._pace.there if warm else None
         if expected is not None:
             self._items, self._seconds, self._bytes = 1.0, *expected
         self.trusting = self._chunk is None and expected is not None and self._is_divided()
@@ -207,7 +211,7 @@ class Schedule:
     def _automatic(self, remaining: int | None, workers: int) -> int:
         costs = self._costs
         served = costs.handling * workers
-        if remaining is not None and remaining > 0 and self._is_divided():
+        if remaining is not None and remaining > 0 and self._is_divided(remaining // workers):
             size = self._next_share(remaining, workers)
         elif remaining is not None and remaining > 0:
             size = min(self._worth(max(costs.target, 2 * served)), _GROWTH * self._seen)
@@ -225,9 +229,13 @@ class Schedule:
             size = min(size, int(MAX_BYTES * self._items / self._bytes))
         return max(1, size)
 
-    def _is_divided(self) -> bool:
-        """Whether all that is left is shared out: not where a single item keeps others waiting."""
-        return self._divided and self._worth(self._costs.target) >= _SHORT_ITEMS
+    def _is_divided(self, items: int = 0) -> bool:
+        """Whether all that is left is shared out, so many items for each worker.
+
+        Not where a single item keeps others waiting for long, in comparison.
+        """
+        short = self._worth(self._costs.target) >= _SHORT_ITEMS
+        return self._divided and (short or items >= _MANY_ITEMS)
 
     def _next_share(self, remaining: int, workers: int) -> int:
         """An equal share for each worker of what is left, or of as much as is believed."""
