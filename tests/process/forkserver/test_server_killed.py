@@ -35,3 +35,12 @@ def test_workers_outlive_their_fork_server(tmp_path: Path) -> None:
     with pytest.raises(WorkerDied):
         g(die).submit("SIGKILL").result()
     assert g(items.who).submit().result() != worker
+
+
+def test_a_server_that_starts_many_loads_once_what_items_need() -> None:
+    """Else each of many short-lived workers would: there is no pause in which it is idle."""
+    server.stop_all()
+    f = parallel(workers=1, inline=False, max_tasks_per_worker=1, context="forkserver")
+    loaded = [f(items.has_loaded).submit("cloudpickle").result() for _ in range(8)]
+    assert not loaded[0]
+    assert loaded[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,8 @@ def take(value: Any) -> None:
 def taken(_: Any) -> Any:
     """What it was given."""
     return _taken[0]
+
+
+def has_loaded(module: str) -> bool:
+    """Whether a worker has this module."""
+    return module in sys.modules

@@ -312,6 +312,20 @@ def test_a_single_use_pool_keeps_a_spare() -> None:
     assert pool.orders == 0
 
 
+def test_a_call_that_waits_for_a_spare_orders_the_next_one() -> None:
+    """Not the first call of all, which may be the only one."""
+    pool = pool_of(4, single_use=True)
+    pool.match(assignment_of())
+    assert pool.orders == 1
+    pool.done(start(pool), 0.0)
+    pool.order_spare()
+    assert pool.begin_start()
+    pool.match(assignment_of())
+    assert pool.orders == 1
+    pool.match(assignment_of())
+    assert pool.orders == 2
+
+
 def test_a_closed_pool_finishes_what_waits() -> None:
     """Idle workers are stopped when nothing waits any more; a start that comes late is killed."""
     pool = pool_of(1)

@@ -44,6 +44,10 @@ _IDLE = 0.3
 """Seconds without a request after which the server imports what most items need: some 20 ms, for
 which the first ones of a program had better not wait. A guess: the first workers are up."""
 
+_FEW = 3
+"""Processes after which it does so at once: else each of many would, as each isolated call has its
+own."""
+
 
 def serve(requests: int) -> None:
     """What the server process runs, until no one holds the other end of `requests`."""
@@ -122,6 +126,7 @@ class _Serving:
         self._child_handler = signal.signal(signal.SIGCHLD, _nothing)  # so that it wakes us
         signal.set_wakeup_fd(self._wakeup)
         self._running: dict[int, int] = {}  # where to tell the end of a process
+        self._forked = 0
 
     def run(self, patience: float | None = None) -> None:
         """Serve until the client is gone.
@@ -148,6 +153,7 @@ class _Serving:
                     return
                 if handed:
                     self._fork(*handed)
+                    patience = 0.0 if self._forked == _FEW else patience
 
     def _reap(self) -> None:
         while True:
@@ -173,6 +179,7 @@ class _Serving:
                 self._become(data, status, handed)
             _write_number(status, pid)
             self._running[pid] = status
+            self._forked += 1
         for descriptor in (data, *handed):
             os.close(descriptor)
 

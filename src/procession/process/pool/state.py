@@ -453,6 +453,9 @@ class PoolState(Generic[W]):
             return  # those that are up do the work
         coming = self.orders + self.launching
         starting = living - up + coming
-        wanted = min(len(self.queue) - starting, self.size - living - coming)
+        # A call that has a worker to itself may be one of many. After the first such call, the
+        # worker of the next one is begun while this one waits.
+        calls = len(self.queue) + (self.single_use and self.made > 0)
+        wanted = min(calls - starting, self.size - living - coming)
         if wanted > 0:
             self.orders += wanted
