@@ -1,5 +1,5 @@
 """The tests, in the shape of the package they test."""
 
-from tests.support.light_pytest import lend
+from tests.support.light_imports import lend
 
 lend()

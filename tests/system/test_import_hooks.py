@@ -1,5 +1,7 @@
 """What a worker takes over once a module is loaded, and not before."""
 
+from __future__ import annotations
+
 import importlib
 import logging
 import sys
