@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import procession
+from tests.pytest_plugin.warm_pytest import WarmPytest, WarmRun
 
 BATTERY = Path(__file__).with_name("battery")
 
@@ -82,7 +83,9 @@ class Run:
         notes: What the tests noted, as ``(word, ..., pid)``.
     """
 
-    def __init__(self, folder: Path, process: subprocess.Popen[str], timeout: float) -> None:
+    def __init__(
+        self, folder: Path, process: subprocess.Popen[str] | WarmRun, timeout: float
+    ) -> None:
         self.out, self.err = process.communicate(timeout=timeout)
         self.code, self.pid = process.returncode, process.pid
         events = folder / "events"
@@ -117,14 +120,10 @@ class Run:
         return {word.rstrip("s") if word != "passed" else word: int(n) for n, word in found}
 
 
-def start(
-    folder: Path,
-    *arguments: str,
-    plugins: bool = False,
-    coroutines: bool = False,
-    **environment: str,
-) -> subprocess.Popen[str]:
-    """Start pytest in a folder with our plugin, those for coroutines, or all that there are."""
+def _prepare(
+    folder: Path, plugins: bool, coroutines: bool, environment: dict[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Arguments that load plugins, and the environment; and the files that each folder has."""
     loaded = ["-p", OURS]
     if coroutines:
         there = [name for name in COROUTINES if find_spec(name.partition(".")[0]) is not None]
@@ -149,7 +148,18 @@ def start(
     variables["PYTEST_DEBUG_TEMPROOT"] = str(folder)
     if not plugins:
         variables["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    variables |= environment
+    return loaded, variables | environment
+
+
+def start(
+    folder: Path,
+    *arguments: str,
+    plugins: bool = False,
+    coroutines: bool = False,
+    **environment: str,
+) -> subprocess.Popen[str]:
+    """Start pytest in a folder with our plugin, those for coroutines, or all that there are."""
+    loaded, variables = _prepare(folder, plugins, coroutines, environment)
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", *loaded, *arguments],
         cwd=folder,
@@ -169,10 +179,31 @@ def run(
     **environment: str,
 ) -> Run:
     """Run pytest in a folder, to its end."""
-    process = start(folder, *arguments, plugins=plugins, coroutines=coroutines, **environment)
+    started = start(folder, *arguments, plugins=plugins, coroutines=coroutines, **environment)
+    return _to_its_end(folder, started)
+
+
+def _to_its_end(folder: Path, process: subprocess.Popen[str] | WarmRun) -> Run:
     try:
         return Run(folder, process, PATIENCE)
     except BaseException:
         process.kill()
         process.communicate()
         raise
+
+
+_warm: list[WarmPytest] = []
+
+
+def run_warm(folder: Path, *arguments: str, **environment: str) -> Run:
+    """The same in a process that has imported pytest before; `cool` ends what forks it."""
+    loaded, variables = _prepare(folder, False, False, environment)
+    if not _warm:
+        _warm.append(WarmPytest(variables))
+    return _to_its_end(folder, _warm[0].start(folder, [*loaded, *arguments], variables))
+
+
+def cool() -> None:
+    """End the process that `run_warm` keeps."""
+    while _warm:
+        _warm.pop().close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pytest_plugin.harness import Run, run
+from tests.pytest_plugin.harness import Run, run_warm
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -45,9 +45,9 @@ def without_times(text: str) -> str:
 def both(folder: Path, *arguments: str) -> tuple[Run, Run]:
     """The same run with the tests in pytest's own process, and isolated."""
     arguments = (*arguments, "-p", "no:cacheprovider")
-    here = run(folder, *arguments, "--procession-isolation=off")
+    here = run_warm(folder, *arguments, "--procession-isolation=off")
     (folder / "events").unlink(missing_ok=True)
-    return here, run(folder, *arguments)
+    return here, run_warm(folder, *arguments)
 
 
 PRINTS = """
@@ -126,7 +126,7 @@ def test_captured_in_memory_outlives_a_crash(write: Write) -> None:
         "@pytest.fixture\ndef said():\n    print('in setup')\n"
         "def test_it(said):\n    print('in call')\n    os._exit(3)\n"
     )
-    done = run(folder, "--capture=sys")
+    done = run_warm(folder, "--capture=sys")
     assert done.out.count("in setup") == done.out.count("in call") == 1
 
 
@@ -186,7 +186,7 @@ def test_too_late_is_too_late(write: Write) -> None:
         "@pytest.mark.isolated(timeout=1)\n"
         "def test_it():\n    ctypes.PyDLL(None).sleep(1000)\n"
     )
-    done = run(folder)
+    done = run_warm(folder)
     assert done.counts == {"failed": 1}
     assert "longer than timeout=1 s" in done.out
 
@@ -204,14 +204,14 @@ def test_plugins_that_begin_at_the_setup(write: Write) -> None:
         "    item.noted.append(report.outcome)\n"
         "    return report\n"
     )
-    done = run(folder)
+    done = run_warm(folder)
     assert "INTERNALERROR" not in done.out
     assert done.counts == {"failed": 1}
 
 
 def test_no_summary_of_the_other_pytest(write: Write) -> None:
     """A death on the way out does not show what the test's own pytest summed up."""
-    done = run(write("import atexit\ndef test_it():\n    atexit.register(os.abort)\n"))
+    done = run_warm(write("import atexit\ndef test_it():\n    atexit.register(os.abort)\n"))
     if "error" in done.counts:  # A fork leaves without its parent's exit handlers.
         assert "no tests ran" not in done.out
     else:
@@ -228,7 +228,7 @@ def test_daemons_go_with_the_process(write: Write) -> None:
         "    process = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
         "    with open('pid', 'w') as file:\n        file.write(str(process.pid))\n"
     )
-    assert run(folder).counts == {"passed": 1}
+    assert run_warm(folder).counts == {"passed": 1}
     pid = int((folder / "pid").read_text())
 
     def ended() -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pytest_plugin.harness import PASSED, run
+from tests.pytest_plugin.harness import PASSED, run, run_warm
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -57,7 +57,7 @@ MOCKED = """
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_mocks_of_a_wider_fixture_do_not_reach_the_plugin(tmp_path: Path, context: str) -> None:
     """Clocks, processes and files that tests have patched are the tests' alone."""
-    done = run(write(tmp_path, MOCKED.format(context=context)))
+    done = run_warm(write(tmp_path, MOCKED.format(context=context)))
 
     assert done.counts == {"failed": 1, "passed": 2}, done.out
     assert "longer than timeout=1 s" in done["test_hangs"].bad["text"]
@@ -94,7 +94,7 @@ def test_what_plugins_have_decided_holds_in_the_process(tmp_path: Path) -> None:
         """,
     )
 
-    assert run(tmp_path).counts == {"passed": 2}
+    assert run_warm(tmp_path).counts == {"passed": 2}
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -112,7 +112,7 @@ def test_what_is_recorded_for_the_xml_report_is_in_it(tmp_path: Path, context: s
             record_property("size", 3)
         """,
     )
-    run(tmp_path, "--junitxml=report.xml", "-o", "junit_family=xunit1")
+    run_warm(tmp_path, "--junitxml=report.xml", "-o", "junit_family=xunit1")
     report = (tmp_path / "report.xml").read_text()
 
     assert 'assertions="12"' in report
@@ -135,7 +135,7 @@ def test_setup_show_shows_fixtures_of_the_process(tmp_path: Path, context: str) 
         def test_one(engine): pass
         """,
     )
-    done = run(tmp_path, "--setup-show")
+    done = run_warm(tmp_path, "--setup-show")
 
     assert "SETUP    F engine" in done.out
     assert "test_one (fixtures used: engine" in done.out
@@ -157,7 +157,7 @@ def test_what_cannot_be_carried_is_said_once(tmp_path: Path) -> None:
         def test_two(benchmark): benchmark(int)
         """,
     )
-    done = run(tmp_path)
+    done = run_warm(tmp_path)
 
     assert done.counts == {"passed": 2, "warning": 1}, done.out
     assert "pytest-benchmark's fixture 'benchmark' stay in the process" in done.out
@@ -197,7 +197,7 @@ def test_a_skipped_test_splits_no_group(tmp_path: Path, group: str, context: str
     text = SKIPS.format(group=group, context=context)
     if group == "class":
         text = text.replace("    @pytest.mark.skip\n    def test_last(): pass\n", "")
-    done = run(write(tmp_path, text))
+    done = run_warm(write(tmp_path, text))
 
     assert done.counts["passed"] == 2, done.out
     assert (tmp_path / "ups").read_text() == "x"
@@ -241,7 +241,7 @@ def test_a_process_that_cannot_be_started_is_an_error_of_the_test(
     """What the system refuses fails the setup of that test, with a mend, and no other test."""
     before, after, mend = WORLDS[world]
     text = CANNOT.format(world=before, after=after, context=context)
-    done = run(write(tmp_path, text + "\n    def test_after(): pass\n"))
+    done = run_warm(write(tmp_path, text + "\n    def test_after(): pass\n"))
 
     assert done.counts == {"passed": 2, "error": 1}, done.out
     assert "could not be started" in done["test_one"].bad["text"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pytest_plugin.harness import FAILED, PASSED, SOURCE, Run, run, start
+from tests.pytest_plugin.harness import FAILED, PASSED, SOURCE, Run, run, run_warm, start
 
 pytestmark = pytest.mark.timeout(1000)
 
@@ -63,7 +63,7 @@ def test_stop_at_the_first(write: Write) -> None:
             pass
         """
     )
-    result = run(folder, "-x")
+    result = run_warm(folder, "-x")
     assert result.counts == {"failed": 1}
     assert not (folder / "two").exists()
     assert "stopping after 1 failures" in result.out
@@ -72,8 +72,8 @@ def test_stop_at_the_first(write: Write) -> None:
 def test_last_failed(write: Write) -> None:
     """--lf runs the isolated crash again, and nothing else."""
     folder = write(THREE)
-    assert run(folder).counts == {"failed": 1, "passed": 2}
-    again = run(folder, "--lf").counts
+    assert run_warm(folder).counts == {"failed": 1, "passed": 2}
+    again = run_warm(folder, "--lf").counts
     assert again["failed"] == 1
     assert "passed" not in again
 
@@ -95,7 +95,7 @@ def test_junit(write: Write) -> None:
             os._exit(9)
         """
     )
-    run(folder, "--junitxml=it.xml", "-o", "junit_logging=all")
+    run_warm(folder, "--junitxml=it.xml", "-o", "junit_logging=all")
     one, two = xml.etree.ElementTree.parse(folder / "it.xml").iter("testcase")
     assert one.find("properties/property") is not None
     assert "printed" in (one.findtext("system-out") or "")
@@ -122,7 +122,7 @@ def test_capture_modes(write: Write, capture: str) -> None:
             os._exit(1)
         """
     )
-    result = run(folder, f"--capture={capture}", "-rN")
+    result = run_warm(folder, f"--capture={capture}", "-rN")
     assert result.counts == {"failed": 1, "passed": 1}
     assert result.out.count("from one") == {"no": 1, "tee-sys": 1}.get(capture, 0)
     assert "from two" in result.out
@@ -132,7 +132,7 @@ def test_capture_modes(write: Write, capture: str) -> None:
 def test_without_a_plugin(write: Write, blocked: str) -> None:
     """Without some of pytest's own plugins, all goes on, here and in the child."""
     folder = write(THREE)
-    result = run(folder, *(part for name in blocked.split() for part in ("-p", f"no:{name}")))
+    result = run_warm(folder, *(part for name in blocked.split() for part in ("-p", f"no:{name}")))
     assert result["test_one"].shape == FAILED
     assert result["test_two"].shape == PASSED
 
@@ -140,7 +140,7 @@ def test_without_a_plugin(write: Write, blocked: str) -> None:
 def test_without_the_plugin(write: Write) -> None:
     """-p no:procession: the marker is unknown, and nothing else happens."""
     folder = write("@pytest.mark.isolated\ndef test_one(): assert os.environ['HERE'] == '1'")
-    result = run(folder, "-p", "no:procession.pytest_plugin", HERE="1")
+    result = run_warm(folder, "-p", "no:procession.pytest_plugin", HERE="1")
     assert result.counts["passed"] == 1
 
 
@@ -167,7 +167,7 @@ def test_conftest_options(write: Write) -> None:
             """
         )
     )
-    assert run(folder, "--wanted", "cake").counts == {"passed": 1}
+    assert run_warm(folder, "--wanted", "cake").counts == {"passed": 1}
 
 
 def test_import_modes(write: Write) -> None:
@@ -176,7 +176,7 @@ def test_import_modes(write: Write) -> None:
         (write("") / name).mkdir()
         source = f"@pytest.mark.isolated\ndef test_{name}():\n"
         write(f"{source}    assert '/{name}/' in __file__\n", f"{name}/test_it.py")
-    result = run(write("", "test_it.py"), "--import-mode=importlib", "a", "b")
+    result = run_warm(write("", "test_it.py"), "--import-mode=importlib", "a", "b")
     assert result.counts == {"passed": 2}
 
 
@@ -199,7 +199,7 @@ def test_warnings_as_errors(write: Write) -> None:
             pass
         """
     )
-    result = run(folder, "-W", "error")
+    result = run_warm(folder, "-W", "error")
     assert result["test_one"].shape == FAILED
     assert result.counts == {"failed": 1, "passed": 2}
 
@@ -216,7 +216,7 @@ def test_exit_ends_the_session(write: Write) -> None:
             pass
         """
     )
-    result = run(folder)
+    result = run_warm(folder)
     assert result.code == 7
     assert "enough" in result.out
 
@@ -230,11 +230,11 @@ def test_debugger(write: Write) -> None:
             breakpoint()
         """
     )
-    refused = run(folder, "--pdb")
+    refused = run_warm(folder, "--pdb")
     assert refused.code == pytest.ExitCode.USAGE_ERROR
     assert "--procession-isolation=off" in refused.err
     assert "test_it.py::test_one" in refused.err
-    failed = run(folder)
+    failed = run_warm(folder)
     assert failed.counts == {"failed": 1}
     assert "--procession-isolation=off" in failed["test_one"].bad["text"]
 
@@ -258,7 +258,7 @@ def test_debugger(write: Write) -> None:
 def test_wrong_arguments(write: Write, given: str, words: list[str]) -> None:
     """A wrong argument of the marker is a usage error that names the test and the mend."""
     folder = write(f"@pytest.mark.isolated({given})\ndef test_one(): pass\ndef test_two(): pass")
-    result = run(folder)
+    result = run_warm(folder)
     assert result.code == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.err.splitlines() if line.startswith("ERROR")]
     for word in ["test_it.py::test_one", *words]:
@@ -269,7 +269,7 @@ def test_wrong_arguments_under_xdist(write: Write) -> None:
     """Under xdist the test itself says so: a worker cannot stop a run."""
     pytest.importorskip("xdist")
     folder = write("@pytest.mark.isolated(timeuot=3)\ndef test_one(): pass\ndef test_two(): pass")
-    result = run(folder, "-p", "xdist.plugin", "-n2")
+    result = run_warm(folder, "-p", "xdist.plugin", "-n2")
     assert "timeout=3" in result["test_one"].bad["text"]
     assert result.counts == {"passed": 1, "error": 1}
 
@@ -290,7 +290,7 @@ def test_nearest_marker_wins(write: Write) -> None:
                 time.sleep(60)
         """
     )
-    result = run(folder)
+    result = run_warm(folder)
     assert result["TestOne::test_one"].shape == PASSED
     assert "timeout=0.1" in result["TestOne::test_two"].bad["text"]
 
@@ -298,13 +298,13 @@ def test_nearest_marker_wins(write: Write) -> None:
 def test_other_name(write: Write) -> None:
     """procession_marker renames the marker, for help, for tests and for messages."""
     folder = write("@pytest.mark.alone(timeuot=1)\ndef test_one(): pass")
-    result = run(folder, "-o", "procession_marker=alone")
+    result = run_warm(folder, "-o", "procession_marker=alone")
     assert "@pytest.mark.alone(timeout=1)" in result.err
     assert (
         "@pytest.mark.alone(timeout=None"
-        in run(folder, "-o", "procession_marker=alone", "--markers").out
+        in run_warm(folder, "-o", "procession_marker=alone", "--markers").out
     )
-    assert "procession_marker" in run(folder, "-o", "procession_marker=a-b").err
+    assert "procession_marker" in run_warm(folder, "-o", "procession_marker=a-b").err
 
 
 def test_clash_with_pytest_isolated(write: Write) -> None:
@@ -327,10 +327,10 @@ def test_clash_with_pytest_isolated(write: Write) -> None:
 def test_header(write: Write) -> None:
     """A header line prints the settings in force, wherever they come from."""
     folder = write("def test_one(): pass")
-    assert "procession: backend: as in the code" in run(folder).out
+    assert "procession: backend: as in the code" in run_warm(folder).out
     line = "procession: backend: thread, workers: 3, strict: on, isolation: off, marker: isolated"
     options = ["--procession-strict", "--procession-isolation=off", "--procession-workers=3"]
-    assert line in run(folder, *options, PROCESSION_BACKEND="thread").out
+    assert line in run_warm(folder, *options, PROCESSION_BACKEND="thread").out
 
 
 def test_pytest_timeout(write: Write) -> None:
@@ -360,7 +360,7 @@ def test_pytest_timeout(write: Write) -> None:
             pass
         """
     )
-    result = run(folder, "-p", "pytest_timeout")
+    result = run_warm(folder, "-p", "pytest_timeout")
     assert result.counts == {"failed": 3, "passed": 1}
     assert "Timeout (>1.0s)" in result["test_signal"].bad["text"]
     bad = result["test_thread"].bad
@@ -396,7 +396,7 @@ def test_coverage(write: Write, distributed: list[str]) -> None:
         "def never(x):\n    return -x\n"
     )
     wanted = ["-p", "pytest_cov.plugin", "--cov=measured", "--cov-report=term-missing"]
-    result = run(folder, *wanted, *distributed)
+    result = run_warm(folder, *wanted, *distributed)
     assert result.counts == {"passed": 3}
     (line,) = [line for line in result.out.splitlines() if line.startswith("measured.py")]
     assert line.split()[-2:] == ["88%", "14"]
@@ -496,7 +496,7 @@ def test_own_fixtures_are_torn_down_in_time(write: Write) -> None:
         "test_a.py",
     )
     write("def test_three():\n    pass\n", "test_b.py")
-    result = run(folder)
+    result = run_warm(folder)
     assert result["test_two"].shape == "setup:passed call:passed teardown:passed teardown:failed"
     bad = result["test_two"].bad
     assert "cannot end" in bad["text"]
@@ -513,7 +513,7 @@ def test_not_collected_again(write: Write) -> None:
             pass
         """
     )
-    assert "must not depend on the process" in run(folder).out
+    assert "must not depend on the process" in run_warm(folder).out
 
 
 def test_import_fails_there(write: Write) -> None:
@@ -528,7 +528,7 @@ def test_import_fails_there(write: Write) -> None:
             pass
         """
     )
-    text = run(folder)["test_one"].bad["text"]
+    text = run_warm(folder)["test_one"].bad["text"]
     assert "could not be collected" in text
     assert "only once" in text
 
@@ -538,7 +538,7 @@ def test_brackets_in_the_path(write: Write) -> None:
     folder = write("") / "sub[1]"
     folder.mkdir()
     write("@pytest.mark.isolated\ndef test_one(): pass", "sub[1]/test_other.py")
-    assert run(write(""), str(folder.parent)).counts == {"passed": 1}
+    assert run_warm(write(""), str(folder.parent)).counts == {"passed": 1}
 
 
 def test_own_path(write: Write) -> None:
@@ -549,7 +549,7 @@ def test_own_path(write: Write) -> None:
         (folder / name / "helper.py").write_text(f"NAME = {name!r}\n")
         source = f"@pytest.mark.isolated\ndef test_{name}():\n    import helper\n"
         write(f"{source}    assert helper.NAME == {name!r}\n", f"{name}/test_{name}.py")
-    assert run(folder).counts == {"passed": 2}
+    assert run_warm(folder).counts == {"passed": 2}
 
 
 def test_log_file(write: Write) -> None:
@@ -569,7 +569,7 @@ def test_log_file(write: Write) -> None:
             logging.warning("after")
         """
     )
-    run(folder, "--log-file=it.log")
+    run_warm(folder, "--log-file=it.log")
     text = (folder / "it.log").read_text()
     assert [word for word in ("before", "there", "after") if word in text] == [
         "before",
