@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from tests.support.asked import asked_for
 from tests.support.leaks import lasting, lasting_sockets
 
 __all__ = [
@@ -34,6 +35,16 @@ WORKERS = 2
 
 _USUAL = "import runpy; runpy.run_module('distributed.cli.{0}', run_name='__main__')"
 _BARE = f"import sys; sys.modules.update(procession=None, tests=None); {_USUAL}"
+
+_UNWATCHED = {
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
+"""Dask's processes watch themselves for its dashboard, which takes 3 % of a processor each."""
+
+if asked_for():  # before this process imports Dask, which reads it then
+    os.environ.update(_UNWATCHED)
 
 
 class DaskProcesses:
