@@ -27,6 +27,16 @@ from procession.buffers.sender import Segments, segments
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import LARGE, loads
 from procession.system.descriptors import NAMELESS
+from tests.buffers.jobs import (
+    N,
+    die,
+    doubled,
+    filled,
+    increased,
+    large_or_death,
+    peek,
+    spoil_and_die,
+)
 from tests.buffers.segment_helpers import end_child, step
 from tests.support.waiting import wait_until
 
@@ -37,8 +47,6 @@ def _buffer(array: Any) -> pickle.PickleBuffer:
 
 
 pytestmark = pytest.mark.skipif(not NAMELESS, reason="needs memfd")
-
-N = LARGE // 8
 
 one = parallel(workers=1, inline=False, backend="process", chunk=1)(step)
 ending = parallel(workers=1, inline=False, backend="process", chunk=1)(end_child)
@@ -300,18 +308,6 @@ def test_results_stay_while_the_worker_goes_on() -> None:
     assert [int(each[1]) for each in results] == list(range(40))
 
 
-@parallel(workers=2, inline=False, backend="process")
-def filled(value: int) -> Any:
-    """A large array."""
-    return np.full(N, value)
-
-
-@parallel(workers=2, inline=False, backend="process")
-def doubled(frame: Any) -> Any:
-    """Anything that can be added to itself."""
-    return frame + frame
-
-
 def test_pandas_and_polars() -> None:
     """Data frames cross both ways, and can be changed on arrival."""
     pandas = pytest.importorskip("pandas")
@@ -325,29 +321,9 @@ def test_pandas_and_polars() -> None:
     assert both.equals(other + other)
 
 
-@parallel(workers=1, inline=False, backend="process", retries=1)
-def spoil_and_die(array: Any) -> float:
-    """Changes its argument and dies; the second attempt returns what it was given."""
-    from procession import current_task
-
-    task = current_task()
-    assert task is not None
-    seen = float(array[0])
-    array[:] = 99
-    if task.attempt == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return seen
-
-
 def test_a_retry_gets_what_the_first_attempt_got() -> None:
     """Not what the first attempt has made of it."""
     assert spoil_and_die.map([np.full(N, 5.0)]) == [5.0]
-
-
-@parallel(workers=1, inline=False, backend="process")
-def die(array: Any) -> None:
-    """Takes its worker down."""
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_memory_of_a_dead_worker_is_free_again() -> None:
@@ -369,19 +345,6 @@ def test_broadcast_is_written_once_and_stays_as_it_was() -> None:
     assert {first for first, _ in seen} == {0.0}
     assert len({inode for _, inode in seen}) == 1
     assert (given == 0).all()
-
-
-def peek(index: int, array: Any) -> tuple[float, str]:
-    """What it reads before it writes beside it, and where its memory is."""
-    seen = float(array[0])
-    array[1:] = index + 1
-    address = array.ctypes.data
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            start, _, end = line.split()[0].partition("-")
-            if int(start, 16) <= address < int(end, 16):
-                return seen, line.split()[4]
-    raise AssertionError("not mapped")
 
 
 _KILLED = """
@@ -428,22 +391,6 @@ def test_other_backends(backend: Any) -> None:
         assert (result == value + 1).all()
         assert (arrays[value] == value).all()
         result[0] = 3
-
-
-def increased(array: Any) -> tuple[Any, bool]:
-    """Its argument plus one, in place, and whether it came through a segment."""
-    array += 1
-    return array, bool(arrivals._private)
-
-
-def large_or_death(job: tuple[str, int]) -> Any:
-    """Items 0, 2, … return something large; the others end the worker at once."""
-    path, index = job
-    with open(path, "a") as file:
-        file.write(f"{index}\n")
-    if index % 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return np.full(N, index)
 
 
 def test_a_large_result_outlives_its_worker(tmp_path: Path) -> None:
