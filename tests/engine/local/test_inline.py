@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,35 +10,18 @@ from typing import Any, Literal
 import pytest
 
 import procession
-from procession import WorkerDied, parallel
+from procession import WorkerDied
 from procession.engine.map.map_run import MapRun
 from procession.engine.policy.placement import Pace
-from tests.support.waiting import wait_for_file
-
-FEW = 30
-"""An item that waits stands behind so many tiny ones: with them in a slice."""
-
-
-@parallel(workers=2)
-def wait_for_last(x: int, last: int, folder: Path) -> int:
-    """Item `FEW` waits for the last one, which leaves a mark."""
-    if x == last:
-        (folder / "last").touch()
-    if x == FEW:
-        wait_for_file(folder / "last")
-    return x
-
-
-@parallel(workers=2)
-def fail_behind(x: int, last: int, folder: Path) -> int:
-    """Item `FEW` waits for an item behind it, which fails; so do others behind."""
-    if x > last - 20:
-        (folder / "last").touch()
-        raise ValueError(x)
-    if x == FEW:
-        wait_for_file(folder / "last")
-    return x
-
+from tests.engine.local.jobs import (
+    FEW,
+    deadly,
+    fail_behind,
+    first_waits,
+    place,
+    wait_for,
+    wait_for_last,
+)
 
 VERBS: dict[str, Callable[..., Iterator[Any]]] = {
     "map": lambda f, *args: iter(f.map(*args)),
@@ -77,14 +59,6 @@ def test_the_first_error_in_input_order_is_raised_wherever_it_came_from(tmp_path
     assert caught.value.args == (last - 19,)
 
 
-@parallel
-def place(x: int) -> int:
-    """The index as the item sees it."""
-    task = procession.current_task()
-    assert task is not None
-    return task.index
-
-
 @pytest.mark.parametrize("make", [list, tuple, range, iter], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("count", [1, 65, 70_000])
 def test_every_index_once_in_long_slices(make: Any, count: int) -> None:
@@ -104,16 +78,6 @@ def test_progress_counts_each_item_once(verb: str, tmp_path: Path) -> None:
     assert told == sorted(told)
 
 
-@parallel(workers=2)
-def wait_for(x: int, hangs: int, folder: Path) -> int:
-    """Item `hangs` waits for the last one, which leaves a mark."""
-    if x == hangs:
-        wait_for_file(folder / "mark")
-    if x == FEW:
-        (folder / "mark").touch()
-    return x
-
-
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("hangs", [0, 1])
 def test_tiny_the_last_time_is_no_promise(verb: str, hangs: int, tmp_path: Path) -> None:
@@ -124,17 +88,6 @@ def test_tiny_the_last_time_is_no_promise(verb: str, hangs: int, tmp_path: Path)
     (tmp_path / "mark").unlink()
     wait_for.submit(-1, -2, tmp_path).result()
     assert list(VERBS[verb](wait_for, items, hangs, tmp_path)) == items
-
-
-@parallel(workers=2)
-def first_waits(x: int, folder: Path) -> int:
-    """Item 0 is not over before the last one has been run for a while."""
-    if x == 0:
-        wait_for_file(folder / "last")
-        time.sleep(0.2)
-    if x == FEW:
-        (folder / "last").touch()
-    return x
 
 
 def test_the_caller_sleeps_when_nothing_is_left_for_it(
@@ -155,14 +108,6 @@ def test_the_caller_sleeps_when_nothing_is_left_for_it(
     monkeypatch.setattr(MapRun, "wait", counted)
     assert first_waits.map(range(FEW + 1), tmp_path) == list(range(FEW + 1))
     assert len(waits) < 3 * FEW
-
-
-@parallel(workers=2)
-def deadly(x: int, kills: int = -1) -> int:
-    """The process that this item runs in, unless it ends it."""
-    if x == kills:
-        os._exit(3)
-    return os.getpid()
 
 
 def _outcomes() -> None:
