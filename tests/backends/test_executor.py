@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ import procession
 from procession import parallel
 from procession.backends.executor_end import cut_off
 from procession.system import process_names
+from tests.backends.jobs import die_amid_the_answer, die_if_zero, die_when_told
 from tests.chaos.jobs import die
 from tests.conformance import crossing as c
 from tests.conformance import functions as f
@@ -179,14 +179,6 @@ class _LateContext(multiprocessing.context.SpawnContext):
             wait_until(lambda: calls._reader.closed)
 
 
-@parallel(backend="stdlib", workers=2, inline=False)
-def die_when_told(folder: Path) -> None:
-    """End the worker when a file is there."""
-    (folder / "running").touch()
-    wait_for_file(folder / "go")
-    os._exit(3)
-
-
 @pytest.mark.parametrize("late", ["before", "after"])
 def test_a_worker_starts_while_its_executor_breaks(late: str, tmp_path: Path) -> None:
     """CPython 3.11 waits for ever for the end of one that it starts then; it is ended here.
@@ -230,23 +222,6 @@ def test_a_death_is_not_blamed_on_what_only_waited(backend: str) -> None:
     assert [outcome.ok for outcome in outcomes] == [False, True, True, True]
 
 
-@parallel(inline=False)
-def die_amid_the_answer(number: int) -> list[str]:
-    """End the worker when it has begun to send the answer, and waits for it to be read."""
-
-    def strike() -> None:
-        doing = Path(f"/proc/self/task/{os.getpid()}/syscall")
-        while True:
-            call = doing.read_text().split()
-            if call[0] in {"1", "64"} and int(call[3], 16) > 2**20:  # write, by its number
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    if number == 1:
-        threading.Thread(target=strike).start()
-        return [str(each) * 40 for each in range(100_000)]
-    return []
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 @pytest.mark.parametrize("backend", ["loky", "stdlib"])
 def test_a_worker_that_dies_amid_its_answer(backend: str) -> None:
@@ -267,14 +242,6 @@ def test_a_worker_of_the_user_s_executor_dies_amid_its_answer() -> None:
             future.result(60)
     process_names.result_writer(given).close()  # its thread would never end
     given.shutdown()
-
-
-@parallel(inline=False, chunk=1)
-def die_if_zero(number: int) -> int:
-    """End the worker, for one of them."""
-    if not number:
-        os._exit(3)
-    return number
 
 
 def test_who_is_cut_off_may_still_close_its_own_end() -> None:
