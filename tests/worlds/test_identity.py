@@ -45,7 +45,9 @@ def test_limits_hold_in_workers_from_the_next_call_on(
         again, *seen = pool.submit(look, 1).result()
         print(seen, again != pooled)
     """
-    assert run(program, folder=tmp_path) == ["{(234, 3, 1)} 1 True", "[234, 3, 1] True"]
+    nicer = min(3, 19 - os.nice(0))  # there is no more than 19
+    expected = [f"{{(234, {nicer}, 1)}} 1 True", f"[234, {nicer}, 1] True"]
+    assert run(program, folder=tmp_path) == expected
 
 
 @as_root
