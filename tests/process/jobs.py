@@ -12,15 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from procession.backends.process import ProcessBackend
 from procession.contract import Chunk, End, OneByOne
 from procession.exceptions.transport import load_exception
 from procession.functions.packed_function import dump_function
 from procession.items import Item, Job, Reply
 from procession.pickling.pickler import dumps, loads
 from procession.worker.job_header import Settings, pack_header
+
+if TYPE_CHECKING:  # a worker needs none of a pool
+    from procession.backends.process import ProcessBackend
 
 DEADLINE = 30.0
 

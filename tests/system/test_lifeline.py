@@ -15,6 +15,7 @@ from tests.support.project import ROOT
 START = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]
 from tests.process.jobs import *
+from procession.backends.process import ProcessBackend
 from procession.process.pool.worker_starts import WorkerSpec
 backend = ProcessBackend(WorkerSpec(context={context!r}), 2)
 chunks = [begin(backend, job_of(hold_the_gil), [10**11])[0], begin(backend, job_of(spin), [0])[0]]

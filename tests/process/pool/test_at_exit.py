@@ -18,6 +18,7 @@ from tests.support.project import ROOT
 HEAD = """
 import sys; sys.path[:0] = [{root!r}, {source!r}]
 from tests.process.jobs import *
+from procession.backends.process import ProcessBackend
 from procession.process.pool.worker_starts import WorkerSpec
 backend = ProcessBackend(WorkerSpec(context={context!r}), 2)
 """

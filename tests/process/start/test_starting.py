@@ -133,6 +133,7 @@ def test_default_start_method_stays_open() -> None:
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'src')!r}]\n"
         "from tests.process.jobs import *\n"
+        "from procession.backends.process import ProcessBackend\n"
         "from procession.process.pool.worker_starts import WorkerSpec\n"
         "import multiprocessing\n"
         "for context in ('spawn', 'forkserver', 'fork'):\n"
