@@ -22,6 +22,7 @@ from tests.process.jobs import (
     die_after,
     double,
     fail_after,
+    had,
     is_alive,
     job_of,
     pid,
@@ -76,6 +77,18 @@ def test_spare_has_imported_the_module() -> None:
     assert run(backend, job_of(surroundings), [""]).values[0]["preloaded"]
     assert isolated_spec(WorkerSpec(), "__main__") == WorkerSpec()
     backend.close()
+
+
+def test_spare_imports_what_the_calls_before_have_imported(isolated: ProcessBackend) -> None:
+    """What two in a row have: a call that is unlike all others costs later spares nothing."""
+    job = job_of(had)
+    calls = ["", "filecmp colorsys", "filecmp", "filecmp", "filecmp colorsys"]
+    found = []
+    for names in calls:
+        found.append(run(isolated, job, [names]).values[0])
+        poll(lambda: isolated.state.idle, "no spare")
+    assert found[2] == []
+    assert found[-1] == ["filecmp"]
 
 
 def test_at_most_so_many_at_once(isolated: ProcessBackend) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -216,6 +217,15 @@ def late_codecs(_: object) -> list[str]:
     names = list(sys.modules)
     late = names[names.index("procession.exceptions.transport") :]
     return [name for name in late if name.startswith("encodings.")]
+
+
+def had(names: str) -> list[str]:
+    """Import these; gives those that were there before."""
+    wanted = names.split()
+    found = [name for name in wanted if name in sys.modules]
+    for name in wanted:
+        importlib.import_module(name)
+    return found
 
 
 def surroundings(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Sequence
 
 from procession.buffers.housekeeping import housekeeper
@@ -25,6 +26,9 @@ from procession.worker.preparing import prepare, run_initializer
 from procession.worker.runner import Runner, flush_output
 
 __all__ = ["main"]
+
+_MOST_MODULES = 4096
+"""Modules of one call that are told: all of scikit-learn and what it uses are 1,500."""
 
 
 def main(descriptors: Descriptors, plan: Plan) -> None:
@@ -50,6 +54,7 @@ class _Worker:
         self._outbox = Outbox(sock, box)
         self._calls = CallLoop(sock, box, self._runner)
         self._inbox: list[Any] = []
+        self._modules: frozenset[str] | None = None  # those that a spare had before its call
 
     def prepare(self, plan: Plan) -> bool:
         """Do all that comes before the first item. Whether the worker is ready."""
@@ -110,8 +115,7 @@ class _Worker:
                 self._forget(message[1])
                 continue
             if kind == messages.LEARN:
-                self._runner.learn(*message[1:])
-                self._calls.prepare(message[1])
+                self._learn_ahead(*message[1:])
                 continue
             try:
                 if kind == messages.CALL:
@@ -124,12 +128,28 @@ class _Worker:
                     housekeeper.look()
                 elif kind == messages.TASK:
                     self._run(messages.unpack_task(message, segments), self._box.next_chunk())
+                if self._modules is not None:
+                    self._tell_imports(self._modules)
             except OSError as error:
                 if not self._lost(error):
                     raise
                 return
             # What the task held is not to be kept until the next one comes.
             del message, segments
+
+    def _learn_ahead(self, key: int, header: Any, modules: Sequence[str]) -> None:
+        """As a spare: get ready for the job that the next call is likely to be of."""
+        with while_loading():
+            environment.load(modules)
+        self._runner.learn(key, header)
+        self._calls.prepare(key)
+        self._modules = frozenset(sys.modules)
+
+    def _tell_imports(self, before: frozenset[str]) -> None:
+        """Tell what the call has imported, so that later spares do so before theirs."""
+        new = tuple([name for name in list(sys.modules) if name not in before])
+        if 0 < len(new) < _MOST_MODULES:
+            send_all(self._sock, frame((messages.IMPORTED, new)))
 
     def next_message(self) -> tuple[tuple[Any, ...], Sequence[Any]]:
         """Wait for one message; the parent's end counts as STOP."""

@@ -5,7 +5,8 @@ stream has taken values), `FORGET` (jobs that are over). Up: `HELLO` (ready), `F
 raised), `REPLIES` (some), `DONE` (the last ones of a chunk). A single call that fits goes down as
 `CALL`, and its result up as `RESULT`. Several of one job that wait together go as `CALLS`; `UNRUN`
 says that one of them was found to be taken back. `LEARN` gives a spare worker the header of the job
-that it is likely to be used for.
+that it is likely to be used for, and the modules to import for it. `IMPORTED` tells what a call has
+imported.
 
 A blob of up to `channel.SEGMENT` bytes travels in the tuple; of a larger one, and of each buffer,
 the tuple holds a placeholder, and the bytes follow as a segment. Of buffers that lie in shared
@@ -35,6 +36,7 @@ __all__ = [
     "FAILED",
     "FORGET",
     "HELLO",
+    "IMPORTED",
     "LEARN",
     "REPLIES",
     "RESULT",
@@ -53,7 +55,7 @@ __all__ = [
 ]
 
 TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE, FORGET, CALL, RESULT, LEARN = range(11)
-CALLS, UNRUN = 11, 12
+CALLS, UNRUN, IMPORTED = 11, 12, 13
 
 _ALONG = ...
 """Placeholder of a blob that follows as a segment. No value is sent as itself that looks so."""

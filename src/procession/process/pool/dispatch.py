@@ -42,6 +42,10 @@ _LATER = 0.001
 """Seconds between a worker's last reply and its replacement: the thread that waits for the reply is
 to have it first. Starting a process in another thread at once made it 2 to 5 ms later."""
 
+_IN_A_ROW = 4
+"""Workers that may have started between two calls in a row: spares, and some for calls that
+wait."""
+
 _GRACE, _SHORT_GRACE = 0.5, 0.1
 """Seconds that an item which is not wanted any more may go on, and if others wait for its worker:
 less than it takes to start another one. A killed worker has lost what it had loaded."""
@@ -107,6 +111,8 @@ class Dispatch:
             self.lock, self.state, self.hand_out, partial(self.condemn, verdict="cancelled")
         )
         self._last_job: Callable[[], Job | None] = _none
+        self._usual: tuple[str, ...] = ()
+        self._imported: tuple[int, Sequence[str]] = 0, ()
         self._auditor: Any = None
         self._sweeper: Any = None
         self._pause = _SWEEP
@@ -184,7 +190,15 @@ class Dispatch:
         """A worker is set up: if it is a spare, it learns the job of the last call meanwhile."""
         job = self._last_job()
         if job is not None and not self.state.queue:
-            worker.learn_ahead(job)
+            worker.learn_ahead(job, self._usual)
+
+    def notice_imports(self, modules: Sequence[str]) -> None:
+        """A spare's call has imported these. What two calls in a row do, later spares do first."""
+        made, (when, before) = self.state.made, self._imported
+        if made - when <= _IN_A_ROW:
+            new = set(before).intersection(modules).difference(self._usual)
+            self._usual = (*self._usual, *[name for name in modules if name in new])
+        self._imported = made, modules
 
     def look_at_starts(self) -> None:
         """Watch the limits of what waits for a start."""

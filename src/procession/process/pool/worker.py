@@ -150,11 +150,16 @@ class Worker(WorkerState):
         parts = messages.pack_task(job, chunk.content, not known, over, assignment.ahead)
         return self.channel.post(parts, assignment)
 
-    def learn_ahead(self, job: Job) -> None:
-        """Send a job that it is likely to be used for, if that is quickly done."""
+    def learn_ahead(self, job: Job, modules: Sequence[str]) -> None:
+        """Send a job that it is likely to be used for, if that is quickly done.
+
+        Args:
+            job: That.
+            modules: What it is to import first.
+        """
         if not job.buffers and len(job.header) < SEGMENT:
             self._learn(job)
-            self.channel.say(messages.LEARN, job.key, job.header)
+            self.channel.say(messages.LEARN, job.key, job.header, modules)
 
     def _learn(self, job: Job) -> Sequence[int]:
         """It is about to be sent a job's header. Which jobs it may forget."""

@@ -83,6 +83,8 @@ def _take(pool: Dispatch, worker: Worker, received: Sequence[Message]) -> None:
             _ready(pool, worker)
         elif kind == messages.FAILED:
             worker.fail_set_up(message[1])
+        elif kind == messages.IMPORTED:
+            pool.notice_imports(message[1])
 
 
 def _ready(pool: Dispatch, worker: Worker) -> None:
