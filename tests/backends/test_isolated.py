@@ -79,8 +79,9 @@ def test_spare_has_imported_the_module() -> None:
     backend.close()
 
 
-def test_spare_imports_what_the_calls_before_have_imported(isolated: ProcessBackend) -> None:
+def test_spare_imports_what_the_calls_before_have_imported() -> None:
     """What two in a row have: a call that is unlike all others costs later spares nothing."""
+    isolated = ProcessBackend(WorkerSpec(context="forkserver"), 2, single_use=True)
     job = job_of(had)
     calls = ["", "filecmp colorsys", "filecmp", "filecmp", "filecmp colorsys"]
     found = []
@@ -89,6 +90,7 @@ def test_spare_imports_what_the_calls_before_have_imported(isolated: ProcessBack
         poll(lambda: isolated.state.idle, "no spare")
     assert found[2] == []
     assert found[-1] == ["filecmp"]
+    isolated.close(kill=True)
 
 
 def test_at_most_so_many_at_once(isolated: ProcessBackend) -> None:

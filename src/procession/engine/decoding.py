@@ -6,6 +6,7 @@ from collections.abc import Sized
 
 from procession.engine.policy.blame import Rules
 from procession.errors import NotPicklable
+from procession.exceptions.transport import add_item_note, add_note, load_exception
 from procession.hints import Any, cast
 from procession.items import Item, Reply, Settled
 from procession.outcome import Outcome
@@ -26,7 +27,6 @@ def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
     if reply.raw:
         error: BaseException = reply.payload
     else:
-        from procession.exceptions.transport import load_exception
         from procession.worker.failures import globals_note
 
         error = load_exception(reply.payload)
@@ -66,8 +66,6 @@ def noted(error: BaseException, item: Item, rules: Rules, *, here: bool = False)
         rules: The name for the note, and the function's parameters.
         here: Whether it ran in this process.
     """
-    from procession.exceptions.transport import add_item_note, add_note
-
     if isinstance(error, (StopIteration, StopAsyncIteration)):
         # Raised from __next__ it would end the caller's loop silently (PEP 479's reason).
         wrapped = RuntimeError(f"{rules.name}() raised {type(error).__name__}")
@@ -124,7 +122,6 @@ def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
 
 
 def _unloadable(error: BaseException, item: Item, rules: Rules, blob: bytes) -> BaseException:
-    from procession.exceptions.transport import add_item_note
     from procession.explaining.unloadable import explain_unloadable
 
     refusal = explain_unloadable(

@@ -17,6 +17,7 @@ from procession.hints import Any
 from procession.once import Once
 from procession.pickling.pickler import PackedInitializer, open_initializer
 from procession.system import NamedTuple, after_fork
+from procession.system.identity import variables
 from procession.worker import current
 
 __all__ = [
@@ -72,11 +73,8 @@ class Cap(NamedTuple):
 
 def default_cap(threads: int) -> Cap:
     """The cap of who asks for none: what the user's own environment says goes first."""
-    get = os.environ.get
-    return Cap(
-        threads,
-        tuple([(name, own) for name in THREAD_VARIABLES if (own := get(name)) is not None]),
-    )
+    own = variables()
+    return Cap(threads, tuple([(name, own[name]) for name in THREAD_VARIABLES if name in own]))
 
 
 def default_applies(forked: bool) -> bool:
