@@ -23,6 +23,7 @@ from tests.process.jobs import (
     double,
     fail_after,
     had,
+    import_oddly,
     is_alive,
     job_of,
     pid,
@@ -91,6 +92,18 @@ def test_spare_imports_what_the_calls_before_have_imported() -> None:
     assert found[2] == []
     assert found[-1] == ["filecmp"]
     isolated.close(kill=True)
+
+
+def test_spare_whose_call_has_imported_oddly_ends_in_order(
+    isolated: ProcessBackend, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be told is not told: nothing is on stderr, and calls go on."""
+    job = job_of(import_oddly)
+    for _ in range(3):
+        assert run(isolated, job, ["made by hand"]).values == {0: "made by hand"}
+        poll(lambda: isolated.state.idle, "no spare")
+    isolated.close(wait=True)
+    assert capfd.readouterr().err == ""
 
 
 def test_at_most_so_many_at_once(isolated: ProcessBackend) -> None:

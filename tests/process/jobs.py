@@ -228,6 +228,16 @@ def had(names: str) -> list[str]:
     return found
 
 
+class Odd(str):
+    """A text that is not only one."""
+
+
+def import_oddly(name: str) -> str:
+    """Put a module there under a name of one's own kind."""
+    sys.modules[Odd(name)] = sys
+    return name
+
+
 def surroundings(name: str) -> dict[str, Any]:
     """What this process has of its parent."""
     umask = os.umask(0)

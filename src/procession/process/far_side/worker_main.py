@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from procession.buffers.housekeeping import housekeeper
 from procession.hints import Any
 from procession.items import Item, Job, Reply
+from procession.pickling.objects import class_of
 from procession.process.far_side import worker_setup as environment
 from procession.process.far_side.call_loop import CallLoop
 from procession.process.far_side.outbox import Outbox
@@ -147,7 +148,8 @@ class _Worker:
 
     def _tell_imports(self, before: frozenset[str]) -> None:
         """Tell what the call has imported, so that later spares do so before theirs."""
-        new = tuple([name for name in list(sys.modules) if name not in before])
+        # What is no text a program has put there by hand.
+        new = tuple([n for n in list(sys.modules) if n not in before and class_of(n) is str])
         if 0 < len(new) < _MOST_MODULES:
             send_all(self._sock, frame((messages.IMPORTED, new)))
 
