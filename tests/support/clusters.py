@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from tests.support.asked import asked_for
-from tests.support.leaks import lasting, lasting_sockets
+from tests.support.leaks import lasting, lasting_files, lasting_sockets
 
 __all__ = [
     "DaskProcesses",
@@ -124,6 +124,11 @@ class DaskProcesses:
         distributed: Any = importlib.import_module("distributed")
         with distributed.Client(self.address, set_as_default=False) as client:
             client.wait_for_workers(count, timeout=60)
+
+    @property
+    def folder(self) -> str:
+        """Where they keep their files."""
+        return self._folder.name
 
     @property
     def pids(self) -> list[int]:
@@ -240,6 +245,7 @@ class Running:
         if name not in self._found:
             cluster = self._stack.enter_context(dask_processes(nanny=nanny))
             lasting.update(cluster.pids)
+            lasting_files.add(os.path.basename(cluster.folder))
             self._found[name] = cluster
         found: DaskProcesses = self._found[name]
         return found

@@ -135,6 +135,9 @@ def _born(pid: int) -> str | None:
 lasting: set[int] = set()
 """Processes that last for the whole run on purpose, with all that they start: clusters."""
 
+lasting_files: set[str] = set()
+"""Names of theirs in the temporary folder."""
+
 
 def _helpers() -> set[int]:
     """Processes that live until the interpreter's end on purpose, and are not ours to end."""
@@ -281,7 +284,7 @@ def _temporary() -> Iterator[Held]:
     own = os.path.basename(_multiprocessing_folder())
     for name in os.listdir(tempfile.gettempdir()):
         # Programs that a test kills leave multiprocessing's folder behind; ours has another name.
-        if name != own and not name.startswith("pymp-"):
+        if name != own and name not in lasting_files and not name.startswith("pymp-"):
             yield Held("temporary file", name)
 
 
