@@ -220,6 +220,22 @@ def test_all_workers_are_lost_then_the_scheduler(own_dask: DaskProcesses, tmp_pa
         list(results)
 
 
+def test_workers_that_go_while_something_is_sent_to_all(
+    on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Dask says then is not the call's: it is sent again to those that come."""
+    scatter, said = distributed.Client.scatter, ["Can not use replicate to delete data"]
+
+    def gone_once(*args: Any, **kwargs: Any) -> Any:
+        if said:
+            raise ValueError(said.pop())
+        return scatter(*args, **kwargs)
+
+    monkeypatch.setattr(distributed.Client, "scatter", gone_once)
+    assert f.length(range(3), bytes(100_000)) == [100_000] * 3
+    assert not said
+
+
 def test_a_call_connects_anew_once(on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where that fails, its other chunks are refused at once; they do not each try for seconds."""
     cluster: Any = importlib.import_module("procession.backends.dask_cluster")

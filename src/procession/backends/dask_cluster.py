@@ -281,7 +281,9 @@ async def _scatter(client: Any, content: bytes, *, broadcast: bool) -> Any:
     for _ in range(_TRIES):
         try:
             return await client.scatter(content, direct=True, timeout=_NO_WORKER_SECONDS, **how)
-        except TimeoutError:  # no worker is there, so wait for one as a task does
+        except (TimeoutError, ValueError):
+            # No worker is there, or those that were have gone meanwhile, as an adaptive cluster's
+            # do (replicate: "to delete data"): wait for one as a task does.
             await client.gather(client.submit(int, pure=False), asynchronous=True)
         except OSError:
             break
