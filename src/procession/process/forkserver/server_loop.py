@@ -77,7 +77,7 @@ def serve_as_copy(requests: int, tracker: int, by_value: bool) -> None:
         from procession.system.posix import resource
 
         before = threading.stack_size(resource.getrlimit(resource.RLIMIT_STACK)[0])
-        # The program has told what its items need; another's do not pay for it.
+        # The program has told what its items need: without many processes it loads no more.
         thread = threading.Thread(target=serving.run, daemon=True)
         thread.start()
         threading.stack_size(before)
