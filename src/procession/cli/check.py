@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from procession.cli.report import Finding, Report
+from procession.system import FOLDER
 
 __all__ = ["check"]
 
@@ -104,11 +105,10 @@ def _import(name: str, report: Report) -> ModuleType | None:
 
 
 def _not_imported(name: str, error: BaseException) -> Finding:
-    package = os.path.dirname(os.path.dirname(__file__))
     own = [
         step
         for step in traceback.extract_tb(error.__traceback__)
-        if "importlib" not in step.filename and not step.filename.startswith(package)
+        if "importlib" not in step.filename and not step.filename.startswith(FOLDER)
     ]
     place = f"{_short(own[-1].filename)}:{own[-1].lineno}" if own else ""
     text = f"cannot be imported: {type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ from itertools import islice
 from types import CodeType, FrameType, TracebackType
 
 from procession.hints import Any
+from procession.system import FOLDER
 
 __all__ = ["Frame", "pack_traceback", "unpack_traceback"]
 
@@ -22,7 +23,7 @@ Frame = tuple[str, str, str, str, int, tuple[int | None, int | None, int | None,
 _KNOWN_TABLES = sys.implementation.name == "cpython" and sys.version_info < (3, 15)
 """Whether code objects have the location tables that `_line_table` writes."""
 
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_OURS = FOLDER + os.sep
 _HEAD, _TAIL = 20, 80
 """Frames kept of a deep traceback (a RecursionError has a thousand, nearly all the same)."""
 

@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from procession.hints import Any
-from procession.system import cpython
+from procession.system import FOLDER, cpython
 
 __all__ = ["MAIN", "find", "importable", "refresh", "resolves", "unimportable_marks"]
 
@@ -23,9 +23,6 @@ MAIN = frozenset({"__main__", "__mp_main__"})
 
 _CYTHON = ("_cython_", "cython_runtime")
 """What Cython puts into ``sys.modules`` in every process: no program's functions and classes."""
-
-_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
-"""Where Procession is: workers have it, also if it is not installed but on a path of its own."""
 
 
 class _Answers:
@@ -160,7 +157,8 @@ def unimportable_marks() -> tuple[bytes, ...]:
 
 def _suspects(answers: _Answers) -> list[str]:
     new = sys.modules.keys() - answers.seen
-    usual = tuple({os.path.dirname(os.__file__), _OURS, *_site_folders()})
+    # Workers have Procession, also if it is not installed but on a path of its own.
+    usual = tuple({os.path.dirname(os.__file__), FOLDER + os.sep, *_site_folders()})
     for name in new:
         module = sys.modules.get(name)
         if not isinstance(module, ModuleType) or name in MAIN or name.startswith(_CYTHON):

@@ -9,9 +9,14 @@ of it, and so does a program before its first call. `typing.NamedTuple` takes 0.
 
 from __future__ import annotations
 
+import os
+
 from procession.hints import TYPE_CHECKING, Any
 
-__all__ = ["NamedTuple"]
+__all__ = ["FOLDER", "NamedTuple"]
+
+FOLDER: str = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+"""Where Procession is: how its own code is told from the program's."""
 
 if TYPE_CHECKING:
     from typing import NamedTuple

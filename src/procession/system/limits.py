@@ -18,6 +18,7 @@ from importlib import import_module
 
 from procession.errors import BackendUnavailable, OptionError
 from procession.hints import Any
+from procession.system import FOLDER
 
 __all__ = [
     "explain",
@@ -124,7 +125,7 @@ def _python() -> str:
     return (
         f"A new worker could not be started. It runs as {user}, as this process does now: can they "
         f"execute {sys.executable}, and read Python's library ({os.path.dirname(os.__file__)}) and "
-        f"Procession ({os.path.dirname(os.path.dirname(__file__))})? And is what PYTHON… variables "
+        f"Procession ({FOLDER})? And is what PYTHON… variables "
         "say right?"
     )
 

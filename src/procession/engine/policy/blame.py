@@ -12,12 +12,11 @@ from procession.contract import Chunk, End
 from procession.engine.policy.placement import Pace
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
 from procession.items import Item
-from procession.system import NamedTuple
+from procession.system import FOLDER, NamedTuple
 
 __all__ = ["Verdict", "judge", "may_retry", "unable"]
 
-_PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir))
-_OURS = f'File "{_PACKAGE}{os.sep}'
+_OURS = f'File "{FOLDER}{os.sep}'
 """How a line of a stack begins whose code is Procession's."""
 
 _STARTS = 3
