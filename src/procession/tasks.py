@@ -38,8 +38,8 @@ class _OfThread:
         while self.values:
             _close(self.values.popitem()[1])
 
-    def __del__(self) -> None:
-        if os.getpid() == self._process:  # in a forked child they are the parent's
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending() and os.getpid() == self._process:  # in a forked child they are the parent's
             self.close()
 
 

@@ -7,9 +7,12 @@ and raises. Nothing hangs, and all else goes on.
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from procession.process.io.reactor import LATE, reactor
 from procession.system import alarm, interrupts, lifeline, owned_descriptors
 from procession.user_threads import teller
 from tests.conformance.strange import PATIENCE, double
+from tests.support.far import environment
 from tests.support.waiting import wait_until
 
 maps = parallel(workers=2, inline=False, chunk=1)(double)
@@ -300,3 +304,36 @@ def test_the_collector_strikes_all_the_time(way: str, backend: Any) -> None:
         assert f.submit(3).result() == 6
     gc.collect()  # here, where its calls have a pool
     assert not wrong
+
+
+LATE_OBJECTS = """
+import atexit, string, sys
+
+sys.kept = string  # goes last, when the modules that came after it are empty
+
+@atexit.register
+def make():
+    from procession import parallel
+    from procession.backends.cluster import cluster_backend
+    from procession.backends.pool_choice import Choice
+    from procession.configuration.precedence import resolve
+    from procession.engine.map import iterators
+
+    class Cluster:
+        kind, costs, workers = "dask", None, 1
+        def release(self): pass
+
+    values = parallel(backend="thread")(abs).imap([1, 2])
+    next(values)
+    cluster = cluster_backend.ClusterBackend(Choice(resolve({})), Cluster)
+    string.kept = values, cluster, iterators, cluster_backend
+"""
+
+
+def test_what_lives_until_the_interpreter_has_ended_says_nothing(tmp_path: Path) -> None:
+    """An iterator and a cluster's pool that go after their modules leave the end quiet."""
+    (tmp_path / "late.py").write_text(LATE_OBJECTS)
+    done = subprocess.run(
+        [sys.executable, "late.py"], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")

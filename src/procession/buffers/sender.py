@@ -8,8 +8,9 @@ On Linux a segment is a memfd: it has no name that could be left behind, and doe
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pickle import PickleBuffer
 
 from procession.buffers.housekeeping import IDLE_SECONDS, housekeeper
@@ -52,9 +53,9 @@ class Placed(tuple[Any, ...]):
         spans: tuple[tuple[int, int], ...] = self[-1]
         return [os.pread(self._segment.fd, size, offset) for offset, size in spans]
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # Runs amid anything: takes no lock.
-        if self._segment.pid == os.getpid():
+        if not ending() and self._segment.pid == os.getpid():
             self._pool._dropped_one(self._segment)
 
 

@@ -7,6 +7,7 @@ The engine places tasks, carries bytes, and deals with the failure of machines. 
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -315,10 +316,12 @@ class ClusterBackend:
         self._puts.clear()
         self._cluster.release()
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # Retired, as workers from before are not to be used any more, and let go by the last map.
         cluster: Cluster | None = getattr(self, "_cluster", None)
-        if cluster is not None and not self._released and os.getpid() == self._process:
+        if ending() or cluster is None or self._released:
+            return
+        if os.getpid() == self._process:
             self._released = True
             teller.defer(cluster.release)
 

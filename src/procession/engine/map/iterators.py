@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -190,10 +191,10 @@ class MapIterator(chain[Any]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # Runs amid anything: takes no lock, and runs no code of the user's.
         batches = getattr(self, "_batches", None)  # absent if Ctrl-C struck while it was made
-        if batches is not None and not batches.run.closed:
+        if not ending() and batches is not None and not batches.run.closed:
             teller.defer(batches.close)
 
 
@@ -271,10 +272,10 @@ class AsyncMapIterator:
         if self._run is not None:
             _close(self._run, self._progress)
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # Runs amid anything: takes no lock, and runs no code of the user's.
         run = getattr(self, "_run", None)
-        if run is not None and not run.closed:
+        if not ending() and run is not None and not run.closed:
             teller.defer(partial(_close, run, self._progress))
 
 

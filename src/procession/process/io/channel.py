@@ -18,8 +18,9 @@ import array
 import marshal
 import os
 import struct
+import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from procession.hints import Any
 from procession.system import after_fork
@@ -104,8 +105,8 @@ class Passed(dict[int, int]):
                 os.close(self[inode])
             self[inode] = number
 
-    def __del__(self) -> None:
-        while self:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        while self and not ending():
             os.close(self.popitem()[1])
 
 
