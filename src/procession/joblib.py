@@ -115,7 +115,11 @@ class ProcessionBackend(AutoBatchingMixin, ParallelBackendBase):
         mmap_mode: str | None = "r",
         **options: Any,
     ) -> int:
-        """Get ready for the calls of a `joblib.Parallel`; give its number of workers."""
+        """Get ready for the calls of a `joblib.Parallel`; give its number of workers.
+
+        Raises:
+            OptionError: An option's name or value cannot be used.
+        """
         if self._calling and parallel is not self.parallel:  # two of them at once: each has its own
             raise FallbackToBackend(self._another())
         given = {key: value for key, value in options.items() if key not in _joblib_only}
@@ -235,6 +239,11 @@ class _Arrays:
     """
 
     def __init__(self, most: int | None, mode: str | None) -> None:
+        if mode not in ("r", "r+", "w+", "c", None):
+            raise OptionError(
+                f"mmap_mode={mode!r} is none of joblib's modes of arrays: write 'r', 'r+', 'w+', "
+                "'c' or None."
+            )
         self._most = None if mode is None else most
         self._mode = mode
         self._sent: dict[Any, Any] = {}

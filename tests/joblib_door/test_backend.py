@@ -262,6 +262,12 @@ def test_unknown_options_are_refused(option: str) -> None:
         joblib.parallel_config(backend="procession", n_jobs=2, **{option: 1})
 
 
+def test_an_unknown_mode_of_arrays_is_refused() -> None:
+    """`mmap_mode` is one of joblib's; another one is told with those that there are."""
+    with pytest.raises(OptionError, match=r"^mmap_mode='rw' .*'r', 'r\+', 'w\+', 'c' or None"):
+        Parallel(mmap_mode="rw")(delayed(abs)(i) for i in range(2))
+
+
 def test_threads_of_libraries() -> None:
     """``inner_max_num_threads`` caps BLAS and OpenMP in the workers."""
 
