@@ -58,9 +58,9 @@ FLOORS = [
     "pytest_isolation",
     "pytest_plugin",
     "joblib",
+    "procession",
     "cli",
     "__main__",
-    "procession",
 ]
 """The rooms, from the ground up: each imports only rooms that stand before it."""
 
@@ -75,10 +75,10 @@ def _modules() -> dict[str, Path]:
 
 
 def _owner(name: str) -> str | None:
-    """The module that a dotted name is, or is defined in; `None` for the package itself."""
+    """The module that a dotted name is, or is defined in; `None` if it is no name of ours."""
     while name and name not in _modules():
         name = name.rpartition(".")[0]
-    return name if name not in ("", "procession") else None
+    return name or None
 
 
 def _named(node: ast.AST) -> Iterator[str]:
@@ -90,6 +90,7 @@ def _named(node: ast.AST) -> Iterator[str]:
         isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and re.fullmatch(r"procession(\.\w+)+", node.value)
+        and _owner(node.value) != "procession"  # a public name, in a message
     ):
         yield node.value
 

@@ -45,14 +45,13 @@ if TYPE_CHECKING:
     from procession.pool import Pool as Pool
     from procession.profiling import Profile as Profile
     from procession.profiling import profile as profile
+    from procession.system import __version__ as __version__
     from procession.system.resources import usable_cpus as usable_cpus
     from procession.tasks import current_task as current_task
     from procession.tasks import per_worker as per_worker
     from procession.waiting import as_completed as as_completed
     from procession.waiting import gather as gather
     from procession.waiting import wait as wait
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BackendUnavailable",
@@ -95,6 +94,7 @@ __all__ = [
 
 _HOMES = {
     "procession.configuration": ("Options", "configure", "options"),
+    "procession.system": ("__version__",),
     "procession.system.resources": ("usable_cpus",),
     "procession.decorators": (
         "background",

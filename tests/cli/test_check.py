@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from procession.system import FOLDER
+
 from .conftest import Run
 
 HEALTHY = """
@@ -139,3 +141,12 @@ def test_no_such_module(run: Run) -> None:
     done = run("check", "no_such_module")
     assert done.returncode == 1
     assert "name its file" in " ".join(done.stdout.split())
+
+
+def test_a_folder_whose_name_begins_with_ours(run: Run, tmp_path: Path) -> None:
+    """An error in ``procession_x``, a folder next to Procession's own, is told with its place."""
+    (tmp_path / "procession").symlink_to(FOLDER, target_is_directory=True)
+    package = tmp_path / "procession_x"
+    package.mkdir()
+    (package / "__init__.py").write_text("\nimport nowhere_to_be_found\n")
+    assert "__init__.py:2" in run("check", "procession_x", "--json").stdout

@@ -108,7 +108,7 @@ def _not_imported(name: str, error: BaseException) -> Finding:
     own = [
         step
         for step in traceback.extract_tb(error.__traceback__)
-        if "importlib" not in step.filename and not step.filename.startswith(FOLDER)
+        if "importlib" not in step.filename and not step.filename.startswith(FOLDER + os.sep)
     ]
     place = f"{_short(own[-1].filename)}:{own[-1].lineno}" if own else ""
     text = f"cannot be imported: {type(error).__name__}: {error}"

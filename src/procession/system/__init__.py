@@ -1,4 +1,4 @@
-"""What only the operating system, or CPython's private side, knows.
+"""What only the operating system, or CPython's private side, knows; and which Procession this is.
 
 `NamedTuple` is here, as this module is loaded with every other one of the package. It is
 `typing.NamedTuple`, made in a quarter of the time. Every worker that starts makes a dozen classes
@@ -13,7 +13,9 @@ import os
 
 from procession.hints import TYPE_CHECKING, Any
 
-__all__ = ["FOLDER", "NamedTuple"]
+__all__ = ["FOLDER", "NamedTuple", "__version__"]
+
+__version__ = "0.1.0"
 
 FOLDER: str = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """Where Procession is: how its own code is told from the program's."""

@@ -13,12 +13,11 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 
-from procession import __version__
 from procession.contract import Chunk, End
 from procession.errors import BackendUnavailable
 from procession.hints import Any
 from procession.items import Column, Item, Reply, Results
-from procession.system import NamedTuple
+from procession.system import NamedTuple, __version__
 from procession.system.pristine import perf_counter
 
 __all__ = [
