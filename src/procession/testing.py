@@ -99,7 +99,7 @@ def strict() -> _Switch:
     Returns:
         A context manager, which also decorates functions (``async def`` too).
     """
-    return _Switch("strict", _crossing)
+    return _Switch("strict", _strict)
 
 
 @contextmanager
@@ -124,19 +124,19 @@ def command_line(
     with ExitStack() as stack:
         stack.enter_context(_environment(given))
         if strict:
-            stack.enter_context(_crossing())
+            stack.enter_context(_strict())
         yield
 
 
 @contextmanager
-def _crossing() -> Generator[None, None, None]:
-    from procession.engine.local.crossing import set_crossing
+def _strict() -> Generator[None, None, None]:
+    from procession.engine.local.strict_mode import set_strict
 
-    before = set_crossing(True)
+    before = set_strict(True)
     try:
         yield
     finally:
-        set_crossing(before)
+        set_strict(before)
 
 
 _LIMITS_DO_NOT_HOLD: Final = r".* is ignored, because of PROCESSION_BACKEND=serial"

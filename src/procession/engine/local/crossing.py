@@ -8,7 +8,7 @@ next to the items themselves:
 * the first values of a map are, and the first of each type;
 * the others are as long as all that takes at most a fifth of the time of the items.
 
-Under `procession_strict` they cross in earnest: the item works on copies.
+Under `procession_strict` they cross in earnest: see `strict_mode`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,12 @@ from operator import countOf
 from procession.hints import Any
 from procession.pickling.objects import ATOMS, builtin_bytes, class_of
 from procession.pickling.out_of_band import bytes_out_of_band
-from procession.pickling.pickler import Pickling, dumps, loads
+from procession.pickling.pickler import Pickling, dumps
 from procession.system import NamedTuple
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
-from procession.worker.failures import exited
-from procession.worker.job_header import Header, arguments_of, call_with
 
-__all__ = [
-    "Budget",
-    "Checks",
-    "across",
-    "crossing",
-    "item_refusal",
-    "result_refusal",
-    "set_crossing",
-]
+__all__ = ["Budget", "Checks", "item_refusal", "result_refusal"]
 
 _SHARE = 0.2
 """Most of the items' own time that checks take once the first values have passed."""
@@ -241,10 +231,10 @@ def result_refusal(name: str, pickling: Pickling) -> Refusal:
                 raise
             if isinstance(error, MemoryError):
                 return error
+            from procession.worker.failures import exited, refused_result
+
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 return exited(error, name, "in this process")
-            from procession.worker.failures import refused_result
-
             return refused_result(error, result, name, pickling)
         return None
 
@@ -264,56 +254,3 @@ def item_refusal(pack: Callable[[int, Any], Any]) -> Refusal:
         return None
 
     return refusal
-
-
-# -- in earnest ----------------------------------------------------------------------------------
-
-_crossing = False
-
-
-def crossing() -> bool:
-    """Whether items that run here are pickled and unpickled as if they ran in a worker."""
-    return _crossing
-
-
-def set_crossing(on: bool) -> bool:
-    """Switch it; returns what it was."""
-    global _crossing
-    before, _crossing = _crossing, on
-    return before
-
-
-def across(header: Header, value: Any) -> Any:
-    """Run one item here on copies of its arguments, and return a copy of its result.
-
-    Raises:
-        NotPicklable: The result cannot cross; arguments were checked before.
-    """
-    settings = header.settings
-    try:
-        sent = dumps((header.prefix, value, header.args, header.kwargs), settings.pickling)
-    except Exception as error:
-        raise _refused(error, header, value) from None
-    prefix, value, args, kwargs = loads(sent)
-    copied = header._replace(prefix=prefix, args=args, kwargs=kwargs, common=None)
-    result = call_with(copied, value)
-    try:
-        return loads(dumps(result, settings.pickling))
-    except Exception as error:
-        from procession.worker.failures import refused_result
-
-        raise refused_result(error, result, settings.name, settings.pickling) from None
-
-
-def _refused(error: Exception, header: Header, value: Any) -> BaseException:
-    from procession.explaining.explain import explain_call
-
-    args, kwargs = arguments_of(header, value)
-    return explain_call(
-        error,
-        args,
-        kwargs,
-        target=header.function,
-        function=header.settings.name,
-        pickling=header.settings.pickling,
-    )

@@ -12,8 +12,8 @@ from functools import partial
 from procession.decoration import kind
 from procession.engine.arguments import loading_for
 from procession.engine.call import Call
-from procession.engine.local.crossing import across, crossing
 from procession.engine.local.running import Running, attempt, raised_here, task_here
+from procession.engine.local.strict_mode import call_on_copies, strict
 from procession.engine.map.source import Source
 from procession.engine.policy.blame import Rules
 from procession.engine.retrying import again, pause_before
@@ -80,8 +80,8 @@ def _run_coroutine(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -
 
 
 def _value(header: Header, item: Item) -> Any:
-    if crossing():
-        return across(header, item.value)
+    if strict():
+        return call_on_copies(header, item.value)
     if header.settings.seed is None:
         return call_with(header, item.value)
     from procession.worker.seeding import preserve, seeded

@@ -17,6 +17,7 @@ from itertools import islice
 from procession.configuration.schema import DEFAULT_BACKEND
 from procession.engine.call import Call
 from procession.engine.local.hashing import hashes_otherwise
+from procession.engine.local.main_thread_pause import MainThreadPause
 from procession.engine.local.running import (
     COMPUTES,
     HELP_AFTER,
@@ -29,7 +30,6 @@ from procession.engine.policy.placement import Pace, Placement
 from procession.functions.needs import modules_to_import, needs_cloudpickle, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
-from procession.process.start.main_thread_pause import MainThreadPause
 from procession.recording.start_costs import start_costs
 from procession.system import after_fork, cpython
 from procession.system.alarm import Alarm, after, short_turns
@@ -91,10 +91,10 @@ def _none_open() -> bool:
 def _watched() -> bool:
     """Whether something is told of each call, or has items cross that run here."""
     recording = cpython.loaded("procession.recording.observer")
-    crossing = cpython.loaded("procession.engine.local.crossing")
+    strict_mode = cpython.loaded("procession.engine.local.strict_mode")
     return bool(
         (recording is not None and recording.observers.active)
-        or (crossing is not None and crossing.crossing())
+        or (strict_mode is not None and strict_mode.strict())
     )
 
 

@@ -17,7 +17,7 @@ from procession.configuration import Options
 from procession.contract import Backend, Costs
 from procession.engine.arguments import packer
 from procession.engine.call import Call
-from procession.engine.local.crossing import crossing
+from procession.engine.local.strict_mode import strict
 from procession.engine.local.hashing import agreeing, hashes_otherwise
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Placement
@@ -64,7 +64,7 @@ class Where:
         inline = blocking and not call.isolated and options.may_inline and not nested
         self.here = self.serial or (inline and options.inline is True)
         self.measured = inline and not self.here and self._may_measure(call)
-        self.crosses = crossing()
+        self.crosses = strict()
         # What shares this process by the caller's choice of a backend crosses nothing, ever.
         self.checks = not (self.serial or self.shares or self.crosses)
         self.pickles = not (self.shares or (self.serial and not self.crosses))
