@@ -68,7 +68,7 @@ class Call(NamedTuple):
 
     def of_items(self, style: Style, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         """The call of many items, each handed over like this, with what goes to every one."""
-        return Call(*self[:7], style, args, kwargs)
+        return self._make((*self[:7], style, args, kwargs))  # which counts them: `_replace` is slow
 
     @property
     def common(self) -> tuple[Any, ...]:

@@ -21,6 +21,46 @@ SILENCE = 0.2
 guess: a message costs half a millisecond or more, while all processors are busy."""
 
 
+class _Silence:
+    """How long a column has said nothing, and may say nothing.
+
+    Args:
+        seconds: For which its results are kept, and not sent; 0 if they are sent as they come.
+
+    Attributes:
+        seconds: As given.
+        kept: How many results are kept, of those that are not sent.
+    """
+
+    __slots__ = ("_looked", "_until", "kept", "seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.kept = 0
+        self.broken()
+
+    def broken(self) -> None:
+        """A message is sent."""
+        self._looked = now = perf_counter()
+        self._until = now + self.seconds
+
+    def looked(self) -> None:
+        """Who runs the items has seen to what there is."""
+        self._looked = perf_counter()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has lasted as long as it may."""
+        return perf_counter() >= self._until
+
+    def left(self) -> float:
+        """Seconds until another thread sends what there is, though an item still runs."""
+        due = self._looked + COMPANY
+        if self.seconds:  # who runs the items is the first to send
+            due = max(due, self._until + 2 * COMPANY)
+        return due - perf_counter()
+
+
 class Outbox(ColumnSink):
     """Replies and results on their way home. Its thread sends what waits while an item runs long.
 
@@ -39,9 +79,7 @@ class Outbox(ColumnSink):
         self._left = 0
         self._prompt = False
         self._since = 0.0
-        self._flushed = self._speaks = 0.0
-        self._silence = 0.0
-        self._kept = 0
+        self._silence = _Silence(0.0)
         self._flusher: threading.Thread | None = None
         self._armed = threading.Event()
 
@@ -89,9 +127,8 @@ class Outbox(ColumnSink):
         self._collected = 0
         self.wants_each = wants_each
         self.limited = limited
-        self._began = self._flushed = perf_counter()
-        self._silence = SILENCE if at_once else 0.0
-        self._speaks = self._began + self._silence
+        self._began = perf_counter()
+        self._silence = _Silence(SILENCE if at_once else 0.0)
         self._box.begin(indexes[0])
 
     def begin(self, index: int) -> None:
@@ -113,9 +150,9 @@ class Outbox(ColumnSink):
         """Send what there is, unless all is there. When to send the next ones."""
         if self._left > max(1, len(self.payloads)):
             self._box.begin(self.words[RUNNING])
-            if perf_counter() >= self._speaks or not self._keep():
+            if self._silence.over or not self._keep():
                 self._flush()
-            self._flushed = perf_counter()
+            self._silence.looked()
             if not self._armed.is_set():
                 self._arm()
         return perf_counter() + COMPANY
@@ -137,36 +174,35 @@ class Outbox(ColumnSink):
         """
         with self._lock:
             flush_output()
-            count, spent = len(self.payloads), self.spent[0]
+            count, kept, spent = len(self.payloads), self._silence.kept, self.spent[0]
             if self.replies or self._extras:
                 return False
-            if count == self._kept:
+            if count == kept:
                 return True
-            payloads = self.payloads[self._kept : count]
+            payloads = self.payloads[kept:count]
             if not THEMSELVES.issuperset(map(type, payloads)):
                 return False
-            new = Results(payloads, spent * (1 - self._kept / count))
-            at = self._collected + self._kept
+            new = Results(payloads, spent * (1 - kept / count))
+            at = self._collected + kept
             parts = messages.pack_results(messages.REPLIES, at, new, self.chunk)
             if len(parts) > 1 or not self._box.keep(parts[0]):
                 return False
-            self._kept = count
+            self._silence.kept = count
             return True
 
     def _flush(self) -> None:
         with self._lock:
             if self.replies or self.payloads:
                 self._send(messages.REPLIES)
-                self._flushed = perf_counter()
-                self._speaks = self._flushed + self._silence
+                self._silence.broken()
 
     def _send(self, kind: int) -> None:
         """Send what there is by now. Under the lock; the worker may add to it meanwhile."""
         flush_output()
         frame = self._pack_column(kind) if self._column else self._pack_replies(kind)
         send_all(self._sock, frame)
-        if self._kept:
-            self._kept = 0
+        if self._silence.kept:
+            self._silence.kept = 0
             self._box.drop_kept()
 
     def _pack_replies(self, kind: int) -> Any:
@@ -186,20 +222,13 @@ class Outbox(ColumnSink):
             self._flusher.start()
         self._armed.set()
 
-    def _patience(self) -> float:
-        """Seconds until what a column has is sent, though its item still runs."""
-        due = self._flushed + COMPANY
-        if self._silence:  # who runs the items is the first to send
-            due = max(due, self._speaks + 2 * COMPANY)
-        return due - perf_counter()
-
     def _keep_flushing(self) -> None:
         while True:
             self._armed.wait()
             wait = COMPANY
             while wait > 0:
                 time.sleep(wait)
-                wait = self._patience() if self._column else 0.0
+                wait = self._silence.left() if self._column else 0.0
             self._armed.clear()
             try:
                 self._flush()
