@@ -17,9 +17,9 @@ from procession.backends.opening import open_backend
 from procession.backends.pool_choice import Choice
 from procession.configuration import Options, OptionValues, resolve, validate
 from procession.contract import Backend, Chunk, End
-from procession.engine.arguments import packer
 from procession.engine.call import Call
 from procession.engine.job import make_job, thread_job
+from procession.engine.packing import packer
 from procession.engine.policy.blame import Rules
 from procession.engine.single import SingleCall
 from procession.errors import OptionError, PoolClosed

@@ -68,7 +68,7 @@ class Call(NamedTuple):
 
     def of_items(self, style: Style, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         """The call of many items, each handed over like this, with what goes to every one."""
-        return self._make((*self[:7], style, args, kwargs))  # which counts them: `_replace` is slow
+        return Call._make((*self[:7], style, args, kwargs))  # which counts them: `_replace` is slow
 
     @property
     def common(self) -> tuple[Any, ...]:
@@ -113,6 +113,21 @@ class Call(NamedTuple):
         options = self.options
         return Settings(
             self.name, self.style, options.pickling, options.seed, options.nested, out, **more
+        )
+
+    def refusal(
+        self, error: BaseException, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> BaseException:
+        """Why these arguments of it cannot cross, by the parameters that they are for."""
+        from procession.explaining.explain import explain_call
+
+        return explain_call(
+            error,
+            args,
+            kwargs,
+            target=self.function,
+            function=self.name,
+            pickling=self.options.pickling,
         )
 
     def number(self) -> int:

@@ -11,18 +11,17 @@ from types import FunctionType
 from weakref import ref
 
 from procession.configuration import Options
-from procession.engine.arguments import (
-    NOTHING_SHARED,
+from procession.engine.call import Call
+from procession.engine.common_arguments import (
+    NOTHING_COMMON,
     copied,
-    dump_shared,
+    dump_common,
     loading_for,
-    packer,
     vary,
 )
-from procession.engine.call import Call
-from procession.engine.column_packing import Packed, column_packer
 from procession.engine.local.in_process import header_here, reply_here
 from procession.engine.local.where import Where, placement_of
+from procession.engine.packing import Packed, column_packer, packer
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import Schedule
@@ -170,35 +169,37 @@ def make_job(
     """
     from procession.functions.packed_function import dump_function
 
-    context, timed, interpreter = copy_context(), bool(observers.active), differing()
-    options, given = call.options, call.common
+    context, options, values = copy_context(), call.options, call.common
+    apart = out_of_band and NAMELESS
     buffers: list[Any] = []
     functions_own: list[Any] = []  # the function's, which come after those of the arguments
 
     def dump() -> tuple[bytes, bytes]:
-        apart = out_of_band and NAMELESS
         own = functions_own if apart else None
         function = dump_function(call.function, call.decorated, options.pickling, own)
-        return function, dump_shared(call, buffers if apart else None)
+        return function, dump_common(call, buffers if apart else None)
 
-    (function, shared), keeps = with_senders(dump, far=call.far)
-    common: Loading = loading_for(given, shared) if vary(given) else "once"
-
-    def pack() -> bytes:
-        out = outgoing(options.pickling) if options.forward_logs else None
-        settings = call.settings(
-            out, exits=exits, timed=timed, interpreter=interpreter, common=common, each=each
-        )
-        return pack_header(function, shared, settings, of_shared)
-
+    (function, common), keeps = with_senders(dump, far=call.far)
+    loading: Loading = loading_for(values, common) if vary(values) else "once"
+    how = {"exits": exits, "loading": loading, "each": each, "interpreter": differing()}
+    how["timed"] = bool(observers.active)
+    pack = partial(_packed_header, call, function, common, len(buffers), how)
     # What was pickled by its address must be kept until the last worker has opened it.
-    of_shared = len(buffers)
     buffers += functions_own
     large = BroadcastBuffers(buffers) if buffers else ()
-    job = _new_job(call, lambda: context.run(pack), large, (*keeps, *given))
-    if common != "once":
-        job.common = shared, job.buffers
+    job = _new_job(call, partial(context.run, pack), large, (*keeps, *values))
+    if loading != "once":
+        job.common = common, job.buffers
     return job
+
+
+def _packed_header(
+    call: Call, function: bytes, common: bytes, of_common: int, how: dict[str, Any]
+) -> bytes:
+    """In the caller's context, when a worker first needs it: the header of a map's job."""
+    options = call.options
+    out = outgoing(options.pickling) if options.forward_logs else None
+    return pack_header(function, common, call.settings(out, **how), of_common)
 
 
 class _Kept(NamedTuple):
@@ -253,7 +254,7 @@ def single_job(call: Call) -> Job:
     ):
         return kept.job
     settings = call.settings(out, timed=timed, interpreter=interpreter)
-    job = _new_job(call, lambda: pack_header(function, NOTHING_SHARED, settings), keeps=keeps)
+    job = _new_job(call, lambda: pack_header(function, NOTHING_COMMON, settings), keeps=keeps)
     if call.history is not None and watch is not None:
         call.history.job = _Kept(call.function, options, watch, interpreter, out, timed, job)
     return job

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from procession.backends.shutdown import check_open
 from procession.contract import End
-from procession.engine.arguments import packer
 from procession.engine.call import Call
 from procession.engine.decoding import value_of
 from procession.engine.job import make_job
 from procession.engine.local.in_process import initialized
 from procession.engine.local.where import Where
 from procession.engine.overload import Place, admit, leave
+from procession.engine.packing import packer
 from procession.engine.policy.blame import Rules, judge
 from procession.errors import OptionError
 from procession.items import Item, Reply, Settled, size_back

@@ -174,8 +174,6 @@ class ColumnLoop:
                 sink.begin(index)
             try:
                 result = call(self._open(index, value) if closed else value)
-            except _Answered:
-                pass
             except BaseException as error:
                 self._fail(index, error, begin)
             else:
@@ -266,7 +264,9 @@ class ColumnLoop:
         return payload, size
 
     def _fail(self, index: int, error: BaseException, begin: float) -> None:
-        """Answer for an item whose function has raised."""
+        """Answer for an item whose function has raised, unless that is done."""
+        if type(error) is _Answered:
+            return
         seconds = self._own_seconds(begin)
         if self._copied:
             current.end_copy(f"{self._settings.name}(), item {index},", error)

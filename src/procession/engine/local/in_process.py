@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from procession.decoration import kind
-from procession.engine.arguments import loading_for
 from procession.engine.call import Call
+from procession.engine.common_arguments import loading_for
 from procession.engine.local.running import Running, attempt, raised_here, task_here
 from procession.engine.local.strict_mode import call_on_copies, strict
 from procession.engine.map.source import Source
@@ -22,7 +22,7 @@ from procession.items import Item, Reply
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, time
 from procession.worker import current as state
-from procession.worker.job_header import CommonArguments, Header, call_with
+from procession.worker.job_header import Header, argument_copies, call_with
 
 __all__ = [
     "each_value",
@@ -47,8 +47,8 @@ def header_here(call: Call, common: tuple[bytes, Any] | None = None) -> Header:
     copies = None
     if common is not None:
         loaded = loading_for(call.common, common[0])
-        copies = CommonArguments(*common, settings._replace(common=loaded), call.function)
-    return Header(function, call.prefix, call.args, dict(call.kwargs), settings, common=copies)
+        copies = argument_copies(*common, settings._replace(loading=loaded), call.function)
+    return Header(function, call.prefix, call.args, dict(call.kwargs), settings, copies)
 
 
 def initialized(call: Call) -> Call:
@@ -133,7 +133,7 @@ def every_value(header: Header, function: Callable[..., Any], left: Iterator[Any
         left: The items.
     """
     args, kwargs = header.args, header.kwargs
-    if header.common is not None:
+    if header.copies is not None:
         return [function(value) for value in left]
     if header.settings.style == "star":
         return [function(*value, *args, **kwargs) for value in left]
@@ -147,10 +147,10 @@ def each_value(
 ) -> None:
     """The same one by one: those before an error are given."""
     args, kwargs = header.args, header.kwargs
-    if header.common is None and header.settings.style == "star":
+    if header.copies is None and header.settings.style == "star":
         for value in left:
             give(function(*value, *args, **kwargs))
-    elif header.common is None and (args or kwargs):
+    elif header.copies is None and (args or kwargs):
         for value in left:
             give(function(value, *args, **kwargs))
     else:

@@ -94,11 +94,12 @@ class Inline:
         self._item: Item | None = None
         self._running: Running | None = None
         self._function: Callable[..., Any] = header.function
-        for bound in header.prefix if header.common is None else ():
+        for bound in header.prefix if header.copies is None else ():
             self._function = MethodType(header.function, bound)
         self._function, self._each_took = run.observer.timed(self._function)
-        if header.common is not None:
-            self._function = header.common.calling(self._function)
+        if header.copies is not None:
+            star = header.settings.style == "star"
+            self._function = header.copies.calling(self._function, star=star)
         self._alarm: Alarm | None = None
         self._going = self._ended = False
         self._shortened: list[bool] = []

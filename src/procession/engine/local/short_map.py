@@ -190,8 +190,8 @@ class ShortMap:
             return True
         if len(values) > _SHORT:
             return False
-        from procession.engine.arguments import packer
         from procession.engine.local.crossing import Budget, Checks, item_refusal
+        from procession.engine.packing import packer
         from procession.system.interrupts import strikes
 
         begin = perf_counter()

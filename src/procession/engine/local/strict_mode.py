@@ -1,7 +1,4 @@
-"""`procession_strict`: items that run in this process are given copies, as they would be in a worker.
-
-Their arguments are pickled and unpickled, and so are their results.
-"""
+"""`procession_strict`: items that run in this process work on copies, as they would in a worker."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ def call_on_copies(header: Header, value: Any) -> Any:
     except Exception as error:
         raise _refused(error, header, value) from None
     prefix, value, args, kwargs = loads(sent)
-    copied = header._replace(prefix=prefix, args=args, kwargs=kwargs, common=None)
+    copied = header._replace(prefix=prefix, args=args, kwargs=kwargs, copies=None)
     result = call_with(copied, value)
     try:
         return loads(dumps(result, settings.pickling))

@@ -15,10 +15,10 @@ from procession.backends.pool_choice import Choice
 from procession.backends.shutdown import check_open
 from procession.configuration import Options
 from procession.contract import Backend, Costs
-from procession.engine.arguments import packer
 from procession.engine.call import Call
-from procession.engine.local.strict_mode import strict
 from procession.engine.local.hashing import agreeing, hashes_otherwise
+from procession.engine.local.strict_mode import strict
+from procession.engine.packing import packer
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import HERE

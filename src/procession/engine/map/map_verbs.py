@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from procession.backends.shutdown import check_open
-from procession.engine.arguments import with_bound_arguments
 from procession.engine.call import Call
+from procession.engine.common_arguments import with_bound_arguments
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.job import make_plan
 from procession.engine.local.in_process import header_here, initialized

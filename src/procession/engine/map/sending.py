@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from procession.contract import Backend, Chunk, End
-from procession.engine.column_packing import column_of
 from procession.engine.map.feeding import BYTES_AHEAD, Feeder, Feeding, settled_refusal
 from procession.engine.map.in_flight import WORTH_TAKING
 from procession.engine.map.replies import Replies
+from procession.engine.packing import column_of
 from procession.engine.policy.placement import machine
 from procession.hints import Any
 from procession.items import ATOM_BYTES, Column, Item, Settled

@@ -18,7 +18,7 @@ __all__ = ["map_list"]
 def map_list(call: Call, items: Iterable[Any]) -> list[Any]:
     """All results in input order."""
     if type(call.function) is not FunctionType:
-        from procession.engine.arguments import with_bound_arguments
+        from procession.engine.common_arguments import with_bound_arguments
 
         call = with_bound_arguments(call)
     if call.style == "value" and not call.args and not call.kwargs:

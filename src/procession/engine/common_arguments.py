@@ -1,43 +1,31 @@
-"""What a function is given: what belongs to an item, and what goes to every one."""
+"""What goes to every item: the arguments of a call that do not belong to one of them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from procession.engine.call import Call
 from procession.hints import Any
-from procession.items import Item
-from procession.pickling.objects import SCALARS, class_of
-from procession.pickling.out_of_band import (
-    BroadcastBuffers,
-    bytes_out_of_band,
-    crosses_machines,
-    dumps_out_of_band,
-    fits_message,
-    put_keys,
-    replacements,
-    with_senders,
-)
+from procession.pickling.objects import class_of
+from procession.pickling.out_of_band import BroadcastBuffers, bytes_out_of_band, replacements
 from procession.pickling.pickler import LARGE, dumps
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 from procession.worker.job_header import Loading
 
 __all__ = [
-    "NOTHING_SHARED",
+    "NOTHING_COMMON",
     "copied",
-    "dump_shared",
+    "dump_common",
     "loading_for",
-    "packer",
-    "refusal",
     "vary",
     "with_bound_arguments",
 ]
 
-NOTHING_SHARED = pickle.dumps(((), (), {}), 5)
+NOTHING_COMMON = pickle.dumps(((), (), {}), 5)
 
 SMALL = 32 * 1024
 """Bytes of pickle up to which it is loaded for each item: some 10 µs, for a list of 10,000 small
@@ -161,7 +149,7 @@ def copied(call: Call) -> tuple[bytes, Any] | None:
     """What goes to every item, pickled; `None` if it cannot be: then all items share it."""
     buffers: list[Any] = []
     try:
-        blob = dumps(_shared(call), "by-value", buffers)
+        blob = dumps(_common(call), "by-value", buffers)
     except (Exception, SystemExit) as error:
         if strikes(error):
             raise
@@ -169,99 +157,24 @@ def copied(call: Call) -> tuple[bytes, Any] | None:
     return blob, BroadcastBuffers(buffers) if buffers else ()
 
 
-def _shared(call: Call) -> tuple[tuple[Any, ...], tuple[Any, ...], dict[str, Any]]:
+def _common(call: Call) -> tuple[tuple[Any, ...], tuple[Any, ...], dict[str, Any]]:
     return call.prefix, call.args, dict(call.kwargs)
 
 
-def dump_shared(call: Call, buffers: list[Any] | None) -> bytes:
+def dump_common(call: Call, buffers: list[Any] | None) -> bytes:
     """What goes to every item, pickled.
 
     Raises:
         NotPicklable: It cannot be.
     """
     if not call.common:
-        return NOTHING_SHARED
-    shared, pickling = _shared(call), call.options.pickling
+        return NOTHING_COMMON
+    common, pickling = _common(call), call.options.pickling
     apart = buffers is not None or bool(replacements)
     try:
-        return dumps(bytes_out_of_band(shared) if apart else shared, pickling, buffers)
+        return dumps(bytes_out_of_band(common) if apart else common, pickling, buffers)
     except (Exception, SystemExit) as error:
         if strikes(error):
             raise
         item = () if call.style != "value" else (None,)
-        raise _explained(error, call, (*call.prefix, *item, *call.args), call.kwargs) from None
-
-
-def _explained(
-    error: BaseException, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> BaseException:
-    from procession.explaining.explain import explain_call
-
-    return explain_call(
-        error,
-        args,
-        kwargs,
-        target=call.function,
-        function=call.name,
-        pickling=call.options.pickling,
-    )
-
-
-# -- an item's own --------------------------------------------------------------------------------
-
-
-def packer(
-    call: Call, *, shares: bool = False, out_of_band: bool = True
-) -> Callable[[int, Any], Item]:
-    """A function that makes the item for an index and a value; it raises `NotPicklable`.
-
-    Args:
-        call: What is called.
-        shares: Whether the workers share this process's memory.
-        out_of_band: Whether large buffers leave the pickle.
-    """
-    if shares:
-        return Item
-    pickling, single, far = call.options.pickling, call.style == "call", call.far
-    private = call.options.retries > 0  # another attempt must find what the first one was given
-
-    def dump(value: Any) -> tuple[bytes, Sequence[Any]]:
-        if out_of_band:
-            return dumps_out_of_band(value, pickling, private=private)
-        return dumps(bytes_out_of_band(value) if replacements else value, pickling), ()
-
-    def pack(index: int, value: Any) -> Item:
-        if not single and fits_message(value):
-            return Item(index, value, value)
-        buffers: Sequence[Any] = ()
-        keeps: Sequence[object] = ()
-        try:
-            # Numbers alone need none of what follows, which takes longer than their call.
-            if single and not value[1] and SCALARS.issuperset(map(type, value[0])):
-                blob = pickle.dumps(value, 5)
-            elif put_keys or far:
-                (blob, buffers), keeps = with_senders(partial(dump, value), far=far)
-            else:
-                blob, buffers = dump(value)
-        except (Exception, SystemExit) as error:  # of the value's own code
-            if strikes(error):
-                raise
-            with crosses_machines(far):  # it is looked for as it was pickled
-                why = refusal(error, call, value)
-            raise why from None
-        item = Item(index, value, blob, buffers)
-        if keeps:
-            item.keeps = keeps
-        return item
-
-    return pack
-
-
-def refusal(error: BaseException, call: Call, value: Any) -> BaseException:
-    """Why an item's value cannot cross, by the parameter that it is for."""
-    if call.style == "call":
-        return _explained(error, call, *value)
-    # What goes to every item has passed already: only its places are needed here.
-    own = tuple(value) if call.style == "star" else (value,)
-    args = (*[None] * len(call.prefix), *own, *[None] * len(call.args))
-    return _explained(error, call, args, dict.fromkeys(call.kwargs))
+        raise call.refusal(error, (*call.prefix, *item, *call.args), call.kwargs) from None

@@ -14,7 +14,7 @@ import pytest
 
 import procession
 from procession import ParallelWarning, parallel, parallel_chunks, shared
-from procession.engine.arguments import vary
+from procession.engine.common_arguments import vary
 
 LARGE = 200_000
 """Elements of a list whose pickle is far larger than what is loaded for each item."""
