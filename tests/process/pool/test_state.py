@@ -248,6 +248,21 @@ def test_workers_that_die_before_they_are_ready(broken: bool) -> None:
     assert refused == [waiting]
 
 
+def test_a_worker_that_dies_before_its_start_has_returned() -> None:
+    """Another one is ordered, though the pool counted on that start when it was seen to be dead."""
+    pool = pool_of(1)
+    pool.match(assignment_of())
+    assert pool.begin_start()
+    worker = WorkerState()
+    pool.started(worker, 0.0)
+    pool.died(worker)
+    pool.buried(worker, broken=False)
+    pool.match()
+    pool.forget(worker)
+    pool.end_start()
+    assert pool.begin_start()
+
+
 def test_no_more_starts_if_they_fail_and_others_do_the_work() -> None:
     """A worker that is up does what waits; none is refused."""
     pool = pool_of(2)

@@ -301,8 +301,10 @@ class PoolState(Generic[W]):
             worker.condemn()
 
     def end_start(self) -> None:
-        """The start has succeeded, as far as is known."""
+        """The start has succeeded, as far as is known. (Its worker may have died since.)"""
         self.launching -= 1
+        if self.queue:
+            self._order_for_queue()
 
     def start_failed(self, *, again: bool) -> list[Assignment] | None:
         """A process could not be started.
