@@ -168,6 +168,20 @@ def test_the_clean_one_is_there_when_asked_for(tmp_path: Path) -> None:
     assert run(code, tmp_path).stdout == "True False\n"
 
 
+def test_descriptors_above_a_limit_that_was_lowered(tmp_path: Path) -> None:
+    """They are dropped, too: a copy is made as ever."""
+    code = """
+import fcntl, resource
+high = fcntl.fcntl(0, fcntl.F_DUPFD, 200)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+print(isolated(copied)())
+"""
+    done = run(code, tmp_path)
+
+    assert done.stdout == "True\n"
+    assert done.stderr == ""
+
+
 def test_a_killed_one_is_replaced(tmp_path: Path) -> None:
     """Calls go on by the clean server, as the program has threads by then."""
     code = """

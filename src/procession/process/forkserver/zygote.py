@@ -205,7 +205,10 @@ def _drop_descriptors(kept: set[int]) -> None:
                 inheritable = os.get_inheritable(number)
             except OSError:
                 continue  # the one that listed the folder
-            os.dup2(null, number, inheritable)
+            try:
+                os.dup2(null, number, inheritable)
+            except OSError:  # its number is above the limit (RLIMIT_NOFILE), lowered since
+                os.close(number)
     os.close(null)
 
 
