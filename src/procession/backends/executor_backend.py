@@ -40,6 +40,7 @@ from procession.process.io.messages import arrived
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit as cleanup
 from procession.system import after_fork, process_names
+from procession.system.limits import explain
 
 __all__ = ["ExecutorBackend", "executor_backend"]
 
@@ -179,6 +180,8 @@ class ExecutorBackend:
                         raise
                     continue
                 if not isinstance(error, RuntimeError):
+                    if self._owned:
+                        explain(error, starting=True)
                     raise
                 if not self._owned:
                     raise PoolClosed(

@@ -16,7 +16,7 @@ from procession.errors import BackendUnavailable
 from procession.process.far_side.worker_setup import surroundings
 from procession.system import cpython, lifeline, process_names
 from procession.system.descriptors import has_proc
-from procession.system.limits import is_python, must_execute
+from procession.system.limits import explained, is_python, must_execute, must_fit
 from procession.system.posix import FORKS, OWN_WORKERS
 
 if TYPE_CHECKING:  # a worker that spawn has started loads this module to start
@@ -44,11 +44,13 @@ def make_executor(
     life, around = lifeline.ticket(), surroundings()
     setup = Setup(os.getpid(), threads, initializer, lifeline=life, around=around)
     make = _loky if options.backend == "loky" else _stdlib
-    return make(options, setup, workers)
+    with explained():
+        return make(options, setup, workers)
 
 
 def _loky(options: Options, setup: Setup, workers: int) -> Executor:
     must_execute("loky")
+    must_fit()
     _can_measure()
     from loky import ProcessPoolExecutor
 
@@ -56,7 +58,8 @@ def _loky(options: Options, setup: Setup, workers: int) -> Executor:
     named = context is None or isinstance(context, str)
     method = context if named else cpython.method_of(context)
     # On Windows loky's way is to spawn, too, without the caller's `__main__`.
-    context = _own_context() if context in (None, "loky") or not FORKS else _context(context)
+    own = context in (None, "loky") or not FORKS
+    context = _context(_own_context() if own else context)
     setup = setup._replace(forked=method == "fork")
     return ProcessPoolExecutor(
         workers,
@@ -108,6 +111,7 @@ def _stdlib(options: Options, setup: Setup, workers: int) -> Executor:
     method = context.get_start_method()
     if method != "fork":
         must_execute(method)
+        must_fit()
     setup = setup._replace(forked=method == "fork")
     executor = ProcessPoolExecutor(
         workers,
@@ -170,4 +174,10 @@ def _forkserver(process: Any) -> Any:
     return launcher("forkserver")(process)
 
 
-_POPENS = {"spawn": _spawn, "forkserver": _forkserver}
+def _execute(process: Any) -> Any:
+    from procession.process.start.launchers import launcher
+
+    return launcher("loky")(process)
+
+
+_POPENS = {"spawn": _spawn, "forkserver": _forkserver, "loky": _execute}

@@ -27,7 +27,14 @@ __all__ = [
     "mend",
     "must_be_main_interpreter",
     "must_execute",
+    "must_fit",
 ]
+
+_LONGEST = 128 * 1024
+"""Bytes of one variable with its name, ``=`` and end, for Linux (MAX_ARG_STRLEN, execve(2))."""
+
+_NO_PYTHON = (EOFError, ConnectionError, ImportError, PermissionError, FileNotFoundError)
+"""What is raised if a new interpreter, or the fork server's, ends before it has begun."""
 
 
 @contextmanager
@@ -63,7 +70,7 @@ def mend(error: BaseException, *, starting: bool = False) -> str:
         return _memory()
     if starting and isinstance(error, RuntimeError) and "start new thread" in str(error):
         return _processes()
-    if starting and isinstance(error, (EOFError, ImportError, PermissionError, FileNotFoundError)):
+    if starting and isinstance(error, _NO_PYTHON):
         return _python()
     return _of_number(error, starting) if isinstance(error, OSError) else ""
 
@@ -84,10 +91,7 @@ def _of_number(error: OSError, starting: bool) -> str:
             "write backend='process'."
         )
     if error.errno == errno.E2BIG:
-        return (
-            "An interpreter cannot be executed with so long a variable or argument (Linux takes "
-            "128 KiB each): take what is long out of os.environ, or write it to a file."
-        )
+        return _variables()
     if error.errno == errno.ENOMEM:
         return _memory()
     if error.errno == errno.ENOSPC:
@@ -101,6 +105,22 @@ def _of_number(error: OSError, starting: bool) -> str:
             "`ulimit -f unlimited` before the program starts."
         )
     return ""
+
+
+def _variables() -> str:
+    sizes = {name: len(os.fsencode(name + value)) for name, value in os.environ.items()}
+    longest = max(sizes, key=sizes.__getitem__, default="")
+    return (
+        f"An interpreter cannot be executed with variables or arguments so long: Linux takes "
+        f"{_LONGEST:,} bytes each, and {_all_together():,} in all. The longest variable of "
+        f"os.environ is {longest!r}, with {sizes.get(longest, 0):,} bytes of "
+        f"{sum(sizes.values()):,}. Take out what is long, or write it to a file."
+    )
+
+
+def _all_together() -> int:
+    """Bytes of arguments and variables that may be in all; see execve(2)."""
+    return os.sysconf("SC_ARG_MAX")
 
 
 def _files() -> str:
@@ -214,6 +234,19 @@ def must_execute(method: str) -> None:
             else ", or call multiprocessing.set_executable(path of a Python)."
         )
     )
+
+
+def must_fit() -> None:
+    """See to it that an interpreter can be executed with this process's variables.
+
+    Raises:
+        OSError: They are too long. What would execute it does not say so.
+    """
+    sizes = [len(os.fsencode(name + value)) + 2 for name, value in os.environ.items()]
+    if sys.platform == "linux" and (
+        max(sizes, default=0) > _LONGEST or sum(sizes) + 8 * len(sizes) > _all_together()
+    ):
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), _executable())
 
 
 def must_be_main_interpreter() -> None:

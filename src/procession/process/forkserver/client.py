@@ -180,7 +180,11 @@ class Server:
         with theirs:
             path = marshal.dumps(sent_path())
             pid = _execute(theirs.fileno(), len(path))
-        _write(requests, path)  # after ours of its end is closed: it may have died
+        try:
+            _write(requests, path)  # after ours of its end is closed: it may have died
+        except BaseException:
+            _await_end(pid, patience=0.0)
+            raise
         return pid
 
     @property

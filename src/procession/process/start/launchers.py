@@ -19,14 +19,16 @@ from functools import cache, partial
 from multiprocessing import process, resource_tracker, spawn, util
 from multiprocessing.context import set_spawning_popen
 from multiprocessing.reduction import dump
-from types import FunctionType, SimpleNamespace
+from types import SimpleNamespace
 
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.forkserver import client
 from procession.process.start.hash_seed import Util, more_flags, sent_path
-from procession.process.start.starting import Inherited, method_of, quietly
+from procession.process.start.start_pipes import Content, launching
+from procession.process.start.starting import Inherited, method_of, quietly, without_signals
 from procession.system import cpython, owned_descriptors, process_names
-from procession.system.posix import FORKS, os
+from procession.system.limits import must_fit
+from procession.system.posix import FORKS, os, signal
 from procession.system.pristine import fork, select
 
 if TYPE_CHECKING:
@@ -69,8 +71,9 @@ def launch(
     if method == "forkserver" and context is None:
         quietly(client.current(clean=False).ensure_running)  # it may start the tracker, too
     if method != "loky":
-        # Before signals are blocked: this unblocks them.
-        resource_tracker.ensure_running()
+        # Before SIGINT is blocked: this unblocks it.
+        with without_signals(signal.SIGPIPE):
+            resource_tracker.ensure_running()
     start = _from_any_server if context is None and method == "forkserver" else launcher(method)
     return quietly(partial(start, made))
 
@@ -94,14 +97,20 @@ def launcher(method: str) -> Any:
     if method == "fork":
         return _ForkPopen
     if method == "loky":
-        return importlib.import_module("loky.backend.popen_loky_posix").Popen
+        return _loky_popen()
     return _spawn_popen() if method == "spawn" else _from_server
 
 
 @cache
 def _spawn_popen() -> Any:
     popen: Any = importlib.import_module("multiprocessing.popen_spawn_posix")
-    return _with_globals(popen.Popen, spawn=_Data("spawn"), util=Util())
+    return launching(popen.Popen, spawn=_Data("spawn"), util=Util())
+
+
+@cache
+def _loky_popen() -> Any:
+    popen: Any = importlib.import_module("loky.backend.popen_loky_posix")
+    return launching(popen.Popen, begin=must_fit)
 
 
 def _from_server(process_obj: process.BaseProcess) -> Any:
@@ -117,13 +126,6 @@ def _started(process_obj: process.BaseProcess, *, clean: bool) -> Any:
         popen = _ServerPopen(server, process_obj)
         server.started.add(popen)
         return popen
-
-
-def _with_globals(popen: Any, **names: Any) -> Any:
-    """The same ``Popen``, whose ``_launch`` sees these names instead of its module's own."""
-    code = popen._launch
-    launch = FunctionType(code.__code__, {**code.__globals__, **names}, "_launch")
-    return type("Popen", (popen,), {"_launch": launch})
 
 
 _STANDARD: Final = frozenset(
@@ -253,7 +255,7 @@ class _ServerPopen(popen_fork.Popen):
         finally:
             set_spawning_popen(None)
         self.sentinel, data = self._server.request(self._fds)
-        with open(data, "wb") as pipe:
+        with Content(data) as pipe:
             try:
                 # It stays open on this side: by that the process knows that its parent lives.
                 alive = os.dup(data)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 from procession.errors import OptionError
 from procession.hints import Any
@@ -20,6 +21,7 @@ __all__ = [
     "method_of",
     "prepare",
     "quietly",
+    "without_signals",
 ]
 
 METHODS = ("fork", "spawn", "forkserver", "loky")
@@ -142,9 +144,16 @@ def quietly(start: Callable[[], Any]) -> Any:
     which a fork server that dies amid a request would end a program that has given it back its
     meaning: the error is enough.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGPIPE})
-    try:
+    with without_signals(signal.SIGINT, signal.SIGPIPE):
         return start()
+
+
+@contextmanager
+def without_signals(*numbers: int) -> Generator[None, None, None]:
+    """Inside, these do not strike this thread, and SIGPIPE not afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
     finally:
         if signal.SIGPIPE not in before and signal.SIGPIPE in signal.sigpending():
             signal.sigwait({signal.SIGPIPE})
