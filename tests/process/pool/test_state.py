@@ -430,6 +430,7 @@ class Machine(RuleBasedStateMachine):
         self.pool = pool_of(2, most=5)
         self.submitted: list[Assignment] = []
         self.ended: list[Assignment] = []
+        self.returning = False  # the start of a worker that is there already
 
     def _act(self, given: Any) -> None:
         for worker, assignment in given or ():
@@ -462,15 +463,22 @@ class Machine(RuleBasedStateMachine):
 
     @rule(outcome=st.sampled_from(["up", "up", "fails", "fails for good"]))
     def start(self, outcome: str) -> None:
-        """A start that was ordered."""
-        if not self.pool.begin_start():
+        """A start that was ordered; there is one at a time."""
+        if self.returning or not self.pool.begin_start():
             return
         self.now += 1
         if outcome == "up":
             self.pool.started(WorkerState(), self.now)
-            self.pool.end_start()
+            self.returning = True
         else:
             self._end(*(self.pool.start_failed(again=outcome == "fails") or ()))
+
+    @rule()
+    def start_returns(self) -> None:
+        """Its worker may be ready by now, or dead."""
+        if self.returning:
+            self.pool.end_start()
+            self.returning = False
 
     @rule(number=st.integers(0, 9))
     def hello(self, number: int) -> None:
@@ -583,7 +591,7 @@ class Machine(RuleBasedStateMachine):
     def never_more_than_allowed(self) -> None:
         """Those that stay, and those that come, have a place each."""
         staying = sum(not worker.stopping for worker in self.pool.workers)
-        assert staying + self.pool.coming <= self.pool.size
+        assert staying + self.pool.coming - self.returning <= self.pool.size
 
     @invariant()
     def what_waits_is_waited_for(self) -> None:
@@ -601,6 +609,7 @@ class Machine(RuleBasedStateMachine):
             if pool.empty:
                 break
             self.start("up")
+            self.start_returns()
             self.hello(0)
             self.over(0)
             self.died_if_ending()
