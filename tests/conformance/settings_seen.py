@@ -74,3 +74,14 @@ def surroundings() -> dict[str, Any]:
 def look_around(_: int) -> dict[str, Any]:
     """The same, of the process in which an item runs."""
     return surroundings()
+
+
+def set_variable() -> None:
+    """An initializer that sets a variable of the environment."""
+    os.environ["SET_BY_THE_INITIALIZER"] = "theirs"
+
+
+@parallel(inline=False)
+def variables(_: object) -> tuple[str | None, str | None]:
+    """The initializer's variable, and the program's."""
+    return os.environ.get("SET_BY_THE_INITIALIZER"), os.environ.get("SET_BY_THE_PROGRAM")

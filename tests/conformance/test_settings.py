@@ -204,3 +204,15 @@ def test_an_initializer_s_folder_wins(tmp_path: Path, monkeypatch: pytest.Monkey
     assert look.map([1])[0]["folder"] == str(tmp_path / "a")
     monkeypatch.chdir(tmp_path.parent)
     assert look.map([1])[0]["folder"] == str(tmp_path / "a")
+
+
+def test_other_variables_are_followed(processes: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that an initializer sets wins; what the program sets of others is seen."""
+    monkeypatch.setenv("SET_BY_THE_PROGRAM", "first")
+    look = at(processes, s.variables, initializer=s.set_variable, workers=1)
+    assert look.map([1]) == [("theirs", "first")]
+    monkeypatch.setenv("SET_BY_THE_PROGRAM", "second")
+    monkeypatch.setenv("SET_BY_THE_INITIALIZER", "ours")
+    assert look.map([1]) == [("theirs", "second")]
+    monkeypatch.delenv("SET_BY_THE_PROGRAM")
+    assert look.map([1]) == [("theirs", None)]

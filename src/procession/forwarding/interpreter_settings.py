@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from contextvars import Context, ContextVar, copy_context
 
-from procession.forwarding.process_settings import SETTINGS, glance
+from procession.forwarding.process_settings import SETTINGS, glance, keep_variables
 from procession.hints import TYPE_CHECKING, Any
 from procession.system.cpython import pickle
 from procession.system.import_hooks import forget, when_loaded
@@ -101,7 +101,11 @@ def keep_changes(before: dict[str, Any]) -> None:
     Args:
         before: What `read` gave before it ran.
     """
-    _initialized.update(name for name, value in read().items() if value != before[name])
+    now = read()
+    _initialized.update(name for name, value in now.items() if value != before[name])
+    if "environment" in _initialized:  # an import may have set a variable that no one else sets
+        _initialized.remove("environment")
+        keep_variables(before["environment"], now["environment"])
 
 
 class AdoptedSettings:

@@ -21,7 +21,7 @@ from procession.system.identity import own_status, read_umask
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["SETTINGS", "Setting", "glance"]
+__all__ = ["SETTINGS", "Setting", "glance", "keep_variables"]
 
 T = TypeVar("T")
 
@@ -211,8 +211,24 @@ def _crosses(name: str) -> bool:
     return not (name.startswith(_APART) or name.endswith(_CAPS))
 
 
+_kept: set[str] = set()
+"""Variables that this worker's initializer has set."""
+
+
+def keep_variables(before: dict[str, str | None], now: dict[str, str | None]) -> None:
+    """In a worker: let what the initializer has set win, and follow the other ones.
+
+    Args:
+        before: What had changed before it ran.
+        now: What has changed by now.
+    """
+    _kept.update(name for name, _ in now.items() ^ before.items())
+
+
 def _set_variables(variables: dict[str, str | None]) -> None:
     for name, value in variables.items():
+        if name in _kept:
+            continue
         if value is None:
             os.environ.pop(name, None)
         elif os.environ.get(name) != value:
