@@ -29,7 +29,7 @@ FLOORS = [
     "configuration",
     "buffers",
     "pickling",
-    "decoration",
+    "decoratable",
     "explaining",
     "logger",
     "functions",

@@ -11,38 +11,38 @@ from functools import partial
 import pytest
 
 from procession import user_threads
-from procession.user_threads import STUCK, Teller
+from procession.user_threads import STUCK, UserThreads
 from tests.support.waiting import wait_until
 
 PATIENCE = 30.0
 
 
 @pytest.fixture
-def teller() -> Iterator[Teller]:
-    """A teller of its own, whose threads end with the test."""
-    made = Teller()
+def threads() -> Iterator[UserThreads]:
+    """Some that end with the test."""
+    made = UserThreads()
     yield made
     assert made.finish(PATIENCE)
     made.stop()
     wait_until(lambda: not made._threads)
 
 
-def test_calls_run_in_their_order_in_one_thread(teller: Teller) -> None:
+def test_calls_run_in_their_order_in_one_thread(threads: UserThreads) -> None:
     """As long as none takes long, one follows the other."""
     ran: list[tuple[int, int]] = []
     for i in range(500):
-        teller.tell(partial(lambda i: ran.append((i, threading.get_ident())), i))
+        threads.run_soon(partial(lambda i: ran.append((i, threading.get_ident())), i))
     wait_until(lambda: len(ran) == 500)
     assert [i for i, _ in ran] == list(range(500))
 
 
-def test_calls_that_never_end_delay_nobody_for_ever(teller: Teller) -> None:
+def test_calls_that_never_end_delay_nobody_for_ever(threads: UserThreads) -> None:
     """Another thread takes over the rest, as often as need be."""
     go = threading.Event()
     for _ in range(5):
-        teller.tell(lambda: go.wait(PATIENCE))
+        threads.run_soon(lambda: go.wait(PATIENCE))
     ran = threading.Event()
-    teller.tell(ran.set)
+    threads.run_soon(ran.set)
     assert ran.wait(PATIENCE)
     assert not go.is_set()
     go.set()
@@ -51,7 +51,7 @@ def test_calls_that_never_end_delay_nobody_for_ever(teller: Teller) -> None:
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_whatever_a_call_raises_the_next_one_runs(
-    teller: Teller, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    threads: UserThreads, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is reported as an error of a thread, and by a hook that may raise, too."""
     told: list[object] = []
@@ -66,13 +66,13 @@ def test_whatever_a_call_raises_the_next_one_runs(
         raise error
 
     ran = threading.Event()
-    teller.tell(fail)
-    teller.tell(ran.set)
+    threads.run_soon(fail)
+    threads.run_soon(ran.set)
     assert ran.wait(PATIENCE)
     assert told == [error]
 
 
-def test_a_finalizer_may_tell_amid_anything(teller: Teller) -> None:
+def test_a_finalizer_may_tell_amid_anything(threads: UserThreads) -> None:
     """Telling takes no lock, so a finalizer that strikes within it does no harm."""
     ran: list[int] = []
 
@@ -81,14 +81,14 @@ def test_a_finalizer_may_tell_amid_anything(teller: Teller) -> None:
             self.me, self.i = self, i
 
         def __del__(self) -> None:
-            teller.defer(partial(ran.append, self.i))
+            threads.defer(partial(ran.append, self.i))
 
     before = gc.get_threshold()
     gc.set_threshold(3)
     try:
         for i in range(2000):
             Dropped(i)
-            teller.tell(lambda: None)
+            threads.run_soon(lambda: None)
     finally:
         gc.set_threshold(*before)
     gc.collect()
@@ -97,7 +97,7 @@ def test_a_finalizer_may_tell_amid_anything(teller: Teller) -> None:
 
 
 def test_idle_threads_end_and_others_follow(
-    teller: Teller, monkeypatch: pytest.MonkeyPatch
+    threads: UserThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while without calls there is no thread; the next call starts one.
 
@@ -106,14 +106,14 @@ def test_idle_threads_end_and_others_follow(
     monkeypatch.setattr(user_threads, "outstanding", set())
     for _ in range(2):
         ran = threading.Event()
-        teller.tell(ran.set)
+        threads.run_soon(ran.set)
         assert ran.wait(PATIENCE)
-        wait_until(lambda: not teller._threads)
+        wait_until(lambda: not threads._threads)
 
 
-def test_a_stuck_thread_ends_when_its_call_does(teller: Teller) -> None:
+def test_a_stuck_thread_ends_when_its_call_does(threads: UserThreads) -> None:
     """Threads that were passed by do not pile up."""
     for _ in range(20):
-        teller.tell(lambda: time.sleep(2 * STUCK))
-    assert teller.finish(PATIENCE)
-    wait_until(lambda: len(teller._threads) <= 2)
+        threads.run_soon(lambda: time.sleep(2 * STUCK))
+    assert threads.finish(PATIENCE)
+    wait_until(lambda: len(threads._threads) <= 2)

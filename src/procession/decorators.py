@@ -251,20 +251,20 @@ def _load() -> None:
 
 def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict[str, Any]) -> Any:
     _load()
-    from procession import decoration
+    from procession import decoratable
     from procession.configuration import validate
     from procession.functions.reloads import note
     from procession.pitfalls.code_checks import warn_about
 
     if extra:
-        raise decoration.positional_options(style, (function, *extra))
+        raise decoratable.positional_options(style, (function, *extra))
     decorator = validate(options, caller=style)
 
     def decorate(function: Any, /) -> Any:
         from procession.function import Function
 
-        decoration.check(function, style)
-        inner = decoration.unwrapped(function)
+        decoratable.check(function, style)
+        inner = decoratable.unwrapped(function)
         note(getattr(inner, "__module__", None))  # now it is as its file says
         warn_about(inner)
         return Function(function, style, decorator)

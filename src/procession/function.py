@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from procession.configuration import resolve, validate
-from procession.decoration import check_order, unwrapped
+from procession.decoratable import check_order, unwrapped
 from procession.engine.call import Call, History
 from procession.hints import TYPE_CHECKING, Any, cast
 from procession.pickling.references import naming

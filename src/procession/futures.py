@@ -11,7 +11,7 @@ from procession.once import Once
 from procession.system.after_fork import outstanding
 from procession.system.pristine import time
 from procession.system.wakeup import Condition, Wakeup
-from procession.user_threads import in_main, teller
+from procession.user_threads import in_main, user_threads
 
 if TYPE_CHECKING:
     import asyncio
@@ -231,7 +231,7 @@ class Future(cf.Future[T]):
             fn: Takes the future. A cancelled one counts as done.
         """
         if not _is_quick(fn):
-            teller.ready()
+            user_threads.ready()
         super().add_done_callback(fn)
 
     def _wait(self, timeout: float | None) -> None:
@@ -318,7 +318,7 @@ class Future(cf.Future[T]):
         elif self._locked(partial(self._finish, given, failed)):
             self._invoke_callbacks()
         else:
-            teller.tell(partial(self._late, partial(self._finish, given, failed)))
+            user_threads.run_soon(partial(self._late, partial(self._finish, given, failed)))
         self._work = None
         outstanding.discard(self)
 
@@ -360,14 +360,14 @@ class Future(cf.Future[T]):
         if self._locked(self._tell_waiters):
             self._invoke_callbacks()
         else:
-            teller.tell(partial(self._late, self._tell_waiters))
+            user_threads.run_soon(partial(self._late, self._tell_waiters))
 
     def _tell_waiters(self) -> None:
         for waiter in self._waiters:
             if self._failed:
                 waiter.add_exception(self)
             elif self._rebuilt is not None and getattr(waiter, "stop_on_exception", False):
-                teller.tell(partial(self._tell_strict, waiter))
+                user_threads.run_soon(partial(self._tell_strict, waiter))
             else:
                 waiter.add_result(self)
         self._condition.notify_all()
@@ -395,9 +395,9 @@ class Future(cf.Future[T]):
             telling = self._telling
             if telling is not None:
                 telling.add(callback_id := object())
-                teller.tell(partial(_call_counted, callback, self, telling, callback_id))
+                user_threads.run_soon(partial(_call_counted, callback, self, telling, callback_id))
             else:
-                teller.tell(partial(_call, callback, self))
+                user_threads.run_soon(partial(_call, callback, self))
 
     def _take_deserted(self) -> None:
         """If the thread that locked the future left it locked, give it another lock."""

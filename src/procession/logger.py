@@ -1,7 +1,7 @@
 """What operators are told by the logger ``procession``: deaths and retries, starts and ends.
 
 Quiet unless the program has set logging up. Handlers are the user's own code, so records are made
-and handled in the tellers' threads. Nothing but a look at two lists happens where the events do.
+and handled in the user threads. Nothing but a look at two lists happens where the events do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from procession.contract import End
 from procession.hints import TYPE_CHECKING, Any
 from procession.items import Item
 from procession.pickling.objects import short_repr
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 if TYPE_CHECKING:
     from typing import Final
@@ -69,7 +69,9 @@ def retried(name: str, retries: int, item: Item, error: BaseException, *, single
 def _tell_item(
     name: str, retries: int, item: Item, error: Any, *, again: bool, single: bool
 ) -> None:
-    teller.tell(partial(_log_item, name, retries, item, error, item.attempt, again, single))
+    user_threads.run_soon(
+        partial(_log_item, name, retries, item, error, item.attempt, again, single)
+    )
 
 
 def _log_item(
@@ -83,7 +85,7 @@ def _log_item(
 
 def _tell(level: int, text: str, *args: Any) -> None:
     if _heard():
-        teller.tell(partial(_log, level, text, *args))
+        user_threads.run_soon(partial(_log, level, text, *args))
 
 
 def _heard() -> bool:

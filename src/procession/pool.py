@@ -13,22 +13,22 @@ from itertools import islice
 from typing import Any, NoReturn, TypeVar, Unpack
 
 from procession.backends import registry
-from procession.backends.opening import open_backend
 from procession.backends.pool_choice import Choice
+from procession.backends.pool_factory import open_backend
 from procession.configuration import Options, OptionValues, resolve, validate
 from procession.contract import Backend, Chunk, End
 from procession.engine.call import Call
 from procession.engine.job import make_job, thread_job
 from procession.engine.packing import packer
 from procession.engine.policy.blame import Rules
-from procession.engine.single import SingleCall
+from procession.engine.single_call import SingleCall
 from procession.errors import OptionError, PoolClosed
 from procession.futures import Future
 from procession.pickling.references import is_decorated
 from procession.process.pool.at_exit import has_ended
 from procession.system import after_fork
 from procession.system.pristine import time
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 from procession.worker.current import is_loading, refuse_while_loading
 
 __all__ = ["Pool"]
@@ -105,7 +105,7 @@ class Pool(Executor):
         choice = Choice(self._options)
         self._shares = self._options.backend == "thread"
         self._out_of_band = choice.out_of_band
-        self._era = registry.era()
+        self._epoch = registry.worker_epoch()
         self._former: list[Backend] = []
         self._backend = open_backend(choice)
         registry.hold(self, self._backend)
@@ -183,11 +183,11 @@ class Pool(Executor):
 
     def _follow(self) -> None:
         """Have other workers where those from before are not to be used any more."""
-        now = registry.era()
+        now = registry.worker_epoch()
         with self._lock:
-            if now == self._era:
+            if now == self._epoch:
                 return
-            self._era = now
+            self._epoch = now
         if isinstance(self._options.backend, str) and not self._shares:
             backend = open_backend(Choice(self._options))
             self._former.append(self._backend)
@@ -275,7 +275,7 @@ class Pool(Executor):
                 yield _taken(slot, end)
         except GeneratorExit:
             # Perhaps the collector has found it, amid anything: no lock is to be taken here.
-            teller.defer(partial(_cancel_all, futures))
+            user_threads.defer(partial(_cancel_all, futures))
             raise
         except BaseException:
             _cancel_all(futures)
@@ -304,8 +304,8 @@ class Pool(Executor):
 
         Unless one of those functions asks for it.
         """
-        while self._telling and not teller.here:
-            teller.look()
+        while self._telling and not user_threads.here:
+            user_threads.look()
             time.sleep(_LOOK)
 
     def terminate_workers(self) -> None:

@@ -1,12 +1,12 @@
 """Threads for the user's own code: callbacks, log handlers, ``__reduce__``, ``__setstate__``.
 
 Such code may sleep, raise, exit, or make calls of Procession and wait for them. So no thread that
-others wait for may run it. Those hand it over here. Calls run one after the other, in
-the order in which they came; but if one keeps the others waiting for longer than `STUCK`, another
+others wait for may run it. Those hand it over here. Calls run one after the other, in the order in
+which they came; but if one keeps the others waiting for longer than `STUCK`, another
 thread takes over the rest, and so on: a callback that sleeps for ever delays the others by little.
 
-`Teller.tell` takes no lock, so that finalizers may call it, which run amid anything. Instead, what
-may be done by one thread only is a token in a list: the thread that pops it does it.
+`UserThreads.run_soon` takes no lock, so that finalizers may call it, which run amid anything.
+Instead, what may be done by one thread only is a token in a list: the thread that pops it does it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from procession.system.wakeup import Wakeup
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["Teller", "in_main", "report", "teller"]
+__all__ = ["UserThreads", "in_main", "report", "user_threads"]
 
 STUCK: Final = 0.02
 """Seconds that a call may keep the next ones waiting. A guess: callbacks that do a bit of work stay
@@ -42,7 +42,7 @@ _LOOK = 0.002
 
 
 class _Thread:
-    """One thread of a teller.
+    """One of these threads.
 
     Attributes:
         since: When the call that it runs began; `None` while it runs none.
@@ -63,7 +63,7 @@ class _Thread:
         self.thread: Any = None
 
 
-class Teller:
+class UserThreads:
     """Runs calls in threads of its own; see above."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Teller:
         self._may_watch = [True]
         self._threads: set[_Thread] = set()
 
-    def tell(self, call: Callable[[], object]) -> None:
+    def run_soon(self, call: Callable[[], object]) -> None:
         """Run a call soon, in another thread. What it raises is reported as a thread's error."""
         self._calls.append(call)
         self.look()
@@ -85,7 +85,7 @@ class Teller:
             self._run_here()
 
     def defer(self, call: Callable[[], object]) -> None:
-        """As `tell`, for finalizers: where no thread can be started any more, nothing happens."""
+        """As `run_soon`, for finalizers: if no thread can be started any more, nothing happens."""
         self._calls.append(call)
         self._wake()
 
@@ -155,7 +155,7 @@ class Teller:
     def _enter(self, me: _Thread) -> None:
         """In a bare thread: go on in one that `threading` knows, as user code may ask for it."""
         me.thread = threading.Thread(
-            target=self._main, args=(me,), name="procession-teller", daemon=True
+            target=self._main, args=(me,), name="procession-user-code", daemon=True
         )
         try:
             me.thread.start()
@@ -282,14 +282,14 @@ def in_main() -> bool:
     return _shared.get_ident() == _shared.main_thread().ident
 
 
-teller: Any = Teller()
+user_threads: Any = UserThreads()
 """This process's."""
 
 
 def _renew() -> None:
-    teller.__init__()
+    user_threads.__init__()
 
 
 after_fork.renew_in_child(_renew)
 # Before any pool registers its own end, so that it comes after that.
-atexit.register(lambda: teller.finish())
+atexit.register(lambda: user_threads.finish())

@@ -134,11 +134,11 @@ class Verbs:
         global _submit
         call = self._call()
         if _submit is None:  # an import that is done already still takes a microsecond
-            if "procession.engine.calls" not in sys.modules:  # else it is not the first one
+            if "procession.engine.call_verbs" not in sys.modules:  # else it is not the first one
                 from procession.engine.local.first_pool import expect_pool
 
                 expect_pool(call)
-            from procession.engine.calls import submit as _submit
+            from procession.engine.call_verbs import submit as _submit
         wrong = wrong_keyword(call, kwargs, "submit") if kwargs else None
         if wrong is not None:
             from procession.futures import Future
@@ -357,11 +357,11 @@ class Verbs:
         call = self._call()
         if style == "isolated":
             _refuse_wrong(call, kwargs)
-            if "procession.engine.calls" not in sys.modules:
+            if "procession.engine.call_verbs" not in sys.modules:
                 from procession.engine.local.first_pool import expect_pool
 
                 expect_pool(call)
-            from procession.engine.calls import isolated
+            from procession.engine.call_verbs import isolated
 
             return isolated(call, args, kwargs)
         first, args, kwargs = first_argument(call, args, kwargs)

@@ -16,7 +16,7 @@ from procession.futures import Future
 from procession.system import NamedTuple
 from procession.system.pristine import time
 from procession.system.wakeup import Wakeup
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 __all__ = ["as_completed", "gather", "wait"]
 
@@ -149,7 +149,7 @@ def as_completed(
                 raise TimeoutError(f"{len(left)} (of {total}) futures unfinished")
     except GeneratorExit:
         # Perhaps the collector has found it, amid anything: no lock is to be taken here.
-        teller.defer(partial(arrivals.forget, left))
+        user_threads.defer(partial(arrivals.forget, left))
         raise
     except BaseException:
         arrivals.forget(left)

@@ -19,8 +19,8 @@ import pytest
 
 import procession
 from procession import parallel
-from procession.backends.executor_end import cut_off
-from procession.system import process_names
+from procession.backends.executor_health import cut_off
+from procession.system import cpython_processes
 from tests.backends.jobs import die_amid_the_answer, die_if_zero, die_when_told
 from tests.chaos.jobs import die
 from tests.conformance import crossing as c
@@ -240,7 +240,7 @@ def test_a_worker_of_the_user_s_executor_dies_amid_its_answer() -> None:
     for future in futures:
         with pytest.raises(BrokenExecutor, match="a worker of ProcessPoolExecutor died"):
             future.result(60)
-    process_names.result_writer(given).close()  # its thread would never end
+    cpython_processes.result_writer(given).close()  # its thread would never end
     given.shutdown()
 
 

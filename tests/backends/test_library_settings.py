@@ -10,7 +10,7 @@ import pytest
 
 import procession
 from procession import Pool, parallel
-from procession.backends import opening
+from procession.backends import pool_factory
 from procession.errors import ParallelWarning
 
 pytestmark = pytest.mark.skipif(
@@ -39,7 +39,7 @@ def look(_: int) -> tuple[Any, Any]:
 @pytest.fixture(autouse=True)
 def put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is set, and nothing was said."""
-    monkeypatch.setattr(opening, "_said", set())
+    monkeypatch.setattr(pool_factory, "_said", set())
     yield
     import pandas as pd
     import sklearn

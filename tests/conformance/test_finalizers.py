@@ -24,7 +24,7 @@ from procession.backends.pool_choice import Choice
 from procession.process.forkserver import client as server
 from procession.process.io.reactor import LATE, reactor
 from procession.system import alarm, interrupts, lifeline, owned_descriptors
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 from tests.conformance.strange import PATIENCE, double
 from tests.support.far import environment
 from tests.support.waiting import wait_until
@@ -110,7 +110,7 @@ def _in_a_new_thread(call: Callable[[], Any]) -> None:
 THREADS: dict[str, Callable[[Callable[[], Any]], Any]] = {
     "the reactor": reactor.call_soon,
     "the alarm": lambda call: alarm.after(0.0, call),
-    "the teller": teller.tell,
+    "the user threads": user_threads.run_soon,
     "one of the program's": _in_a_new_thread,
 }
 

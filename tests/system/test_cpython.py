@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from procession.system import cpython, pristine, process_names
+from procession.system import cpython, cpython_processes, pristine
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -165,7 +165,7 @@ def test_a_module_that_is_half_imported_is_not_loaded(
 ) -> None:
     """It is `None` until its import is over, and the module from then on."""
     (tmp_path / "asks_for_itself.py").write_text(
-        "from procession.system import cpython, process_names\nSEEN = cpython.loaded(__name__)\n"
+        "from procession.system import cpython\nSEEN = cpython.loaded(__name__)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert cpython.loaded("asks_for_itself") is None
@@ -209,7 +209,7 @@ def test_exit_handlers() -> None:
     printed = python(
         "import atexit, os, sys\n"
         "from multiprocessing import util\n"
-        "from procession.system import cpython, process_names\n"
+        "from procession.system import cpython, cpython_processes\n"
         "atexit.register(print, 'parent')\n"
         "cpython.clear_exit_handlers()\n"
         "util.Finalize(None, print, ('multiprocessing',), exitpriority=1)\n"
@@ -229,21 +229,21 @@ def test_the_resource_tracker() -> None:
     assert (
         python(
             "import os, sys\n"
-            "from procession.system import cpython, process_names\n"
+            "from procession.system import cpython, cpython_processes\n"
             "assert 'multiprocessing.resource_tracker' not in sys.modules\n"
-            "cpython.renew_tracker(), process_names.lose_tracker()\n"
-            "process_names.adopt_tracker(None)\n"
+            "cpython.renew_tracker(), cpython_processes.lose_tracker()\n"
+            "cpython_processes.adopt_tracker(None)\n"
             "from multiprocessing import resource_tracker as tracker\n"
             "first = tracker.getfd()\n"
             "copy = os.dup(first)\n"
-            "process_names.adopt_tracker(copy)\n"
+            "cpython_processes.adopt_tracker(copy)\n"
             "assert tracker.getfd() == copy\n"
             "cpython.renew_tracker()\n"
             "assert tracker._resource_tracker._lock.acquire(blocking=False)\n"
             "tracker._resource_tracker._lock.release()\n"
             "pid = tracker._resource_tracker._pid\n"
             "os.close(first), os.close(copy)\n"
-            "process_names.lose_tracker()\n"
+            "cpython_processes.lose_tracker()\n"
             "assert os.waitpid(pid, 0)[0] == pid\n"
             "again = tracker.getfd()\n"
             "assert os.fstat(again) and tracker._resource_tracker._pid != pid\n"
@@ -256,7 +256,8 @@ def test_the_resource_tracker() -> None:
 def test_options_of_the_interpreter() -> None:
     """They are given as another interpreter takes them."""
     code = (
-        "from procession.system import process_names; print(process_names.interpreter_arguments())"
+        "from procession.system.cpython_processes import interpreter_arguments as given\n"
+        "print(given())"
     )
     found = python(code, "-W", "error::BytesWarning", "-O", "-X", "dev")
     assert "-O" in found
@@ -270,11 +271,11 @@ def test_start_methods_do_not_become_the_default() -> None:
     assert (
         python(
             "import multiprocessing as mp\n"
-            "from procession.system import cpython, process_names\n"
+            "from procession.system import cpython, cpython_processes\n"
             "for method in ('spawn', 'forkserver', 'fork'):\n"
-            "    assert process_names.context_of(method) is mp.get_context(method)\n"
+            "    assert cpython_processes.context_of(method) is mp.get_context(method)\n"
             "    assert cpython.method_of(mp.get_context(method)) == method\n"
-            "with process_names.default_context_kept():\n"
+            "with cpython_processes.default_context_kept():\n"
             "    mp.get_start_method()\n"
             "assert mp.get_start_method(allow_none=True) is None\n"
             "cpython.method_of(mp)\n"
@@ -289,10 +290,10 @@ def test_the_logger_of_multiprocessing() -> None:
     assert (
         python(
             "import logging, multiprocessing\n"
-            "from procession.system import cpython, process_names\n"
-            "assert process_names.log_settings() == {'log_to_stderr': False}\n"
+            "from procession.system import cpython, cpython_processes\n"
+            "assert cpython_processes.log_settings() == {'log_to_stderr': False}\n"
             "multiprocessing.log_to_stderr(logging.INFO)\n"
-            "settings = process_names.log_settings()\n"
+            "settings = cpython_processes.log_settings()\n"
             "print(settings == {'log_to_stderr': True, 'log_level': logging.INFO})"
         )
         == "True"
@@ -308,10 +309,10 @@ def test_what_a_process_is_started_with() -> None:
     """Its key, its launcher, and whether it is a daemon, are set on the process."""
     process: Any = multiprocessing.get_context("spawn").Process(name="one")
     key = type(process.authkey)(b"another")
-    process_names.set_process_key(process, key, daemon=True)
+    cpython_processes.set_process_key(process, key, daemon=True)
     assert process.authkey == key
     assert process.daemon
-    process_names.set_launcher(process, launch_nothing)
+    cpython_processes.set_launcher(process, launch_nothing)
     with pytest.raises(RuntimeError, match="launched one"):
         process.start()
 
@@ -322,7 +323,7 @@ def test_a_process_runs_in_a_child_made_by_hand() -> None:
     process = multiprocessing.get_context("fork").Process(target=sys.exit, args=(7,))
     reader, writer = os.pipe()
     try:
-        assert in_child(lambda: process_names.bootstrap(process, reader) == 7) == 0
+        assert in_child(lambda: cpython_processes.bootstrap(process, reader) == 7) == 0
     finally:
         os.close(reader)
         os.close(writer)
@@ -343,12 +344,12 @@ def test_what_a_spawned_process_reads() -> None:
     assert callable(spawn._main)
     code = (
         "import os\n"
-        "from procession.system import cpython, process_names\n"
+        "from procession.system import cpython, cpython_processes\n"
         "reader, writer = os.pipe()\n"
         "end, _ = os.pipe()\n"
         f"os.write(writer, {data!r})\n"
         "os.close(writer)\n"
-        "print(process_names.run_spawned(reader, end))"
+        "print(cpython_processes.run_spawned(reader, end))"
     )
     assert python(code).split("\n") == ["it ran", "0"]
 
@@ -356,7 +357,7 @@ def test_what_a_spawned_process_reads() -> None:
 # -- executing -----------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not process_names.can_fork_exec(), reason="no such call on this system")
+@pytest.mark.skipif(not cpython_processes.can_fork_exec(), reason="no such call on this system")
 def test_fork_exec() -> None:
     """The program has its arguments, its variables and its descriptors, and no others."""
     reader, writer = os.pipe()
@@ -366,7 +367,7 @@ def test_fork_exec() -> None:
     arguments = [path, b"-S", b"-c", code.encode()]
     try:
         kept = tuple(sorted((writer, end)))
-        pid = process_names.fork_exec(path, arguments, [b"WORD=said"], kept, (says, end))
+        pid = cpython_processes.fork_exec(path, arguments, [b"WORD=said"], kept, (says, end))
         os.close(end)
         end = -1
         assert os.read(says, 100) == b""
@@ -378,11 +379,11 @@ def test_fork_exec() -> None:
                 os.close(descriptor)
 
 
-@pytest.mark.skipif(not process_names.can_fork_exec(), reason="no such call on this system")
+@pytest.mark.skipif(not cpython_processes.can_fork_exec(), reason="no such call on this system")
 def test_fork_exec_says_why_it_failed() -> None:
     """Type, number in hexadecimal and message, with colons between."""
     says, end = os.pipe()
-    pid = process_names.fork_exec(b"/nothing/there", [b"there"], [], (end,), (says, end))
+    pid = cpython_processes.fork_exec(b"/nothing/there", [b"there"], [], (end,), (says, end))
     os.close(end)
     kind, number, _ = os.read(says, 1000).split(b":", 2)
     os.close(says)
@@ -449,7 +450,7 @@ def test_filters_that_are_put_in_place_are_seen() -> None:
     """After `warning_filters_changed` a warning that was shown once is looked at anew."""
     code = (
         "import warnings\n"
-        "from procession.system import cpython, process_names\n"
+        "from procession.system import cpython, cpython_processes\n"
         "warnings.simplefilter('default')\n"
         "shown = []\n"
         "warnings.showwarning = lambda *_: shown.append(1)\n"
@@ -487,30 +488,32 @@ def test_threads_of_executors() -> None:
     """Those of a thread pool, and the one that manages processes; none after the end."""
     with ThreadPoolExecutor(1) as threads:
         threads.submit(abs, 1).result()
-        assert [each.is_alive() for each in process_names.executor_threads(threads)] == [True]
-    assert process_names.executor_threads(threads) == []
+        assert [each.is_alive() for each in cpython_processes.executor_threads(threads)] == [True]
+    assert cpython_processes.executor_threads(threads) == []
 
 
 def test_an_executor_s_processes() -> None:
     """The queue of results has a writing end in this process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         assert executor.submit(abs, -2).result(timeout=60) == 2
-        assert [each.is_alive() for each in process_names.executor_threads(executor)] == [True]
-        assert not process_names.result_writer(executor).closed
-    assert process_names.executor_threads(executor) == []
+        assert [each.is_alive() for each in cpython_processes.executor_threads(executor)] == [True]
+        assert not cpython_processes.result_writer(executor).closed
+    assert cpython_processes.executor_threads(executor) == []
 
 
 def test_an_executor_says_who_works_for_it() -> None:
     """Its processes by pid, which hold pipes; and a count of idle ones that can be replaced."""
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
-        process_names.never_idle(executor)
+        cpython_processes.never_idle(executor)
         executor.submit(abs, -2).result(timeout=60)
         executor.submit(abs, -2).result(timeout=60)
-        processes = process_names.executor_processes(executor)
+        processes = cpython_processes.executor_processes(executor)
         assert [process.pid for process in processes.values()] == list(processes)
         assert len(processes) == 2  # though the first one was idle
-        assert all(process_names.process_pipes(process).sentinel for process in processes.values())
-    assert process_names.executor_processes(ThreadPoolExecutor(1)) is None
+        assert all(
+            cpython_processes.process_pipes(process).sentinel for process in processes.values()
+        )
+    assert cpython_processes.executor_processes(ThreadPoolExecutor(1)) is None
 
 
 def test_what_a_future_is_made_of() -> None:

@@ -15,9 +15,9 @@ ENDS_WITH_A_THREAD = """
 import atexit, sys, threading
 
 def last():
-    from procession.user_threads import teller
+    from procession.user_threads import user_threads
     done = threading.Event()
-    teller.tell(done.set)
+    user_threads.run_soon(done.set)
     done.wait()
 
 atexit.register(last)  # before Procession's own, which ends such threads

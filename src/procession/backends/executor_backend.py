@@ -23,9 +23,9 @@ from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from procession.backends.executor_end import refuse_inherited
 from procession.backends.executor_far_side import Shipment, run_chunk
-from procession.backends.executor_life import ExecutorLife
+from procession.backends.executor_health import refuse_inherited
+from procession.backends.executor_lifecycle import ExecutorLife
 from procession.backends.executor_makers import make_executor
 from procession.backends.pool_choice import packed_initializer, thread_cap
 from procession.buffers.housekeeping import housekeeper
@@ -39,7 +39,7 @@ from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.messages import arrived
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit as cleanup
-from procession.system import after_fork, process_names
+from procession.system import after_fork, cpython_processes
 from procession.system.limits import explain
 
 __all__ = ["ExecutorBackend", "executor_backend"]
@@ -175,7 +175,7 @@ class ExecutorBackend:
             except Exception as error:
                 self._life.drop(executor)
                 # As it breaks, CPython's may fail to start a worker, with any error.
-                if isinstance(error, BrokenExecutor) or process_names.is_broken(executor):
+                if isinstance(error, BrokenExecutor) or cpython_processes.is_broken(executor):
                     if not self._owned:
                         raise
                     continue

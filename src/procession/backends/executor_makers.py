@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from procession.backends.executor_far_side import Setup, set_up
 from procession.errors import BackendUnavailable
 from procession.process.far_side.worker_setup import surroundings
-from procession.system import cpython, lifeline, process_names
+from procession.system import cpython, cpython_processes, lifeline
 from procession.system.descriptors import has_proc
 from procession.system.limits import explained, is_python, must_execute, must_fit
 from procession.system.posix import FORKS, OWN_WORKERS
@@ -122,7 +122,7 @@ def _stdlib(options: Options, setup: Setup, workers: int) -> Executor:
     )
     if options.max_tasks_per_worker is not None:
         # It counts a worker that has just retired as idle, starts none, and hangs (cpython#115634).
-        process_names.never_idle(executor)
+        cpython_processes.never_idle(executor)
     return executor
 
 
@@ -156,9 +156,9 @@ class _Context:
         from procession.process.start.launchers import authkey
 
         process = self._real.Process(*args, **kwargs)
-        process_names.set_process_key(process, authkey())
+        cpython_processes.set_process_key(process, authkey())
         # An instance attribute travels with the process object, so it must be importable.
-        process_names.set_launcher(process, _POPENS[self._real.get_start_method()])
+        cpython_processes.set_launcher(process, _POPENS[self._real.get_start_method()])
         return process
 
 

@@ -96,7 +96,7 @@ def thread_cap(options: Options) -> Cap | None:
     if "threads_per_worker" in options.given:
         return Cap(threads)
     from procession.configuration.compatibility import context_name
-    from procession.process.start.starting import default_method
+    from procession.process.start.start_methods import default_method
 
     ours = options.context is None and options.backend == "process"
     method = default_method() if ours else context_name(options.context or "spawn")

@@ -31,7 +31,7 @@ from procession.process.io import messages
 from procession.process.io.reactor import reactor
 from procession.process.pool.worker_pool import IDLE, WorkerPool
 from procession.process.pool.worker_starts import WorkerSpec
-from procession.process.start.starting import method_of
+from procession.process.start.start_methods import method_of
 from procession.system import after_fork
 from procession.system.resources import check_available
 from procession.system.wakeup import Wakeup, Wakeups

@@ -8,8 +8,8 @@ import weakref
 from collections import deque
 from weakref import WeakSet
 
-from procession.backends.opening import open_backend
 from procession.backends.pool_choice import Choice, forget_large_initializers
+from procession.backends.pool_factory import open_backend
 from procession.contract import Backend
 from procession.functions import reloads
 from procession.hints import Any
@@ -17,22 +17,22 @@ from procession.system import after_fork
 from procession.system.identity import Identity, glance, identity
 from procession.system.interrupts import is_collecting, watch_collections
 from procession.system.pristine import time
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 from procession.worker.current import is_loading, refuse_while_loading
 
 __all__ = [
-    "age",
     "all_pools",
     "backend_for",
-    "era",
     "find",
     "forget_routes",
     "hold",
     "in_use",
     "let_go",
     "none_open",
+    "pool_epoch",
     "stats",
     "take_all",
+    "worker_epoch",
 ]
 
 _lock = after_fork.rlock()
@@ -46,8 +46,8 @@ _dropped: deque[Backend] = deque()
 """Pools of `Pool` objects that have gone, until they are closed."""
 _ending: deque[Backend] = deque(maxlen=64)
 """Of those, the last that were closed; some may not have ended."""
-_age = 0
-_era = 0
+_pool_epoch = 0
+_worker_epoch = 0
 _generation = 0
 _identity: Identity | None = None
 _looked = 0.0
@@ -119,18 +119,18 @@ def find(choice: Choice) -> Backend | None:
 # -- when pools are not to be used any more --------------------------------------------------
 
 
-def age() -> int:
+def pool_epoch() -> int:
     """A number that changes whenever pools that were handed out are not to be used any more."""
     users = (_user_ids(), _group_ids())
     if reloads.generation() != _generation or users != _users or _clock() - _looked > _LOOK_AGAIN:
         _glance(users)
-    return -_age - 1 if is_collecting() else _age
+    return -_pool_epoch - 1 if is_collecting() else _pool_epoch
 
 
-def era() -> int:
+def worker_epoch() -> int:
     """A number that changes whenever workers from before are not to be used any more."""
-    age()
-    return _era
+    pool_epoch()
+    return _worker_epoch
 
 
 def _glance(users: tuple[Any, ...]) -> None:
@@ -163,8 +163,8 @@ def _follow() -> None:
 
 
 def _retire_all() -> None:
-    global _era
-    _era += 1
+    global _worker_epoch
+    _worker_epoch += 1
     forget_routes()
     for key, pool in list(_pools.items()):
         if pool.kills:  # its workers are Procession's, and processes
@@ -175,8 +175,8 @@ def _retire_all() -> None:
 
 def forget_routes() -> None:
     """Have the next call of each function ask anew where it goes."""
-    global _age
-    _age += 1
+    global _pool_epoch
+    _pool_epoch += 1
 
 
 def let_go(backend: Backend) -> None:
@@ -201,7 +201,7 @@ def _drop(pool: Backend, process: int) -> None:
     if os.getpid() != process:
         return  # a forked child's parent has it
     _dropped.append(pool)
-    teller.defer(_close_dropped)
+    user_threads.defer(_close_dropped)
 
 
 def _close_dropped() -> None:

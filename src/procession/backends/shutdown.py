@@ -21,7 +21,7 @@ from procession.system import cpython
 from procession.system.after_fork import outstanding
 from procession.system.pristine import start_new_thread, threading, time
 from procession.system.wakeup import Wakeup
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 from procession.worker.current import in_worker
 from procession.worker.preparing import forget_initializers
 
@@ -127,7 +127,7 @@ def _stop_helpers() -> None:
     server = cpython.loaded("procession.process.forkserver.client")
     if server is not None:
         server.stop_unused()
-    teller.stop()
+    user_threads.stop()
     alarm = cpython.loaded("procession.system.alarm")
     if alarm is not None:
         alarm.stop()

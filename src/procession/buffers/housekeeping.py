@@ -12,7 +12,7 @@ from functools import partial
 from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import time
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 __all__ = ["IDLE_SECONDS", "Housekeeper", "housekeeper"]
 
@@ -57,7 +57,7 @@ class Housekeeper:
         """Something may be kept from now on. Not for finalizers."""
         if self._timer is None and self._later is not None:
             # Aside, as what is given back may be objects of the user's, with finalizers.
-            self._timer = self._later(_EVERY, partial(teller.tell, self._tick))
+            self._timer = self._later(_EVERY, partial(user_threads.run_soon, self._tick))
 
     def look(self) -> None:
         """Look now, unless it is not long since."""

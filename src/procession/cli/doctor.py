@@ -136,7 +136,7 @@ def _number(limit: int) -> str:
 
 
 def _start_methods() -> Iterator[Finding]:
-    from procession.process.start.starting import method_of
+    from procession.process.start.start_methods import method_of
 
     methods = ", ".join(multiprocessing.get_all_start_methods())
     yield Finding("start methods", "ok", f"{methods}; without context=: {method_of(None)}")

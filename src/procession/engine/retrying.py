@@ -13,7 +13,7 @@ from procession.engine.policy.blame import Rules, may_retry, unable
 from procession.items import Item, Reply
 from procession.system.alarm import after
 from procession.system.interrupts import strikes
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 __all__ = ["again", "asks_again", "begin_again", "pause_before"]
 
@@ -60,7 +60,7 @@ def begin_again(
     give_up: Callable[[BaseException], None],
     most: float = math.inf,
 ) -> None:
-    """Have `go` called in a teller's thread when the item's next attempt may begin.
+    """Have `go` called in a user thread when the item's next attempt may begin.
 
     Args:
         item: Its next attempt is counted already.
@@ -79,6 +79,6 @@ def begin_again(
         if seconds <= 0:
             go()
         else:
-            after(min(seconds, max(0.0, most)), partial(teller.tell, go))
+            after(min(seconds, max(0.0, most)), partial(user_threads.run_soon, go))
 
-    teller.tell(rest)
+    user_threads.run_soon(rest)

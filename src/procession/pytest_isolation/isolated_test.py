@@ -30,7 +30,7 @@ from procession.pytest_isolation.unpatched import (
     signal,
     subprocess,
 )
-from procession.system import process_names
+from procession.system import cpython_processes
 from procession.system.pristine import select, time
 from procession.system.resources import private_bytes
 
@@ -102,7 +102,7 @@ class TestProcess:
         process = subprocess().Popen(
             [
                 sys.executable,
-                *process_names.interpreter_arguments(),
+                *cpython_processes.interpreter_arguments(),
                 "-u",
                 bootstrap.__file__,
                 str(fds["payload"]),

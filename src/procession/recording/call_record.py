@@ -27,7 +27,7 @@ from procession.recording.tracks import FINEST, Track
 from procession.recording.traffic import Traffic
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 __all__ = ["SLOWEST", "CallRecord", "Place", "Slow"]
 
@@ -140,7 +140,7 @@ class CallRecord(CallObserver):
                 self._ran((pid, thread), begin, whole, 1, item.index, not reply.ok)
                 self._consider(reply.seconds, item.index, item.value)
         if self._undescribed:
-            teller.tell(self._describe)  # in no thread that others wait for
+            user_threads.run_soon(self._describe)  # in no thread that others wait for
 
     def settled(self, errors: int, again: int, end: End) -> None:
         """A chunk ended early: some of its items failed so, others will run once more."""

@@ -16,7 +16,7 @@ def noticed(*args, by_value):
     forked.append((any(name in sys.modules for name in ENGINE), by_value))
     return fork_server(*args, by_value=by_value)
 zygote.fork_server = noticed
-ENGINE = ("procession.engine.single", "procession.engine.map.map_verbs")
+ENGINE = ("procession.engine.single_call", "procession.engine.map.map_verbs")
 def plain(x): return x + 1
 def uses(x): return plain(x)
 print({call}, forked)

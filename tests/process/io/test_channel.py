@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from procession.process.io.black_box import BlackBox
 from procession.process.io.channel import Message, Receiver, Sender, frame, send_all
-from procession.process.io.flight_recorder import BlackBox
 from procession.process.io.polling import READ, WRITE, _Epoll, _Portable
 
 Pair = tuple[socket.socket, socket.socket]

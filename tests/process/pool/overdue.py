@@ -36,7 +36,7 @@ class _Stops:
 
 def stop_once_over(path: str) -> Any:
     """Stop this process as soon as the black box says that the item is over."""
-    from procession.process.io.flight_recorder import BlackBox
+    from procession.process.io.black_box import BlackBox
 
     end = BlackBox.end
 

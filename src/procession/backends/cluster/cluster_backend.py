@@ -36,7 +36,7 @@ from procession.recording.observer import observers
 from procession.system import after_fork
 from procession.system.pristine import perf_counter, start_new_thread
 from procession.system.wakeup import Wakeups
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 __all__ = ["AHEAD", "ClusterBackend"]
 
@@ -323,7 +323,7 @@ class ClusterBackend:
             return
         if os.getpid() == self._process:
             self._released = True
-            teller.defer(cluster.release)
+            user_threads.defer(cluster.release)
 
     def renew(self) -> None:
         """In a forked child: all this is the parent's."""

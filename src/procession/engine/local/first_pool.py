@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from procession.engine.call import Call
 from procession.functions.needs import needs_cloudpickle
-from procession.process.start.starting import prepare
+from procession.process.start.start_methods import prepare
 from procession.system import cpython
 from procession.worker.current import in_worker
 

@@ -56,7 +56,7 @@ def agreeing(call: Call) -> Options:
         return options
     from dataclasses import replace
 
-    from procession.process.start.starting import default_method
+    from procession.process.start.start_methods import default_method
 
     if default_method() != "forkserver":
         return options
@@ -66,7 +66,7 @@ def agreeing(call: Call) -> Options:
 
 def _agrees() -> bool:
     from procession.process.start.hash_seed import agrees
-    from procession.process.start.starting import default_method
+    from procession.process.start.start_methods import default_method
 
     return agrees() or default_method() == "fork"
 

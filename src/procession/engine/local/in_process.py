@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from procession.decoration import kind
+from procession.decoratable import kind
 from procession.engine.call import Call
 from procession.engine.common_arguments import loading_for
-from procession.engine.local.running import Running, attempt, raised_here, task_here
+from procession.engine.local.caller_loop import CallerLoop, attempt, raised_here, task_here
 from procession.engine.local.strict_mode import call_on_copies, strict
 from procession.engine.map.source import Source
 from procession.engine.policy.blame import Rules
@@ -158,7 +158,7 @@ def each_value(
             give(function(value))
 
 
-class Taking(Running):
+class Taking(CallerLoop):
     """The same over input that runs code of the user's: it is taken while the loop runs.
 
     An item is run before the next one is made, as in a plain loop: its maker may use the same
@@ -185,9 +185,9 @@ class Taking(Running):
         del self._budget[1:]
 
     def run(
-        self, loop: Callable[[Running], None], task: Callable[[int], state.CurrentTask]
+        self, loop: Callable[[CallerLoop], None], task: Callable[[int], state.CurrentTask]
     ) -> None:
-        """Run the loop over the input, as `Running.run` does."""
+        """Run the loop over the input, as `CallerLoop.run` does."""
         try:
             super().run(loop, task)
         finally:

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MethodType
 
-from procession.engine.local.crossing import Budget, Checks, item_refusal, result_refusal
-from procession.engine.local.in_process import Taking, each_value, every_value, reply_here
-from procession.engine.local.running import (
+from procession.engine.local.caller_loop import (
     COMPUTES,
     HELP_AFTER,
     HELP_EVERY,
-    Running,
+    CallerLoop,
     raised_here,
     task_here,
 )
+from procession.engine.local.crossing import Budget, Checks, item_refusal, result_refusal
+from procession.engine.local.in_process import Taking, each_value, every_value, reply_here
 from procession.engine.local.where import Where
 from procession.engine.map.map_run import MapRun
 from procession.engine.policy.placement import Placement
@@ -26,7 +26,7 @@ from procession.system import NamedTuple, after_fork
 from procession.system.alarm import Alarm, after, short_turns
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 from procession.worker import current as state
 from procession.worker.job_header import Header
 
@@ -92,7 +92,7 @@ class Inline:
         retries = bool(rules.retries and rules.retry_on)
         self._single = single or seed is not None or where.crosses or retries
         self._item: Item | None = None
-        self._running: Running | None = None
+        self._running: CallerLoop | None = None
         self._function: Callable[..., Any] = header.function
         for bound in header.prefix if header.copies is None else ():
             self._function = MethodType(header.function, bound)
@@ -174,14 +174,14 @@ class Inline:
             if not self._going:
                 self._going = True
                 self._shorten_turns()  # from here on, as other threads wait for their turns
-                teller.tell(partial(self._go, then))
+                user_threads.run_soon(partial(self._go, then))
                 then = None
         self._alarm = after(HELP_EVERY, self.help)
         if then is not None:
             then()
 
     def _go(self, then: Callable[[], None] | None) -> None:
-        """In a teller's thread, as to pickle items runs code of the user's."""
+        """In a user thread, as to pickle items runs code of the user's."""
         try:
             self._run.go()
         except Exception:
@@ -207,7 +207,7 @@ class Inline:
         warm = self._warm or self._run.replies.count > 0
         return placement.leaves(remaining, seconds, warm=warm)
 
-    def adopt(self, running: Running) -> None:
+    def adopt(self, running: CallerLoop) -> None:
         """All of the input runs here already, since before there was a map: see to it, too."""
         self._checked = True
         self.begin()
@@ -241,9 +241,9 @@ class Inline:
             self._alarm = after(HELP_AFTER, self.help)
         if taken is None:
             check = None if self._items is None else self._items.one
-            running: Running = Taking(source, self._size, check)
+            running: CallerLoop = Taking(source, self._size, check)
         else:
-            running = Running(start, taken if isinstance(taken, list) else list(taken))
+            running = CallerLoop(start, taken if isinstance(taken, list) else list(taken))
         self._running = running
         try:
             if self._single:
@@ -255,7 +255,7 @@ class Inline:
             self._running = None
         return self.over(running)
 
-    def over(self, running: Running) -> Slice:
+    def over(self, running: CallerLoop) -> Slice:
         """What came of items that ran here."""
         self._running = None
         self._run.sender.hold_up(False)
@@ -265,7 +265,7 @@ class Inline:
         self._last = running.values
         return self._done(running)
 
-    def _loop(self, running: Running) -> None:
+    def _loop(self, running: CallerLoop) -> None:
         if self._whole:
             running.out = every_value(self._header, self._function, running.iterator)
         else:
@@ -342,7 +342,7 @@ class Inline:
             at += 1
         return out, None, found
 
-    def _done(self, running: Running) -> Slice:
+    def _done(self, running: CallerLoop) -> Slice:
         run, start, values, out = self._run, running.start, running.values, running.out
         ran, error, seconds = running.ran, running.error, running.seconds
         if run.observer is not UNOBSERVED:  # else the values need not be copied

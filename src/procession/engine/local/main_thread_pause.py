@@ -80,7 +80,7 @@ def _fork(by_value: bool) -> bool:
         if not zygote.is_possible(1):
             return False
         from procession.process.forkserver import client
-        from procession.process.start.starting import quietly
+        from procession.process.start.start_methods import quietly
 
         server = client.copy_server(1, by_value=by_value)
         if server is None:

@@ -16,16 +16,16 @@ from itertools import islice
 
 from procession.configuration.schema import DEFAULT_BACKEND
 from procession.engine.call import Call
-from procession.engine.local.hashing import hashes_otherwise
-from procession.engine.local.main_thread_pause import MainThreadPause
-from procession.engine.local.running import (
+from procession.engine.local.caller_loop import (
     COMPUTES,
     HELP_AFTER,
     HELP_EVERY,
-    Running,
+    CallerLoop,
     raised_here,
     task_here,
 )
+from procession.engine.local.hashing import hashes_otherwise
+from procession.engine.local.main_thread_pause import MainThreadPause
 from procession.engine.policy.placement import Pace, Placement
 from procession.functions.needs import modules_to_import, needs_cloudpickle, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
@@ -168,7 +168,7 @@ class ShortMap:
         self._pace = pace
         self._load = load
         self._context = copy_context()
-        self._running = Running(0, list(items))
+        self._running = CallerLoop(0, list(items))
         self._made: tuple[Inline, Collect] | None = None
         self._over = False
 
@@ -265,7 +265,7 @@ class ShortMap:
         if made is not None:
             made[0].cancel()
 
-    def _check_results(self, running: Running) -> None:
+    def _check_results(self, running: CallerLoop) -> None:
         """Refuse what could not have come back from a worker."""
         from procession.engine.local.crossing import Budget, Checks, result_refusal
 
@@ -285,7 +285,7 @@ class ShortMap:
         item = Item(index, self._running.values[index])
         return noted(error, item, self._call.rules(), here=True)
 
-    def _loop(self, running: Running) -> None:
+    def _loop(self, running: CallerLoop) -> None:
         function = self._call.function
         if self._pace.tiny(len(running.values)):
             running.out = [function(value) for value in running.iterator]

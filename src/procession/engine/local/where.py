@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 
 from procession.backends import registry
-from procession.backends.opening import is_loaded
 from procession.backends.pool_choice import Choice
+from procession.backends.pool_factory import is_loaded
 from procession.backends.shutdown import check_open
 from procession.configuration import Options
 from procession.contract import Backend, Costs
@@ -78,7 +78,7 @@ class Where:
         self.choice = Choice(agreeing(call), isolated, module)
         self.out_of_band = self.choice.out_of_band
         self._found: Backend | None = None
-        self._age = 0
+        self._epoch = 0
 
     def _may_measure(self, call: Call) -> bool:
         if call.pace is not None and call.pace.deadly:
@@ -87,7 +87,7 @@ class Where:
 
     def backend(self) -> Backend:
         """The pool; made now if there is none."""
-        if self._found is not None and self._age == registry.age():
+        if self._found is not None and self._epoch == registry.pool_epoch():
             return self._found
         return registry.backend_for(self.choice)
 
@@ -118,7 +118,7 @@ class Where:
         """Look whether a pool is up, which items can go to. `backend` gives what was found."""
         if self.here:
             return False
-        self._age, self._found = registry.age(), registry.find(self.choice)
+        self._epoch, self._found = registry.pool_epoch(), registry.find(self.choice)
         if not isinstance(self.choice.options.backend, str):
             return True
         return self._found is not None and self._found.warm
@@ -145,7 +145,7 @@ class Route(NamedTuple):
     """Where a function's last single call went: where the next one goes, if nothing has changed."""
 
     options: Options
-    age: int
+    epoch: int
     where: Where
     backend: Backend
     rules: Rules
@@ -159,19 +159,19 @@ def route(call: Call) -> Route | None:
     if (
         kept is not None
         and kept.options is call.options
-        and kept.age == registry.age()
+        and kept.epoch == registry.pool_epoch()
         and not in_worker()
     ):
         return kept
     check_open(call.name)
-    age = registry.age()
+    epoch = registry.pool_epoch()
     where = Where(call, blocking=False)
     if where.here:
         return None
     pack = packer(call, shares=where.shares, out_of_band=where.out_of_band)
     backend = where.backend()
     short = getattr(backend, "short_calls", False)
-    found = Route(call.options, age, where, backend, call.rules(single=True), pack, short)
+    found = Route(call.options, epoch, where, backend, call.rules(single=True), pack, short)
     if call.history is not None and not in_worker():
         call.history.route = found
     return found

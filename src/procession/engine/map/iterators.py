@@ -16,7 +16,7 @@ from procession.engine.map.results import begin, end, warn_of_traffic
 from procession.hints import TYPE_CHECKING, Any
 from procession.items import Settled
 from procession.system.interrupts import strikes
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 if TYPE_CHECKING:
     import asyncio
@@ -195,7 +195,7 @@ class MapIterator(chain[Any]):
         # Runs amid anything: takes no lock, and runs no code of the user's.
         batches = getattr(self, "_batches", None)  # absent if Ctrl-C struck while it was made
         if not ending() and batches is not None and not batches.run.closed:
-            teller.defer(batches.close)
+            user_threads.defer(batches.close)
 
 
 class AsyncMapIterator:
@@ -276,7 +276,7 @@ class AsyncMapIterator:
         # Runs amid anything: takes no lock, and runs no code of the user's.
         run = getattr(self, "_run", None)
         if not ending() and run is not None and not run.closed:
-            teller.defer(partial(_close, run, self._progress))
+            user_threads.defer(partial(_close, run, self._progress))
 
 
 def _close(run: MapRun, progress: Progress | None) -> None:

@@ -15,7 +15,7 @@ from procession.engine.map.source import Source
 from procession.recording.observer import UNOBSERVED, CallObserver
 from procession.system import after_fork, cpython
 from procession.system.pristine import threading
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 __all__ = ["MapRun"]
 
@@ -153,7 +153,7 @@ class MapRun:
             self.delivery.wake_waiting()
         self.replies.disarm()
         if self.delivery.untold:
-            teller.tell(self.delivery.tell)
+            user_threads.run_soon(self.delivery.tell)
         self.observer.finished()
         self.sender.close(chunks, kill=kill)
         # The parts keep each other no longer: what they hold is freed with the map.

@@ -114,7 +114,7 @@ def amap(call: Call, items: Iterable[Any]) -> AsyncMapIterator:
 
 def map_async(call: Call, items: Iterable[Any]) -> Future[list[Any]]:
     """A future of all results."""
-    from procession.engine.calls import settled
+    from procession.engine.call_verbs import settled
     from procession.futures import Future
 
     future: Future[list[Any]] = Future()

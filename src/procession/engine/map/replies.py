@@ -18,7 +18,7 @@ from procession.items import Item, Reply, Results, Settled, size_back
 from procession.recording.observer import CallObserver
 from procession.recording.traffic import Traffic
 from procession.system.pristine import thread_time
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 if TYPE_CHECKING:
     from procession.engine.overload import Deadline
@@ -46,7 +46,7 @@ class Replies:
     """The listener of a map's chunks: settles their items, or has them run again.
 
     Its methods are called by the backend's threads, which others wait for: to rebuild an error, to
-    see whether it asks for another attempt, is left to a teller's thread.
+    see whether it asks for another attempt, is left to a user thread.
 
     Attributes:
         plan: What stays the same during the map.
@@ -154,7 +154,7 @@ class Replies:
         chunk.home.tally.answered(len(settled) + sum(map(len, batches)), failed)
         self.delivery.put(settled, batches)
         if doubtful:
-            teller.tell(partial(self._decide, chunk, doubtful))
+            user_threads.run_soon(partial(self._decide, chunk, doubtful))
 
     def ended(self, chunk: Chunk, end: End) -> None:
         """A chunk is over: settle or run again what has no reply."""
@@ -201,7 +201,7 @@ class Replies:
     # -- run again, or not ---------------------------------------------------------------------
 
     def _decide(self, chunk: Chunk, doubtful: list[tuple[Item, Reply]]) -> None:
-        """In a teller's thread: rebuild errors, to see which items are to be run again."""
+        """In a user thread: rebuild errors, to see which items are to be run again."""
         for item, reply in doubtful:
             again = asks_again(item, reply, self._rules)
             settled = Settled(item, reply)

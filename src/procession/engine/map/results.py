@@ -13,7 +13,7 @@ from procession.hints import TYPE_CHECKING, Any
 from procession.items import Settled
 from procession.system.interrupts import strikes
 from procession.system.pristine import thread_time
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 if TYPE_CHECKING:
     from procession.engine.map.progress import Progress
@@ -228,7 +228,7 @@ def end(inline: Inline | None, progress: Progress | None) -> None:
 
 
 class FutureCollector:
-    """Settles a future with all results of a map, which tellers' threads rebuild."""
+    """Settles a future with all results of a map, which user threads rebuild."""
 
     def __init__(self, finished: Callable[[Callable[[], list[Any]]], None]) -> None:
         self._finished = finished
@@ -248,7 +248,7 @@ class FutureCollector:
         self._news = True
         if not self._told:
             self._told = True
-            teller.tell(self._drain)
+            user_threads.run_soon(self._drain)
 
     def _drain(self) -> None:
         # In one thread at a time, as no other is told before it is over.

@@ -3,7 +3,7 @@
 It has no thread of its own. It moves when something happens: the consumer asks, and takes input
 meanwhile; a chunk ends; or the feeder has taken input. The backend's threads, which others wait
 for, run no code of the user's. To pickle the next items is left to the consumer, if it waits, or to
-a teller's thread.
+a user thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from procession.hints import Any
 from procession.items import ATOM_BYTES, Column, Item, Settled
 from procession.system.pristine import perf_counter, thread_time
 from procession.system.resources import usable_cpus
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 __all__ = ["Sender"]
 
@@ -187,7 +187,7 @@ class Sender:
             self.pump_aside()
 
     def send_on(self) -> None:
-        """In a thread that others wait for: have more sent by the consumer, or by a teller.
+        """In a thread that others wait for: have more sent by the consumer, or by a user thread.
 
         If all was sent, that thread itself shares what runs: that takes no code of the user's.
         """
@@ -205,10 +205,10 @@ class Sender:
             self.pump_aside()
 
     def pump_aside(self) -> None:
-        """Have more sent by a teller's thread."""
+        """Have more sent by a user thread."""
         if not self._pump_told:
             self._pump_told = True
-            teller.tell(self._pump_told_of)
+            user_threads.run_soon(self._pump_told_of)
 
     def _pump_told_of(self) -> None:
         self._pump_told = False

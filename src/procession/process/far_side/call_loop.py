@@ -18,8 +18,8 @@ from procession.pickling.objects import SCALARS, class_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import loads
 from procession.process.io import messages
+from procession.process.io.black_box import BlackBox
 from procession.process.io.channel import frame, send_all, send_short
-from procession.process.io.flight_recorder import BlackBox
 from procession.system.pristine import perf_counter, socket
 from procession.worker import current, failures
 from procession.worker.runner import Prepared, Runner, flush_output

@@ -8,8 +8,8 @@ from procession.hints import Any
 from procession.items import COMPANY, RUNNING, STOP, Reply, Results
 from procession.pickling.columns import THEMSELVES
 from procession.process.io import messages
+from procession.process.io.black_box import BlackBox
 from procession.process.io.channel import send_all
-from procession.process.io.flight_recorder import BlackBox
 from procession.system.pristine import perf_counter, socket, threading, time
 from procession.worker.column_sink import ColumnSink
 from procession.worker.runner import flush_output

@@ -16,10 +16,10 @@ from procession.process.far_side.call_loop import CallLoop
 from procession.process.far_side.outbox import Outbox
 from procession.process.far_side.worker_setup import Plan
 from procession.process.io import messages
+from procession.process.io.black_box import BlackBox
 from procession.process.io.channel import Receiver, frame, parse, send_all
-from procession.process.io.flight_recorder import BlackBox
-from procession.process.start import starting
-from procession.process.start.starting import Descriptors
+from procession.process.start import start_methods
+from procession.process.start.start_methods import Descriptors
 from procession.system import lifeline
 from procession.system.pristine import socket
 from procession.worker.current import end_copy, mark_worker_process, while_loading
@@ -51,7 +51,7 @@ class _Worker:
         self._sock = sock
         self._box = box
         self._receiver = Receiver(sock)
-        self._runner = Runner(inherits=method == "fork" or starting.inherits)
+        self._runner = Runner(inherits=method == "fork" or start_methods.inherits)
         self._outbox = Outbox(sock, box)
         self._calls = CallLoop(sock, box, self._runner)
         self._inbox: list[Any] = []

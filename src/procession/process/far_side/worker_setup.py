@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 
 from procession.hints import TYPE_CHECKING, Any
-from procession.process.io.flight_recorder import BlackBox
+from procession.process.io.black_box import BlackBox
 from procession.system import NamedTuple, cpython
 from procession.system.identity import Identity, adopt, identity, read_umask, variables
 from procession.system.posix import os, signal, signals

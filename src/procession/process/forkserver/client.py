@@ -26,7 +26,7 @@ from procession.hints import Any
 from procession.process.forkserver import zygote
 from procession.process.io.channel import MOST
 from procession.process.start.hash_seed import execute, more_flags, sent_path
-from procession.system import after_fork, owned_descriptors, process_names
+from procession.system import after_fork, cpython_processes, owned_descriptors
 from procession.system.identity import credentials, variables
 from procession.system.posix import os, signal
 from procession.system.pristine import socket, time
@@ -282,7 +282,7 @@ class CopyServer(Server):
             if not zygote.is_possible(self._waiting):
                 raise ConnectionError("the fork server has died")
             self._waiting = 0
-            with process_names.tracker_to_start() as tracker:
+            with cpython_processes.tracker_to_start() as tracker:
                 requests, path = theirs.fileno(), sent_path()
                 return zygote.fork_server(requests, tracker, path, by_value=self._by_value)
 
@@ -355,7 +355,7 @@ def _execute(requests: int, size: int) -> int:
         "os._exit(0)"  # it has nothing to tell: what ends an interpreter takes 10 ms
     )
     executable: Any = spawn.get_executable()
-    flags = process_names.interpreter_arguments()
+    flags = cpython_processes.interpreter_arguments()
     arguments: list[Any] = [executable, *flags, *more_flags(), "-c", reads + serves]
     return execute(executable, arguments, [requests])
 

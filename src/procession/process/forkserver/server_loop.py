@@ -21,8 +21,8 @@ from multiprocessing import (  # loaded before it forks
 from procession.hints import NoReturn
 from procession.process.far_side import worker_setup as environment
 from procession.process.io.channel import ROOM, numbers_in
-from procession.process.start import starting
-from procession.system import cpython, process_names
+from procession.process.start import start_methods
+from procession.system import cpython, cpython_processes
 from procession.system.identity import identity
 from procession.system.posix import CLOSE_ON_EXEC, os, signal
 from procession.system.pristine import fork, select, socket
@@ -66,7 +66,7 @@ def serve_as_copy(requests: int, tracker: int, by_value: bool) -> None:
         tracker: As there.
         by_value: As there.
     """
-    starting.inherits = True
+    start_methods.inherits = True
     _begin()
     if tracker >= 0:
         _fork_tracker(tracker, requests)
@@ -170,7 +170,7 @@ class _Serving:
 
     def _fork(self, data: int, status: int, *handed: int) -> None:
         try:
-            pid = _fork_quietly() if starting.inherits else fork()
+            pid = _fork_quietly() if start_methods.inherits else fork()
         except OSError as error:
             _write_number(status, -(error.errno or 1))
             os.close(status)
@@ -188,16 +188,16 @@ class _Serving:
         code = 1
         try:
             cpython.clear_exit_handlers()
-            if starting.inherits:
+            if start_methods.inherits:
                 cpython.become_main_thread()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, self._child_handler)
             self._requests.close()
             for descriptor in (status, self._ended, self._wakeup, *self._running.values()):
                 os.close(descriptor)
-            tracker, *starting.inherited[:] = handed
-            process_names.adopt_tracker(tracker)
-            code = process_names.run_spawned(data, os.dup(data))
+            tracker, *start_methods.inherited[:] = handed
+            cpython_processes.adopt_tracker(tracker)
+            code = cpython_processes.run_spawned(data, os.dup(data))
         except (EOFError, ConnectionError):
             pass  # the client went amid the request: there is no one to run for
         except Exception as error:

@@ -22,7 +22,7 @@ from procession.process.io.timekeeping import Deputy, Timer, Timers
 from procession.system import after_fork
 from procession.system.pristine import threading, time
 from procession.system.wakeup import giving_way
-from procession.user_threads import report, teller
+from procession.user_threads import report, user_threads
 
 __all__ = ["READ", "WRITE", "Reactor", "Timer", "guarded", "reactor"]
 
@@ -242,7 +242,7 @@ class Reactor:
             poller = self._forget_all()
         if poller is not None:
             guarded(poller.close)
-        teller.tell(partial(report, error))
+        user_threads.run_soon(partial(report, error))
         for who in list(self._served):
             self.call_soon(partial(who.fail, error))
 
@@ -281,7 +281,7 @@ class Reactor:
             self._begin_turn()
             if self._garbage:
                 garbage, self._garbage = self._garbage, []
-                teller.tell(garbage.clear)
+                user_threads.run_soon(garbage.clear)
                 del garbage
             self._act(me, self._deferred)
             self._act(me, self._to_do)
@@ -334,7 +334,7 @@ def guarded(call: Callable[[], Any]) -> None:
     try:
         call()
     except BaseException as error:
-        teller.tell(partial(report, error))  # by hooks of the user's
+        user_threads.run_soon(partial(report, error))  # by hooks of the user's
 
 
 reactor = Reactor()

@@ -10,9 +10,9 @@ from weakref import WeakValueDictionary
 from procession.buffers.sender import segments
 from procession.hints import Protocol
 from procession.process.io.reactor import reactor
-from procession.system import after_fork, cpython, lifeline, process_names
+from procession.system import after_fork, cpython, cpython_processes, lifeline
 from procession.system.pristine import time
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 __all__ = [
     "at_exit",
@@ -133,7 +133,7 @@ class _Afresh:
         if not isinstance(error, OSError):
             return
         lifeline.broken()
-        process_names.lose_tracker()
+        cpython_processes.lose_tracker()
         server = cpython.loaded("procession.process.forkserver.client")
         if server is not None:
             server.stop_all()
@@ -166,7 +166,7 @@ def at_exit() -> None:
     try:
         _finish_all()
         shutdown()
-        teller.finish()
+        user_threads.finish()
     except KeyboardInterrupt:
         _interrupted()
     except BaseException:
@@ -177,7 +177,7 @@ def at_exit() -> None:
 def _finish_all() -> None:
     """Let work finish, and what it tells; callbacks may have begun more work."""
     _finish(_living(_pools))
-    while teller.finish() and any(pool.at_work for pool in _living(_pools)):
+    while user_threads.finish() and any(pool.at_work for pool in _living(_pools)):
         _finish(_living(_pools))
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from procession.hints import Any
-from procession.process.io.flight_recorder import Running
+from procession.process.io.black_box import Running
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment, Blame, Verdict
 from procession.process.pool.worker import Worker

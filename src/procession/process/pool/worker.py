@@ -15,8 +15,8 @@ from procession.hints import Any
 from procession.items import Job
 from procession.process.far_side.worker_setup import DUMP_SIGNAL
 from procession.process.io import messages
+from procession.process.io.black_box import BlackBox, Running
 from procession.process.io.channel import SEGMENT, Message, frame, split
-from procession.process.io.flight_recorder import BlackBox, Running
 from procession.process.io.reactor import READ, reactor
 from procession.process.pool.assignment import Assignment, WorkerState
 from procession.process.pool.attended_channel import AttendedChannel
@@ -53,7 +53,7 @@ class Worker(WorkerState):
         process: The process.
         pid: Its process id.
         channel: What it says, and is told.
-        box: Its flight recorder.
+        box: Its black box.
         launched: When its start began, as a profile counts.
         began: When it was started, by the monotonic clock.
         seen: How many chunks it had been given at the last sweep (`Dispatch`).
@@ -65,7 +65,12 @@ class Worker(WorkerState):
     """
 
     def __init__(
-        self, method: str, popen: Any, sock: socket.socket, box: BlackBox, launched: float = 0.0
+        self,
+        method: str,
+        popen: Any,
+        sock: socket.socket,
+        box: BlackBox,
+        launched: float = 0.0,
     ) -> None:
         super().__init__()
         self.process = WorkerProcess(method, popen)

@@ -26,7 +26,7 @@ from procession.recording.start_costs import start_costs
 from procession.system.posix import os, signal
 from procession.system.pristine import perf_counter, time
 from procession.system.resources import OOM_NOTE, OomWatch
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 if TYPE_CHECKING:
     from procession.process.io.channel import Message
@@ -237,7 +237,7 @@ def _bury(pool: Dispatch, worker: Worker) -> None:
         assignment.chunk.listener.ended(assignment.chunk, end)
         reactor.let_go(assignment.chunk)
     if refusal is not None:
-        teller.tell(lambda: pool.refuse(dropped, refusal()))
+        user_threads.run_soon(lambda: pool.refuse(dropped, refusal()))
     pool.forget(worker)
 
 

@@ -8,13 +8,13 @@ from procession.hints import Any
 from procession.pickling.pickler import PackedInitializer, pack_initializer
 from procession.pickling.references import resolve
 from procession.process.far_side import worker_setup
-from procession.process.io.flight_recorder import BlackBox
+from procession.process.io.black_box import BlackBox
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment
 from procession.process.pool.state import TRIES, PoolState
 from procession.process.pool.worker import Worker
 from procession.process.start.launchers import launch
-from procession.process.start.starting import Descriptors, method_of
+from procession.process.start.start_methods import Descriptors, method_of
 from procession.recording.observer import observers
 from procession.system import NamedTuple, lifeline, owned_descriptors
 from procession.system.alarm import short_turns

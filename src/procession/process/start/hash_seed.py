@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import process, util
 
 from procession.hints import Any
-from procession.system import process_names
+from procession.system import cpython_processes
 
 __all__ = ["VARIABLE", "Util", "agrees", "execute", "hash_seed", "more_flags", "sent_path"]
 
@@ -77,7 +77,7 @@ _imported = os.environ.get(VARIABLE) if os.environ.get(VARIABLE, "").isdecimal()
 
 def more_flags() -> list[str]:
     """The ``-X`` options of this interpreter that `multiprocessing` does not pass on."""
-    known = {each.partition("=")[0] for each in process_names.interpreter_arguments()}
+    known = {each.partition("=")[0] for each in cpython_processes.interpreter_arguments()}
     options: list[str] = []
     for name, value in sys._xoptions.items():
         if name not in known:
@@ -109,7 +109,7 @@ def execute(
     Raises:
         OSError: It cannot be executed.
     """
-    if not process_names.can_fork_exec():
+    if not cpython_processes.can_fork_exec():
         pid: int = util.spawnv_passfds(path, arguments, descriptors)
         return pid
     variables = {**(os.environ if environment is None else environment), VARIABLE: hash_seed()}
@@ -119,7 +119,7 @@ def execute(
     says, end = os.pipe()
     kept = tuple(sorted({*map(int, descriptors), end}))
     try:
-        found = process_names.fork_exec(encoded_path, given, encoded, kept, (says, end))
+        found = cpython_processes.fork_exec(encoded_path, given, encoded, kept, (says, end))
         os.close(end)
         end = -1
         _raise(os.read(says, 4096), found, path)  # empty as soon as it is executed

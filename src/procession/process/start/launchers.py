@@ -24,9 +24,9 @@ from types import SimpleNamespace
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.forkserver import client
 from procession.process.start.hash_seed import Util, more_flags, sent_path
+from procession.process.start.start_methods import Inherited, method_of, quietly, without_signals
 from procession.process.start.start_pipes import Content, launching
-from procession.process.start.starting import Inherited, method_of, quietly, without_signals
-from procession.system import cpython, owned_descriptors, process_names
+from procession.system import cpython, cpython_processes, owned_descriptors
 from procession.system.limits import must_fit
 from procession.system.posix import FORKS, os, signal
 from procession.system.pristine import fork, select
@@ -64,7 +64,7 @@ def launch(
     method = method_of(context)
     made = _process_class(context, method)(target=target, args=args, name=name)
     # Not a daemon, as this process may be one: a worker may have children of its own.
-    process_names.set_process_key(made, authkey(), daemon=False)
+    cpython_processes.set_process_key(made, authkey(), daemon=False)
     if method == "fork":
         with owned_descriptors.keeping(keep):
             return quietly(partial(launcher(method), made))
@@ -82,7 +82,7 @@ def _process_class(context: Any, method: str) -> Any:
     if method == "loky":
         return importlib.import_module("loky.backend.process").LokyProcess
     if context is None or isinstance(context, str):
-        context = process_names.context_of(method)
+        context = cpython_processes.context_of(method)
     return context.get_context().Process
 
 
@@ -151,7 +151,7 @@ def _added(name: str) -> dict[str, Any]:
     tell: Any = spawn.get_preparation_data
     if getattr(tell, "__globals__", None) is vars(spawn):
         return {}
-    with process_names.default_context_kept():
+    with cpython_processes.default_context_kept():
         told: dict[str, Any] = tell(name)
     return {key: value for key, value in told.items() if key not in _STANDARD}
 
@@ -180,7 +180,7 @@ class _Data:
         """
         data: dict[str, Any] = {
             "name": name,
-            **process_names.log_settings(),
+            **cpython_processes.log_settings(),
             "authkey": authkey(),
             "sys_path": sent_path(),
             "sys_argv": sys.argv,
@@ -221,7 +221,7 @@ def _run_forked(process_obj: process.BaseProcess, parent_sentinel: int) -> None:
     code = 1
     try:
         cpython.clear_exit_handlers()
-        code = process_names.bootstrap(process_obj, parent_sentinel)
+        code = cpython_processes.bootstrap(process_obj, parent_sentinel)
     finally:
         try:
             cpython.run_exit_handlers()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FunctionType, TracebackType
 
 from procession.hints import Any, Self
-from procession.process.start.starting import without_signals
+from procession.process.start.start_methods import without_signals
 from procession.system.posix import os, signal
 
 __all__ = ["Content", "launching"]

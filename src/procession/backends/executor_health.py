@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from procession.errors import PoolClosed
 from procession.process.io.reactor import reactor
-from procession.system import after_fork, lifeline, process_names
+from procession.system import after_fork, cpython_processes, lifeline
 from procession.system.posix import OWN_WORKERS
 from procession.system.pristine import threading, time
 
@@ -101,12 +101,12 @@ class Ending:
         When it breaks while a call starts a worker, it waits for that one and never ends it
         (CPython 3.11: `terminate_broken` holds no lock). It waits for one that ignores SIGTERM too.
         """
-        threads = process_names.executor_threads(executor)
+        threads = cpython_processes.executor_threads(executor)
         executor.shutdown(wait=False, **how)  # from here on it starts none
         for thread in threads:
             while thread.is_alive():
                 thread.join(_REAPING_SECONDS)
-                if self._kill or process_names.is_broken(executor):
+                if self._kill or cpython_processes.is_broken(executor):
                     self._see_all()
                     self._each(self._end_now)
         self._see_all()
@@ -123,8 +123,8 @@ class Ending:
         of the workers' queue as well, though it never writes. A thread that does not wait ends by
         itself, as all workers are dead, and loky's closes that queue.
         """
-        writer = process_names.result_writer(executor)
-        for thread in process_names.executor_threads(executor):
+        writer = cpython_processes.result_writer(executor)
+        for thread in cpython_processes.executor_threads(executor):
             thread.join(_REAPING_SECONDS)
             if thread.is_alive() and writer is not None:
                 cut_off(writer)
@@ -227,7 +227,7 @@ def untouchable(process: Any) -> bool:
 
 def _close(process: Any) -> None:
     """Give back its pipes now, not when it happens to be collected."""
-    popen: Any = process_names.process_pipes(process)
+    popen: Any = cpython_processes.process_pipes(process)
     try:
         process.close()
     except ValueError:  # it counts as running, as the user's own code has waited for its end
@@ -288,5 +288,5 @@ def _stayed_behind(executor: Executor) -> bool:
     if not after_fork.in_child:
         return False
     # Other code may have used it; this is how the standard library's and loky's look then.
-    threads = process_names.executor_threads(executor)
+    threads = cpython_processes.executor_threads(executor)
     return bool(threads) and not any(thread.is_alive() for thread in threads)

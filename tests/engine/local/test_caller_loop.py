@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procession.engine.local.running import Running
+from procession.engine.local.caller_loop import CallerLoop
 from procession.engine.map.intake import Intake
 from procession.engine.map.source import Source
 
@@ -31,7 +31,7 @@ def same(value: int) -> int:
 
 def test_what_the_loop_has_not_taken_goes_elsewhere() -> None:
     """A cut in the middle of an item ends the loop after that item."""
-    given, running = Given(), Running(100, list("abcdef"))
+    given, running = Given(), CallerLoop(100, list("abcdef"))
     seen = []
     for value in running.iterator:
         seen.append(value)
@@ -46,7 +46,7 @@ def test_what_the_loop_has_not_taken_goes_elsewhere() -> None:
 
 def test_the_first_item_stays() -> None:
     """A cut before the loop has begun leaves it one item: whoever takes a slice runs something."""
-    given, running = Given(), Running(0, [1, 2])
+    given, running = Given(), CallerLoop(0, [1, 2])
     running.cut(given)
 
     assert list(running.iterator) == [1]
@@ -55,7 +55,7 @@ def test_the_first_item_stays() -> None:
 
 def test_a_second_cut_gives_nothing_more() -> None:
     """Each value goes elsewhere once."""
-    given, running = Given(), Running(0, [1, 2, 3])
+    given, running = Given(), CallerLoop(0, [1, 2, 3])
     next(running.iterator)
     running.cut(given)
     running.cut(given)
@@ -66,7 +66,7 @@ def test_a_second_cut_gives_nothing_more() -> None:
 
 def test_a_cut_after_the_end_gives_nothing() -> None:
     """A loop that is over has taken all."""
-    given, running = Given(), Running(0, [1, 2, 3])
+    given, running = Given(), CallerLoop(0, [1, 2, 3])
     seen = list(running.iterator)
     running.cut(given)
     running.end(len(seen), given)
@@ -77,7 +77,7 @@ def test_a_cut_after_the_end_gives_nothing() -> None:
 
 def test_pace_counts_since_the_last_look() -> None:
     """How many are left, whatever was taken, and how long those since the last look took."""
-    running = Running(0, list(range(10)))
+    running = CallerLoop(0, list(range(10)))
     next(running.iterator)
     assert running.pace() is not None
     next(running.iterator)
@@ -95,10 +95,10 @@ def test_every_value_is_taken_once_however_a_cut_falls(delay: int) -> None:
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(20):
-            given, running = Given(), Running(0, list(range(1000)))
+            given, running = Given(), CallerLoop(0, list(range(1000)))
             go = threading.Event()
 
-            def cut(running: Running = running, given: Given = given, go: Any = go) -> None:
+            def cut(running: CallerLoop = running, given: Given = given, go: Any = go) -> None:
                 go.wait()
                 for _ in range(delay):
                     pass
@@ -157,7 +157,7 @@ def test_items_before_an_error_are_not_forgotten() -> None:
 
 def test_an_item_that_hangs_counts_for_all_its_time() -> None:
     """As long as the loop does not go on, each look finds that its item has taken longer."""
-    running = Running(0, [1, 2])
+    running = CallerLoop(0, [1, 2])
     next(running.iterator)
     looks = [running.pace() for _ in range(4)]
     seconds = [look[1] for look in looks if look is not None]

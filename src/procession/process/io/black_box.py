@@ -1,4 +1,4 @@
-"""A worker's flight recorder: memory that both sides map, so that it survives any death.
+"""A worker's black box: memory that both sides map, so that it survives any death.
 
 It says which item runs and since when: one write of the worker before each item, no message. It
 keeps the results of short calls until they are sent together. It holds the end of what the worker

@@ -24,7 +24,7 @@ from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 from procession.system.limits import explain
 from procession.system.pristine import threading
-from procession.user_threads import teller
+from procession.user_threads import user_threads
 
 __all__ = ["SingleCall"]
 
@@ -228,18 +228,18 @@ class SingleCall(OneByOne, Chunk):
             lambda: _rebuilt(told, decode, settled, rules), failed=not reply.ok
         )
         if told is not None and not self._attended():
-            teller.tell(told)
+            user_threads.run_soon(told)
 
     def ended(self, chunk: Chunk, end: End) -> None:
         """The worker is done with it, one way or another."""
         reply = self._reply
         if reply is not None:
             if self._in_doubt:
-                teller.tell(lambda: self._decide(chunk, reply))
+                user_threads.run_soon(lambda: self._decide(chunk, reply))
             return
         if self._cancelled:
             # Who cancelled may have been interrupted (Ctrl-C) before it could say so.
-            teller.tell(self._settle_cancelled)
+            user_threads.run_soon(self._settle_cancelled)
             return
         item = chunk.items[0]
         rules = self._rules
@@ -254,7 +254,7 @@ class SingleCall(OneByOne, Chunk):
             self._again(chunk, item, apart=apart, counted=counted)
 
     def _decide(self, chunk: Chunk, reply: Reply) -> None:
-        """In a teller's thread: rebuild the error, to see whether the call is to be run again."""
+        """In a user thread: rebuild the error, to see whether the call is to be run again."""
         item = chunk.items[0]
         again = asks_again(item, reply, self._rules)
         with self._lock:
@@ -271,7 +271,7 @@ class SingleCall(OneByOne, Chunk):
             self._observer.replied(chunk, (Settled(item, reply),), (item,))
             chunk.home.tally.again()
             if reply.extras is not None:
-                teller.tell(Replay(reply.extras))
+                user_threads.run_soon(Replay(reply.extras))
             self._again(chunk, item)
 
     def _again(
@@ -286,7 +286,7 @@ class SingleCall(OneByOne, Chunk):
             self._start_again(chunk, item, apart=apart)
 
     def _rested(self, chunk: Chunk, item: Item) -> None:
-        """In a teller's thread: its next attempt may begin."""
+        """In a user thread: its next attempt may begin."""
         with self._lock:
             if not self._resting:
                 return  # it was cancelled meanwhile, and that was said

@@ -11,7 +11,7 @@ import pytest
 
 import procession
 from procession import background, isolated, parallel, parallel_chunks, parallel_map
-from procession.decoration import kind
+from procession.decoratable import kind
 
 ALL = [parallel, parallel_map, parallel_chunks, background, isolated]
 FOUR = [parallel, parallel_map, parallel_chunks, background]

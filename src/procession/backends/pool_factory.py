@@ -91,7 +91,7 @@ def _cluster(choice: Choice) -> Backend:
 
 
 def _process(choice: Choice) -> Backend:
-    from procession.process.start.starting import prepare
+    from procession.process.start.start_methods import prepare
 
     options = choice.options
     if not is_loading():

@@ -13,12 +13,12 @@ from concurrent.futures import BrokenExecutor, Executor, InvalidStateError
 from functools import partial
 from weakref import WeakKeyDictionary
 
-from procession.backends.executor_end import Ending, Watch, exit_code, listed
+from procession.backends.executor_health import Ending, Watch, exit_code, listed
 from procession.contract import Chunk, Load
 from procession.errors import PoolClosed
 from procession.hints import Any
 from procession.process.pool import at_exit as cleanup
-from procession.system import after_fork, lifeline, process_names
+from procession.system import after_fork, cpython_processes, lifeline
 
 __all__ = ["ExecutorLife"]
 
@@ -101,7 +101,7 @@ class ExecutorLife:
                     self._holds = True
                 self._executor = self._make(self._workers)
                 self._started += self._workers
-                self._processes = process_names.executor_processes(self._executor)
+                self._processes = cpython_processes.executor_processes(self._executor)
                 self.warm = False
             self.in_flight[chunk] = self._executor
             if not self._watched and self._processes is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from procession.items import DIVIDED, STOP, UNTIL
-from procession.process.io.flight_recorder import BlackBox
+from procession.process.io.black_box import BlackBox
 
 
 @pytest.fixture

@@ -17,7 +17,15 @@ from procession.worker import current as state
 if TYPE_CHECKING:
     from procession.items import Item, Reply
 
-__all__ = ["COMPUTES", "HELP_AFTER", "HELP_EVERY", "Running", "attempt", "raised_here", "task_here"]
+__all__ = [
+    "COMPUTES",
+    "HELP_AFTER",
+    "HELP_EVERY",
+    "CallerLoop",
+    "attempt",
+    "raised_here",
+    "task_here",
+]
 
 HELP_AFTER = 5e-3
 """Seconds until the helper looks for the first time whether the pool is to be started."""
@@ -69,7 +77,7 @@ _cutting = after_fork.lock()
 """One for all of them: it is held for microseconds, and making one takes as long."""
 
 
-class Running:
+class CallerLoop:
     """Items that run now, whose end the helper thread may take away while they do.
 
     The values are read by a list's iterator, which says how far it is and sees when the list
@@ -164,7 +172,7 @@ class Running:
                 self._settle(max(taken, since), give)
 
     def run(
-        self, loop: Callable[[Running], None], task: Callable[[int], state.CurrentTask]
+        self, loop: Callable[[CallerLoop], None], task: Callable[[int], state.CurrentTask]
     ) -> None:
         """Run the loop over the values: it fills `out`, and its error is `error`.
 

@@ -20,7 +20,7 @@ from procession.errors import OptionError
 from procession.process.forkserver import client as server
 from procession.process.forkserver.client import read_number
 from procession.process.pool.worker_starts import WorkerSpec
-from procession.process.start.starting import METHODS
+from procession.process.start.start_methods import METHODS
 from procession.worker.preparing import Cap
 from tests.process.jobs import (
     alarm,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from procession.decoration import kind
+from procession.decoratable import kind
 from procession.engine.call import Call
 from procession.engine.decoding import value_of
 from procession.engine.job import single_job, thread_job
 from procession.engine.local.in_process import header_here, initialized, reply_here
 from procession.engine.local.where import Where, route
 from procession.engine.retrying import again, pause_before
-from procession.engine.single import SingleCall
+from procession.engine.single_call import SingleCall
 from procession.errors import PoolClosed
 from procession.futures import Future
 from procession.hints import Any, NoReturn
