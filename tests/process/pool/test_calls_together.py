@@ -9,9 +9,9 @@ import pytest
 
 from procession.contract import Chunk
 from procession.items import Item, Job
-from procession.process.pool.assignment import Assignment, WorkerState
-from procession.process.pool.calls_together import joining
+from procession.process.pool.assignment import Assignment
 from procession.process.pool.state import PoolState
+from procession.process.pool.worker_state import WorkerState
 from tests.process.pool.test_state import Silent
 
 
@@ -53,7 +53,7 @@ def test_how_many_go_along(pace: float, waiting: int, size: int, expected: int) 
     """By how long they take, how many wait, and how many workers there may be."""
     job = job_of(pace)
     queue = deque(call_of(job, number) for number in range(waiting))
-    assert joining(queue, call_of(job), size) == expected
+    assert call_of(job).joined_by(queue, size) == expected
 
 
 def test_who_does_not_go_along() -> None:
@@ -61,9 +61,9 @@ def test_who_does_not_go_along() -> None:
     job, other = job_of(1e-5), job_of(1e-5)
     first = call_of(job)
     for odd in (call_of(other), call_of(job, short=False)):
-        assert joining(deque([call_of(job), odd, call_of(job), call_of(job)]), first, 1) == 1
+        assert first.joined_by(deque([call_of(job), odd, call_of(job), call_of(job)]), 1) == 1
     limited = job_of(1e-5, timeout=5.0)
-    assert joining(deque(call_of(limited) for _ in range(9)), call_of(limited), 1) == 0
+    assert call_of(limited).joined_by(deque(call_of(limited) for _ in range(9)), 1) == 0
 
 
 def burst(calls: int) -> tuple[PoolState[WorkerState], WorkerState, list[Assignment]]:

@@ -1,48 +1,35 @@
-"""A chunk that was given to a pool, and a worker of it: what they are at, one by one.
-
-A chunk's assignment:
+"""A chunk that was given to a pool: what it is at.
 
     WAITING ──► ASSIGNED ──► RUNNING ──► OVER
        │            └────► CONDEMNED ─────┤
        └──────────────────────────────────┘  (taken back, or refused)
 
-A worker:
-
-    STARTING ──► IDLE ◄──► BUSY ──► RETIRING ──► DEAD ──► GONE
-        └─────────┴─────────┴─────► CONDEMNED ────┘
-
-`RETIRING` was told to end in order, `CONDEMNED` is being killed. Of `DEAD`, what it said last is
-still to be read: until it is `GONE` it may hold a chunk. `PoolState` makes these steps.
+`PoolState` makes these steps.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from procession.contract import Answered, Chunk
 from procession.hints import Any, Literal
 from procession.items import Item, Reply, Results
 from procession.system import NamedTuple
 
-__all__ = ["Assignment", "Blame", "Verdict", "WorkerState"]
+__all__ = ["NO_BLAME", "Assignment", "Blame", "Verdict"]
 
 _LOOKS = 10
 """A chunk that the audit has found so often assigned to a worker, but not sent, is lost."""
 
+_TOGETHER = 0.002
+"""Seconds that calls of one message are to take together. A guess: a message costs some 50 µs."""
+
+_MOST_CALLS = 128
+"""Calls in one message. A guess: what a message costs for each of them is little by then."""
+
 Verdict = Literal["timeout", "memory", "cancelled"]
-Phase = Literal["starting", "idle", "busy", "retiring", "condemned", "dead", "gone"]
-
-STARTING: Phase = "starting"
-IDLE: Phase = "idle"
-BUSY: Phase = "busy"
-RETIRING: Phase = "retiring"
-CONDEMNED: Phase = "condemned"
-DEAD: Phase = "dead"
-GONE: Phase = "gone"
-
-_UP = (IDLE, BUSY)
-STAYING = (STARTING, IDLE, BUSY)
 
 
 class Blame(NamedTuple):
@@ -159,6 +146,25 @@ class Assignment:
             if item is not None and reply.ok:
                 item.buffers = ()
 
+    def joined_by(self, queue: deque[Assignment], size: int) -> int:
+        """How many of the calls that wait go to a worker in one message with this one.
+
+        Args:
+            queue: What waits.
+            size: How many workers there may be.
+        """
+        chunk = self.chunk
+        pace = chunk.job.pace
+        if chunk.given is None or pace < 0 or chunk.job.limited:
+            return 0  # what is limited is watched from the moment when it is sent
+        most = min((len(queue) + 1) // size, _MOST_CALLS, int(_TOGETHER / max(pace, 1e-6))) - 1
+        count = 0
+        for each in islice(queue, max(0, most)):
+            if each.over or each.chunk.given is None or each.chunk.job is not chunk.job:
+                break
+            count += 1
+        return count
+
     def watch(self, timer: Any) -> None:
         """Have a timer cancelled with it; it watches a limit."""
         self.timers = [*(each for each in self.timers if each.call is not None), timer]
@@ -192,144 +198,3 @@ class Assignment:
             return False
         self.looks += 1
         return self.looks > _LOOKS
-
-
-class WorkerState:
-    """One worker, as the machine sees it.
-
-    Attributes:
-        state: Where it stands, one of the module's states.
-        ready: Whether it was ever ready.
-        in_order: Whether it was told to end in order.
-        assignment: The chunk it has.
-        behind: Calls that it was given behind that one (`procession.process.pool.calls_behind`).
-        looks: How often those were looked at since they were given, or began to be taken back.
-        back: The number of the call after which they are taken back; `None` if they are not.
-        tasks: How many items it was given.
-        chunks: How many chunks it was given.
-        since: When it began to start, or became idle.
-    """
-
-    def __init__(self) -> None:
-        self.state: Phase = STARTING
-        self.ready = False
-        self.in_order = False
-        self.assignment: Assignment | None = None
-        self.behind: deque[Assignment] = deque()
-        self.looks = 0
-        self.back: int | None = None
-        self.tasks = 0
-        self.chunks = 0
-        self.since = 0.0
-
-    @property
-    def up(self) -> bool:
-        """Whether it does work, or could."""
-        return self.state in _UP
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it was told to end, is being killed, or is dead."""
-        return self.state not in STAYING
-
-    def assign(self, assignment: Assignment) -> None:
-        """It has a chunk."""
-        self.assignment, assignment.worker = assignment, self
-        self.state = BUSY
-        self.tasks += assignment.items
-        self.chunks = assignment.number = self.chunks + 1
-        self.looks, self.back = 0, None
-
-    def follow(self) -> None:
-        """It has calls behind its chunk, which are given with that."""
-        for each in self.behind:
-            each.worker = self
-            self.tasks += 1
-            self.chunks = each.number = self.chunks + 1
-
-    def takes_calls(self, assignment: Assignment) -> bool:
-        """Whether it can be given calls like this one behind it."""
-        return False
-
-    def look(self) -> int:
-        """What is behind its chunk was looked at once more. How often, by now."""
-        self.looks += 1
-        return self.looks
-
-    def take_back(self, after: int) -> None:
-        """The calls after this one are being taken back."""
-        self.looks, self.back = 0, after
-
-    def give_back(self, after: int) -> list[Assignment]:
-        """The calls after this one are not run here. Gives them, in order."""
-        self.back, self.looks = None, 0
-        back = [each for each in self.behind if each.number > after]
-        for _ in back:
-            self.behind.pop()
-        for each in back:
-            each.give_back()
-        return back
-
-    def unbegin(self) -> list[Assignment]:
-        """It has its chunk, and what is behind that, no more, and has begun none of them."""
-        back = [] if self.assignment is None else [self.assignment]
-        self.assignment = None
-        for each in back:
-            each.give_back()
-        return back + self.give_back(0)
-
-    def release(self) -> Assignment | None:
-        """Its chunk, if it has one, is over with it."""
-        assignment = self.assignment
-        if assignment is not None:
-            assignment.over = True
-            self.assignment = None
-        return assignment
-
-    def finish(self, now: float, most: int | None) -> bool:
-        """Its chunk is over. Whether it waits for the next one: not if it has had so many items."""
-        assignment = self.assignment
-        if assignment is not None:
-            assignment.over = True  # first: what interrupts this finds its end to be told
-            self.assignment = self.behind.popleft() if self.behind else None
-        if self.assignment is not None or self.state != BUSY:
-            return False  # it died meanwhile
-        if most is not None and self.tasks >= most:
-            self.retire()
-            return False
-        self.state = IDLE
-        self.since = now
-        return True
-
-    def begin(self, now: float) -> None:
-        """Its process was started."""
-        self.since = now
-
-    def set_up(self) -> None:
-        """It has said that it is ready, though it may be dead by now."""
-        self.ready = True
-
-    def rest(self, now: float) -> None:
-        """It is set up, and waits for its first chunk."""
-        self.ready = True
-        self.state = IDLE
-        self.since = now
-
-    def retire(self) -> None:
-        """It is to end in order."""
-        self.in_order = True
-        self.state = RETIRING
-
-    def condemn(self) -> None:
-        """It is being killed."""
-        if self.state not in (DEAD, GONE):
-            self.state = CONDEMNED
-
-    def die(self) -> None:
-        """Its death was seen."""
-        self.ready = self.ready or self.stopping  # what we have ended has not failed to start
-        self.state = DEAD
-
-    def leave(self) -> None:
-        """Its place is free."""
-        self.state = GONE

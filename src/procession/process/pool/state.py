@@ -17,19 +17,15 @@ from operator import methodcaller
 
 from procession.contract import Load
 from procession.hints import Generic, TypeVar
-from procession.process.pool.assignment import (
+from procession.process.pool.assignment import NO_BLAME, Assignment, Blame, Verdict
+from procession.process.pool.worker_state import (
     BUSY,
     DEAD,
     GONE,
-    NO_BLAME,
     STARTING,
     STAYING,
-    Assignment,
-    Blame,
-    Verdict,
     WorkerState,
 )
-from procession.process.pool.calls_together import joining
 
 __all__ = ["TRIES", "PoolState"]
 
@@ -148,7 +144,7 @@ class PoolState(Generic[W]):
             worker.assign(assignment)
             self.busy += 1
             if self.queue and self.most is None and worker.takes_calls(assignment):
-                more = joining(self.queue, assignment, self.size)
+                more = assignment.joined_by(self.queue, self.size)
                 # In one step of C code: an interrupt loses none of them.
                 worker.behind.extend(map(_popleft, repeat(self.queue, more)))
                 worker.follow()

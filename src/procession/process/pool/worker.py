@@ -18,9 +18,10 @@ from procession.process.io import messages
 from procession.process.io.black_box import BlackBox, Running
 from procession.process.io.channel import SEGMENT, Message, frame, split
 from procession.process.io.reactor import READ, reactor
-from procession.process.pool.assignment import Assignment, WorkerState
+from procession.process.pool.assignment import Assignment
 from procession.process.pool.attended_channel import AttendedChannel
 from procession.process.pool.worker_process import WorkerProcess
+from procession.process.pool.worker_state import WorkerState
 from procession.system import lifeline
 from procession.system.lifeline import is_ending
 from procession.system.posix import signal
