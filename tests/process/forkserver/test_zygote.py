@@ -276,7 +276,7 @@ def test_a_map_that_began_in_the_program_gets_a_copy(tmp_path: Path) -> None:
     """The main thread forks it between two items, and stands still until the helper is done."""
     code = """
 import threading
-from procession.engine.local import main_thread_pause as module
+from procession.engine.local import first_pool as module
 module._PATIENCE = module._LONGEST = 60
 stands, told = module.MainThreadPause(), []
 def helps():
@@ -299,7 +299,7 @@ def test_items_go_on_if_the_other_thread_never_tells_them(tmp_path: Path) -> Non
     """An import that hangs keeps the pool from them, but not the loop."""
     code = """
 import threading
-from procession.engine.local import main_thread_pause as module
+from procession.engine.local import first_pool as module
 module._PATIENCE, module._LONGEST = 60, 0.01
 stands = module.MainThreadPause()
 helper = threading.Thread(target=stands.begin)

@@ -24,8 +24,8 @@ from procession.engine.local.caller_loop import (
     raised_here,
     task_here,
 )
+from procession.engine.local.first_pool import MainThreadPause
 from procession.engine.local.hashing import hashes_otherwise
-from procession.engine.local.main_thread_pause import MainThreadPause
 from procession.engine.policy.placement import Pace, Placement
 from procession.functions.needs import modules_to_import, needs_cloudpickle, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
