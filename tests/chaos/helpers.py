@@ -25,7 +25,7 @@ T = TypeVar("T")
 def workers(*, used: bool = False) -> list[int]:
     """The processes that run items for this one now; of our own only those that were `used`."""
     found: list[int] = []
-    for backend in [*registry._pools.values()]:
+    for backend in registry.in_use():
         ours = backend if isinstance(backend, WorkerPool) else None
         if ours is not None:
             least = 2 if used else 0

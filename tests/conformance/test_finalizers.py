@@ -127,7 +127,7 @@ def test_a_call_in_any_thread(where: str, way: str) -> None:
 
 
 def _locks() -> dict[str, Any]:
-    pools = [p for p in list[Any](registry._pools.values()) if hasattr(p, "_dispatch")]
+    pools = [p for p in list[Any](registry.in_use()) if hasattr(p, "_dispatch")]
     found: dict[str, Any] = {
         "the reactor's": reactor._lock,
         "the registry's": registry._lock,
