@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -120,7 +120,8 @@ def _variables() -> str:
 
 def _all_together() -> int:
     """Bytes of arguments and variables that may be in all; see execve(2)."""
-    return os.sysconf("SC_ARG_MAX")
+    ask: Callable[[str], int] = getattr(os, "sysconf", lambda _: 1 << 15)  # Windows' own limit
+    return ask("SC_ARG_MAX")
 
 
 def _files() -> str:
