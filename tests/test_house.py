@@ -57,6 +57,7 @@ FLOORS = [
     "testing",
     "pytest_isolation",
     "pytest_plugin",
+    "joblib_arrays",
     "joblib",
     "procession",
     "cli",

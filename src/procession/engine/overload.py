@@ -11,7 +11,7 @@ from procession.system import after_fork
 from procession.system.alarm import after
 from procession.system.pristine import monotonic
 
-__all__ = ["Deadline", "Place", "admit", "leave"]
+__all__ = ["Deadline", "OpenStream", "admit", "leave"]
 
 
 class Deadline:
@@ -65,8 +65,8 @@ _lock = after_fork.lock()
 after_fork.renew_in_child(_calls.clear)
 
 
-class Place:
-    """What a stream is counted by."""
+class OpenStream:
+    """A stream that runs or waits: what it is counted by."""
 
 
 def admit(call: object, backend: Backend, name: str, limit: int) -> None:

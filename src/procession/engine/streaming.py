@@ -12,7 +12,7 @@ from procession.engine.decoding import value_of
 from procession.engine.job import make_job
 from procession.engine.local.in_process import initialized
 from procession.engine.local.where import Where
-from procession.engine.overload import Place, admit, leave
+from procession.engine.overload import OpenStream, admit, leave
 from procession.engine.packing import packer
 from procession.engine.policy.blame import Rules, judge
 from procession.errors import OptionError
@@ -48,17 +48,17 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
     value = ((*call.prefix, *args), kwargs)
     plain = call._replace(prefix=())
     backend: Any = where.backend()
-    place = None
+    counted = None
     if call.options.max_pending is not None:
-        place = Place()
-        admit(place, backend, call.name, call.options.max_pending)
+        counted = OpenStream()
+        admit(counted, backend, call.name, call.options.max_pending)
     observer = call_began(call.name, single=True)
     job = make_job(plain, out_of_band=where.out_of_band)
     pack = packer(plain, out_of_band=where.out_of_band)
     item = pack(call.number(), value)
     from procession.backends.process import IsolatedStream
 
-    return Stream(IsolatedStream(backend, job, item), call.rules(single=True), observer, place)
+    return Stream(IsolatedStream(backend, job, item), call.rules(single=True), observer, counted)
 
 
 class Stream(Iterator[Any]):
@@ -73,7 +73,7 @@ class Stream(Iterator[Any]):
         source: IsolatedStream,
         rules: Rules,
         observer: CallObserver = UNOBSERVED,
-        place: Place | None = None,
+        counted: OpenStream | None = None,
     ) -> None:
         self._observer = observer
         observer.ends_with(self)  # if it is forgotten half read
@@ -81,7 +81,7 @@ class Stream(Iterator[Any]):
         self._chunk = source.chunk
         self._item: Item = source.chunk.items[0]
         self._rules = rules
-        self._place = place
+        self._counted = counted
 
     def __next__(self) -> Any:
         source = self._source
@@ -122,8 +122,8 @@ class Stream(Iterator[Any]):
 
     def close(self) -> None:
         """End the process if it still runs; values that were not read are lost."""
-        if self._place is not None:
-            leave(self._place, self._chunk.home)
+        if self._counted is not None:
+            leave(self._counted, self._chunk.home)
         source, self._source = self._source, None
         self._observer.finished()
         if source is not None:
