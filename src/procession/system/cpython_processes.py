@@ -24,6 +24,7 @@ __all__ = [
     "executor_processes",
     "executor_threads",
     "fork_exec",
+    "has_tracker",
     "interpreter_arguments",
     "is_broken",
     "log_settings",
@@ -43,6 +44,12 @@ def lose_tracker() -> None:
     known = tracker()
     if known is not None:
         known._fd = known._pid = None
+
+
+def has_tracker() -> bool:
+    """Whether a resource tracker was started, or is used by this process."""
+    known = tracker()
+    return known is not None and known._fd is not None
 
 
 @contextmanager

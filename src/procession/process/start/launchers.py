@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from multiprocessing import process, resource_tracker, spawn, util
+from multiprocessing import process, spawn, util
 from multiprocessing.context import set_spawning_popen
 from multiprocessing.reduction import dump
 from types import SimpleNamespace
@@ -24,11 +24,11 @@ from types import SimpleNamespace
 from procession.hints import TYPE_CHECKING, Any
 from procession.process.forkserver import client
 from procession.process.start.hash_seed import Util, more_flags, sent_path
-from procession.process.start.start_methods import Inherited, method_of, quietly, without_signals
+from procession.process.start.start_methods import Inherited, ensure_tracker, method_of, quietly
 from procession.process.start.start_pipes import Content, launching
 from procession.system import cpython, cpython_processes, owned_descriptors
 from procession.system.limits import must_fit
-from procession.system.posix import FORKS, os, signal
+from procession.system.posix import FORKS, os
 from procession.system.pristine import fork, select
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def launch(
     if method == "forkserver" and context is None:
         quietly(client.current(clean=False).ensure_running)  # it may start the tracker, too
     if method != "loky":
-        # Before SIGINT is blocked: this unblocks it.
-        with without_signals(signal.SIGPIPE):
-            resource_tracker.ensure_running()
+        ensure_tracker()
     start = _from_any_server if context is None and method == "forkserver" else launcher(method)
     return quietly(partial(start, made))
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from procession.errors import OptionError
 from procession.hints import Any
-from procession.system.limits import is_python, must_execute
+from procession.system import cpython_processes
+from procession.system.limits import is_python, must_execute, must_fit
 from procession.system.posix import signal
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Descriptors",
     "Inherited",
     "default_method",
+    "ensure_tracker",
     "inherited",
     "method_of",
     "prepare",
@@ -61,6 +63,20 @@ def method_of(context: Any) -> str:
     return name
 
 
+def ensure_tracker() -> None:
+    """Have the standard library's resource tracker run. Not with signals blocked: it unblocks them.
+
+    Raises:
+        OSError: It cannot be executed, which it does not say itself.
+    """
+    from multiprocessing import resource_tracker
+
+    if not cpython_processes.has_tracker():
+        must_fit()
+    with without_signals(signal.SIGPIPE):  # it may have died
+        resource_tracker.ensure_running()
+
+
 def prepare(context: Any, *, by_value: bool = True) -> None:
     """A process will soon be started: begin with the helper processes that this takes.
 
@@ -82,9 +98,7 @@ def prepare(context: Any, *, by_value: bool = True) -> None:
             clean = context is not None
             quietly(server.current(clean=clean, by_value=by_value).ensure_running)
         elif method == "spawn":
-            from multiprocessing import resource_tracker
-
-            resource_tracker.ensure_running()
+            ensure_tracker()
     except Exception:
         pass  # `launch` tries again, and says what is wrong
 
