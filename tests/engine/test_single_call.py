@@ -105,7 +105,7 @@ def calls_in_the_worker() -> int:
 @pytest.mark.parametrize(("side", "most"), [("calls_here", 75), ("calls_in_the_worker", 24)])
 def test_a_warm_call_takes_few_python_calls(side: str, most: int) -> None:
     """They do not grow again; it took 130 and 48 once. Other tests may have set what costs some."""
-    code = f"from tests.engine import test_single as calls\nprint(calls.{side}())"
+    code = f"from tests.engine import test_single_call as calls\nprint(calls.{side}())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[2],

@@ -38,7 +38,7 @@ from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.messages import arrived
 from procession.process.io.reactor import reactor
-from procession.process.pool import at_exit as cleanup
+from procession.process.pool import at_exit
 from procession.system import after_fork, cpython_processes
 from procession.system.limits import explain
 
@@ -102,7 +102,7 @@ class ExecutorBackend:
         self._aparts: list[ExecutorBackend] = []
         self._headers: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
         if owned:
-            cleanup.register(self)
+            at_exit.register(self)
 
     def renew(self) -> None:
         """Start with nothing, in a forked child: the executor is the parent's."""
@@ -191,7 +191,7 @@ class ExecutorBackend:
                 closed = error
             else:
                 if self._owned:
-                    cleanup.before_executors(self, self.kind)
+                    at_exit.before_executors(self, self.kind)
                 return future, executor
         raise PoolClosed(f"the {self.kind} pool takes no more work: {closed}") from closed
 

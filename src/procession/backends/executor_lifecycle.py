@@ -17,7 +17,7 @@ from procession.backends.executor_health import Ending, Watch, exit_code, listed
 from procession.contract import Chunk, Load
 from procession.errors import PoolClosed
 from procession.hints import Any
-from procession.process.pool import at_exit as cleanup
+from procession.process.pool import at_exit
 from procession.system import after_fork, cpython_processes, lifeline
 
 __all__ = ["ExecutorLife"]
@@ -214,7 +214,7 @@ class ExecutorLife:
             end = None
             if executor is not None and self._owned:
                 end = Ending(executor, processes, held, self._name, kill=kill and busy)
-                if not (wait or cleanup.has_ended()):
+                if not (wait or at_exit.has_ended()):
                     self._end_aside(end)  # under the lock, so that another `close` waits for it
                     end = None
             elif held:

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 
-from procession.configuration import from_environment as environment
+from procession.configuration import from_environment
 from procession.configuration.choices import short
 from procession.configuration.compatibility import BACKENDS, CLUSTERS, conflicts
 from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
@@ -140,7 +140,7 @@ def resolve(
         OptionError: A variable in the environment is wrong, or options from different places
             cannot both be.
     """
-    seen = environment.snapshot()
+    seen = from_environment.snapshot()
     scoped = _scoped.get()
     key = (id(changes), id(decorator))
     entry = _cache.get(key)
@@ -185,15 +185,15 @@ def _resolve(
 ) -> Options:
     global _last_environment
     if seen != _last_environment:
-        environment.warn_of_strangers()
+        from_environment.warn_of_strangers()
         _last_environment = seen
-    outside = environment.overrides() if any(seen) else {}
+    outside = from_environment.overrides() if any(seen) else {}
     layers = (
         _Layer("procession.configure()", configured),
         _Layer("procession.options()", scoped),
         _Layer("the decorator", decorator),
         _Layer("with_options()", changes),
-        _Layer(environment.PREFIX, outside),
+        _Layer(from_environment.PREFIX, outside),
     )
     values: dict[str, Any] = {"backend": DEFAULT_BACKEND}
     places = {"backend": "the default"}
@@ -219,12 +219,12 @@ def _settle(values: dict[str, Any], places: Mapping[str, str]) -> None:
         option, other = conflict.option, conflict.other
         if conflict.local:
             continue
-        if environment.PREFIX not in (places[option], places.get(other)):
+        if from_environment.PREFIX not in (places[option], places.get(other)):
             raise OptionError(
                 f"{_told(option, values, places)} and {_told(other, values, places)} cannot both "
                 f"be: {conflict.message}"
             )
-        if conflict.limit or places[option] == environment.PREFIX:
+        if conflict.limit or places[option] == from_environment.PREFIX:
             _warn_once(
                 f"{_told(option, values, places)} is ignored, because of "
                 f"{_told(other, values, places)}: {conflict.message}"
@@ -236,8 +236,8 @@ def _told(option: str, values: Mapping[str, Any], places: Mapping[str, str]) -> 
     """An option, its value, and where that comes from."""
     if option not in values:
         return f"no {option}"
-    if places[option] == environment.PREFIX:
-        return f"{environment.PREFIX}{option.upper()}={values[option]}"
+    if places[option] == from_environment.PREFIX:
+        return f"{from_environment.PREFIX}{option.upper()}={values[option]}"
     return f"{option}={short(values[option])} (from {places[option]})"
 
 

@@ -139,13 +139,13 @@ class Call(NamedTuple):
         """
         if self.history is None:
             return 0
-        from procession.worker import current as state
+        from procession.worker import current
 
-        task = state.current_task()
+        task = current.current_task()
         if task is None:
             return next(self.history.numbers)
         entered, index = _nested.item
-        now: Any = state.entered() or task
+        now: Any = current.entered() or task
         if entered is not now or index != task.index:
             _nested.item = now, task.index
             _nested.counts = {}

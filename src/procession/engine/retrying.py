@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from procession import logger as notices
+from procession import logger
 from procession.engine.decoding import error_of
 from procession.engine.policy.blame import Rules, may_retry, unable
 from procession.items import Item, Reply
@@ -22,7 +22,7 @@ def again(item: Item, error: BaseException, rules: Rules) -> bool:
     """Whether an item that raised this is to be tried again; counts it, and tells the logger."""
     retried = may_retry(item, error, rules)
     if retried:
-        notices.retried(rules.name, rules.retries, item, error, single=rules.single)
+        logger.retried(rules.name, rules.retries, item, error, single=rules.single)
     return retried
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from procession import logger as notices
+from procession import logger
 from procession.contract import Backend, Chunk, End, Listener, OneByOne
 from procession.engine.decoding import value_of
 from procession.engine.overload import Deadline, admit, leave
@@ -244,7 +244,7 @@ class SingleCall(OneByOne, Chunk):
         item = chunk.items[0]
         rules = self._rules
         verdicts = judge(chunk, [item], end, rules)
-        notices.died(rules.name, rules.retries, verdicts, end, single=True)
+        logger.died(rules.name, rules.retries, verdicts, end, single=True)
         (_, error, apart, counted), *_ = verdicts
         self._observer.settled(int(error is not None), int(error is None), end)
         chunk.home.tally.ended(end, int(error is not None), int(error is None))

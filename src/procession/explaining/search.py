@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from pickle import PickleBuffer
 
-from procession.explaining import parts as edges
+from procession.explaining import parts
 from procession.hints import Any
 from procession.pickling.by_value import VALUE
 from procession.pickling.code_rules import Code
@@ -114,28 +114,28 @@ class Search:
                 self.complete = False
                 break
 
-    def _parts(self, node: Node) -> Iterator[edges.Edge]:
+    def _parts(self, node: Node) -> Iterator[parts.Edge]:
         try:
             yield from self._pickled_from(node.obj)
         except Refused as error:
             self.findings.append(Finding(node, error.refusal))
-        except edges.Malformed as error:
+        except parts.Malformed as error:
             self.findings.append(Finding(node, _malformed(node.obj, error)))
         except (Exception, SystemExit) as error:
             self.findings.append(Finding(node, _raised(node.obj, error), error))
 
-    def _pickled_from(self, obj: Any) -> Iterable[edges.Edge]:
+    def _pickled_from(self, obj: Any) -> Iterable[parts.Edge]:
         cls = class_of(obj)
         if cls is types.FunctionType:
-            return () if self._code.reference(obj) else edges.parts_of_function(obj)
+            return () if self._code.reference(obj) else parts.parts_of_function(obj)
         if issubclass(cls, type):
-            return () if self._code.is_named(obj) else edges.parts_of_class(obj)
+            return () if self._code.is_named(obj) else parts.parts_of_class(obj)
         if self._code.takes_stream(obj) or cls is PickleBuffer:
             return ()
         found = registered(cls)
         if found is None:
             self._refusals.check(cls)
-            inside = edges.contents(obj)
+            inside = parts.contents(obj)
             if inside is not None:
                 self._names.check(cls)
                 return inside
@@ -148,7 +148,7 @@ class Search:
             return ()
         if is_a(reduced, tuple) and reduced:
             self.makers[id(obj)] = reduced[0]
-        return edges.parts(obj, reduced)
+        return parts.parts(obj, reduced)
 
     def _nameless(self, cls: type) -> Refusal | None:
         """Blame the object, not its class, for a class that cannot be sent."""
@@ -227,7 +227,7 @@ class _Verdicts(dict[type, Refusal | None]):
 def _check_name(obj: Any, name: str) -> None:
     module = getattr(obj, "__module__", None)
     if isinstance(module, str) and importable(module) and find(module, name) is not obj:
-        raise edges.Malformed(f"gives the name {name!r}, and {module}.{name} is not this object")
+        raise parts.Malformed(f"gives the name {name!r}, and {module}.{name} is not this object")
 
 
 def _malformed(obj: Any, error: Exception) -> Refusal:

@@ -10,9 +10,9 @@ import pytest
 from procession.contract import Chunk
 from procession.items import Item, Job
 from procession.process.pool.assignment import Assignment
-from procession.process.pool.state import PoolState
+from procession.process.pool.pool_state import PoolState
 from procession.process.pool.worker_state import WorkerState
-from tests.process.pool.test_state import Silent
+from tests.process.pool.test_pool_state import Silent
 
 
 class Knowing(WorkerState):

@@ -31,7 +31,7 @@ from procession.contract import Chunk, End, Load, Tally
 from procession.errors import PoolClosed
 from procession.hints import Any
 from procession.items import Job, Reply
-from procession.process.pool import at_exit as cleanup
+from procession.process.pool import at_exit
 from procession.recording.observer import observers
 from procession.system import after_fork
 from procession.system.pristine import perf_counter, start_new_thread
@@ -105,7 +105,7 @@ class ClusterBackend:
         self._clocks = Clocks()
         self._headers: WeakKeyDictionary[Job, Any] = WeakKeyDictionary()
         self._puts: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        cleanup.register(self)
+        at_exit.register(self)
 
     # -- what it does --------------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class ClusterBackend:
         except BaseException:
             self.forget(task)
             raise
-        cleanup.end_with_threads(self, self.kind)
+        at_exit.end_with_threads(self, self.kind)
 
     def forget(self, task: Task) -> bool:
         """A task is over, and another may go. Whether it was not over before."""

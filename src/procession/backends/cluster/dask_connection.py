@@ -26,7 +26,7 @@ from procession.backends.cluster.wire import VERSIONS, mismatch
 from procession.configuration.compatibility import dask_client
 from procession.errors import BackendUnavailable
 from procession.hints import TYPE_CHECKING, Any
-from procession.process.pool import at_exit as cleanup
+from procession.process.pool import at_exit
 
 if TYPE_CHECKING:
     from procession.configuration import Options
@@ -206,7 +206,7 @@ def _connected(options: Options) -> Connection:
             "backend='dask' needs the package distributed, which is not installed. Run: pip "
             "install 'procession[dask]'"
         ) from error
-    atexit.register(cleanup.at_exit)  # before Dask's own handlers, which would cut off what runs
+    atexit.register(at_exit.at_exit)  # before Dask's own handlers, which would cut off what runs
     settings: Any = importlib.import_module("dask").config
     address = options.address or settings.get("scheduler-address", None)
     if address is None:

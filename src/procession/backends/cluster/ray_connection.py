@@ -22,7 +22,7 @@ from procession.backends.cluster.engine_connection import (
 from procession.backends.cluster.ray_use import ray_use
 from procession.errors import BackendUnavailable
 from procession.hints import TYPE_CHECKING, Any
-from procession.process.pool import at_exit as cleanup
+from procession.process.pool import at_exit
 from procession.system.pristine import monotonic
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def connect(options: Options) -> Connection:
             "backend='ray' needs the package ray, which is not installed. Run: pip install "
             "'procession[ray]'"
         ) from error
-    atexit.register(cleanup.at_exit)  # before Ray's own handler, which would cut off what runs
+    atexit.register(at_exit.at_exit)  # before Ray's own handler, which would cut off what runs
     address = options.address
     if address is not None and "://" in address:
         raise BackendUnavailable(

@@ -12,7 +12,7 @@ from procession.hints import TYPE_CHECKING, Any
 from procession.system import after_fork
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, time
-from procession.worker import current as state
+from procession.worker import current
 
 if TYPE_CHECKING:
     from procession.items import Item, Reply
@@ -38,13 +38,15 @@ COMPUTES = 0.3
 """The least share of a processor by which a process computes, and does not wait. A guess."""
 
 
-def task_here(name: str, nested: str, index: int, attempt: int = 1) -> state.CurrentTask:
+def task_here(name: str, nested: str, index: int, attempt: int = 1) -> current.CurrentTask:
     """What `current_task` tells an item that runs in this process."""
-    return state.CurrentTask(index, attempt, str(os.getpid()), name, nested)
+    return current.CurrentTask(index, attempt, str(os.getpid()), name, nested)
 
 
 def attempt(
-    task: state.CurrentTask | Callable[[], state.CurrentTask], run: Callable[..., Any], *args: Any
+    task: current.CurrentTask | Callable[[], current.CurrentTask],
+    run: Callable[..., Any],
+    *args: Any,
 ) -> tuple[bool, Any]:
     """Run what belongs to an item: whether it passed, and its value or error.
 
@@ -52,16 +54,16 @@ def attempt(
         BaseException: What a signal handler has raised, such as KeyboardInterrupt. It is the
             caller's, never an item's.
     """
-    before = state.entered()
+    before = current.entered()
     try:
-        state.enter(task)
+        current.enter(task)
         return True, run(*args)
     except BaseException as error:
         if strikes(error):
             raise
         return False, error
     finally:
-        state.leave(before)
+        current.leave(before)
 
 
 def raised_here(error: BaseException, name: str) -> BaseException:
@@ -172,7 +174,7 @@ class CallerLoop:
                 self._settle(max(taken, since), give)
 
     def run(
-        self, loop: Callable[[CallerLoop], None], task: Callable[[int], state.CurrentTask]
+        self, loop: Callable[[CallerLoop], None], task: Callable[[int], current.CurrentTask]
     ) -> None:
         """Run the loop over the values: it fills `out`, and its error is `error`.
 

@@ -21,7 +21,7 @@ from procession.hints import Any
 from procession.items import Item, Reply
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, time
-from procession.worker import current as state
+from procession.worker import current
 from procession.worker.job_header import Header, argument_copies, call_with
 
 __all__ = [
@@ -185,7 +185,7 @@ class Taking(CallerLoop):
         del self._budget[1:]
 
     def run(
-        self, loop: Callable[[CallerLoop], None], task: Callable[[int], state.CurrentTask]
+        self, loop: Callable[[CallerLoop], None], task: Callable[[int], current.CurrentTask]
     ) -> None:
         """Run the loop over the input, as `CallerLoop.run` does."""
         try:

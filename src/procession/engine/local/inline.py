@@ -27,7 +27,7 @@ from procession.system.alarm import Alarm, after, short_turns
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.user_threads import user_threads
-from procession.worker import current as state
+from procession.worker import current
 from procession.worker.job_header import Header
 
 __all__ = ["Inline", "Slice"]
@@ -271,7 +271,7 @@ class Inline:
         else:
             each_value(self._header, self._function, running.iterator, running.out.append)
 
-    def _task(self, index: int) -> state.CurrentTask:
+    def _task(self, index: int) -> current.CurrentTask:
         return task_here(self._header.settings.name, self._header.settings.nested, index)
 
     def _checks(self, where: Where) -> tuple[Checks | None, Checks | None]:

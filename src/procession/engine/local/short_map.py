@@ -34,7 +34,7 @@ from procession.recording.start_costs import start_costs
 from procession.system import after_fork, cpython
 from procession.system.alarm import Alarm, after, short_turns
 from procession.system.pristine import perf_counter
-from procession.worker import current as state
+from procession.worker import current
 
 if TYPE_CHECKING:
     from procession.engine.local.inline import Inline, Slice
@@ -64,7 +64,7 @@ def begins_as_short_map(call: Call, items: Any) -> Pace | None:
         return None
     _check_open(call.name)
     count, pace, none_open = len(items), call.pace, _none_open()
-    if not 0 < count <= (_COLD if none_open else _SHORT) or _watched() or state.in_worker():
+    if not 0 < count <= (_COLD if none_open else _SHORT) or _watched() or current.in_worker():
         return None
     if pace is None or pace.deadly or not _asks_nothing(call, pace):
         return None
@@ -302,7 +302,7 @@ class ShortMap:
             size = min(size * _GROWTH, int(size * _SLICE / (perf_counter() - begin)) or 1)
         running.out = out
 
-    def _task(self, index: int) -> state.CurrentTask:
+    def _task(self, index: int) -> current.CurrentTask:
         return task_here(self._call.name, self._call.options.nested, index)
 
     def _help(self) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from procession import logger as notices
+from procession import logger
 from procession.contract import Chunk, End, Tally
 from procession.engine.job import Plan
 from procession.engine.map.delivery import Batch, Delivery
@@ -226,7 +226,7 @@ class Replies:
         settled: list[Settled] = []
         rules = self._rules
         verdicts = judge(chunk, missing, end, rules)
-        notices.died(rules.name, rules.retries, verdicts, end, single=False)
+        logger.died(rules.name, rules.retries, verdicts, end, single=False)
         delayed: list[Item] = []
         with self._lock:
             for item, error, apart, counted in verdicts:

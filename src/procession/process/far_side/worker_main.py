@@ -11,7 +11,7 @@ from procession.buffers.housekeeping import housekeeper
 from procession.hints import Any
 from procession.items import Item, Job, Reply
 from procession.pickling.objects import class_of
-from procession.process.far_side import worker_setup as environment
+from procession.process.far_side import worker_setup
 from procession.process.far_side.call_loop import CallLoop
 from procession.process.far_side.outbox import Outbox
 from procession.process.far_side.worker_setup import Plan
@@ -35,9 +35,9 @@ _MOST_MODULES = 4096
 def main(descriptors: Descriptors, plan: Plan) -> None:
     """Run a worker process until it is told to stop."""
     channel, memory, life = descriptors.take()
-    environment.set_up(plan.method, plan.around)
+    worker_setup.set_up(plan.method, plan.around)
     lifeline.arm_descriptor(life, group=True)
-    box = environment.observe(memory)
+    box = worker_setup.observe(memory)
     box.up()
     sock = socket.socket(fileno=channel)
     worker = _Worker(sock, box, plan.method)
@@ -87,7 +87,7 @@ class _Worker:
 
         Worth it where a worker waits for a single call.
         """
-        environment.load(environment.ITEMS_NEED)
+        worker_setup.load(worker_setup.ITEMS_NEED)
         from procession.functions.packed_function import dump_function
         from procession.pickling.pickler import dumps
         from procession.worker.job_header import Settings, pack_header
@@ -141,7 +141,7 @@ class _Worker:
     def _learn_ahead(self, key: int, header: Any, modules: Sequence[str]) -> None:
         """As a spare: get ready for the job that the next call is likely to be of."""
         with while_loading():
-            environment.load(modules)
+            worker_setup.load(modules)
         self._runner.learn(key, header)
         self._calls.prepare(key)
         self._modules = frozenset(sys.modules)
@@ -209,11 +209,11 @@ class _Worker:
 def _prepare(plan: Plan) -> None:
     prepare(plan.threads, forked=plan.method == "fork")
     with while_loading():
-        environment.load(plan.preload)
+        worker_setup.load(plan.preload)
     if plan.initializer:
         run_initializer(plan.initializer)
     with while_loading():
-        environment.load(plan.modules)
+        worker_setup.load(plan.modules)
 
 
 def _always(_: int) -> bool:

@@ -19,7 +19,7 @@ from multiprocessing import (  # loaded before it forks
 )
 
 from procession.hints import NoReturn
-from procession.process.far_side import worker_setup as environment
+from procession.process.far_side import worker_setup
 from procession.process.io.channel import ROOM, numbers_in
 from procession.process.start import start_methods
 from procession.system import cpython, cpython_processes
@@ -71,7 +71,7 @@ def serve_as_copy(requests: int, tracker: int, by_value: bool) -> None:
     if tracker >= 0:
         _fork_tracker(tracker, requests)
     if by_value:
-        _load(environment.ITEMS_NEED)
+        _load(worker_setup.ITEMS_NEED)
     with socket.socket(fileno=requests) as sock:
         serving = _Serving(sock)
         from procession.system.posix import resource
@@ -98,8 +98,8 @@ def _fork_tracker(descriptor: int, requests: int) -> None:
 def _begin() -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    environment.usual_signals()
-    environment.unblock_signals()
+    worker_setup.usual_signals()
+    worker_setup.unblock_signals()
     identity()  # what it looks up but once is not looked up by each worker
     _load(_PRELOAD)
     gc.enable()  # it takes 3 ms of loading, and finds nothing
@@ -107,7 +107,7 @@ def _begin() -> None:
 
 
 def _load(modules: Iterable[str]) -> None:
-    environment.load(modules)
+    worker_setup.load(modules)
     gc.freeze()  # what the collector does not visit is not copied in each forked worker
 
 
@@ -142,7 +142,7 @@ class _Serving:
             ready = [descriptor for descriptor, _ in poll.poll(most)]
             if not ready:
                 patience = None
-                _load(environment.ITEMS_NEED)
+                _load(worker_setup.ITEMS_NEED)
             if self._ended in ready:
                 os.read(self._ended, 65536)
                 self._reap()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from procession.hints import Any
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment
-from procession.process.pool.state import PoolState
+from procession.process.pool.pool_state import PoolState
 from procession.process.pool.worker import Worker
 from procession.system.pristine import time
 

@@ -18,7 +18,7 @@ from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment, Blame, Verdict
 from procession.process.pool.calls_behind import CallsBehind
 from procession.process.pool.limits_watch import StartLimits, guard
-from procession.process.pool.state import PoolState
+from procession.process.pool.pool_state import PoolState
 from procession.process.pool.worker import Worker
 from procession.process.pool.worker_starts import Starter, WorkerSpec
 from procession.system import after_fork

@@ -3,7 +3,7 @@
 How far a chunk came, and with which worker, is its `Assignment`: the chunk's handle.
 
 Nothing is shared between the processes but each worker's own channel, so a worker that dies at any
-instant harms no other. Who runs what is decided in `procession.process.pool.state`.
+instant harms no other. Who runs what is decided in `procession.process.pool.pool_state`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit
 from procession.process.pool.assignment import Assignment
 from procession.process.pool.dispatch import Dispatch
-from procession.process.pool.state import PoolState
+from procession.process.pool.pool_state import PoolState
 from procession.process.pool.worker import Worker
 from procession.process.pool.worker_events import abandoned, welcome
 from procession.process.pool.worker_starts import WorkerSpec

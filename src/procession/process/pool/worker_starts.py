@@ -11,7 +11,7 @@ from procession.process.far_side import worker_setup
 from procession.process.io.black_box import BlackBox
 from procession.process.io.reactor import reactor
 from procession.process.pool.assignment import Assignment
-from procession.process.pool.state import TRIES, PoolState
+from procession.process.pool.pool_state import TRIES, PoolState
 from procession.process.pool.worker import Worker
 from procession.process.start.launchers import launch
 from procession.process.start.start_methods import Descriptors, method_of

@@ -14,7 +14,7 @@ from procession.contract import Chunk, OneByOne
 from procession.items import Item, Job, Reply
 from procession.process.pool import worker_state as states
 from procession.process.pool.assignment import Assignment, Blame
-from procession.process.pool.state import TRIES, PoolState
+from procession.process.pool.pool_state import TRIES, PoolState
 from procession.process.pool.worker_state import WorkerState
 
 Pool = PoolState[WorkerState]
