@@ -74,12 +74,13 @@ class _Pipes:
 
     def open(self, number: int, mode: str, closefd: bool = True) -> Content:
         """Open what the child reads from; it has the other end by now."""
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        ended, ending = os.pipe()  # no /dev/null: there may be no folder of devices
+        os.close(ending)
         try:
             # Not closed: its launcher does that later, and the number is not to be another's then.
-            os.dup2(null, self._reading_end[number], inheritable=False)
+            os.dup2(ended, self._reading_end[number], inheritable=False)
         finally:
-            os.close(null)
+            os.close(ended)
         return Content(number, closes=closefd)
 
 
