@@ -74,13 +74,9 @@ class _Pipes:
 
     def open(self, number: int, mode: str, closefd: bool = True) -> Content:
         """Open what the child reads from; it has the other end by now."""
-        ended, ending = os.pipe()  # no /dev/null: there may be no folder of devices
-        os.close(ending)
-        try:
-            # Not closed: its launcher does that later, and the number is not to be another's then.
-            os.dup2(ended, self._reading_end[number], inheritable=False)
-        finally:
-            os.close(ended)
+        # Ours of that is not closed: its launcher does it later, and the number is not to be
+        # another's then. From here on it stands for the other end. (There may be no /dev/null.)
+        os.dup2(number, self._reading_end[number], inheritable=False)
         return Content(number, closes=closefd)
 
 
