@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 from concurrent.futures import Executor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from procession.backends.executor_far_side import Setup, set_up
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # a worker that spawn has started loads this module to start
     from procession.worker.preparing import Cap
 
 __all__ = ["make_executor"]
+
+_LAUNCHED = ("spawn", "forkserver", "loky")
+"""Start methods whose processes start by Procession's launcher."""
 
 _IDLE_SECONDS = 60
 """How long loky keeps an idle worker."""
@@ -136,7 +140,7 @@ def _context(context: Any) -> Any:
         import multiprocessing
 
         context = multiprocessing.get_context(context)
-    ours = OWN_WORKERS and context.get_start_method() in _POPENS
+    ours = OWN_WORKERS and context.get_start_method() in _LAUNCHED
     return _Context(context) if ours else context
 
 
@@ -158,26 +162,11 @@ class _Context:
         process = self._real.Process(*args, **kwargs)
         cpython_processes.set_process_key(process, authkey())
         # An instance attribute travels with the process object, so it must be importable.
-        cpython_processes.set_launcher(process, _POPENS[self._real.get_start_method()])
+        cpython_processes.set_launcher(process, partial(_start, self._real.get_start_method()))
         return process
 
 
-def _spawn(process: Any) -> Any:
+def _start(method: str, process: Any) -> Any:
     from procession.process.start.launchers import launcher
 
-    return launcher("spawn")(process)
-
-
-def _forkserver(process: Any) -> Any:
-    from procession.process.start.launchers import launcher
-
-    return launcher("forkserver")(process)
-
-
-def _execute(process: Any) -> Any:
-    from procession.process.start.launchers import launcher
-
-    return launcher("loky")(process)
-
-
-_POPENS = {"spawn": _spawn, "forkserver": _forkserver, "loky": _execute}
+    return launcher(method)(process)
