@@ -33,7 +33,11 @@ __all__ = [
 
 WORKERS = 2
 
-_USUAL = "import runpy; runpy.run_module('distributed.cli.{0}', run_name='__main__')"
+_TIED = "import ctypes; ctypes.CDLL(None).prctl(1, 9)"
+"""Linux ends it with the thread that has started it (PR_SET_PDEATHSIG, SIGKILL): a run of tests may
+be ended by its time limit, and closes nothing then."""
+
+_USUAL = f"{_TIED}; import runpy; runpy.run_module('distributed.cli.{{0}}', run_name='__main__')"
 _BARE = f"import sys; sys.modules.update(procession=None, tests=None); {_USUAL}"
 
 _UNWATCHED = {
