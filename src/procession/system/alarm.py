@@ -14,7 +14,6 @@ import heapq
 import sys
 from collections.abc import Callable
 from itertools import count
-from types import TracebackType
 
 from procession.system import after_fork
 from procession.system.pristine import monotonic, start_new_thread, threading
@@ -173,12 +172,7 @@ class _ShortTurns:
                 self._before = sys.getswitchinterval()
                 sys.setswitchinterval(min(self._before, _SHORT))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:

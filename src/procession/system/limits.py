@@ -108,7 +108,7 @@ def _of_number(error: OSError, starting: bool) -> str:
 
 
 def _variables() -> str:
-    sizes = {name: len(os.fsencode(name + value)) for name, value in os.environ.items()}
+    sizes = _sizes()
     longest = max(sizes, key=sizes.__getitem__, default="")
     return (
         f"An interpreter cannot be executed with variables or arguments so long: Linux takes "
@@ -116,6 +116,11 @@ def _variables() -> str:
         f"os.environ is {longest!r}, with {sizes.get(longest, 0):,} bytes of "
         f"{sum(sizes.values()):,}. Take out what is long, or write it to a file."
     )
+
+
+def _sizes() -> dict[str, int]:
+    """Bytes of each variable, its name and value."""
+    return {name: len(os.fsencode(name + value)) for name, value in os.environ.items()}
 
 
 def _all_together() -> int:
@@ -243,7 +248,7 @@ def must_fit() -> None:
     Raises:
         OSError: They are too long. What would execute it does not say so.
     """
-    sizes = [len(os.fsencode(name + value)) + 2 for name, value in os.environ.items()]
+    sizes = [size + 2 for size in _sizes().values()]  # "=" and the end
     if sys.platform == "linux" and (
         max(sizes, default=0) > _LONGEST or sum(sizes) + 8 * len(sizes) > _all_together()
     ):

@@ -9,7 +9,7 @@ sentinel then tells how it ended.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType, TracebackType
+from types import FunctionType
 
 from procession.hints import Any, Self
 from procession.process.start.start_methods import without_signals
@@ -33,12 +33,7 @@ class Content:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._closes:
             os.close(self._number)
 
