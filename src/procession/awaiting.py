@@ -13,8 +13,6 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
-__all__ = ["awaited"]
-
 
 class _Landing:
     """Where futures that are done, in any thread, come to one event loop."""

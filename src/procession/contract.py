@@ -13,20 +13,6 @@ from procession.hints import Any, Literal, Protocol
 from procession.items import Column, Item, Job, Reply, Results
 from procession.system import NamedTuple
 
-__all__ = [
-    "Answered",
-    "Backend",
-    "CallListener",
-    "Chunk",
-    "Costs",
-    "Divider",
-    "End",
-    "Listener",
-    "Load",
-    "OneByOne",
-    "Tally",
-]
-
 EndKind = Literal["done", "stopped", "died", "timeout", "memory", "cancelled", "broken", "refused"]
 
 

@@ -19,15 +19,6 @@ from procession.pickling.references import is_decorated
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = [
-    "Kind",
-    "check",
-    "check_order",
-    "kind",
-    "positional_options",
-    "unwrapped",
-]
-
 Kind = Literal["function", "coroutine", "generator", "async generator"]
 
 # From `inspect`, which costs more to import than all of this module.

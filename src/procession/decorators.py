@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from procession.configuration import OptionValues
     from procession.typing import Background, Isolated, Parallel, ParallelChunks, ParallelMap
 
-__all__ = ["background", "isolated", "parallel", "parallel_chunks", "parallel_map"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -22,8 +22,6 @@ from procession.wrapt_core import BoundFunctionWrapper, FunctionWrapper
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BoundFunction", "Function"]
-
 
 class BoundFunction(Verbs, BoundFunctionWrapper):
     """A decorated method bound to its instance or class."""

@@ -16,8 +16,6 @@ from procession.user_threads import in_main, user_threads
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Future"]
-
 T = TypeVar("T")
 
 

@@ -12,26 +12,6 @@ from collections.abc import Callable, Sequence
 from procession.hints import Any
 from procession.system import NamedTuple
 
-__all__ = [
-    "ATOM_BYTES",
-    "BACK",
-    "COMPANY",
-    "DIVIDED",
-    "KEPT",
-    "RUNNING",
-    "SHORT",
-    "STOP",
-    "UNTIL",
-    "UPTO",
-    "Column",
-    "Item",
-    "Job",
-    "Reply",
-    "Results",
-    "Settled",
-    "size_back",
-]
-
 RUNNING, STOP = 2, 11
 """Of the words that a worker shares with its caller: the index of the item that runs, and the chunk
 that is to end after that item. If negative, it may still do what takes no longer than to give it

@@ -14,8 +14,6 @@ from procession.pickling.dispatch_tables import wrap_reducer
 from procession.shared import array as shared_array
 from procession.shared.put_once import Snapshot
 
-__all__ = ["CallArrays"]
-
 
 class CallArrays:
     """The large arrays of one call: each is copied once, when a batch first refers to it.

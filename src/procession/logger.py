@@ -19,8 +19,6 @@ from procession.user_threads import user_threads
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["died", "retried", "worker_ended", "worker_started"]
-
 _NAME: Final = "procession"
 _DEBUG: Final = 10
 _WARNING: Final = 30

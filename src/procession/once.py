@@ -8,8 +8,6 @@ from procession.hints import Generic, TypeVar
 from procession.system.pristine import threading
 from procession.system.wakeup import Wakeup
 
-__all__ = ["Once"]
-
 T = TypeVar("T")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from procession.hints import Any, Generic, TypeVar
 
-__all__ = ["Outcome"]
-
 R_co = TypeVar("R_co", covariant=True)
 
 

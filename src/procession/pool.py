@@ -31,8 +31,6 @@ from procession.system.pristine import time
 from procession.user_threads import user_threads
 from procession.worker.current import is_loading, refuse_while_loading
 
-__all__ = ["Pool"]
-
 T = TypeVar("T")
 
 _LOOK = 0.002

@@ -25,8 +25,6 @@ from procession.system.wakeup import Wakeup
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["UserThreads", "in_main", "report", "user_threads"]
-
 STUCK: Final = 0.02
 """Seconds that a call may keep the next ones waiting. A guess: callbacks that do a bit of work stay
 one after the other, and the delay is not noticed."""

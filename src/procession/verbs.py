@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from procession.outcome import Outcome
     from procession.worker.job_header import Style
 
-__all__ = ["Annotations", "Verbs", "name_of", "shown"]
-
 _VERBS = (
     *("aimap", "imap", "imap_unordered", "local", "map", "map_async", "options", "outcomes"),
     *("starmap", "submit", "with_options"),

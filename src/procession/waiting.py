@@ -18,8 +18,6 @@ from procession.system.pristine import time
 from procession.system.wakeup import Wakeup
 from procession.user_threads import user_threads
 
-__all__ = ["as_completed", "gather", "wait"]
-
 T = TypeVar("T")
 T1 = TypeVar("T1")
 T2 = TypeVar("T2")

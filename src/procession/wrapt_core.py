@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from wrapt import BoundFunctionWrapper as BoundFunctionWrapper
     from wrapt import FunctionWrapper as FunctionWrapper
 
-__all__ = ["BoundFunctionWrapper", "FunctionWrapper"]
-
 
 class _Unbound(ModuleType):
     """A module of a package that is not loaded yet.

@@ -27,8 +27,6 @@ from procession.contract import Costs, End
 from procession.hints import Any
 from procession.system import after_fork
 
-__all__ = ["DaskCluster", "dask_backend"]
-
 _RUN = (
     "__import__('procession.backends.cluster.dask_far_side', fromlist=['run'])"
     ".run(order, topic, number, header, puts)"

@@ -42,8 +42,6 @@ from procession.process.pool import at_exit
 from procession.system import after_fork, cpython_processes
 from procession.system.limits import explain
 
-__all__ = ["ExecutorBackend", "executor_backend"]
-
 _process = uuid.uuid4().hex
 
 

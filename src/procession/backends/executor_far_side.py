@@ -25,8 +25,6 @@ from procession.worker.current import end_copy, mark_worker_process
 from procession.worker.preparing import Cap, prepare, run_initializer, run_unpacked
 from procession.worker.runner import Runner, flush_output
 
-__all__ = ["Setup", "Shipment", "run_chunk", "set_up"]
-
 
 class Setup(NamedTuple):
     """What a worker does before its first item.

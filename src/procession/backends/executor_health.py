@@ -19,8 +19,6 @@ from procession.system import after_fork, cpython_processes, lifeline
 from procession.system.posix import OWN_WORKERS
 from procession.system.pristine import threading, time
 
-__all__ = ["Ending", "Watch", "cut_off", "exit_code", "listed", "refuse_inherited"]
-
 _REAPING_SECONDS = 0.2
 """How long to wait for the exit code of a worker that ends. Measured: below 1 ms."""
 

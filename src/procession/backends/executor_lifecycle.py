@@ -20,8 +20,6 @@ from procession.hints import Any
 from procession.process.pool import at_exit
 from procession.system import after_fork, cpython_processes, lifeline
 
-__all__ = ["ExecutorLife"]
-
 _inherited: list[Any] = []
 """Executors of a forked child's parent. Letting them go would wake the parent's threads."""
 

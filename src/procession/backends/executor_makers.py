@@ -25,8 +25,6 @@ if TYPE_CHECKING:  # a worker that spawn has started loads this module to start
     from procession.pickling.pickler import PackedInitializer
     from procession.worker.preparing import Cap
 
-__all__ = ["make_executor"]
-
 _LAUNCHED = ("spawn", "forkserver", "loky")
 """Start methods whose processes start by Procession's launcher."""
 

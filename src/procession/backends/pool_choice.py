@@ -9,13 +9,6 @@ from procession.system import NamedTuple
 from procession.system.interrupts import is_collecting
 from procession.worker.preparing import Cap, default_applies, default_cap
 
-__all__ = [
-    "Choice",
-    "forget_large_initializers",
-    "packed_initializer",
-    "thread_cap",
-]
-
 _LARGE = 64 * 1024
 """Bytes of an initializer's pickled arguments from which on it is not made again at each call. A
 guess: below it, that takes some 20 µs."""

@@ -17,8 +17,6 @@ from procession.system.posix import OWN_WORKERS, refuse
 from procession.system.pristine import natural, queues_are_natural
 from procession.worker.current import is_loading
 
-__all__ = ["is_loaded", "open_backend"]
-
 _MODULES = {
     "process": "procession.backends.process",
     "loky": "loky.process_executor",

@@ -36,8 +36,6 @@ from procession.system import after_fork
 from procession.system.resources import check_available
 from procession.system.wakeup import Wakeup, Wakeups
 
-__all__ = ["IsolatedStream", "ProcessBackend", "isolated_spec"]
-
 SPARE = 10.0
 """Seconds that a spare worker for isolated calls waits for the next one. A guess."""
 

@@ -26,8 +26,6 @@ from procession.contract import Costs
 from procession.hints import Any
 from procession.system import after_fork
 
-__all__ = ["RayCluster", "ray_backend"]
-
 _FAR_SIDE = """
 def run(order, header, *puts):
     from procession.backends.cluster import ray_far_side

@@ -20,21 +20,6 @@ from procession.system.pristine import time
 from procession.user_threads import user_threads
 from procession.worker.current import is_loading, refuse_while_loading
 
-__all__ = [
-    "all_pools",
-    "backend_for",
-    "find",
-    "forget_routes",
-    "hold",
-    "in_use",
-    "let_go",
-    "none_open",
-    "pool_epoch",
-    "stats",
-    "take_all",
-    "worker_epoch",
-]
-
 _lock = after_fork.rlock()
 _pools: dict[Any, Backend] = {}
 """By `Choice.key`."""

@@ -25,8 +25,6 @@ from procession.user_threads import user_threads
 from procession.worker.current import in_worker
 from procession.worker.preparing import forget_initializers
 
-__all__ = ["check_open", "quiet", "shutdown"]
-
 _LOOK = 0.005
 """Seconds between two looks whether work is left."""
 

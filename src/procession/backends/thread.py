@@ -13,8 +13,6 @@ from procession.system import after_fork
 from procession.system.alarm import Alarm, after
 from procession.system.pristine import threading
 
-__all__ = ["ThreadBackend"]
-
 _WORTH = 0.001
 """After an item of so many seconds, its result is told at once, which costs little against it."""
 

@@ -14,8 +14,6 @@ from procession.system import after_fork
 from procession.system.pristine import time
 from procession.user_threads import user_threads
 
-__all__ = ["IDLE_SECONDS", "Housekeeper", "housekeeper"]
-
 IDLE_SECONDS = 10.0
 """How long memory is kept for its next use. A guess: longer than a pause in a loop of maps."""
 

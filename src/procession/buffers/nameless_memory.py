@@ -32,22 +32,6 @@ from procession.system import NamedTuple
 from procession.system.descriptors import NAMELESS, nameless, offer, reopen
 from procession.system.posix import fcntl, os
 
-__all__ = [
-    "DROPPED",
-    "FIRST",
-    "GENERATION",
-    "STATE",
-    "TAKEN",
-    "TRANSIT",
-    "BroadcastBytes",
-    "Gone",
-    "Segment",
-    "Ticket",
-    "most_maps",
-    "read_broadcast",
-    "shared_map",
-]
-
 STATE = struct.Struct("<QBBB")
 GENERATION = struct.Struct("<Q")
 TRANSIT = 8

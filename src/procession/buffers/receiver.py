@@ -28,8 +28,6 @@ from procession.system.descriptors import Closed, reopen
 from procession.system.posix import at_fork, fcntl, os
 from procession.system.pristine import time
 
-__all__ = ["forget_idle", "is_private", "open_ticket"]
-
 _KEPT = 64
 """Most maps kept for the next time. A guess."""
 

@@ -21,8 +21,6 @@ from procession.system.descriptors import has_proc, offer
 from procession.system.posix import os
 from procession.system.pristine import time
 
-__all__ = ["Placed", "Segments", "segments"]
-
 IDLE_BYTES = 512 * 1024 * 1024
 """Most memory kept for the next use. A guess: some large arrays, little of 8 GB."""
 

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-__all__ = ["main", "run_profiled"]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.

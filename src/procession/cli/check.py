@@ -18,8 +18,6 @@ from typing import Any
 from procession.cli.report import Finding, Report
 from procession.system import FOLDER
 
-__all__ = ["check"]
-
 _SLOW = 1.0
 """Seconds from which an import is spoken of: every worker does it again."""
 

@@ -15,8 +15,6 @@ from typing import Any
 from procession.cli.report import Finding, Report
 from procession.system.posix import MISSING, OWN_WORKERS, default_backend, os
 
-__all__ = ["doctor"]
-
 _PATIENCE = 60
 """Seconds that one call may take, the start of its workers included."""
 

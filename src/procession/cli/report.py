@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Finding", "Report"]
-
 State = Literal["ok", "note", "warning", "wrong"]
 
 _WIDTH = 80

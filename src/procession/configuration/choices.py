@@ -18,8 +18,6 @@ from procession.system.posix import FORKS
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["WrongValue", "address", "backend", "context", "one_of", "refuse_type", "short"]
-
 
 class WrongValue(Exception):
     """A value breaks its option's rule; says the rule and what to write instead."""

@@ -13,18 +13,6 @@ from procession.system.posix import MISSING, OWN_WORKERS
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = [
-    "BACKENDS",
-    "CLUSTERS",
-    "CONTEXTS",
-    "SUPPORTED",
-    "Conflict",
-    "backend_name",
-    "conflicts",
-    "context_name",
-    "dask_client",
-]
-
 BACKENDS: Final = ("process", "loky", "stdlib", "thread", "serial", "dask", "ray")
 """Backends that can be named."""
 

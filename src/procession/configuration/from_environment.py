@@ -14,8 +14,6 @@ from procession.system import cpython
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["PREFIX", "TEXT_FORMS", "overrides", "snapshot"]
-
 PREFIX: Final = "PROCESSION_"
 
 _WORDS: Final = {

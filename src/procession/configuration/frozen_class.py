@@ -12,8 +12,6 @@ from operator import attrgetter
 
 from procession.hints import Any
 
-__all__ = ["field", "frozen"]
-
 
 class _Field:
     """A field that is not compared, and not shown."""

@@ -20,8 +20,6 @@ from procession.hints import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["OPTIONS"]
-
 Parser = Callable[[Any], Any]
 
 

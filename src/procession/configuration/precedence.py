@@ -25,8 +25,6 @@ from procession.system.resources import usable_cpus
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["configure", "forget", "options", "resolve"]
-
 
 class _Layer(NamedTuple):
     """One place where options are set."""

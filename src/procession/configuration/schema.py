@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 else:
     from procession.configuration.frozen_class import field, frozen
 
-__all__ = ["DEFAULT_BACKEND", "NEVER_INLINE", "OptionValues", "Options"]
-
 DEFAULT_BACKEND: Final = default_backend()
 
 BackendName = Literal["process", "loky", "stdlib", "thread", "serial", "dask", "ray"]

@@ -16,8 +16,6 @@ from procession.hints import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["ALIASES", "VERBS", "as_option", "nearest", "parse_option", "validate"]
-
 _OTHER_NAMES: Final = {
     "workers": (
         "n_jobs njobs max_workers n_workers num_workers nworkers processes n_processes "

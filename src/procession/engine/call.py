@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from procession.forwarding.outgoing import Outgoing
     from procession.worker.job_header import Settings, Style
 
-__all__ = ["Call", "History"]
-
 
 class History:
     """What a decorated function's calls leave for the next ones.

@@ -21,8 +21,6 @@ from procession.recording.observer import call_began
 from procession.system.interrupts import strikes
 from procession.worker.current import in_worker
 
-__all__ = ["isolated", "settled", "submit"]
-
 
 def settled(future: Future[Any], result: Callable[[], Any]) -> Future[Any]:
     """Settle a future with what `result` returns or raises."""

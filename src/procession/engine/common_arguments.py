@@ -16,15 +16,6 @@ from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 from procession.worker.job_header import Loading
 
-__all__ = [
-    "NOTHING_COMMON",
-    "copied",
-    "dump_common",
-    "loading_for",
-    "vary",
-    "with_bound_arguments",
-]
-
 NOTHING_COMMON = pickle.dumps(((), (), {}), 5)
 
 SMALL = 32 * 1024

@@ -16,8 +16,6 @@ from procession.pickling.refusals import framework_mend
 from procession.system.interrupts import strikes
 from procession.system.limits import mend
 
-__all__ = ["error_of", "noted", "outcome_of", "value_of"]
-
 _MISSING = r"\(\) missing \d+ required positional arguments?: (.+)"
 _NO_TERMINAL = "EOF when reading a line"
 

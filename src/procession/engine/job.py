@@ -37,8 +37,6 @@ from procession.system import NamedTuple
 from procession.system.descriptors import NAMELESS
 from procession.worker.job_header import Loading, pack_header
 
-__all__ = ["Plan", "make_job", "make_plan", "single_job", "thread_job"]
-
 _keys = itertools.count(1)
 
 _WINDOW_PER_WORKER = 16 * 1024

@@ -11,8 +11,6 @@ from procession.system import after_fork
 from procession.system.alarm import after
 from procession.system.pristine import monotonic
 
-__all__ = ["Deadline", "OpenStream", "admit", "leave"]
-
 
 class Deadline:
     """The time by which a call or a map must be done, waiting for a worker included.

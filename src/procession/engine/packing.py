@@ -27,8 +27,6 @@ from procession.pickling.pickler import dumps
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 
-__all__ = ["Packed", "column_of", "column_packer", "packer"]
-
 Packed = tuple[Column, list[Settled], int]
 """A column of the first of some values, those that cannot cross, and how many these are."""
 

@@ -15,8 +15,6 @@ from procession.system.alarm import after
 from procession.system.interrupts import strikes
 from procession.user_threads import user_threads
 
-__all__ = ["again", "asks_again", "begin_again", "pause_before"]
-
 
 def again(item: Item, error: BaseException, rules: Rules) -> bool:
     """Whether an item that raised this is to be tried again; counts it, and tells the logger."""

@@ -26,9 +26,6 @@ from procession.system.limits import explain
 from procession.system.pristine import threading
 from procession.user_threads import user_threads
 
-__all__ = ["SingleCall"]
-
-
 _ANSWERED = Reply(0, True, None)
 """In place of a reply that was settled at once."""
 

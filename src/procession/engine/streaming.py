@@ -22,8 +22,6 @@ from procession.recording.observer import UNOBSERVED, CallObserver, call_began
 if TYPE_CHECKING:
     from procession.backends.process import IsolatedStream
 
-__all__ = ["stream"]
-
 
 def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
     """The values of a generator function, which runs in a process of its own."""

@@ -15,8 +15,6 @@ from types import CodeType, FrameType, TracebackType
 from procession.hints import Any
 from procession.system import FOLDER
 
-__all__ = ["Frame", "pack_traceback", "unpack_traceback"]
-
 Frame = tuple[str, str, str, str, int, tuple[int | None, int | None, int | None, int | None]]
 """File, module name, function name, qualified name, line, (line, end line, column, end column)."""
 

@@ -20,8 +20,6 @@ from procession.pickling.refusals import Refused
 from procession.system import NamedTuple
 from procession.system.cpython import pickle
 
-__all__ = ["add_item_note", "add_note", "dump_exception", "load_exception"]
-
 _MOST = 200
 """Exceptions sent of one chain or group; the rest is cut off."""
 

@@ -18,8 +18,6 @@ from procession.pickling.objects import class_of, type_name
 from procession.pickling.pickler import Pickling
 from procession.pickling.refusals import Refusal
 
-__all__ = ["explain", "explain_call", "parameters"]
-
 _SHOWN = 3
 _WIDTH = 96
 

@@ -16,8 +16,6 @@ from procession.pickling.code_rules import dispatched, used_globals
 from procession.pickling.objects import class_of, is_a, type_name
 from procession.system.cpython import object_makers
 
-__all__ = ["Edge", "Malformed", "parts", "parts_of_class", "parts_of_function"]
-
 Edge = tuple[str, Any, Any]
 """(kind, key, part)."""
 

@@ -14,8 +14,6 @@ from typing import Any
 from procession.explaining.search import Node
 from procession.pickling.objects import class_of, is_a
 
-__all__ = ["path_of"]
-
 _PLAIN = frozenset({tuple, list, dict, set, frozenset})
 _LONGEST_KEY = 200
 _LONGEST_TRAIL, _SHORT_TRAIL = 100, 12

@@ -21,8 +21,6 @@ from procession.pickling.references import Named
 from procession.pickling.refusals import Refusal, Refused
 from procession.pickling.refused_types import is_handle, refusal_of
 
-__all__ = ["Finding", "Node", "Search", "named_instead"]
-
 _MOST = 1_000_000
 """Objects looked at before the search gives up and counts no further. About a gigabyte of notes
 and some seconds; a guess, not measured."""

@@ -21,8 +21,6 @@ from procession.pickling.objects import class_of, is_a, type_name
 from procession.pickling.refusals import framework_mend
 from procession.system import cpython
 
-__all__ = ["explain_unloadable", "locate"]
-
 _WIDTH = 96
 
 

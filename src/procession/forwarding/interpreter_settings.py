@@ -22,8 +22,6 @@ from procession.system.import_hooks import forget, when_loaded
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["AdoptedSettings", "differing", "holds_settings", "keep_changes", "read", "separate"]
-
 _OF_CONTEXTS: Final = ("decimal", "numpy")
 
 _DEFAULTS: Final[dict[str, Any]] = {

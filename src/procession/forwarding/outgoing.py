@@ -20,8 +20,6 @@ from procession.system.import_hooks import when_loaded
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["AdoptedReporting", "CategoryName", "Outgoing", "outgoing", "unchanged"]
-
 _MARK = "procession"
 
 

@@ -21,8 +21,6 @@ from procession.system.identity import own_status, read_umask
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["SETTINGS", "Setting", "glance", "keep_variables"]
-
 T = TypeVar("T")
 
 

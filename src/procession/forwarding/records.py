@@ -24,8 +24,6 @@ from procession.system.interrupts import strikes
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["Recorder", "Replay"]
-
 _RECORDS_PER_ITEM = 10_000
 """Log records kept per item; what is above it is dropped. A guess, not measured."""
 

@@ -13,8 +13,6 @@ from types import CodeType, FunctionType, MappingProxyType
 from procession.hints import Any
 from procession.pickling.objects import is_a
 
-__all__ = ["agrees", "code_digest"]
-
 _NOTHING = object()
 
 

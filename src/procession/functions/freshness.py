@@ -25,8 +25,6 @@ from procession.pickling.references import (
 )
 from procession.system.identity import working_folder
 
-__all__ = ["Watch", "watch"]
-
 _CONSTANT = (ModuleType, BuiltinFunctionType, type(Ellipsis))
 _MOST = 200
 _NOTHING = object()

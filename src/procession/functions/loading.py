@@ -20,8 +20,6 @@ from procession.pickling.pickler import loads
 from procession.pickling.references import Reference, is_decorated, resolve
 from procession.system.cpython import pickle
 
-__all__ = ["MOST_KEPT", "load_function", "undecorated", "where_defined"]
-
 MOST_KEPT = 128
 """Pickled functions that a caller keeps, and by-value functions that a worker keeps, so that their
 globals live on between calls. A guess, not measured; `procession.worker.runner` remembers half as

@@ -24,16 +24,6 @@ from procession.pickling.objects import ATOMS, class_of, is_a
 from procession.pickling.references import reference_to, why_not_by_value
 from procession.system import cpython
 
-__all__ = [
-    "PlainFunction",
-    "modules_to_import",
-    "names_in",
-    "needed_modules",
-    "needs_cloudpickle",
-    "plain_function",
-    "surely_crosses",
-]
-
 _OF_MODULE = ("__name__", "__package__", "__path__", "__file__")
 """What a function sees of its module, as cloudpickle has it."""
 

@@ -34,8 +34,6 @@ from procession.pickling.refusals import Refusal
 from procession.system.cpython import pickle
 from procession.system.identity import working_folder
 
-__all__ = ["dump_function", "dump_watched", "reduce_decorated"]
-
 _pickled: dict[FunctionType, tuple[Pickling, int, Watch, bytes]] = {}
 
 

@@ -22,18 +22,6 @@ import sys
 from procession.hints import Any
 from procession.system import NamedTuple, after_fork, cpython
 
-__all__ = [
-    "Version",
-    "generation",
-    "latest",
-    "load",
-    "missing_hook",
-    "note",
-    "rewrites",
-    "stale",
-    "version",
-]
-
 
 class Version(NamedTuple):
     """What a process has loaded a module from.

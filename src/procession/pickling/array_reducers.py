@@ -19,8 +19,6 @@ from procession.buffers.receiver import is_private
 from procession.pickling.file_maps import FilePlace, opened, place_of, region_at, region_of
 from procession.pickling.objects import as_usual, class_of
 
-__all__ = ["rebuild", "reduce_array", "reduce_mapped", "reduce_subclass", "small_parts"]
-
 _SMALL = 16 * 1024
 """Bytes up to which one copy more costs less than what it saves: some 3 and 6 µs for writing and
 reading 1 kB, and 1 µs for copying 16 kB."""

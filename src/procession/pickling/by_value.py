@@ -28,8 +28,6 @@ from procession.pickling.reducers import named_attribute
 from procession.pickling.references import Named, resolve
 from procession.system.cpython import pickle
 
-__all__ = ["VALUE", "ValuePickler", "dumps_by_value"]
-
 _named: dict[tuple[str, str], Any] = {}
 
 

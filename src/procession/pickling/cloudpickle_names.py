@@ -13,23 +13,6 @@ from cloudpickle import cloudpickle
 
 from procession.hints import Any
 
-__all__ = [
-    "BUILTIN_TYPES",
-    "CLASSES_BY_ID",
-    "Pickler",
-    "class_by_id",
-    "class_contents",
-    "class_layout",
-    "code_globals",
-    "reduce_class",
-    "reduce_code",
-    "reduce_enum",
-    "reduce_function",
-    "registered_reducer",
-    "set_class_state",
-    "set_function_state",
-]
-
 _known: Any = cloudpickle
 _Reducers = Callable[[type], Callable[[Any], Any] | None]
 

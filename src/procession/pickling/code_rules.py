@@ -22,8 +22,6 @@ from procession.pickling.references import Reference, reference_to, why_not_by_v
 from procession.pickling.refusals import Refusal, Refused
 from procession.system.cpython import slot_names
 
-__all__ = ["Code", "dispatched", "global_names", "standard_stream", "stream_name", "used_globals"]
-
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not in C
 _SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")

@@ -27,18 +27,6 @@ from procession.system import NamedTuple
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 
-__all__ = [
-    "CONTAINERS",
-    "MOST_BYTES",
-    "THEMSELVES",
-    "PackedColumn",
-    "open_column",
-    "open_value",
-    "pack_values",
-    "row",
-    "value_packer",
-]
-
 THEMSELVES = SCALARS | {str}
 """Types of values that are in the list as they are. marshal knows exactly these types, no
 subclasses; it would make bytes of a bytearray or an array."""

@@ -25,8 +25,6 @@ from procession.pickling.refusals import Refusal, Refused
 from procession.pickling.refused_types import refusal_of
 from procession.system.cpython import pickle
 
-__all__ = ["LARGE", "PLAIN", "ByValue", "Pickling", "Table", "keep_small", "refuse", "wrap_reducer"]
-
 Pickling = Literal["strict", "by-value"]
 
 LARGE = 128 * 1024

@@ -37,8 +37,6 @@ from procession.pickling.importable import importable
 from procession.pickling.objects import class_of
 from procession.system import after_fork, cpython
 
-__all__ = ["Arrivals", "arriving", "have_arrived", "reduce_dynamic_class", "set_function"]
-
 _Space = dict[str, Any]
 
 _globals: dict[str, _Space] = {}

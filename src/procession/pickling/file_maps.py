@@ -23,17 +23,6 @@ from procession.system import NamedTuple
 from procession.system.descriptors import offer, reopen
 from procession.system.posix import os
 
-__all__ = [
-    "FilePlace",
-    "Region",
-    "ends_before_arrival",
-    "opened",
-    "place_of",
-    "reduce_tensor",
-    "region_at",
-    "region_of",
-]
-
 
 class FilePlace(NamedTuple):
     """Where a file can be opened: by its name, or else in the process that has it open.

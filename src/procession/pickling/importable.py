@@ -16,8 +16,6 @@ from types import ModuleType
 from procession.hints import Any
 from procession.system import FOLDER, cpython
 
-__all__ = ["MAIN", "find", "importable", "refresh", "resolves", "unimportable_marks"]
-
 MAIN = frozenset({"__main__", "__mp_main__"})
 """Names under which a process knows its own main module; a worker's is another one."""
 

@@ -10,18 +10,6 @@ from types import SimpleNamespace
 from procession.hints import Any, NoReturn
 from procession.system.cpython import pickle
 
-__all__ = [
-    "ATOMS",
-    "SCALARS",
-    "a_type",
-    "as_usual",
-    "builtin_bytes",
-    "class_of",
-    "is_a",
-    "short_repr",
-    "type_name",
-]
-
 SCALARS = frozenset({int, float, bool, complex, type(None)})
 """Types of values that hold nothing and are small."""
 

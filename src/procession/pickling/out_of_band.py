@@ -25,23 +25,6 @@ from procession.system import after_fork
 from procession.system.descriptors import NAMELESS, offer
 from procession.system.pristine import threading
 
-__all__ = [
-    "BroadcastBuffers",
-    "bytes_out_of_band",
-    "crosses_machines",
-    "dumps_out_of_band",
-    "fits_message",
-    "goes_home_far",
-    "home_is_far",
-    "is_far",
-    "note_sent",
-    "put_keys",
-    "replacements",
-    "ticket_of",
-    "with_senders",
-    "with_tickets",
-]
-
 T = TypeVar("T")
 
 replacements: dict[int, Any] = {}

@@ -23,20 +23,6 @@ from procession.pickling.importable import MAIN, find, importable
 from procession.pickling.objects import as_usual, class_of, is_a
 from procession.pickling.refusals import Refusal, Refused
 
-__all__ = [
-    "Reduce",
-    "array_reducer",
-    "has_own_reduce",
-    "loaded_modules",
-    "make_exception",
-    "named_attribute",
-    "named_variable",
-    "put_back",
-    "reduce_exception",
-    "special_reducer",
-    "take_apart",
-]
-
 Reduce = Callable[[Any], Any]
 
 # -- by name -----------------------------------------------------------------------------------

@@ -21,20 +21,6 @@ from procession.pickling.importable import find, importable
 from procession.pickling.objects import ATOMS, class_of, is_a
 from procession.pickling.refusals import Refusal
 
-__all__ = [
-    "Named",
-    "Naming",
-    "Reference",
-    "asks_by_class",
-    "is_decorated",
-    "mangled",
-    "may_name",
-    "naming",
-    "reference_to",
-    "resolve",
-    "why_not_by_value",
-]
-
 Reference = tuple[str, str, int]
 
 Named = dict[int, tuple[str, str]]

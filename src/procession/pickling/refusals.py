@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from procession.system import NamedTuple
 
-__all__ = ["Refusal", "Refused", "framework_mend"]
-
 
 class Refusal(NamedTuple):
     """Why a type cannot cross.

@@ -12,9 +12,6 @@ import sys
 from procession.hints import Any
 from procession.pickling.refusals import Refusal
 
-__all__ = ["HANDLES", "TABLE", "is_handle", "refusal_of"]
-
-
 _OWN = ("__reduce__", "__reduce_ex__", "__getstate__")
 
 

@@ -22,8 +22,6 @@ from procession.system.bytecode import (
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["changed_globals"]
-
 _LOAD_GLOBAL: Final = opmap["LOAD_GLOBAL"]
 _INSTEAD: Final = {
     "list": "Return the value, or pass procession.shared.List() as an argument.",

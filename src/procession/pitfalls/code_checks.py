@@ -16,8 +16,6 @@ from procession.hints import Any
 from procession.pitfalls.changed_globals import changed_globals
 from procession.system.bytecode import FARTHEST, codes, instructions, line, makes_once, use
 
-__all__ = ["pitfalls", "warn_about"]
-
 _STORE_GLOBAL = frozenset({opmap["STORE_GLOBAL"], opmap["DELETE_GLOBAL"]})
 _STORE_OUTER = frozenset({opmap["STORE_DEREF"], opmap["DELETE_DEREF"]})
 _MUTABLE = (list, dict, set, bytearray)

@@ -10,8 +10,6 @@ from procession.hints import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from procession.engine.call import Call
 
-__all__ = ["check_call", "first_argument", "wrong_keyword"]
-
 _TAKES_ANY = 0x08  # inspect.CO_VARKEYWORDS: inspect is slow to import
 
 

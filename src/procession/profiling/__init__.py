@@ -9,8 +9,6 @@ from procession.profiling.figures import Recorded
 from procession.recording.observer import observers
 from procession.system.pristine import perf_counter, time
 
-__all__ = ["Profile", "profile"]
-
 
 class Profile(Recorded):
     """What the calls cost that are made while it is open. Made by `procession.profile`.

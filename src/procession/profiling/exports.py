@@ -20,8 +20,6 @@ from procession.profiling.summary import heading, nothing, remarks, seconds, spe
 from procession.recording.call_record import CallRecord
 from procession.recording.tracks import Block, coarser
 
-__all__ = ["page", "trace"]
-
 _WIDTH, _ROW, _LEFT = 1000, 22, 190
 _FINE = 2000
 """Parts of the whole time below which items are drawn as one: half of a dot at the usual width."""

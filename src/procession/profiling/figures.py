@@ -15,8 +15,6 @@ from procession.system import after_fork
 from procession.system.pristine import perf_counter, time
 from procession.system.resources import usable_cpus
 
-__all__ = ["Figures", "Recorded", "Stretch"]
-
 
 class Recorded:
     """What was recorded while a profile was open: its calls, and the workers that started.

@@ -6,19 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from procession.profiling.figures import Figures, Recorded
 
-__all__ = [
-    "bound",
-    "heading",
-    "losses",
-    "nothing",
-    "remarks",
-    "seconds",
-    "size",
-    "speedup",
-    "summary",
-    "tables",
-]
-
 _SHOWN = 5
 """Slowest items in the summary; the page shows all that are kept."""
 

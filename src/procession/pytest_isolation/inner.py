@@ -27,8 +27,6 @@ from procession.pytest_isolation.shared_files import Writer
 from procession.pytest_isolation.unpatched import IN_CHILD, json, os, signal
 from procession.system.pristine import time
 
-__all__ = ["STACK_SIGNAL", "Inner", "adopt", "run_forked"]
-
 STACK_SIGNAL: Final[int] = getattr(signal, "SIGRTMAX", 34) - 3
 """Sent before a test is killed: faulthandler answers with its stacks, even under a held GIL."""
 

@@ -34,8 +34,6 @@ from procession.system import cpython_processes
 from procession.system.pristine import select, time
 from procession.system.resources import private_bytes
 
-__all__ = ["TestProcess"]
-
 _LOOK: Final = 0.02
 """Seconds between two looks at the clock, the memory and the output; the contract says 0.05."""
 

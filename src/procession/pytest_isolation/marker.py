@@ -12,8 +12,6 @@ import pytest
 from procession.system import NamedTuple
 from procession.system.posix import MISSING, OWN_WORKERS
 
-__all__ = ["Isolation", "isolation_of", "refuse_here"]
-
 _NAMES: Final = ("timeout", "memory_limit", "context", "group")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from procession.pytest_isolation.unpatched import os, signal
 
-__all__ = ["descendants", "end_group", "end_watched", "has_ended", "watched"]
-
 
 def descendants(pid: int) -> list[int]:
     """Children of a process, and their children, wherever they have moved their group to."""

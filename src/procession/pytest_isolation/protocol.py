@@ -17,8 +17,6 @@ from procession.pytest_isolation.reports import Phase, replay_warning, restored_
 from procession.pytest_isolation.unpatched import os
 from procession.system.pristine import time
 
-__all__ = ["Outer", "is_skipped"]
-
 
 class Outer:
     """Runs a session's isolated tests; holds the process that a group is in the middle of."""

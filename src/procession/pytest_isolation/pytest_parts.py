@@ -16,24 +16,6 @@ from _pytest.junitxml import xml_key
 from procession.pytest_isolation.unpatched import os
 from procession.system import NamedTuple
 
-__all__ = [
-    "Measuring",
-    "add_to_xml",
-    "forget_what_the_other_does",
-    "leave_fixtures_of_the_other",
-    "measuring",
-    "mute_terminal",
-    "not_carried",
-    "own_databases",
-    "plain_options",
-    "report_nowhere_else",
-    "running_coverage",
-    "silence_terminal",
-    "tell_xml",
-    "write_captured_to",
-    "xml_family",
-]
-
 # -- what crosses, and what does not --------------------------------------------------------------
 
 _PLAIN: Final = (str, int, float, bool, type(None))

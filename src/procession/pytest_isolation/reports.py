@@ -15,20 +15,6 @@ from procession.pytest_isolation.unpatched import signal
 from procession.system import NamedTuple
 from procession.system.pristine import time
 
-__all__ = [
-    "End",
-    "Phase",
-    "TestNotRun",
-    "add_failed_subtests",
-    "failed_report",
-    "failure",
-    "mend",
-    "replay_warning",
-    "restored_report",
-    "signal_name",
-    "without_machinery",
-]
-
 Phase = Literal["setup", "call", "teardown"]
 
 

@@ -15,8 +15,6 @@ import pytest
 
 from procession.pytest_isolation.unpatched import fcntl, os, pickle, tempfile
 
-__all__ = ["STREAMS", "Forwarder", "Reader", "SharedFiles", "Writer", "lifeline"]
-
 _NAMES: Final = ("records", "out", "err", "raw_out", "raw_err", "stack", "log", "payload")
 """
 records: what the test's process tells. out, err: what is captured, emptied after each phase.

@@ -34,18 +34,6 @@ else:
     except ImportError:  # Windows, where no test is isolated
         fcntl = None
 
-__all__ = [
-    "IMPORT_PATH",
-    "IN_CHILD",
-    "fcntl",
-    "json",
-    "os",
-    "pickle",
-    "signal",
-    "subprocess",
-    "tempfile",
-]
-
 IMPORT_PATH: Final = list(sys.path)
 """Where modules were looked for when pytest started; conftest files and test folders add to it."""
 

@@ -29,8 +29,6 @@ from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
 from procession.user_threads import user_threads
 
-__all__ = ["SLOWEST", "CallRecord", "Place", "Slow"]
-
 SLOWEST: Final = 10
 """The slowest items that are kept with their arguments."""
 

@@ -18,8 +18,6 @@ from procession.system import after_fork
 from procession.system.pristine import perf_counter
 from procession.worker.current import in_worker
 
-__all__ = ["UNOBSERVED", "CallObserver", "call_began", "observers", "timing"]
-
 
 class CallObserver:
     """Told what one call does, by any thread. This one does nothing with it."""

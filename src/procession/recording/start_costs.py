@@ -7,8 +7,6 @@ decorated function's own modules took, and how long the first workers took until
 
 from __future__ import annotations
 
-__all__ = ["StartCosts", "start_costs"]
-
 _IMPORT_SECONDS = 15e-3
 """What importing a decorated function's modules takes on the machine of the figures below."""
 

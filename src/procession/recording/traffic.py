@@ -6,8 +6,6 @@ with less data: paths instead of arrays, an array in shared memory, or results m
 
 from __future__ import annotations
 
-__all__ = ["Traffic"]
-
 _PER_SECOND = 2e9
 """Bytes that a worker is given or gives back in a second: a copy here, fresh pages there. Measured
 8 to 24 ms for 40 MB; pipes are slower."""

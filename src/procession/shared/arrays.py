@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     _S = TypeVar("_S", bound=generic)
 
-__all__ = ["array", "zeros"]
-
 
 class _Memory(NamedTuple):
     """What is known of a map: where its file can be opened again, and where it lies here.

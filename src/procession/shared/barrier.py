@@ -10,8 +10,6 @@ from procession.shared.memory.layout import BODY, FIRST_ROW, PARTICIPANT, ROW_WO
 from procession.shared.memory.monitor import REFUSED, Monitor, Patience
 from procession.shared.memory.segment import Segment, attach
 
-__all__ = ["Barrier"]
-
 _ARRIVED, _BROKEN = BODY, BODY + 1
 _WAITING = 0
 

@@ -10,8 +10,6 @@ from procession.shared.memory.layout import BODY
 from procession.shared.memory.monitor import CALLED, DATA, Monitor, Patience, Waiters
 from procession.shared.memory.segment import Segment, Shared, attach
 
-__all__ = ["Condition", "Event"]
-
 _T = TypeVar("_T")
 _SET = BODY
 _WAITING = 0

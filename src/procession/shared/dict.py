@@ -17,8 +17,6 @@ from procession.hints import NOT_GIVEN
 from procession.pickling.pickler import dumps, loads
 from procession.shared.replica import Replica
 
-__all__ = ["Dict", "Namespace"]
-
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _T = TypeVar("_T")

@@ -9,8 +9,6 @@ from typing import Any, ClassVar, Self, SupportsIndex, TypeVar, cast, overload
 from procession.pickling.pickler import loads
 from procession.shared.replica import Replica
 
-__all__ = ["List"]
-
 _T = TypeVar("_T")
 
 

@@ -20,8 +20,6 @@ from procession.shared.memory.mutex import TOO_MANY, Mutex
 from procession.shared.memory.segment import Segment
 from procession.system.pristine import threading
 
-__all__ = ["BoundedSemaphore", "Lock", "RLock", "Semaphore"]
-
 
 class Lock(Mutex):
     """A lock between processes and threads, to be passed as an ordinary argument.

@@ -18,8 +18,6 @@ from procession.shared.memory import handles
 from procession.system import after_fork
 from procession.system.pristine import select
 
-__all__ = ["Connection", "Pipe"]
-
 _lock = after_fork.rlock()
 _connections: weakref.WeakValueDictionary[tuple[int, int], Connection]
 _connections = weakref.WeakValueDictionary()

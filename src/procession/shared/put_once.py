@@ -40,8 +40,6 @@ from procession.system import after_fork
 from procession.system.descriptors import NAMELESS
 from procession.system.pristine import threading, time
 
-__all__ = ["Snapshot", "put"]
-
 T = TypeVar("T")
 _Key = tuple[int, bytes, int]
 """Process, its mark (numbers of processes are used again), and a serial number."""

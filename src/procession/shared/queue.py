@@ -23,8 +23,6 @@ from procession.shared.memory.segment import Segment, attach
 from procession.system import NamedTuple
 from procession.system.posix import os
 
-__all__ = ["Queue"]
-
 _T = TypeVar("_T")
 
 _ITEMS, _SPACE, _DONE = range(3)

@@ -9,8 +9,6 @@ from typing import Any
 from procession.shared.memory.layout import BODY, WORD
 from procession.shared.memory.segment import Segment
 
-__all__ = ["Description", "ctype_of", "describe", "is_array", "raw"]
-
 _CODES: dict[str, Any] = {
     "c": ctypes.c_char,
     "u": ctypes.c_wchar,

@@ -19,8 +19,6 @@ from procession.shared.memory.memory_file import SMALLEST, Store
 from procession.shared.memory.monitor import Monitor
 from procession.shared.memory.segment import Segment, attach
 
-__all__ = ["Replica"]
-
 _LENGTH = 8
 """Bytes before each change."""
 

@@ -10,15 +10,6 @@ from procession.shared.locks import Lock, RLock
 from procession.shared.memory.segment import Segment, Shared, attach
 from procession.shared.raw import Description, ctype_of, describe, is_array, raw
 
-__all__ = [
-    "Array",
-    "Synchronized",
-    "SynchronizedArray",
-    "SynchronizedString",
-    "SynchronizedStruct",
-    "Value",
-]
-
 _T = TypeVar("_T")
 _S = TypeVar("_S")
 _C = TypeVar("_C", bound="ctypes.Structure | ctypes.Union")

@@ -24,18 +24,6 @@ from procession.system import cpython
 from procession.system.posix import at_fork, os
 from procession.system.pristine import threading
 
-__all__ = [
-    "call_of_parent",
-    "lock",
-    "locks_released",
-    "outstanding",
-    "register",
-    "registered",
-    "renew_in_child",
-    "rlock",
-]
-
-
 in_child = False
 """Whether this process was forked from one that had imported Procession."""
 

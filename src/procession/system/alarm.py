@@ -19,8 +19,6 @@ from procession.system import after_fork
 from procession.system.pristine import monotonic, start_new_thread, threading
 from procession.system.wakeup import Wakeup, Wakeups
 
-__all__ = ["Alarm", "after", "short_turns", "stop"]
-
 _IDLE_SECONDS = 1.0
 """Seconds without an alarm after which the thread ends."""
 

@@ -11,18 +11,6 @@ from itertools import pairwise
 from opcode import HAVE_ARGUMENT, opmap, opname, stack_effect
 from types import CodeType
 
-__all__ = [
-    "FARTHEST",
-    "Instruction",
-    "attribute_of",
-    "codes",
-    "instructions",
-    "keeps",
-    "line",
-    "makes_once",
-    "use",
-]
-
 Instruction = tuple[int, str, int]
 """(offset, name, argument)."""
 

@@ -15,29 +15,6 @@ from importlib import import_module
 from procession.hints import Any
 from procession.system.cpython import tracker
 
-__all__ = [
-    "adopt_tracker",
-    "bootstrap",
-    "can_fork_exec",
-    "context_of",
-    "default_context_kept",
-    "executor_processes",
-    "executor_threads",
-    "fork_exec",
-    "has_tracker",
-    "interpreter_arguments",
-    "is_broken",
-    "log_settings",
-    "lose_tracker",
-    "never_idle",
-    "process_pipes",
-    "result_writer",
-    "run_spawned",
-    "set_launcher",
-    "set_process_key",
-    "tracker_to_start",
-]
-
 
 def lose_tracker() -> None:
     """Forget the resource tracker, as the program has closed its descriptor."""

@@ -21,8 +21,6 @@ from procession.system import after_fork, cpython
 from procession.system.posix import CLOSE_ON_EXEC, LENDS_FILES, os
 from procession.system.pristine import socket, threading, time
 
-__all__ = ["NAMELESS", "Closed", "file_of", "has_proc", "nameless", "offer", "reopen"]
-
 NAMELESS = LENDS_FILES
 """Whether a file without a name can be opened again by another process."""
 

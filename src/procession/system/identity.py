@@ -15,19 +15,6 @@ from procession.system import NamedTuple, after_fork, cpython, owned_descriptors
 from procession.system.posix import os
 from procession.system.pristine import monotonic
 
-__all__ = [
-    "Identity",
-    "adopt",
-    "credentials",
-    "glance",
-    "identity",
-    "own_status",
-    "read_umask",
-    "variables",
-    "who",
-    "working_folder",
-]
-
 # -- what the kernel says of it ------------------------------------------------------------------
 
 _PATH = "/proc/self/status"

@@ -8,8 +8,6 @@ from importlib.machinery import ModuleSpec
 
 from procession.hints import Any
 
-__all__ = ["forget", "when_loaded"]
-
 
 def when_loaded(module: str, call: Callable[[], object]) -> None:
     """Call `call` now, if the module is loaded; else within the import that loads it."""

@@ -22,8 +22,6 @@ from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import threading
 
-__all__ = ["is_collecting", "strikes", "watch_collections"]
-
 _RAISES = frozenset({opcode.opmap["RAISE_VARARGS"], opcode.opmap["RERAISE"]})
 
 _EVENTS = frozenset(

@@ -22,19 +22,6 @@ from procession.system.descriptors import file_of
 from procession.system.posix import END_SIGNAL, OWN_WORKERS, fcntl, os, wait_for_end
 from procession.system.pristine import select, threading, time
 
-__all__ = [
-    "Ticket",
-    "acquire",
-    "arm",
-    "arm_descriptor",
-    "broken",
-    "inheritable",
-    "is_ending",
-    "release",
-    "runs",
-    "ticket",
-]
-
 _EXITING = 0x4  # PF_EXITING in the kernel: set before the process's descriptors are closed
 
 _MARKING = getattr(fcntl, "F_SETSIG", 0) if OWN_WORKERS else 0

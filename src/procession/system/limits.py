@@ -20,16 +20,6 @@ from procession.errors import BackendUnavailable, OptionError
 from procession.hints import Any
 from procession.system import FOLDER
 
-__all__ = [
-    "explain",
-    "explained",
-    "is_python",
-    "mend",
-    "must_be_main_interpreter",
-    "must_execute",
-    "must_fit",
-]
-
 _LONGEST = 128 * 1024
 """Bytes of one variable with its name, ``=`` and end, for Linux (MAX_ARG_STRLEN, execve(2))."""
 

@@ -19,8 +19,6 @@ from procession.system.descriptors import file_of
 from procession.system.posix import at_fork, os
 from procession.system.pristine import threading, time
 
-__all__ = ["close", "disown", "forking", "keeping", "own", "owns"]
-
 _PATIENCE = 2.0
 """Seconds that a fork waits for other threads' imports. A guess: ten times what all of Procession's
 take. Not for ever, as a program may run within an import, and may wait there for this thread."""

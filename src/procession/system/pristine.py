@@ -34,20 +34,6 @@ if TYPE_CHECKING:
     from posix_types import socket as socket
     from posix_types.os import fork as fork
 
-__all__ = [
-    "fork",
-    "monotonic",
-    "natural",
-    "perf_counter",
-    "queues_are_natural",
-    "select",
-    "socket",
-    "start_new_thread",
-    "thread_time",
-    "threading",
-    "time",
-]
-
 
 def _anew(name: str) -> Any:
     """A C module once more: its own functions, as no one has patched them."""

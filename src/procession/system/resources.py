@@ -15,16 +15,6 @@ from importlib import import_module
 from procession.hints import Any
 from procession.system.pristine import time
 
-__all__ = [
-    "OOM_NOTE",
-    "OomWatch",
-    "check_available",
-    "cpu_quota",
-    "meminfo",
-    "private_bytes",
-    "usable_cpus",
-]
-
 _LINUX: bool = sys.platform.startswith("linux")
 
 _QUOTA_AGE = 5.0

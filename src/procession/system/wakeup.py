@@ -19,8 +19,6 @@ from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import threading
 
-__all__ = ["Condition", "Wakeup", "Wakeups", "giving_way"]
-
 _LONG = 0.02
 """Seconds after which a wait lasts. A guess: longer than most waits, so that these pay nothing."""
 

@@ -34,19 +34,6 @@ if TYPE_CHECKING:
     from procession.futures import Future
     from procession.outcome import Outcome
 
-__all__ = [
-    "Awaits",
-    "Core",
-    "Decorated",
-    "MapVerbs",
-    "Takes",
-    "Takes1",
-    "Takes2",
-    "Takes3",
-    "Takes4",
-    "Takes5",
-]
-
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")

@@ -17,8 +17,6 @@ from procession.pickling.pickler import Pickling, dumps, loads
 from procession.system.cpython import pickle
 from procession.system.pristine import threading
 
-__all__ = ["ArgumentCopies"]
-
 Given = tuple[tuple[Any, ...], tuple[Any, ...], dict[str, Any]]
 """What comes before the item (an instance or class), what comes after it, and what goes by name."""
 

@@ -31,8 +31,6 @@ from procession.worker import current, failures
 from procession.worker.column_sink import ColumnSink
 from procession.worker.job_header import Header
 
-__all__ = ["ColumnLoop"]
-
 _LARGE = 64 * 1024
 """A pickled result of so many bytes goes alone: from where it lies. As `channel.SEGMENT`."""
 

@@ -8,8 +8,6 @@ from procession.hints import Any
 from procession.items import UNTIL, Reply, Results
 from procession.system.pristine import perf_counter
 
-__all__ = ["ColumnSink"]
-
 
 class ColumnSink:
     """Is told which item runs, and takes what comes of each, until it is collected.

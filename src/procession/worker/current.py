@@ -21,23 +21,6 @@ from weakref import WeakSet
 from procession.errors import NestedParallelism, TaskExited
 from procession.hints import Any, NoReturn
 
-__all__ = [
-    "CurrentTask",
-    "current_task",
-    "end_copy",
-    "host",
-    "in_worker",
-    "in_worker_process",
-    "is_loading",
-    "mark_worker_process",
-    "name_host",
-    "refuse_nested",
-    "refuse_while_loading",
-    "while_initializing",
-    "while_loading",
-    "worker_name",
-]
-
 
 class CurrentTask:
     """The item that a worker is running now.

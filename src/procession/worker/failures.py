@@ -25,18 +25,6 @@ from procession.worker.job_header import Header, Settings, arguments_of
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = [
-    "argument_error",
-    "exited",
-    "failed",
-    "globals_note",
-    "item_error",
-    "job_failed",
-    "raised",
-    "refused_result",
-    "result_error",
-]
-
 _EXITS: Final = (SystemExit, KeyboardInterrupt)
 
 

@@ -16,19 +16,6 @@ from procession.system.cpython import pickle
 if TYPE_CHECKING:
     from procession.worker.argument_copies import ArgumentCopies
 
-__all__ = [
-    "Header",
-    "Loading",
-    "Settings",
-    "Style",
-    "argument_copies",
-    "arguments_of",
-    "call_with",
-    "item_function",
-    "open_header",
-    "pack_header",
-]
-
 Style = Literal["value", "star", "call"]
 """How an item is handed to the function: ``f(item, …)``, ``f(*item, …)``, or ``f(*args, **kw)``."""
 

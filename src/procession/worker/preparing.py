@@ -20,20 +20,6 @@ from procession.system import NamedTuple, after_fork
 from procession.system.identity import variables
 from procession.worker import current
 
-__all__ = [
-    "THREAD_VARIABLES",
-    "Cap",
-    "begin_far_worker",
-    "default_applies",
-    "default_cap",
-    "forget_initializers",
-    "initialize",
-    "prepare",
-    "run_initializer",
-    "run_initializer_here",
-    "run_unpacked",
-]
-
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from procession.forwarding.outgoing import Outgoing
     from procession.forwarding.records import Recorder
 
-__all__ = ["Prepared", "Runner", "flush_output"]
-
 _JOBS_KEPT = 64
 """Jobs a worker remembers; the least recently used is forgotten. A guess, not measured."""
 

@@ -23,8 +23,6 @@ from procession.system import after_fork, import_hooks
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["item_seed", "preserve", "reseed", "seeded"]
-
 _MTRAND: Final = "numpy.random.mtrand"
 """The module that holds numpy's global generator."""
 

@@ -38,8 +38,6 @@ from procession.system.pristine import perf_counter, start_new_thread
 from procession.system.wakeup import Wakeups
 from procession.user_threads import user_threads
 
-__all__ = ["AHEAD", "ClusterBackend"]
-
 AHEAD = 64
 """Values that a generator may be ahead of its consumer, who is some milliseconds away. A guess."""
 

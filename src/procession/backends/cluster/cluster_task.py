@@ -15,8 +15,6 @@ from procession.contract import Answered, Chunk, Costs, End
 from procession.hints import Any, Protocol
 from procession.items import Reply, Results
 
-__all__ = ["Cluster", "Task"]
-
 
 class Owner(Protocol):
     """The backend that a task is of."""

@@ -31,8 +31,6 @@ from procession.process.pool import at_exit
 if TYPE_CHECKING:
     from procession.configuration import Options
 
-__all__ = ["Connection", "connect"]
-
 _FOLDER = "procession-dask-"
 """How the folders are called that local clusters write to; then comes the process."""
 

@@ -9,8 +9,6 @@ from functools import partial
 from procession.backends.cluster.far_side import Home, run_order, streams
 from procession.hints import Any
 
-__all__ = ["grant", "run"]
-
 _MOST = 32 * 1024
 """Bytes of a message that goes home by Dask's events. The scheduler keeps the last 1,000 of them,
 so at most 32 MB. What is larger is the task's result, which the caller fetches."""

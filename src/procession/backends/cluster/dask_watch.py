@@ -18,8 +18,6 @@ from procession.hints import Any
 from procession.system.pristine import monotonic, threading
 from procession.system.wakeup import Wakeup
 
-__all__ = ["DaskWatch"]
-
 _LOOK = 0.1
 """Seconds between two looks, while tasks are under way."""
 

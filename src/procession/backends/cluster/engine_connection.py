@@ -15,16 +15,6 @@ from procession.system import after_fork
 from procession.system.lifeline import runs
 from procession.system.pristine import monotonic
 
-__all__ = [
-    "CONNECT_SECONDS",
-    "GREET_SECONDS",
-    "EngineConnection",
-    "OpenClusters",
-    "missing_procession",
-    "reach",
-    "remove_old_folders",
-]
-
 CONNECT_SECONDS = 7
 """Seconds until an address where nothing answers counts as one without a cluster."""
 

@@ -35,8 +35,6 @@ from procession.system.pristine import time
 from procession.system.resources import usable_cpus
 from procession.worker.preparing import Cap, begin_far_worker, default_cap
 
-__all__ = ["FarPools", "Shape", "far_pools", "host_name", "laid_down"]
-
 _SPARE = 10.0
 """Seconds that a spare worker for isolated calls waits for the next one; as on one machine."""
 

@@ -23,8 +23,6 @@ from procession.system.pristine import perf_counter
 from procession.system.resources import check_available
 from procession.system.wakeup import Wakeup
 
-__all__ = ["Home", "run_order", "streams"]
-
 _LOOK = 0.05
 """Seconds between two looks whether the task is still wanted."""
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from procession.configuration import Options
 
-__all__ = ["Connection", "connect"]
-
 _FOLDER = "procession-ray-"
 """How the folders are called that local clusters write to; then comes the process."""
 

@@ -14,8 +14,6 @@ from procession.backends.cluster.wire import open_message
 from procession.hints import Any
 from procession.system import NamedTuple
 
-__all__ = ["run", "stream"]
-
 _ONE = 1
 """Chunks that run at once in a worker of Ray's: it has one processor, and one task at a time."""
 

@@ -13,8 +13,6 @@ from procession.system import after_fork
 from procession.system.pristine import monotonic, threading
 from procession.system.wakeup import Wakeups
 
-__all__ = ["ray_use"]
-
 _PATIENCE = 5.0
 """Seconds to wait for those who use it. A guess: longer than Ray may be silent."""
 

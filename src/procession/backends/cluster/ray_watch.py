@@ -26,8 +26,6 @@ from procession.system import after_fork
 from procession.system.pristine import threading
 from procession.system.wakeup import Wakeup
 
-__all__ = ["RayWatch", "StreamReader", "how_it_ended"]
-
 _LOOK = 0.5
 """Seconds between two looks, while tasks are under way."""
 

@@ -17,8 +17,6 @@ from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import monotonic
 
-__all__ = ["GONE_SECONDS", "Growth", "LostWorkers", "RunningClock", "TaskWatch"]
-
 GONE_SECONDS = 8.0
 """Seconds without any worker after which tasks are given up, if there were workers before. A guess:
 longer than one takes to start again."""

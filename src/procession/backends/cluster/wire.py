@@ -20,21 +20,6 @@ from procession.items import Column, Item, Reply, Results
 from procession.system import NamedTuple, __version__
 from procession.system.pristine import perf_counter
 
-__all__ = [
-    "VERSIONS",
-    "Clocks",
-    "Message",
-    "Order",
-    "column_of",
-    "items_of",
-    "mismatch",
-    "open_message",
-    "open_order",
-    "pack_message",
-    "pack_order",
-    "puts_of",
-]
-
 VERSIONS = (f"{sys.version_info[0]}.{sys.version_info[1]}", __version__)
 """Of Python and of Procession, here."""
 

@@ -17,16 +17,6 @@ from procession.worker import current
 if TYPE_CHECKING:
     from procession.items import Item, Reply
 
-__all__ = [
-    "COMPUTES",
-    "HELP_AFTER",
-    "HELP_EVERY",
-    "CallerLoop",
-    "attempt",
-    "raised_here",
-    "task_here",
-]
-
 HELP_AFTER = 5e-3
 """Seconds until the helper looks for the first time whether the pool is to be started."""
 

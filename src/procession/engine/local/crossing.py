@@ -25,8 +25,6 @@ from procession.system import NamedTuple
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 
-__all__ = ["Budget", "Checks", "item_refusal", "result_refusal"]
-
 _SHARE = 0.2
 """Most of the items' own time that checks take once the first values have passed."""
 

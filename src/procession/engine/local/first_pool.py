@@ -19,8 +19,6 @@ from procession.system import after_fork, cpython
 from procession.system.wakeup import Wakeup
 from procession.worker.current import in_worker
 
-__all__ = ["MainThreadPause", "expect_pool"]
-
 _PATIENCE = 0.05
 """Seconds for which the helper waits. Some slices of short items are run in that time."""
 

@@ -15,8 +15,6 @@ from procession.errors import warn_user
 from procession.hints import Any
 from procession.system.bytecode import codes, instructions
 
-__all__ = ["agreeing", "hashes_otherwise"]
-
 _KEPT = 256
 _known: dict[Any, bool] = {}
 """Whether code hashes. By its equality, as for other code that does the same."""

@@ -24,14 +24,6 @@ from procession.system.pristine import perf_counter, time
 from procession.worker import current
 from procession.worker.job_header import Header, argument_copies, call_with
 
-__all__ = [
-    "each_value",
-    "every_value",
-    "header_here",
-    "initialized",
-    "reply_here",
-]
-
 
 def header_here(call: Call, common: tuple[bytes, Any] | None = None) -> Header:
     """The job as it is run in this process.

@@ -30,8 +30,6 @@ from procession.user_threads import user_threads
 from procession.worker import current
 from procession.worker.job_header import Header
 
-__all__ = ["Inline", "Slice"]
-
 _SLICE_SECONDS = 4e-3
 """A slice of tiny items grows to about this long; short next to what anyone would notice."""
 

@@ -39,8 +39,6 @@ from procession.worker import current
 if TYPE_CHECKING:
     from procession.engine.local.inline import Inline, Slice
 
-__all__ = ["ShortMap", "begins_as_short_map"]
-
 _SHORT = 64
 """Items of a short map. A guess: so many are soon run, or else soon looked at by the helper."""
 

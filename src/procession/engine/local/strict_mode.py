@@ -6,8 +6,6 @@ from procession.hints import Any
 from procession.pickling.pickler import dumps, loads
 from procession.worker.job_header import Header, arguments_of, call_with
 
-__all__ = ["call_on_copies", "set_strict", "strict"]
-
 _on = False
 
 

@@ -30,8 +30,6 @@ from procession.system import NamedTuple
 from procession.system.resources import usable_cpus
 from procession.worker.current import in_worker, is_loading, refuse_nested
 
-__all__ = ["Route", "Where", "placement_of", "route"]
-
 
 class Where:
     """Where a call's items are going to run.

@@ -15,8 +15,6 @@ from procession.pickling.columns import THEMSELVES, open_column, open_value
 from procession.system.interrupts import strikes
 from procession.system.wakeup import Wakeup, Wakeups
 
-__all__ = ["Batch", "Delivery"]
-
 
 class Batch:
     """Consecutive items of one column, each with a result that is not rebuilt yet.

@@ -16,8 +16,6 @@ from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, threading
 from procession.system.wakeup import Wakeup
 
-__all__ = ["BYTES_AHEAD", "Feeder", "Feeding", "settled_refusal"]
-
 BYTES_AHEAD = 64 * 1024 * 1024
 """Pickled input and results held at once before no more is sent ahead. A guess: large enough to
 keep every worker busy with ordinary items, small against the memory of any machine."""
@@ -29,7 +27,7 @@ PATIENCE_SECONDS = 5e-3
 """How much longer than its items usually take a result is waited for, before slow input is."""
 
 
-class Sends(Protocol):
+class _Sends(Protocol):
     """What sends the items on.
 
     Attributes:
@@ -72,11 +70,11 @@ class Feeding:
         self._lock = delivery.lock
         self._reading = 0.0
 
-    def feed(self, sender: Sends, *, lazily: bool) -> None:
+    def feed(self, sender: _Sends, *, lazily: bool) -> None:
         """Take input for the pool in the consumer's thread, as much as is wanted now.
 
         Args:
-            sender: Sends it on.
+            sender: _Sends it on.
             lazily: The consumer takes results one by one. What is ready comes before input that
                 makes us wait, and so does what is soon to be ready.
         """
@@ -86,7 +84,7 @@ class Feeding:
             if not self.take_some(sender):
                 return
 
-    def wants(self, sender: Sends) -> bool:
+    def wants(self, sender: _Sends) -> bool:
         """Whether the consumer's thread is to take more input for the pool."""
         backend, intake = sender.backend, self._intake
         if backend is None or intake.closed or sender.here_only or not intake.open:
@@ -103,7 +101,7 @@ class Feeding:
             return False
         return intake.room() > 0
 
-    def _is_soon_ready(self, sender: Sends) -> bool:
+    def _is_soon_ready(self, sender: _Sends) -> bool:
         """Whether the consumer's next result is there, once those under way have had their time."""
         measured, delivery = self._plan.schedule.measured, self._delivery
         if len(self._in_flight) and not delivery.has_next():
@@ -113,7 +111,7 @@ class Feeding:
                 self._await(sender, 2 * measured[0] + PATIENCE_SECONDS)
         return delivery.has_next()
 
-    def _await(self, sender: Sends, seconds: float) -> None:
+    def _await(self, sender: _Sends, seconds: float) -> None:
         """Wait for the next result, and for nothing else."""
         end, delivery = perf_counter() + seconds, self._delivery
         while (left := end - perf_counter()) > 0:
@@ -125,7 +123,7 @@ class Feeding:
             if sender.behind:
                 sender.pump()
 
-    def take_some(self, sender: Sends) -> bool:
+    def take_some(self, sender: _Sends) -> bool:
         """Take items of the input, pickle each at once, and see that they are sent.
 
         One, if a worker waits for it. Else as many as make a chunk, unless that takes long.
@@ -167,7 +165,7 @@ class Feeding:
             sender.pump()
         return True
 
-    def _all_busy(self, sender: Sends) -> bool:
+    def _all_busy(self, sender: _Sends) -> bool:
         backend = sender.backend
         return backend is not None and len(self._in_flight) >= backend.workers
 
@@ -189,7 +187,7 @@ def settled_refusal(index: int, value: Any, error: Exception) -> Settled:
 class Feeder:
     """Takes a map's input in a thread of its own, never more than the window lets in."""
 
-    def __init__(self, feeding: Feeding, sender: Sends, delivery: Delivery) -> None:
+    def __init__(self, feeding: Feeding, sender: _Sends, delivery: Delivery) -> None:
         self._feeding = feeding
         self._sender = sender
         self._delivery = delivery

@@ -9,8 +9,6 @@ from procession.contract import Answered, Backend, Chunk, Divider
 from procession.items import Column, Item, Reply
 from procession.system.pristine import perf_counter
 
-__all__ = ["WORTH_TAKING", "InFlight"]
-
 _WORTH_DIVIDING = 1.5e-3
 """Seconds that the rest of a chunk must take at least to be divided with a worker that has nothing
 to do: three times what its message costs, as far as was measured (0.3 to 0.5 ms)."""

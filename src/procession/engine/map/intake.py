@@ -12,8 +12,6 @@ from procession.items import Item
 from procession.system import after_fork
 from procession.system.pristine import threading
 
-__all__ = ["Intake"]
-
 
 class Intake:
     """The input of one map and what was taken of it and not given away yet.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from procession.engine.map.progress import Progress
 
-__all__ = ["AsyncMapIterator", "MapIterator"]
-
 
 class _Batches:
     """Gives the results of a map in batches: values to be yielded, or one error to be raised."""

@@ -17,8 +17,6 @@ from procession.system import after_fork, cpython
 from procession.system.pristine import threading
 from procession.user_threads import user_threads
 
-__all__ = ["MapRun"]
-
 PROBE_SECONDS = 0.3e-3
 """How long a map waits for what its first item tells: two round trips to a waiting worker."""
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from procession.engine.map.iterators import AsyncMapIterator, MapIterator
     from procession.futures import Future
 
-__all__ = ["amap", "imap", "map_async", "map_of_begun", "whole_map"]
-
 
 def _prepare(
     call: Call,

@@ -13,8 +13,6 @@ from procession.system.pristine import perf_counter, threading
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["Progress", "open_progress"]
-
 _EVERY: Final = 50e-3
 """Seconds between two reports. More often is nothing that an eye could follow, and one report of
 tqdm takes some 50 µs, so that showing progress costs a thousandth."""

@@ -23,8 +23,6 @@ from procession.user_threads import user_threads
 if TYPE_CHECKING:
     from procession.engine.overload import Deadline
 
-__all__ = ["Replies"]
-
 
 class Sending(Protocol):
     """What sends a map's items."""

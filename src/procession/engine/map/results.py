@@ -18,8 +18,6 @@ from procession.user_threads import user_threads
 if TYPE_CHECKING:
     from procession.engine.map.progress import Progress
 
-__all__ = ["Collector", "FutureCollector", "begin", "collect", "end", "warn_of_traffic"]
-
 _PENDING: Any = object()
 
 

@@ -22,9 +22,6 @@ from procession.system.pristine import perf_counter, thread_time
 from procession.system.resources import usable_cpus
 from procession.user_threads import user_threads
 
-__all__ = ["Sender"]
-
-
 _Values = tuple[Sequence[int], Sequence[Any]]
 _NO_VALUES: _Values = ((), ())
 

@@ -26,8 +26,6 @@ from procession.hints import Any
 from procession.pickling.objects import ATOMS, class_of, is_a
 from procession.system.interrupts import strikes
 
-__all__ = ["Source", "may_wait"]
-
 _BUILTIN: tuple[type, ...] = (
     list,
     tuple,

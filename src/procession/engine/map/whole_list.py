@@ -12,8 +12,6 @@ from procession.hints import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from procession.engine.local.short_map import Make
 
-__all__ = ["map_list"]
-
 
 def map_list(call: Call, items: Iterable[Any]) -> list[Any]:
     """All results in input order."""

@@ -6,23 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = [
-    "Traits",
-    "cut_pandas",
-    "extension_traits",
-    "frame_traits",
-    "index_traits",
-    "join_extension_arrays",
-    "join_indexes",
-    "join_pandas",
-    "join_polars",
-    "library",
-    "polars_frame_traits",
-    "polars_series_traits",
-    "series_traits",
-    "shown",
-]
-
 Traits = list[tuple[str, Any]]
 
 

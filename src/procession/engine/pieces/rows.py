@@ -15,8 +15,6 @@ from procession.engine.pieces.frames import Traits, library
 from procession.pickling.objects import class_of, is_a
 from procession.system import NamedTuple
 
-__all__ = ["LIBRARIES", "Rows", "misfit", "rows_of"]
-
 LIBRARIES: Final = "numpy, pandas, polars, pyarrow, scipy.sparse, torch and xarray"
 """For messages."""
 

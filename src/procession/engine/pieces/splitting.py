@@ -14,8 +14,6 @@ from procession.engine.map.whole_list import map_list
 from procession.engine.pieces.rows import LIBRARIES, Rows, misfit, rows_of
 from procession.pickling.objects import class_of
 
-__all__ = ["combine", "run_on_pieces", "split"]
-
 LAZY_PIECE: Final = 1024
 """Elements in a piece of an input whose length is not known. A guess."""
 

@@ -14,8 +14,6 @@ from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
 from procession.items import Item
 from procession.system import FOLDER, NamedTuple
 
-__all__ = ["Verdict", "judge", "may_retry", "unable"]
-
 _OURS = f'File "{FOLDER}{os.sep}'
 """How a line of a stack begins whose code is Procession's."""
 

@@ -12,8 +12,6 @@ from collections.abc import Callable
 
 from procession.recording.start_costs import StartCosts
 
-__all__ = ["Machine", "Pace", "Placement", "machine"]
-
 SHIP_SECONDS = 0.5e-6
 """What this process spends on an item, besides pickling it, as long as nothing was measured: its
 share of a message, and taking a small result. 0.2 to 0.3 µs for numbers in a column."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 from procession.contract import Costs
 from procession.engine.policy.placement import Pace
 
-__all__ = ["BLIND_SECONDS", "HERE", "MAX_BYTES", "MAX_ITEMS", "TARGET_SECONDS", "Schedule"]
-
 TARGET_SECONDS: Final = 20e-3
 """A chunk's length. A round trip takes 0.1 to 0.15 ms here, so that it costs 0.5 to 0.8 %.
 Results do not wait for the chunk's end: a worker sends what it has every 10 ms."""

@@ -24,8 +24,6 @@ from procession.system.pristine import perf_counter, socket
 from procession.worker import current, failures
 from procession.worker.runner import Prepared, Runner, flush_output
 
-__all__ = ["CallLoop"]
-
 _DELAY = 0.002
 """Seconds for which results of short calls wait for company. A guess: a message costs both sides
 some 50 µs."""

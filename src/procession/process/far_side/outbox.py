@@ -14,8 +14,6 @@ from procession.system.pristine import perf_counter, socket, threading, time
 from procession.worker.column_sink import ColumnSink
 from procession.worker.runner import flush_output
 
-__all__ = ["Outbox"]
-
 SILENCE = 0.2
 """Seconds for which results of a column are kept, and not sent, where all are wanted at once. A
 guess: a message costs half a millisecond or more, while all processors are busy."""

@@ -15,8 +15,6 @@ from procession.system.pristine import perf_counter
 from procession.worker import current
 from procession.worker.runner import flush_output
 
-__all__ = ["Producer"]
-
 
 class _Home(Protocol):
     _sock: Any

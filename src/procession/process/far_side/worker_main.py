@@ -26,8 +26,6 @@ from procession.worker.current import end_copy, mark_worker_process, while_loadi
 from procession.worker.preparing import prepare, run_initializer
 from procession.worker.runner import Runner, flush_output
 
-__all__ = ["main"]
-
 _MOST_MODULES = 4096
 """Modules of one call that are told: all of scikit-learn and what it uses are 1,500."""
 

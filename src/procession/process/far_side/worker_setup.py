@@ -23,20 +23,6 @@ from procession.system.posix import os, signal, signals
 if TYPE_CHECKING:
     from procession.worker.preparing import Cap
 
-__all__ = [
-    "DUMP_SIGNAL",
-    "ITEMS_NEED",
-    "Plan",
-    "Surroundings",
-    "load",
-    "observe",
-    "set_up",
-    "surroundings",
-    "take_over",
-    "unblock_signals",
-    "usual_signals",
-]
-
 DUMP_SIGNAL: int = int(getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", 0) + 3)) - 3
 """Makes a worker write the stacks of its threads, also while C code holds the GIL."""
 

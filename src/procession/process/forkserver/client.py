@@ -31,17 +31,6 @@ from procession.system.identity import credentials, variables
 from procession.system.posix import os, signal
 from procession.system.pristine import socket, time
 
-__all__ = [
-    "CopyServer",
-    "Server",
-    "copy_server",
-    "current",
-    "in_use",
-    "read_number",
-    "stop_all",
-    "stop_unused",
-]
-
 _AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 _MOST = 4
 """Servers kept for environments used before; each holds some 15 MB. A guess."""

@@ -27,8 +27,6 @@ from procession.system.identity import identity
 from procession.system.posix import CLOSE_ON_EXEC, os, signal
 from procession.system.pristine import fork, select, socket
 
-__all__ = ["serve"]
-
 _PRELOAD = (
     "procession.process.far_side.worker_main",
     "procession.worker.runner",

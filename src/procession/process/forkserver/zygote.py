@@ -31,8 +31,6 @@ from procession.system import cpython
 from procession.system.owned_descriptors import forking
 from procession.system.pristine import fork, time
 
-__all__ = ["fork_server", "is_possible"]
-
 _MOST_MEMORY = 128 << 20
 """Bytes of a process that is still small. A guess: its page tables are copied in two ms."""
 

@@ -17,8 +17,6 @@ from procession.system import NamedTuple
 from procession.system.descriptors import nameless
 from procession.system.pristine import time
 
-__all__ = ["BlackBox", "Running"]
-
 _WORD = struct.Struct("=qqq")
 _CHUNK, _CHUNK_AT = struct.Struct("=q"), 8
 _UP = struct.Struct("=q")

@@ -27,21 +27,6 @@ from procession.system import after_fork
 from procession.system.posix import CLOSE_ON_EXEC, DO_NOT_WAIT, OWN_WORKERS
 from procession.system.pristine import socket
 
-__all__ = [
-    "MOST",
-    "ROOM",
-    "SEGMENT",
-    "Message",
-    "Receiver",
-    "Sender",
-    "frame",
-    "numbers_in",
-    "parse",
-    "send_all",
-    "send_short",
-    "split",
-]
-
 SEGMENT = 64 * 1024
 """Blobs from this size on are sent from where they lie. A guess: below it, one copy more costs
 less than the larger number of system calls."""

@@ -28,32 +28,6 @@ from procession.process.io.channel import SEGMENT, Frame, Passed, frame
 from procession.system import NamedTuple
 from procession.system.cpython import pickle
 
-__all__ = [
-    "CALL",
-    "CALLS",
-    "CREDIT",
-    "DONE",
-    "FAILED",
-    "FORGET",
-    "HELLO",
-    "IMPORTED",
-    "LEARN",
-    "REPLIES",
-    "RESULT",
-    "STOP",
-    "TASK",
-    "UNRUN",
-    "Task",
-    "arrived",
-    "pack_replies",
-    "pack_results",
-    "pack_task",
-    "task_of_call",
-    "unpack_replies",
-    "unpack_results",
-    "unpack_task",
-]
-
 TASK, STOP, CREDIT, HELLO, FAILED, REPLIES, DONE, FORGET, CALL, RESULT, LEARN = range(11)
 CALLS, UNRUN, IMPORTED = 11, 12, 13
 

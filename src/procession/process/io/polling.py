@@ -8,8 +8,6 @@ from procession.system.posix import OWN_WORKERS, WATCHES_ALL, os, refuse
 from procession.system.pristine import select
 from procession.system.wakeup import Wakeup
 
-__all__ = ["READ", "WRITE", "Poller", "make_poller"]
-
 READ, WRITE = 1, 2
 
 

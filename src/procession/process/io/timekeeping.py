@@ -9,8 +9,6 @@ from collections.abc import Callable
 from procession.hints import Any, Protocol
 from procession.system.pristine import start_new_thread, threading, time
 
-__all__ = ["Deputy", "Timer", "Timers"]
-
 _LONG = 60.0
 """Seconds that the deputy sleeps at most."""
 

@@ -18,8 +18,6 @@ from procession.hints import Any, Literal
 from procession.items import Item, Reply, Results
 from procession.system import NamedTuple
 
-__all__ = ["NO_BLAME", "Assignment", "Blame", "Verdict"]
-
 _LOOKS = 10
 """A chunk that the audit has found so often assigned to a worker, but not sent, is lost."""
 

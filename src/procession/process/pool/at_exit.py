@@ -14,15 +14,6 @@ from procession.system import after_fork, cpython, cpython_processes, lifeline
 from procession.system.pristine import time
 from procession.user_threads import user_threads
 
-__all__ = [
-    "at_exit",
-    "before_executors",
-    "end_with_threads",
-    "has_ended",
-    "register",
-    "shutdown",
-]
-
 _LOOK = 0.002
 """Seconds between two looks whether work is left, at exit."""
 

@@ -27,16 +27,6 @@ from procession.process.pool.assignment import Assignment
 from procession.system.posix import DO_NOT_WAIT
 from procession.system.pristine import select, socket, threading, time
 
-__all__ = [
-    "Answer",
-    "AttendedChannel",
-    "CallEnding",
-    "CancelledEnding",
-    "Ending",
-    "Owner",
-    "tell",
-]
-
 _DONE, _STOPPED, _CANCELLED = End("done"), End("stopped"), End("cancelled")
 
 

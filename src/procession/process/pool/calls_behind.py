@@ -22,8 +22,6 @@ from procession.process.pool.pool_state import PoolState
 from procession.process.pool.worker import Worker
 from procession.system.pristine import time
 
-__all__ = ["CallsBehind"]
-
 _EVERY = 0.002
 """Seconds between two looks at calls behind others. A guess; memory that two processes share tells
 both the same within microseconds."""

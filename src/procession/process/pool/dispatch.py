@@ -25,8 +25,6 @@ from procession.system import after_fork
 from procession.system.pristine import time
 from procession.system.wakeup import Wakeups
 
-__all__ = ["Dispatch"]
-
 _AUDIT = 0.5
 """Seconds between two looks for idle workers and for what an interrupt left half done."""
 

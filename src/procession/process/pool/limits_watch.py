@@ -26,8 +26,6 @@ from procession.process.pool.assignment import Assignment, Blame, Verdict
 from procession.process.pool.worker import Worker
 from procession.system.pristine import time
 
-__all__ = ["StartLimits", "guard"]
-
 _MEMORY_EVERY = 0.025
 """Seconds between two looks at a worker's memory. API.md promises 50 ms; a look costs 20 µs."""
 

@@ -27,8 +27,6 @@ from procession.process.pool.worker_state import (
     WorkerState,
 )
 
-__all__ = ["TRIES", "PoolState"]
-
 TRIES = 3
 """Workers that may die before they are ready, or cannot be started, one after the other, until
 waiting work is refused. A guess: once may be the kernel, twice bad luck."""

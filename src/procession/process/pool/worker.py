@@ -27,8 +27,6 @@ from procession.system.lifeline import is_ending
 from procession.system.posix import signal
 from procession.system.pristine import socket, threading, time
 
-__all__ = ["GRACE", "Worker"]
-
 GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL: enough to close files, short for someone who waits."""
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from procession.process.io.channel import Message
     from procession.process.pool.worker import Worker
 
-__all__ = ["abandoned", "welcome"]
-
 _ANSWERS = (messages.RESULT, messages.DONE, messages.REPLIES)
 
 _oom: OomWatch | None = None

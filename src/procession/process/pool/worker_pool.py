@@ -24,8 +24,6 @@ from procession.process.pool.worker_starts import WorkerSpec
 from procession.system import lifeline
 from procession.system.pristine import time
 
-__all__ = ["IDLE", "WorkerPool"]
-
 IDLE = 30.0
 """Seconds after which a worker without work is let go. A guess: longer than most pauses between
 two calls of one program, short against the life of a server."""

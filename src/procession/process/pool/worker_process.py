@@ -9,8 +9,6 @@ from procession.system.posix import os, signal
 from procession.system.pristine import select
 from procession.system.resources import private_bytes
 
-__all__ = ["WorkerProcess"]
-
 _WORD_AFTER = 1000
 """Milliseconds to wait for a fork server's word of a death, at most. It takes less than one, unless
 the server is stopped."""

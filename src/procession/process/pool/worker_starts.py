@@ -23,8 +23,6 @@ from procession.system.pristine import perf_counter, socket, start_new_thread
 from procession.system.wakeup import Wakeups
 from procession.worker.preparing import Cap
 
-__all__ = ["Starter", "WorkerSpec", "launch_worker", "never_ready"]
-
 
 class WorkerSpec(NamedTuple):
     """How worker processes are started and set up.

@@ -14,8 +14,6 @@ from collections import deque
 from procession.hints import Literal
 from procession.process.pool.assignment import Assignment
 
-__all__ = ["BUSY", "DEAD", "GONE", "STARTING", "STAYING", "WorkerState"]
-
 Phase = Literal["starting", "idle", "busy", "retiring", "condemned", "dead", "gone"]
 
 STARTING: Phase = "starting"

@@ -17,8 +17,6 @@ from multiprocessing import process, util
 from procession.hints import Any
 from procession.system import cpython_processes
 
-__all__ = ["VARIABLE", "Util", "agrees", "execute", "hash_seed", "more_flags", "sent_path"]
-
 VARIABLE = "PYTHONHASHSEED"
 
 _chosen: str | None = None

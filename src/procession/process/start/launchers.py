@@ -40,8 +40,6 @@ elif FORKS:
 else:  # it cannot be imported there, and no process is started by what is here
     popen_fork = SimpleNamespace(Popen=object)
 
-__all__ = ["authkey", "launch", "launcher"]
-
 _NOT_YET: Final = os.WNOHANG if FORKS else 0
 """For `poll`: it may go on."""
 

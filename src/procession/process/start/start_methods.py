@@ -13,19 +13,6 @@ from procession.system import cpython_processes
 from procession.system.limits import is_python, must_execute, must_fit
 from procession.system.posix import signal
 
-__all__ = [
-    "METHODS",
-    "Descriptors",
-    "Inherited",
-    "default_method",
-    "ensure_tracker",
-    "inherited",
-    "method_of",
-    "prepare",
-    "quietly",
-    "without_signals",
-]
-
 METHODS = ("fork", "spawn", "forkserver", "loky")
 
 

@@ -15,8 +15,6 @@ from procession.hints import Any, Self
 from procession.process.start.start_methods import without_signals
 from procession.system.posix import os, signal
 
-__all__ = ["Content", "launching"]
-
 
 class Content:
     """Writes to a pipe, as far as there is someone who reads.

@@ -11,8 +11,6 @@ from typing import Any, ClassVar, Self
 from procession.shared.memory import handles
 from procession.system import after_fork
 
-__all__ = ["SMALLEST", "MemoryFile", "Store", "close_struck", "opening"]
-
 SMALLEST = 1 << 16
 """Bytes of a store at first. Pages that were never written take no memory."""
 

@@ -23,8 +23,6 @@ from procession.shared.memory.mutex import Mutex, pauses
 from procession.shared.memory.segment import Segment, Shared, attach
 from procession.system.pristine import time
 
-__all__ = ["CALLED", "DATA", "REFUSED", "Monitor", "Patience", "Waiters"]
-
 _LONGEST_SLEEP = 1.0
 """Seconds after which a waiter looks for itself: the one that was to wake it may have died."""
 

@@ -35,8 +35,6 @@ from procession.shared.memory.layout import (
 from procession.shared.memory.segment import Flag, Segment, Shared
 from procession.system.pristine import time
 
-__all__ = ["TOO_MANY", "Mutex", "pauses"]
-
 TOO_MANY = "semaphore or lock released too many times"
 """What multiprocessing says when something is released that is not held."""
 

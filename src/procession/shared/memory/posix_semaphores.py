@@ -15,8 +15,6 @@ from typing import Any, Protocol, cast
 from procession.system import cpython
 from procession.system.posix import os
 
-__all__ = ["Semaphore", "clear", "open_at", "usable"]
-
 _COUNTING = 1
 _HIGHEST = 2**31 - 1
 

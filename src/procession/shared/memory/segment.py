@@ -40,8 +40,6 @@ from procession.system import after_fork
 from procession.system.posix import fcntl
 from procession.system.pristine import threading, time
 
-__all__ = ["Flag", "Segment", "Shared", "attach"]
-
 # `struct flock` on Linux (64 bits), and on macOS and the BSDs.
 _FLOCK = struct.Struct("hhqqi4x" if sys.platform == "linux" else "qqihh")
 _OWNER_BITS = 16
