@@ -130,7 +130,7 @@ def command_line(
 
 @contextmanager
 def _strict() -> Generator[None, None, None]:
-    from procession.engine.local.strict_mode import set_strict
+    from procession.engine.local.in_process import set_strict
 
     before = set_strict(True)
     try:

@@ -23,12 +23,12 @@ def test_an_alarm_calls_once() -> None:
     assert len(threads) == 1
 
 
-def test_a_disarmed_alarm_is_silent() -> None:
-    """What was disarmed is not called, while what was armed later is."""
+def test_a_cancelled_alarm_is_silent() -> None:
+    """What was cancelled is not called, while what was armed later is."""
     calls: list[str] = []
     called = threading.Event()
-    # Half a second, so that it is disarmed in time however busy the machine is.
-    alarm.after(0.5, lambda: calls.append("disarmed")).disarm()
+    # Half a second, so that it is cancelled in time however busy the machine is.
+    alarm.after(0.5, lambda: calls.append("cancelled")).cancel()
     alarm.after(0.51, called.set)
     assert called.wait(10)
     alarm.stop()
@@ -36,23 +36,23 @@ def test_a_disarmed_alarm_is_silent() -> None:
 
 
 def test_the_thread_can_be_stopped_at_once() -> None:
-    """Who stops it while it begins, or while it waits for a disarmed alarm, does not wait long."""
+    """Who stops it while it begins, or while it waits for a cancelled alarm, does not wait long."""
     for _ in range(50):
-        alarm.after(3600, lambda: None).disarm()
+        alarm.after(3600, lambda: None).cancel()
         alarm.stop()
         assert not alarm._clock._begun
         assert "procession-alarm" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_one_thread_serves_all_that_are_disarmed() -> None:
-    """Alarms that are disarmed before they are due do not end the thread."""
+def test_one_thread_serves_all_that_are_cancelled() -> None:
+    """Alarms that are cancelled before they are due do not end the thread."""
     called = threading.Event()
     alarm.after(0.001, called.set)
     assert called.wait(10)
     before = alarm._clock._thread
     for _ in range(3):
         called.clear()
-        alarm.after(3600, lambda: None).disarm()
+        alarm.after(3600, lambda: None).cancel()
         alarm.after(0.001, called.set)
         assert called.wait(10)
     assert alarm._clock._thread is before
@@ -72,5 +72,5 @@ def test_an_earlier_alarm_overtakes() -> None:
     alarm.after(0.001, near)
     assert done.wait(10)
     assert order == ["near"]
-    late.disarm()
+    late.cancel()
     alarm.stop()

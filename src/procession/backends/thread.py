@@ -10,7 +10,7 @@ from procession.contract import Chunk, End, Load, Tally
 from procession.errors import PoolClosed
 from procession.items import COMPANY, Reply
 from procession.system import after_fork
-from procession.system.alarm import Alarm, after
+from procession.system.alarm import Timer, after
 from procession.system.pristine import threading
 
 _WORTH = 0.001
@@ -28,7 +28,7 @@ class _Outbox:
         self._chunk = chunk
         self._lock = threading.Lock()
         self._replies: list[Reply] = []
-        self._alarm: Alarm | None = None
+        self._alarm: Timer | None = None
 
     def take(self, reply: Reply) -> None:
         """An item is done."""
@@ -51,7 +51,7 @@ class _Outbox:
         self.flush()
         alarm = self._alarm
         if alarm is not None:
-            alarm.disarm()
+            alarm.cancel()
 
     def _ring(self) -> None:
         """In the helper thread: an item takes long, and the replies before it wait."""

@@ -39,7 +39,7 @@ class Deadline:
 
     def disarm(self) -> None:
         """It is done."""
-        self._alarm.disarm()
+        self._alarm.cancel()
 
     def error(self, name: str, index: int | None = None) -> DeadlineExceeded:
         """What is raised for a call, or for an item that was not done by then."""

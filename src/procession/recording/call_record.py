@@ -22,9 +22,8 @@ from procession.contract import Chunk, End
 from procession.items import Item, Settled, size_back
 from procession.once import Once
 from procession.pickling.objects import short_repr
-from procession.recording.observer import CallObserver
+from procession.recording.observer import CallObserver, Traffic
 from procession.recording.tracks import FINEST, Track
-from procession.recording.traffic import Traffic
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
 from procession.user_threads import user_threads

@@ -1,7 +1,8 @@
-"""A helper thread that calls functions at a given time, and short turns at the GIL for it.
+"""Timers, a helper thread that keeps some, and short turns at the GIL for it.
 
-An alarm is armed and disarmed in microseconds. It lets a map run its first items in the caller's
-thread: should one of them never end, the helper starts the pool and feeds it all the same.
+An alarm of the helper's is set and cancelled in microseconds. It lets a map run its first items in
+the caller's thread: should one of them never end, the helper starts the pool and feeds it all the
+same.
 
 A thread that waits for the GIL gets it after 5 ms from one that computes. To start a worker takes
 some thirty system calls, with a wait after each. While a map runs in its caller's thread, a worker
@@ -15,38 +16,81 @@ import sys
 from collections.abc import Callable
 from itertools import count
 
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.pristine import monotonic, start_new_thread, threading
 from procession.system.wakeup import Wakeup, Wakeups
 
 _IDLE_SECONDS = 1.0
-"""Seconds without an alarm after which the thread ends."""
+"""Seconds without a timer after which the thread ends."""
 
 _SHORT = 0.5e-3
 """Seconds of a short turn. Measured: 0.1 ms is not better, and 5 ms are 40 ms worse."""
 
 
-class Alarm:
-    """A call that will be made once, unless it is disarmed before."""
+class Timer:
+    """A call that will be made once, at a time; `cancel` takes it back."""
 
-    __slots__ = ("action", "when")
+    __slots__ = ("call", "when")
 
-    def __init__(self, when: float, action: Callable[[], None] | None) -> None:
+    def __init__(self, when: float, call: Callable[[], Any]) -> None:
         self.when = when
-        self.action = action
+        self.call: Callable[[], Any] | None = call
 
-    def disarm(self) -> None:
+    def cancel(self) -> None:
         """Do not make the call, if it has not begun."""
-        self.action = None
+        self.call = None
+
+    def fire(self) -> None:
+        """Its time has come."""
+        call, self.call = self.call, None
+        if call is not None:
+            call()
+
+
+class Timers:
+    """The timers of one thread. Guarded by its owner's lock, but for `next`."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._serial = count()
+
+    def add(self, timer: Timer) -> None:
+        """Let it run."""
+        heapq.heappush(self._heap, (timer.when, next(self._serial), timer))
+
+    def __bool__(self) -> bool:
+        """Whether any runs."""
+        while self._heap and self._heap[0][2].call is None:
+            heapq.heappop(self._heap)
+        return bool(self._heap)
+
+    def next(self) -> float | None:
+        """When the next one is due."""
+        try:
+            return self._heap[0][0]
+        except IndexError:
+            return None
+
+    def take_due(self) -> list[Callable[[], Any]]:
+        """Take those whose time has come."""
+        now = monotonic()
+        due: list[Callable[[], Any]] = []
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heapq.heappop(self._heap)[2].fire)
+        return due
+
+    def clear(self) -> None:
+        """Let none run any more."""
+        self._heap.clear()
 
 
 class _Clock:
-    """The helper thread and its heap; one per process, made anew after a fork."""
+    """The helper thread and its timers; one per process, made anew after a fork."""
 
     def __init__(self) -> None:
         self._lock = after_fork.lock()
-        self._heap: list[tuple[float, int, Alarm]] = []
-        self._order = count()
+        self._timers = Timers()
         self._changed = Wakeup()
         self._gone = Wakeups()
         self._sleeps_until = 0.0
@@ -55,11 +99,11 @@ class _Clock:
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
 
-    def add(self, alarm: Alarm) -> None:
+    def add(self, timer: Timer) -> None:
         with self._lock:
-            heapq.heappush(self._heap, (alarm.when, next(self._order), alarm))
+            self._timers.add(timer)
             if self._begun:
-                if alarm.when < self._sleeps_until:
+                if timer.when < self._sleeps_until:
                     self._changed.wake()
                 return
             self._begun = True
@@ -75,7 +119,7 @@ class _Clock:
     def stop(self) -> None:
         """End the thread, unless it is needed again."""
         with self._lock:
-            self._heap.clear()
+            self._timers.clear()
             if not self._begun or threading.get_ident() == self._ident:
                 return
             self._stopping = True
@@ -99,24 +143,24 @@ class _Clock:
 
     def _loop(self) -> None:
         self._ident = threading.get_ident()
-        while action := self._next():
-            action()
+        while calls := self._next():
+            for call in calls:
+                call()
 
-    def _next(self) -> Callable[[], None] | None:
-        """What is due next, when it is; `None` if nothing has been armed for a while."""
+    def _next(self) -> list[Callable[[], Any]]:
+        """What is due next, when it is; nothing if there has been no timer for a while."""
         idle = False
         while True:
             with self._lock:
+                if due := self._timers.take_due():
+                    return due
                 now = monotonic()
-                while self._heap and (self._heap[0][2].action is None or self._heap[0][0] <= now):
-                    action = heapq.heappop(self._heap)[2].action
-                    if action is not None:
-                        return action
-                if not self._heap and (idle or self._stopping):
+                when = self._timers.next() if self._timers else None
+                if when is None and (idle or self._stopping):
                     self._end()
-                    return None
-                idle = not self._heap
-                self._sleeps_until = now + _IDLE_SECONDS if idle else self._heap[0][0]
+                    return due
+                idle = when is None
+                self._sleeps_until = now + _IDLE_SECONDS if when is None else when
             if self._changed.wait(self._sleeps_until - now):
                 idle = False
 
@@ -136,11 +180,11 @@ def _renew() -> None:
 after_fork.renew_in_child(_renew)
 
 
-def after(seconds: float, action: Callable[[], None]) -> Alarm:
-    """Call `action` in the helper thread in so many seconds; it must not raise or block."""
-    alarm = Alarm(monotonic() + seconds, action)
-    _clock.add(alarm)
-    return alarm
+def after(seconds: float, call: Callable[[], None]) -> Timer:
+    """Call `call` in the helper thread in so many seconds; it must not raise or block."""
+    timer = Timer(monotonic() + seconds, call)
+    _clock.add(timer)
+    return timer
 
 
 def stop() -> None:

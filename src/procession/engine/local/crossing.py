@@ -8,7 +8,7 @@ next to the items themselves:
 * the first values of a map are, and the first of each type;
 * the others are as long as all that takes at most a fifth of the time of the items.
 
-Under `procession_strict` they cross in earnest: see `strict_mode`.
+Under `procession_strict` they cross in earnest: see `in_process`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Single calls, threads as workers, slices of maps and short maps use it. Here is written what an item
 is given (arguments, seed, its task), what of its errors is an answer, and what counts as its time.
+Under `procession_strict` items work on copies, as they would in a worker.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from procession.decoratable import kind
 from procession.engine.call import Call
 from procession.engine.common_arguments import loading_for
 from procession.engine.local.caller_loop import CallerLoop, attempt, raised_here, task_here
-from procession.engine.local.strict_mode import call_on_copies, strict
 from procession.engine.map.source import Source
 from procession.engine.policy.blame import Rules
 from procession.engine.retrying import again, pause_before
 from procession.hints import Any
 from procession.items import Item, Reply
+from procession.pickling.pickler import dumps, loads
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, time
 from procession.worker import current
-from procession.worker.job_header import Header, argument_copies, call_with
+from procession.worker.job_header import Header, argument_copies, arguments_of, call_with
 
 
 def header_here(call: Call, common: tuple[bytes, Any] | None = None) -> Header:
@@ -184,3 +185,56 @@ class Taking(CallerLoop):
             super().run(loop, task)
         finally:
             self._source.taken += len(self.values)
+
+
+# -- `procession_strict` -------------------------------------------------------------------------
+
+_on = False
+
+
+def strict() -> bool:
+    """Whether items that run here are pickled and unpickled as if they ran in a worker."""
+    return _on
+
+
+def set_strict(on: bool) -> bool:
+    """Switch it; returns what it was."""
+    global _on
+    before, _on = _on, on
+    return before
+
+
+def call_on_copies(header: Header, value: Any) -> Any:
+    """Run one item here on copies of its arguments, and return a copy of its result.
+
+    Raises:
+        NotPicklable: The result cannot cross; arguments were checked before.
+    """
+    settings = header.settings
+    try:
+        sent = dumps((header.prefix, value, header.args, header.kwargs), settings.pickling)
+    except Exception as error:
+        raise _refused(error, header, value) from None
+    prefix, value, args, kwargs = loads(sent)
+    copied = header._replace(prefix=prefix, args=args, kwargs=kwargs, copies=None)
+    result = call_with(copied, value)
+    try:
+        return loads(dumps(result, settings.pickling))
+    except Exception as error:
+        from procession.worker.failures import refused_result
+
+        raise refused_result(error, result, settings.name, settings.pickling) from None
+
+
+def _refused(error: Exception, header: Header, value: Any) -> BaseException:
+    from procession.explaining.explain import explain_call
+
+    args, kwargs = arguments_of(header, value)
+    return explain_call(
+        error,
+        args,
+        kwargs,
+        target=header.function,
+        function=header.settings.name,
+        pickling=header.settings.pickling,
+    )

@@ -23,7 +23,7 @@ from procession.hints import Any
 from procession.items import Item, Reply, Settled
 from procession.recording.observer import UNOBSERVED
 from procession.system import NamedTuple, after_fork
-from procession.system.alarm import Alarm, after, short_turns
+from procession.system.alarm import Timer, after, short_turns
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 from procession.user_threads import user_threads
@@ -98,7 +98,7 @@ class Inline:
         if header.copies is not None:
             star = header.settings.style == "star"
             self._function = header.copies.calling(self._function, star=star)
-        self._alarm: Alarm | None = None
+        self._alarm: Timer | None = None
         self._going = self._ended = False
         self._shortened: list[bool] = []
         self._checked = where.here and not where.checks
@@ -120,7 +120,7 @@ class Inline:
         """The map is over."""
         self._ended = True
         if self._alarm is not None:
-            self._alarm.disarm()
+            self._alarm.cancel()
         self._restore_turns()
 
     def _shorten_turns(self) -> None:

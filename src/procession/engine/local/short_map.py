@@ -32,7 +32,7 @@ from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
 from procession.recording.start_costs import start_costs
 from procession.system import after_fork, cpython
-from procession.system.alarm import Alarm, after, short_turns
+from procession.system.alarm import Timer, after, short_turns
 from procession.system.pristine import perf_counter
 from procession.worker import current
 
@@ -89,10 +89,10 @@ def _none_open() -> bool:
 def _watched() -> bool:
     """Whether something is told of each call, or has items cross that run here."""
     recording = cpython.loaded("procession.recording.observer")
-    strict_mode = cpython.loaded("procession.engine.local.strict_mode")
+    in_process = cpython.loaded("procession.engine.local.in_process")
     return bool(
         (recording is not None and recording.observers.active)
-        or (strict_mode is not None and strict_mode.strict())
+        or (in_process is not None and in_process.strict())
     )
 
 
@@ -158,7 +158,7 @@ class ShortMap:
         pace: Pace,
         load: Callable[[], Make],
     ) -> None:
-        self._alarm: Alarm | None = None
+        self._alarm: Timer | None = None
         self._budget: Any = None
         self._pause = MainThreadPause()
         self._may_copy = True  # as far as is known
@@ -228,7 +228,7 @@ class ShortMap:
             self._alarm = after(HELP_AFTER, self._help)
             running.run(self._loop, self._task)
             self._over = True
-            self._alarm.disarm()
+            self._alarm.cancel()
             with _adopting:
                 made = self._made
             first = None if made is None else made[0].over(running)

@@ -17,7 +17,7 @@ from procession.configuration import Options
 from procession.contract import Backend, Costs
 from procession.engine.call import Call
 from procession.engine.local.hashing import agreeing, hashes_otherwise
-from procession.engine.local.strict_mode import strict
+from procession.engine.local.in_process import strict
 from procession.engine.packing import packer
 from procession.engine.policy.blame import Rules
 from procession.engine.policy.placement import Placement

@@ -1,11 +1,14 @@
-"""Waiting for many descriptors at once, each armed for one event at a time, from any thread."""
+"""What the reactor waits by: many descriptors at once, each armed for one event at a time.
+
+Also the deputy, which looks whether the reactor's thread is late.
+"""
 
 from __future__ import annotations
 
-from procession.hints import Any
+from procession.hints import Any, Protocol
 from procession.system import after_fork, owned_descriptors
 from procession.system.posix import OWN_WORKERS, WATCHES_ALL, os, refuse
-from procession.system.pristine import select
+from procession.system.pristine import select, start_new_thread, threading
 from procession.system.wakeup import Wakeup
 
 READ, WRITE = 1, 2
@@ -156,3 +159,86 @@ def make_poller() -> Poller:
     if not OWN_WORKERS:
         return _Alarm()
     return _Epoll() if WATCHES_ALL else _Portable()
+
+
+# -- the deputy ----------------------------------------------------------------------------------
+
+_LONG = 60.0
+"""Seconds that the deputy sleeps at most."""
+
+_LOOK = 0.05
+"""Seconds between two looks of the deputy, while there is work."""
+
+
+class Watched(Protocol):
+    """The reactor."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is anything to watch."""
+        ...
+
+    @property
+    def turns(self) -> int:
+        """How often it has begun to work."""
+        ...
+
+    def left(self) -> float:
+        """Seconds until its thread is late with what it is at, or with what it waits for."""
+        ...
+
+    def relieve(self) -> None:
+        """If its thread is late, have another one go on."""
+        ...
+
+
+class Deputy:
+    """Looks at the reactor's thread, in a thread of its own, while that one works."""
+
+    def __init__(self, reactor: Watched) -> None:
+        self._reactor = reactor
+        self._may_begin = [True]
+        self._asleep = False
+        self._wake = threading.Lock()
+        self._wake.acquire()
+
+    def ensure(self) -> None:
+        """Be there, as long as the reactor is."""
+        try:
+            self._may_begin.pop()
+        except IndexError:
+            return
+        try:
+            start_new_thread(self._run, ())
+        except RuntimeError:  # the interpreter is ending, or the system has no thread left
+            self._may_begin.append(True)
+
+    def look(self) -> None:
+        """The reactor begins to work, or ends."""
+        if self._asleep:
+            self._asleep = False
+            try:
+                self._wake.release()
+            except RuntimeError:
+                pass
+
+    def _run(self) -> None:
+        reactor = self._reactor
+        while reactor.runs:
+            turn, left = reactor.turns, reactor.left()
+            if left <= 0:
+                reactor.relieve()
+            # Not by a wakeup, whose waits that last do more than is to be done here.
+            self._wake.acquire(timeout=_LOOK)
+            if turn == reactor.turns and (left := reactor.left()) > _LOOK:
+                self._asleep = True  # until then, or until there is work, which is looked for again
+                if turn == reactor.turns:
+                    self._wake.acquire(timeout=min(left, _LONG))
+                self._asleep = False
+        self._may_begin.append(True)
+        self._again()
+
+    def _again(self) -> None:
+        """A reactor that has begun meanwhile has found this one still there."""
+        if self._reactor.runs:
+            self.ensure()

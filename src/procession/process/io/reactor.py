@@ -17,9 +17,9 @@ from functools import partial
 from weakref import WeakSet
 
 from procession.hints import Any, Protocol
-from procession.process.io.polling import READ, WRITE, Poller, make_poller
-from procession.process.io.timekeeping import Deputy, Timer, Timers
+from procession.process.io.polling import READ, WRITE, Deputy, Poller, make_poller
 from procession.system import after_fork
+from procession.system.alarm import Timer, Timers
 from procession.system.pristine import threading, time
 from procession.system.wakeup import giving_way
 from procession.user_threads import report, user_threads
