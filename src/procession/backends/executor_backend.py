@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
     BrokenExecutor,
@@ -39,18 +38,9 @@ from procession.pickling.out_of_band import BroadcastBuffers
 from procession.process.io.messages import arrived
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit
-from procession.system import after_fork, cpython_processes
+from procession.system import cpython_processes
+from procession.system.identity import process_token
 from procession.system.limits import explain
-
-_process = uuid.uuid4().hex
-
-
-def _new_token() -> None:
-    global _process
-    _process = uuid.uuid4().hex
-
-
-after_fork.renew_in_child(_new_token)
 
 
 @cache
@@ -138,7 +128,7 @@ class ExecutorBackend:
                 for item in chunk.content
             ]
         shipment = Shipment(
-            (_process, job.key),
+            (process_token(), job.key),
             self._header(job),
             _to_all(job.buffers),
             items,

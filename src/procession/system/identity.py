@@ -67,9 +67,17 @@ def _open() -> bytes:
     return text
 
 
+_token = os.urandom(16).hex()
+
+
+def process_token() -> str:
+    """A text that no other process has, on no machine; a forked child has another one."""
+    return _token
+
+
 def _forget() -> None:
-    global _kept, _known
-    _kept, _known = -1, (-1.0, b"")
+    global _kept, _known, _token
+    _kept, _known, _token = -1, (-1.0, b""), os.urandom(16).hex()
 
 
 after_fork.renew_in_child(_forget)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,6 +33,7 @@ from procession.items import Job, Reply
 from procession.process.pool import at_exit
 from procession.recording.observer import observers
 from procession.system import after_fork
+from procession.system.identity import process_token
 from procession.system.pristine import perf_counter, start_new_thread
 from procession.system.wakeup import Wakeups
 from procession.user_threads import user_threads
@@ -46,16 +46,6 @@ _IN_MESSAGE = 64 * 1024
 
 _LOOK = 0.1
 """Seconds between two looks whether the last chunk is over, besides being told so."""
-
-_caller = uuid.uuid4().hex
-
-
-def _new_caller() -> None:
-    global _caller
-    _caller = uuid.uuid4().hex
-
-
-after_fork.renew_in_child(_new_caller)
 
 
 class ClusterBackend:
@@ -146,10 +136,7 @@ class ClusterBackend:
         Raises:
             PoolClosed: The backend was closed.
         """
-        task = self._task(chunk, ahead)
-        if ahead:
-            task.as_stream()
-        self._submit(task)
+        self._submit(self._task(chunk, ahead))
 
     def say(self, chunk: Chunk, *message: Any) -> None:
         """Let a stream go on: nothing else is said to one."""
@@ -186,7 +173,7 @@ class ClusterBackend:
         refs = [self._kept(self._puts, put, partial(getattr, put, "content")) for put in puts]
         order = Order(
             self._shape,
-            (_caller, job.key),
+            (process_token(), job.key),
             job.name,
             job.timeout,
             job.memory_limit,
@@ -201,7 +188,8 @@ class ClusterBackend:
         with self._lock:
             self._number += 1
             number = self._number
-        return Task(self, cluster, chunk, number, [apart, *refs], pack_order(order))
+        packed, streams = pack_order(order), ahead > 0
+        return Task(self, cluster, chunk, number, [apart, *refs], packed, streams=streams)
 
     def _kept(self, kept: Any, key: Any, content: Callable[[], bytes]) -> Any:
         with self._lock:

@@ -32,12 +32,16 @@ class Task:
     """A chunk as the engine knows it.
 
     Attributes:
+        chunk: The chunk.
         cluster: The engine that it is given to.
         number: Tells it from others of this process.
         name: The function's, for the engine's own displays.
         order: What is to be run, packed.
         shared: What it needs that goes once to each machine: the job's header, or `None`, and then
             what was put.
+        streams: Whether it is a stream: its replies have no index of their own, and it runs once.
+        run: The number of the run of a stream that is being read; empty before it has begun.
+        over: Whether its end was told.
         handle: For the engine's own use.
     """
 
@@ -49,51 +53,34 @@ class Task:
         number: int,
         shared: Sequence[Any],
         order: bytes,
+        *,
+        streams: bool = False,
     ) -> None:
+        self.chunk = chunk
         self.cluster = cluster
         self.number = number
         self.name = chunk.job.name
         self.order = order
         self.shared = shared
+        self.streams = streams
+        self.run = ""
+        self.over = False
         self.handle: Any = None
         self._backend = backend
-        self._chunk = chunk
-        self._stream = False
-        self._run = ""
         self._answered = Answered()
-        self._over = False
-
-    @property
-    def over(self) -> bool:
-        """Whether its end was told."""
-        return self._over
-
-    @property
-    def run(self) -> str:
-        """The number of the run of a stream that is being read; empty before it has begun."""
-        return self._run
-
-    @property
-    def streams(self) -> bool:
-        """Whether it is a stream."""
-        return self._stream
-
-    def as_stream(self) -> None:
-        """It is a stream: its replies have no index of their own, and it runs only once."""
-        self._stream = True
 
     def arrived(self, packed: Any) -> Message:
         """A message has come, or the task's result."""
         message = open_message(packed)
-        if self._over:
+        if self.over:
             return message
-        if self._stream and self._run not in ("", message.run):
-            self.failed(End("died", self._chunk.items[0].index, host=message.host))
+        if self.streams and self.run not in ("", message.run):
+            self.failed(End("died", self.chunk.items[0].index, host=message.host))
             return message
-        self._run = message.run
+        self.run = message.run
         replies = self._backend.timed(message, self._news(message.replies))
         if replies:
-            self._chunk.listener.replied(self._chunk, replies)
+            self.chunk.listener.replied(self.chunk, replies)
         for position, results in message.results:
             self._returned(position, results)
         if message.end is not None:
@@ -101,11 +88,11 @@ class Task:
         return message
 
     def _news(self, replies: Sequence[Reply]) -> Sequence[Reply]:
-        if self._stream:
+        if self.streams:
             return replies
         news: list[Reply] = []
         for reply in replies:
-            position = self._chunk.position(reply.index, self._answered.first)
+            position = self.chunk.position(reply.index, self._answered.first)
             if not self._answered.has(position):
                 self._answered.add(position)
                 news.append(reply)
@@ -119,24 +106,19 @@ class Task:
             if end > begin + 1:
                 answered.add(position + begin + 1, end - begin - 1)
                 part = results.part(begin + 1, end) if old else results
-                self._chunk.listener.returned(self._chunk, position + begin + 1, part)
+                self.chunk.listener.returned(self.chunk, position + begin + 1, part)
 
     def failed(self, end: End) -> bool:
         """The task is over. False if it was before."""
         if not self._backend.forget(self):
             return False
-        self._chunk.listener.ended(self._chunk, end)
+        self.chunk.listener.ended(self.chunk, end)
         return True
 
     def closes(self) -> bool:
         """Mark it as over; whether it was not. Under the backend's lock."""
-        was, self._over = self._over, True
+        was, self.over = self.over, True
         return not was
-
-    @property
-    def chunk(self) -> Chunk:
-        """The chunk."""
-        return self._chunk
 
 
 class Cluster(Protocol):

@@ -31,21 +31,18 @@ _SEND_EVERY = 0.25
 costs milliseconds on its way."""
 
 
-class Home:
+class Home(NamedTuple):
     """The way home for one task.
 
-    Args:
+    Attributes:
         send: Sends a message to the caller.
         wanted: Whether the caller still wants the task.
         inline: Most bytes of a message that `send` takes; the rest is the task's result.
     """
 
-    def __init__(
-        self, send: Callable[[bytes], None], wanted: Callable[[], bool], inline: int
-    ) -> None:
-        self.send = send
-        self.wanted = wanted
-        self.inline = inline
+    send: Callable[[bytes], None]
+    wanted: Callable[[], bool]
+    inline: int
 
 
 def run_order(packed: Any, header: Any, puts: Sequence[Any], workers: int, home: Home) -> Any:
