@@ -12,22 +12,19 @@ from collections.abc import Mapping
 from types import FunctionType
 
 from procession.configuration.choices import short
-from procession.hints import TYPE_CHECKING, Any, Literal
+from procession.hints import Any, Literal
 from procession.pickling.objects import is_a
 from procession.pickling.references import is_decorated
-
-if TYPE_CHECKING:
-    from typing import Final
 
 Kind = Literal["function", "coroutine", "generator", "async generator"]
 
 # From `inspect`, which costs more to import than all of this module.
-_GENERATOR: Final = 0x20
-_COROUTINE: Final = 0x80
-_ITERABLE_COROUTINE: Final = 0x100
-_ASYNC_GENERATOR: Final = 0x200
+_GENERATOR = 0x20
+_COROUTINE = 0x80
+_ITERABLE_COROUTINE = 0x100
+_ASYNC_GENERATOR = 0x200
 
-_CONTEXTS: Final = ("fork", "spawn", "forkserver")
+_CONTEXTS = ("fork", "spawn", "forkserver")
 
 
 def check(function: Any, style: str) -> None:

@@ -3,7 +3,7 @@
 `typing` takes 4 ms to import, and `re` with it: a tenth of what a script with one short map may
 cost. Annotations are never read at run time, so nothing needs it. Type checkers see the names
 themselves; at run time each does just as much as the source needs to be run. `Final` is not here:
-pyright knows it only from `typing` itself, so it is imported from there for checkers alone.
+pyright knows it only from `typing` itself, and takes names in capitals for constants anyhow.
 
 `NOT_GIVEN` stands for an argument that was not given, where `None` would be one.
 """
@@ -14,7 +14,6 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from typing import Any as Any
-    from typing import Final
     from typing import Generic as Generic
     from typing import Literal as Literal
     from typing import NoReturn as NoReturn
@@ -86,4 +85,4 @@ class _NotGiven:
         return "..."  # what `help` shows
 
 
-NOT_GIVEN: Final[Any] = _NotGiven()
+NOT_GIVEN: Any = _NotGiven()

@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from functools import partial
 
 from procession.contract import End
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.items import Item
 from procession.pickling.objects import short_repr
 from procession.user_threads import user_threads
 
-if TYPE_CHECKING:
-    from typing import Final
-
-_NAME: Final = "procession"
-_DEBUG: Final = 10
-_WARNING: Final = 30
+_NAME = "procession"
+_DEBUG = 10
+_WARNING = 30
 
 
 def worker_started(pid: int, method: str) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from procession.pytest_isolation.marker import Isolation
     from procession.pytest_isolation.protocol import Outer
 
-_MARKER: Final = pytest.StashKey[str]()
-_ISOLATION: Final[pytest.StashKey[Isolation]] = pytest.StashKey()
-_TIMER: Final = pytest.StashKey[float]()
-_OUTER: Final[pytest.StashKey[Outer]] = pytest.StashKey()
-_SETTINGS: Final = pytest.StashKey[ExitStack]()
+_MARKER = pytest.StashKey[str]()
+_ISOLATION: pytest.StashKey[Isolation] = pytest.StashKey()
+_TIMER = pytest.StashKey[float]()
+_OUTER: pytest.StashKey[Outer] = pytest.StashKey()
+_SETTINGS = pytest.StashKey[ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["inline", "strict"]
 
@@ -139,7 +139,7 @@ def _strict() -> Generator[None, None, None]:
         set_strict(before)
 
 
-_LIMITS_DO_NOT_HOLD: Final = r".* is ignored, because of PROCESSION_BACKEND=serial"
+_LIMITS_DO_NOT_HOLD = r".* is ignored, because of PROCESSION_BACKEND=serial"
 
 
 @contextmanager

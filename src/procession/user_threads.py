@@ -16,23 +16,20 @@ import threading as _shared
 from collections import deque
 from collections.abc import Callable
 
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.system import after_fork
 from procession.system.after_fork import outstanding
 from procession.system.pristine import monotonic, start_new_thread, threading, time
 from procession.system.wakeup import Wakeup
 
-if TYPE_CHECKING:
-    from typing import Final
-
-STUCK: Final = 0.02
+STUCK = 0.02
 """Seconds that a call may keep the next ones waiting. A guess: callbacks that do a bit of work stay
 one after the other, and the delay is not noticed."""
 
 _IDLE = 1.0
 """Seconds without a call after which a thread ends, unless calls are outstanding."""
 
-GRACE: Final = 2.0
+GRACE = 2.0
 """Seconds that what was told may run on when the program ends and everything else is over."""
 
 _LOOK = 0.002

@@ -12,11 +12,8 @@ from procession.configuration.compatibility import (
     context_name,
     dask_client,
 )
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.system.posix import FORKS
-
-if TYPE_CHECKING:
-    from typing import Final
 
 
 class WrongValue(Exception):
@@ -68,7 +65,7 @@ def backend(value: Any) -> Any:
     )
 
 
-_BACKEND_ALIASES: Final = {
+_BACKEND_ALIASES = {
     "processes": "process",
     "multiprocessing": "process",
     "mp": "process",

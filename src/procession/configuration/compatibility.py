@@ -6,20 +6,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.system import NamedTuple, cpython
 from procession.system.posix import MISSING, OWN_WORKERS
 
-if TYPE_CHECKING:
-    from typing import Final
-
-BACKENDS: Final = ("process", "loky", "stdlib", "thread", "serial", "dask", "ray")
+BACKENDS = ("process", "loky", "stdlib", "thread", "serial", "dask", "ray")
 """Backends that can be named."""
 
-CLUSTERS: Final = ("dask", "ray")
+CLUSTERS = ("dask", "ray")
 """Those that run on other machines."""
 
-CONTEXTS: Final = ("fork", "spawn", "forkserver", "loky")
+CONTEXTS = ("fork", "spawn", "forkserver", "loky")
 """Start contexts that can be named."""
 
 _HERE = "runs in threads of this process, so there is no process to start"
@@ -31,7 +28,7 @@ _NO_LOKY = (
     "(BrokenProcessPool on 3.11, 3.12 and 3.13)"
 )
 
-SUPPORTED: Final[Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
+SUPPORTED: Mapping[str, Mapping[str, str | None]] = MappingProxyType(
     {
         "process": dict.fromkeys(CONTEXTS),
         "loky": dict.fromkeys(CONTEXTS),
@@ -50,7 +47,7 @@ start method that it names. The cells of loky and stdlib were tried on Python 3.
 with loky 3.7; those of process have the conformance suite.
 """
 
-_IN_PROCESS: Final = {
+_IN_PROCESS = {
     "thread": "runs in threads of this process, which nothing can end from outside",
     "serial": "runs in this process, which nothing can end from outside",
 }
@@ -138,7 +135,7 @@ def conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
         yield from _with_inline(backend_name(backend), values)
 
 
-_ENDING: Final = ("timeout", "deadline", "memory_limit", "max_tasks_per_worker")
+_ENDING = ("timeout", "deadline", "memory_limit", "max_tasks_per_worker")
 """Options that end a worker process while others go on."""
 
 

@@ -8,15 +8,12 @@ from collections.abc import Callable, Mapping
 from procession.configuration.parsers import OPTIONS
 from procession.configuration.validation import ALIASES, parse_option
 from procession.errors import OptionError, warn_user
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.system import cpython
 
-if TYPE_CHECKING:
-    from typing import Final
+PREFIX = "PROCESSION_"
 
-PREFIX: Final = "PROCESSION_"
-
-_WORDS: Final = {
+_WORDS = {
     "1": True, "true": True, "yes": True, "on": True,
     "0": False, "false": False, "no": False, "off": False,
 }  # fmt: skip
@@ -34,7 +31,7 @@ def _word_or_auto(text: str) -> Any:
     return _WORDS.get(text.lower(), text)
 
 
-TEXT_FORMS: Final[Mapping[str, Callable[[str], Any]]] = {
+TEXT_FORMS: Mapping[str, Callable[[str], Any]] = {
     "workers": int,
     "backend": str,
     "address": str,
@@ -58,7 +55,7 @@ TEXT_FORMS: Final[Mapping[str, Callable[[str], Any]]] = {
 }
 """Options that can be written in the environment, with what turns text into their value."""
 
-_LIFTED: Final = frozenset(
+_LIFTED = frozenset(
     {
         *("workers", "address", "context", "window", "timeout", "deadline", "max_pending"),
         "memory_limit",
@@ -67,10 +64,10 @@ _LIFTED: Final = frozenset(
 )
 """Options for which ``none`` takes away what the code has set."""
 
-_NAMES: Final = tuple(PREFIX + option.upper() for option in TEXT_FORMS)
+_NAMES = tuple(PREFIX + option.upper() for option in TEXT_FORMS)
 
 
-_KEYS: Final = _NAMES if cpython.environment is None else tuple(map(cpython.variable, _NAMES))
+_KEYS = _NAMES if cpython.environment is None else tuple(map(cpython.variable, _NAMES))
 
 
 _looked: tuple[Any, tuple[Any, ...]] = None, ()

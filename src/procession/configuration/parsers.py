@@ -15,10 +15,7 @@ from procession.configuration.choices import (
     refuse_type,
     short,
 )
-from procession.hints import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from typing import Final
+from procession.hints import Any
 
 Parser = Callable[[Any], Any]
 
@@ -54,7 +51,7 @@ def _workers(value: Any) -> int:
     return int(_WORKERS(value))
 
 
-_WORKERS: Final = _whole(
+_WORKERS = _whole(
     1,
     "workers must be a whole number of at least 1",
     "Write workers=4, or leave it out for all usable CPUs.",
@@ -69,9 +66,9 @@ def _chunk(value: Any) -> Any:
     return _CHUNK(value)
 
 
-_CHUNK_RULE: Final = "chunk must be 'auto' or a whole number of at least 1"
-_CHUNK_INSTEAD: Final = "Write chunk=16, or leave it out: chunks are then sized by measured time."
-_CHUNK: Final = _whole(1, _CHUNK_RULE, _CHUNK_INSTEAD)
+_CHUNK_RULE = "chunk must be 'auto' or a whole number of at least 1"
+_CHUNK_INSTEAD = "Write chunk=16, or leave it out: chunks are then sized by measured time."
+_CHUNK = _whole(1, _CHUNK_RULE, _CHUNK_INSTEAD)
 
 
 def _inline(value: Any) -> Any:
@@ -136,7 +133,7 @@ def _retry_delay(value: Any) -> Any:
     return value if callable(value) else _RETRY_DELAY(value)
 
 
-_RETRY_DELAY: Final = _seconds(
+_RETRY_DELAY = _seconds(
     "retry_delay",
     "retry_delay must be a finite number of seconds of at least 0, or a function",
     "Write retry_delay=0.5, or retry_delay=lambda attempt: 0.1 * 2**attempt.",
@@ -148,10 +145,10 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-_LEAST_MEMORY: Final = 10**6
+_LEAST_MEMORY = 10**6
 """A smaller limit is a slip of units: an interpreter alone takes ten times as much."""
 
-_UNITS: Final = {
+_UNITS = {
     "": 1, "b": 1,
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
@@ -231,7 +228,7 @@ def _combine(value: Any) -> Any:
     return value
 
 
-OPTIONS: Final[dict[str, Parser]] = {
+OPTIONS: dict[str, Parser] = {
     "workers": _or_none(_workers),
     "backend": backend,
     "address": _or_none(address),

@@ -17,13 +17,10 @@ from procession.configuration.compatibility import BACKENDS, CLUSTERS, conflicts
 from procession.configuration.schema import DEFAULT_BACKEND, Options, OptionValues
 from procession.configuration.validation import validate
 from procession.errors import OptionError, warn_user
-from procession.hints import TYPE_CHECKING, Any, Unpack
+from procession.hints import Any, Unpack
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import time
 from procession.system.resources import usable_cpus
-
-if TYPE_CHECKING:
-    from typing import Final
 
 
 class _Layer(NamedTuple):
@@ -33,7 +30,7 @@ class _Layer(NamedTuple):
     values: Mapping[str, Any]
 
 
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _configured: Mapping[str, Any] = _NOTHING
 _configured_lock = after_fork.lock()
 _scoped: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
@@ -111,11 +108,11 @@ class _Entry(NamedTuple):
     resolved: Options
 
 
-_PLAIN: Final = frozenset({int, float, str, bool, type(None)})
+_PLAIN = frozenset({int, float, str, bool, type(None)})
 """Types of values that an entry may hold for longer than what they belong to."""
 
-_CACHE_SIZE: Final = 256
-_CACHE_SECONDS: Final = 2.0
+_CACHE_SIZE = 256
+_CACHE_SECONDS = 2.0
 """How long a result is used again: the number of usable CPUs may change."""
 
 _cache: dict[tuple[int, int], _Entry] = {}

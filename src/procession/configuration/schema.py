@@ -13,16 +13,15 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as frozen
     from dataclasses import field
     from multiprocessing.context import BaseContext
-    from typing import Final
 else:
     from procession.configuration.frozen_class import field, frozen
 
-DEFAULT_BACKEND: Final = default_backend()
+DEFAULT_BACKEND = default_backend()
 
 BackendName = Literal["process", "loky", "stdlib", "thread", "serial", "dask", "ray"]
 ContextName = Literal["fork", "spawn", "forkserver", "loky"]
 
-NEVER_INLINE: Final = frozenset(
+NEVER_INLINE = frozenset(
     {
         "timeout",
         "deadline",

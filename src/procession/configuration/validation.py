@@ -11,12 +11,9 @@ from procession.configuration.choices import WrongValue, short
 from procession.configuration.compatibility import conflicts
 from procession.configuration.parsers import OPTIONS
 from procession.errors import OptionError
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 
-if TYPE_CHECKING:
-    from typing import Final
-
-_OTHER_NAMES: Final = {
+_OTHER_NAMES = {
     "workers": (
         "n_jobs njobs max_workers n_workers num_workers nworkers processes n_processes "
         "num_processes nprocs n_procs num_procs nproc pool_size poolsize cores n_cores "
@@ -46,15 +43,15 @@ _OTHER_NAMES: Final = {
     "combine": "reduce join merge",
 }
 
-ALIASES: Final[dict[str, str]] = {
+ALIASES: dict[str, str] = {
     name: option for option, names in _OTHER_NAMES.items() for name in names.split()
 }
 """Another library's name → ours (concurrent.futures, multiprocessing, joblib, mpire, pebble, …)."""
 
-_OTHER_MEANING: Final = frozenset({"attempts", "max_attempts", "verbose", "use_dill", "tqdm"})
+_OTHER_MEANING = frozenset({"attempts", "max_attempts", "verbose", "use_dill", "tqdm"})
 """Names whose value means something else than ours (attempts counts the first run as well)."""
 
-VERBS: Final[dict[str, str]] = {
+VERBS: dict[str, str] = {
     "ordered": "Results come in the input's order; f.imap_unordered(items) gives them as they end.",
     "unordered": "Call f.imap_unordered(items) for results as they end.",
     "callback": "Call f.submit(...).add_done_callback(function).",

@@ -15,21 +15,18 @@ import sys
 from contextvars import Context, ContextVar, copy_context
 
 from procession.forwarding.process_settings import SETTINGS, glance, keep_variables
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.system.cpython import pickle
 from procession.system.import_hooks import forget, when_loaded
 
-if TYPE_CHECKING:
-    from typing import Final
+_OF_CONTEXTS = ("decimal", "numpy")
 
-_OF_CONTEXTS: Final = ("decimal", "numpy")
-
-_DEFAULTS: Final[dict[str, Any]] = {
+_DEFAULTS: dict[str, Any] = {
     **{name: setting.default for name, setting in SETTINGS.items()},
     **dict.fromkeys(_OF_CONTEXTS),
 }
 
-_PRINT_OPTIONS: Final[dict[str, Any]] = {
+_PRINT_OPTIONS: dict[str, Any] = {
     "precision": 8,
     "threshold": 1000,
     "edgeitems": 3,
@@ -44,8 +41,8 @@ _PRINT_OPTIONS: Final[dict[str, Any]] = {
 }
 """Numpy's own, which have been these since 1.14."""
 
-_ERRORS: Final = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
-_DECIMAL: Final = (
+_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+_DECIMAL = (
     *(28, "ROUND_HALF_EVEN", -999999, 999999, 1, 0),
     frozenset({"InvalidOperation", "DivisionByZero", "Overflow"}),
 )

@@ -14,12 +14,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from procession.hints import TYPE_CHECKING, Any, Generic, TypeVar
+from procession.hints import Any, Generic, TypeVar
 from procession.system import NamedTuple, cpython
 from procession.system.identity import own_status, read_umask
-
-if TYPE_CHECKING:
-    from typing import Final
 
 T = TypeVar("T")
 
@@ -177,10 +174,10 @@ def _set_umask(mask: int | None) -> None:
 
 # -- the environment -------------------------------------------------------------------------
 
-_APART: Final = ("PROCESSION_", "PYTEST_CURRENT_TEST")
-_CAPS: Final = "_THREADS"  # a worker's caps on threads are its pool's, see `worker.preparing`
+_APART = ("PROCESSION_", "PYTEST_CURRENT_TEST")
+_CAPS = "_THREADS"  # a worker's caps on threads are its pool's, see `worker.preparing`
 
-_began: Final = dict(os.environ)
+_began = dict(os.environ)
 _now: Any = cpython.environment
 """What `os.environ` keeps its variables in: looking at that costs a tenth of the mapping."""
 
@@ -235,9 +232,9 @@ def _set_variables(variables: dict[str, str | None]) -> None:
         time.tzset()
 
 
-_CSV_FIELD: Final = 131072
+_CSV_FIELD = 131072
 
-SETTINGS: Final[dict[str, Setting]] = {
+SETTINGS: dict[str, Setting] = {
     "recursion_limit": Setting(1000, sys.getrecursionlimit, _set_recursion_limit),
     "int_digits": Setting(4300, sys.get_int_max_str_digits, sys.set_int_max_str_digits),
     "socket_timeout": Setting(None, _socket_timeout, _set_socket_timeout),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from opcode import opmap
 from types import CodeType, ModuleType
 
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.system.bytecode import (
     FARTHEST,
     Instruction,
@@ -19,18 +19,15 @@ from procession.system.bytecode import (
     use,
 )
 
-if TYPE_CHECKING:
-    from typing import Final
-
-_LOAD_GLOBAL: Final = opmap["LOAD_GLOBAL"]
-_INSTEAD: Final = {
+_LOAD_GLOBAL = opmap["LOAD_GLOBAL"]
+_INSTEAD = {
     "list": "Return the value, or pass procession.shared.List() as an argument.",
     "dict": "Return the value, or pass procession.shared.Dict() as an argument.",
     "numpy array": "Return the value, or pass procession.shared.array(...) as an argument.",
 }
-_CONTAINERS: Final[tuple[type[Any], ...]] = (list, dict, set, bytearray)
-_RETURN: Final = "Return the value instead."
-_ASSIGNED_WITHIN: Final = 24
+_CONTAINERS: tuple[type[Any], ...] = (list, dict, set, bytearray)
+_RETURN = "Return the value instead."
+_ASSIGNED_WITHIN = 24
 """Instructions from ``m.x += …``'s first to its last, at most: a short expression."""
 
 

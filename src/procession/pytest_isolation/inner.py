@@ -6,7 +6,7 @@ import faulthandler
 import sys
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -27,10 +27,10 @@ from procession.pytest_isolation.shared_files import Writer
 from procession.pytest_isolation.unpatched import IN_CHILD, json, os, signal
 from procession.system.pristine import time
 
-STACK_SIGNAL: Final[int] = getattr(signal, "SIGRTMAX", 34) - 3
+STACK_SIGNAL: int = getattr(signal, "SIGRTMAX", 34) - 3
 """Sent before a test is killed: faulthandler answers with its stacks, even under a held GIL."""
 
-_NO_TERMINAL: Final = (
+_NO_TERMINAL = (
     "a debugger needs a terminal, and an isolated test's process has none. "
     "Run with --procession-isolation=off to debug it in pytest's own process."
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -34,22 +34,22 @@ from procession.system import cpython_processes
 from procession.system.pristine import select, time
 from procession.system.resources import private_bytes
 
-_LOOK: Final = 0.02
+_LOOK = 0.02
 """Seconds between two looks at the clock, the memory and the output; the contract says 0.05."""
 
-_STACK_WAIT: Final = 1.0
+_STACK_WAIT = 1.0
 """Seconds a process gets to write its stacks before it is killed. It takes about 2 ms here; not
 at all if it is stopped, or blocks the signal."""
 
-_START_ALLOWANCE: Final = 60.0
+_START_ALLOWANCE = 60.0
 """Seconds beyond its timeout that a test's process may take to import and collect. Not measured:
 pytest itself has done the same, so this only keeps an import that hangs from hanging pytest."""
 
-_TIMER_ALLOWANCE: Final = 5.0
+_TIMER_ALLOWANCE = 5.0
 """Seconds after which a test is killed that pytest-timeout should have ended: it cannot while C
 code holds the GIL. Not measured."""
 
-_LEAVE_ALLOWANCE: Final = 60.0
+_LEAVE_ALLOWANCE = 60.0
 """Seconds a process may take to leave after its last test, with what conftest files do at a
 session's end. Not measured: it only keeps an end that hangs from hanging pytest."""
 

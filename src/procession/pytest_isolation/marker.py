@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import pytest
 
 from procession.system import NamedTuple
 from procession.system.posix import MISSING, OWN_WORKERS
 
-_NAMES: Final = ("timeout", "memory_limit", "context", "group")
+_NAMES = ("timeout", "memory_limit", "context", "group")
 
 
 class Isolation(NamedTuple):
@@ -143,7 +143,7 @@ def _group(item: pytest.Item, value: Any) -> pytest.Collector:
     return node
 
 
-_PARSERS: Final[dict[str, Callable[[pytest.Item, Any], Any]]] = {
+_PARSERS: dict[str, Callable[[pytest.Item, Any], Any]] = {
     "timeout": _timeout,
     "memory_limit": _memory_limit,
     "context": _context,

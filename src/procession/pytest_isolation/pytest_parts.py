@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import pytest
 from _pytest.junitxml import xml_key
@@ -18,7 +18,7 @@ from procession.system import NamedTuple
 
 # -- what crosses, and what does not --------------------------------------------------------------
 
-_PLAIN: Final = (str, int, float, bool, type(None))
+_PLAIN = (str, int, float, bool, type(None))
 
 
 def plain_options(config: pytest.Config) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def measuring(config: pytest.Config) -> Measuring:
 
 # -- what the pytest in a test's process leaves to the other ---------------------------------------
 
-_OFF: Final[dict[str, Any]] = {
+_OFF: dict[str, Any] = {
     # Which tests run, and how many at a time.
     "numprocesses": None,
     "maxprocesses": None,
@@ -206,7 +206,7 @@ _OFF: Final[dict[str, Any]] = {
 """Options of pytest and its plugins that concern the whole run, and what turns them off."""
 
 
-_kept: Final[list[object]] = []
+_kept: list[object] = []
 """What was replaced; in a fork its collection would warn of a file left open, or close it."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import warnings
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import pytest
 from _pytest.skipping import evaluate_xfail_marks, xfailed_key
@@ -120,7 +120,7 @@ def failure(end: End, stack: str, phase: Phase, seconds: float) -> BaseException
     )
 
 
-_MACHINERY: Final = ("_pytest", "pluggy", "pytest_isolation", "pytest_timeout.py")
+_MACHINERY = ("_pytest", "pluggy", "pytest_isolation", "pytest_timeout.py")
 """Folders and files whose frames lie below a test's own in every stack."""
 
 
@@ -162,7 +162,7 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB ({count} bytes)"
 
 
-_MENDS: Final = {
+_MENDS = {
     errno.EMFILE: "Raise the limit on open files (ulimit -n), or look for what leaves them open.",
     errno.ENFILE: "The whole system has no open files left.",
     errno.EAGAIN: "Raise the limit on processes (ulimit -u), or run fewer tests at a time.",
@@ -218,7 +218,7 @@ def failed_report(
 
 # -- repeated ------------------------------------------------------------------------------------
 
-_FAILED_SUBTESTS: Final = "procession_failed_subtests"
+_FAILED_SUBTESTS = "procession_failed_subtests"
 
 
 def restored_report(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport:

@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from procession.pytest_isolation.unpatched import fcntl, os, pickle, tempfile
 
-_NAMES: Final = ("records", "out", "err", "raw_out", "raw_err", "stack", "log", "payload")
+_NAMES = ("records", "out", "err", "raw_out", "raw_err", "stack", "log", "payload")
 """
 records: what the test's process tells. out, err: what is captured, emptied after each phase.
 raw_out, raw_err: standard output and error without the capture. stack: faulthandler's.
 log: the terminal reporter's, while the test runs. payload: what the process needs to start.
 """
 
-STREAMS: Final = ("raw_out", "raw_err", "log")
+STREAMS = ("raw_out", "raw_err", "log")
 """The files that are passed on, in the order in which records name their sizes."""
 
 Sizes = tuple[int, ...]
 
-_LENGTH: Final = struct.Struct("<Q")
+_LENGTH = struct.Struct("<Q")
 
-_UNHURRIED: Final = frozenset({"phase", "report", "warning"})
+_UNHURRIED = frozenset({"phase", "report", "warning"})
 """Records that can wait for the next look: waking pytest for each doubles a small test's cost."""
 
 

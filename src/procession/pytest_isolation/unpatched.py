@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,10 +34,10 @@ else:
     except ImportError:  # Windows, where no test is isolated
         fcntl = None
 
-IMPORT_PATH: Final = list(sys.path)
+IMPORT_PATH = list(sys.path)
 """Where modules were looked for when pytest started; conftest files and test folders add to it."""
 
-IN_CHILD: Final = pytest.StashKey[bool]()
+IN_CHILD = pytest.StashKey[bool]()
 """Set in the configuration of a pytest that runs isolated tests for another one."""
 
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any
 
 from procession.contract import Chunk, End
 from procession.items import Item, Settled, size_back
@@ -28,7 +28,7 @@ from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
 from procession.user_threads import user_threads
 
-SLOWEST: Final = 10
+SLOWEST = 10
 """The slowest items that are kept with their arguments."""
 
 Place = tuple[int, str]

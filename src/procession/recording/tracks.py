@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
-FINEST: Final = 1e-3
+FINEST = 1e-3
 """Seconds below which neighbouring items are drawn as one. A guess: a thousandth of a page's width
 at a second's run."""
 

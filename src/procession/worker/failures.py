@@ -15,17 +15,14 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, Trace
 
 from procession.buffers.nameless_memory import Gone
 from procession.errors import NotPicklable, TaskExited
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.items import Reply
 from procession.pickling.pickler import Pickling
 from procession.system.cpython import pickle
 from procession.worker import current
 from procession.worker.job_header import Header, Settings, arguments_of
 
-if TYPE_CHECKING:
-    from typing import Final
-
-_EXITS: Final = (SystemExit, KeyboardInterrupt)
+_EXITS = (SystemExit, KeyboardInterrupt)
 
 
 def exited(error: BaseException, function: str, where: str = "in a worker") -> TaskExited:
@@ -156,12 +153,12 @@ def _missing_module(error: BaseException | None) -> str:
 
 # -- globals that the code of a failed item names --------------------------------------------
 
-_MOST: Final = 40
+_MOST = 40
 """Globals told of one error. A guess, more than functions name."""
 
-_PLAIN: Final = (int, float, complex, str, bytes, bool)
-_SKIPPED: Final = (ModuleType, FunctionType, BuiltinFunctionType, type)
-_MISSING: Final = object()
+_PLAIN = (int, float, complex, str, bytes, bool)
+_SKIPPED = (ModuleType, FunctionType, BuiltinFunctionType, type)
+_MISSING = object()
 
 Seen = list[tuple[str, str, str, str]]
 """Module of the code, as what the code names it, module that it is in, and how it looked."""

@@ -17,13 +17,10 @@ from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.system import after_fork, import_hooks
 
-if TYPE_CHECKING:
-    from typing import Final
-
-_MTRAND: Final = "numpy.random.mtrand"
+_MTRAND = "numpy.random.mtrand"
 """The module that holds numpy's global generator."""
 
 

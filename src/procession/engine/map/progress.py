@@ -7,17 +7,14 @@ from collections.abc import Callable
 from importlib import import_module
 
 from procession.errors import warn_user
-from procession.hints import TYPE_CHECKING, Any
+from procession.hints import Any
 from procession.system.pristine import perf_counter, threading
 
-if TYPE_CHECKING:
-    from typing import Final
-
-_EVERY: Final = 50e-3
+_EVERY = 50e-3
 """Seconds between two reports. More often is nothing that an eye could follow, and one report of
 tqdm takes some 50 µs, so that showing progress costs a thousandth."""
 
-LINES_EVERY: Final = 10.0
+LINES_EVERY = 10.0
 """Seconds between two lines of ``progress="lines"``."""
 
 Report = Callable[[int, int | None], object]

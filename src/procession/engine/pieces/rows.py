@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from procession.engine.pieces import frames
 from procession.engine.pieces.frames import Traits, library
 from procession.pickling.objects import class_of, is_a
 from procession.system import NamedTuple
 
-LIBRARIES: Final = "numpy, pandas, polars, pyarrow, scipy.sparse, torch and xarray"
+LIBRARIES = "numpy, pandas, polars, pyarrow, scipy.sparse, torch and xarray"
 """For messages."""
 
 
@@ -240,7 +240,7 @@ def _labelled_traits(data: Any) -> Traits:
     ]
 
 
-_KINDS: Final[Sequence[tuple[str, Iterable[str], Rows]]] = (
+_KINDS: Sequence[tuple[str, Iterable[str], Rows]] = (
     (
         "numpy",
         ("ndarray",),

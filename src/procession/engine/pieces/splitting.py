@@ -7,17 +7,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Any
 
 from procession.engine.call import Call
 from procession.engine.map.whole_list import map_list
 from procession.engine.pieces.rows import LIBRARIES, Rows, misfit, rows_of
 from procession.pickling.objects import class_of
 
-LAZY_PIECE: Final = 1024
+LAZY_PIECE = 1024
 """Elements in a piece of an input whose length is not known. A guess."""
 
-_DATA: Final = frozenset({*LIBRARIES.replace(" and", ",").split(", "), "scipy", "dask", "h5py"})
+_DATA = frozenset({*LIBRARIES.replace(" and", ",").split(", "), "scipy", "dask", "h5py"})
 """Libraries whose containers are no lists of elements: how they are iterated over says little."""
 
 _PIECES_PER_WORKER = 4
@@ -241,7 +241,7 @@ def _join_arrays(parts: Sequence[array[Any]]) -> array[Any]:
     return joined
 
 
-_JOINS: Final[dict[type, Callable[[Any], Any]]] = {
+_JOINS: dict[type, Callable[[Any], Any]] = {
     list: lambda parts: list(chain.from_iterable(parts)),
     tuple: lambda parts: tuple(chain.from_iterable(parts)),
     str: "".join,

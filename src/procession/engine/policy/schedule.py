@@ -17,54 +17,50 @@ from __future__ import annotations
 
 import math
 
-from procession.hints import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from typing import Final
-
 from procession.contract import Costs
 from procession.engine.policy.placement import Pace
+from procession.hints import Literal
 
-TARGET_SECONDS: Final = 20e-3
+TARGET_SECONDS = 20e-3
 """A chunk's length. A round trip takes 0.1 to 0.15 ms here, so that it costs 0.5 to 0.8 %.
 Results do not wait for the chunk's end: a worker sends what it has every 10 ms."""
 
-BLIND_SECONDS: Final = 10e-3
+BLIND_SECONDS = 10e-3
 """A chunk's length if the input's is not known: the last chunk is then as long as any other, and
 that is how long all workers but one may have nothing to do."""
 
-HANDLING_SECONDS: Final = 80e-6
+HANDLING_SECONDS = 80e-6
 """What the parent spends on sending one chunk and taking its results: about 40 µs each. Chunks
 shorter than this times the number of workers would make the parent the bottleneck."""
 
-FLOOR_SECONDS: Final = 0.5e-3
+FLOOR_SECONDS = 0.5e-3
 """Chunks do not shrink below this, and what is left below this goes to one worker: it is three to
 five round trips, more than splitting it could gain. In the simulation 0.3 to 1 ms differ by 1 %."""
 
-HERE: Final = Costs(HANDLING_SECONDS, TARGET_SECONDS, BLIND_SECONDS, FLOOR_SECONDS)
+HERE = Costs(HANDLING_SECONDS, TARGET_SECONDS, BLIND_SECONDS, FLOOR_SECONDS)
 """The costs of a chunk whose worker is a process of this machine."""
 
-MAX_ITEMS: Final = 16 * 1024
+MAX_ITEMS = 16 * 1024
 """Most items in a chunk, however short: so many numbers take some milliseconds in a worker."""
 
-MAX_BYTES: Final = 256 * 1024
+MAX_BYTES = 256 * 1024
 """Most bytes in a chunk of several items. Far above what a message costs by itself; measured better
 than 1 MiB, which leaves the processors' caches."""
 
-_GROWTH: Final = 8
+_GROWTH = 8
 """A chunk holds at most so many times the items that have been measured, …"""
-_DIVIDED_GROWTH: Final = 32
+_DIVIDED_GROWTH = 32
 """… or so many times, where a chunk that turns out to be long is divided, …"""
-_BLIND_GROWTH: Final = 4
+_BLIND_GROWTH = 4
 """… and if no length bounds a misjudgement, so many times the items measured at once."""
-_SHORT_ITEMS: Final = 4
-_MANY_ITEMS: Final = 32
+_SHORT_ITEMS = 4
+_MANY_ITEMS = 32
 """Items of a chunk of the usual length, or items for each worker, from which on all that is left is
 shared out. Guesses: the last item of a share cannot be taken from its worker before it begins,
 which costs its length."""
-_ROUNDS: Final = 8
+_ROUNDS = 8
 """Estimates remember about this many chunks of each worker, so that they follow a trend."""
-_LEAST_MEMORY: Final = 64
+_LEAST_MEMORY = 64
 
 
 class Schedule:

@@ -32,15 +32,13 @@ from procession.system.posix import FORKS, os
 from procession.system.pristine import fork, select
 
 if TYPE_CHECKING:
-    from typing import Final
-
     from posix_types import popen_fork
 elif FORKS:
     from multiprocessing import popen_fork
 else:  # it cannot be imported there, and no process is started by what is here
     popen_fork = SimpleNamespace(Popen=object)
 
-_NOT_YET: Final = os.WNOHANG if FORKS else 0
+_NOT_YET = os.WNOHANG if FORKS else 0
 """For `poll`: it may go on."""
 
 
@@ -124,7 +122,7 @@ def _started(process_obj: process.BaseProcess, *, clean: bool) -> Any:
         return popen
 
 
-_STANDARD: Final = frozenset(
+_STANDARD = frozenset(
     {
         "authkey",
         "dir",
