@@ -33,7 +33,6 @@ FLOORS = [
     "explaining",
     "logger",
     "functions",
-    "exceptions",
     "outcome",
     "awaiting",
     "futures",

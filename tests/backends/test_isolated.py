@@ -11,8 +11,8 @@ import pytest
 
 from procession.backends.process import IsolatedStream, ProcessBackend, isolated_spec
 from procession.contract import End
-from procession.exceptions.transport import load_exception
 from procession.items import Item
+from procession.pickling.exceptions import load_exception
 from procession.pickling.pickler import dumps, loads
 from procession.process.pool.worker_starts import WorkerSpec
 from tests.process.jobs import (

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from procession.contract import Chunk, End, OneByOne
-from procession.exceptions.transport import load_exception
 from procession.functions.packed_function import dump_function
 from procession.items import Item, Job, Reply
+from procession.pickling.exceptions import load_exception
 from procession.pickling.pickler import dumps, loads
 from procession.worker.job_header import Settings, pack_header
 
@@ -215,7 +215,7 @@ def take_memory(size: int) -> int:
 def late_codecs(_: object) -> list[str]:
     """Codecs that this worker has imported after all that its fork server has loaded for it."""
     names = list(sys.modules)
-    late = names[names.index("procession.exceptions.transport") :]
+    late = names[names.index("procession.pickling.exceptions") :]
     return [name for name in late if name.startswith("encodings.")]
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from procession.exceptions.transport import dump_exception, load_exception
 from procession.functions.loading import load_function
 from procession.functions.packed_function import dump_function
+from procession.pickling.exceptions import dump_exception, load_exception
 from procession.pickling.pickler import Pickling, dumps, loads
 from tests.support.project import ROOT
 

@@ -6,10 +6,10 @@ from collections.abc import Sized
 
 from procession.engine.policy.blame import Rules
 from procession.errors import NotPicklable
-from procession.exceptions.transport import add_item_note, add_note, load_exception
 from procession.hints import Any, cast
 from procession.items import Item, Reply, Settled
 from procession.outcome import Outcome
+from procession.pickling.exceptions import add_item_note, add_note, load_exception
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import loads
 from procession.pickling.refusals import framework_mend

@@ -87,7 +87,7 @@ def failed(
     extras: bytes | None = None,
 ) -> Reply:
     """The reply for an item that came to nothing."""
-    from procession.exceptions.transport import dump_exception
+    from procession.pickling.exceptions import dump_exception
 
     payload = dump_exception(_with_host(error), settings.pickling)
     return Reply(index, False, payload, (), seconds, False, extras)
@@ -105,7 +105,7 @@ def raised(
 
 def job_failed(index: int, error: BaseException) -> Reply:
     """The reply for each item of a job that could not be opened."""
-    from procession.exceptions.transport import dump_exception
+    from procession.pickling.exceptions import dump_exception
 
     if isinstance(error, _EXITS):
         error = exited(error, "the import of the function's module")
@@ -120,7 +120,7 @@ def _with_host(error: BaseException) -> BaseException:
     """On a cluster: say on which machine it happened, and what to do if a module is not there."""
     machine = current.host()
     if machine:
-        from procession.exceptions.transport import add_note
+        from procession.pickling.exceptions import add_note
 
         add_note(error, f"This happened on the machine {machine}.")
         missing = _missing_module(error)

@@ -199,7 +199,7 @@ def _open_results(fields: Sequence[Any]) -> Results:
 def _plain_end(end: End) -> tuple[Any, ...]:
     if end.error is None:
         return tuple(end)
-    from procession.exceptions.transport import dump_exception
+    from procession.pickling.exceptions import dump_exception
 
     return tuple(end._replace(error=dump_exception(end.error, "by-value")))  # type: ignore[arg-type]
 
@@ -208,7 +208,7 @@ def _open_end(fields: Sequence[Any]) -> End:
     end = End(*fields)
     if end.error is None:
         return end
-    from procession.exceptions.transport import load_exception
+    from procession.pickling.exceptions import load_exception
 
     packed: Any = end.error
     return end._replace(error=load_exception(packed))

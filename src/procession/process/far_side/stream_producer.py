@@ -106,7 +106,7 @@ class Producer:
     def _fail(self, error: BaseException, pickling: Any) -> None:
         if os.getpid() != self._pid:
             current.end_copy(f"{self._name}()", error)
-        from procession.exceptions.transport import dump_exception
+        from procession.pickling.exceptions import dump_exception
 
         payload = dump_exception(error, pickling)
         seconds = perf_counter() - self._since if self._timed else 0.0

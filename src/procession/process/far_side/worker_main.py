@@ -64,7 +64,7 @@ class _Worker:
         except BaseException as error:
             if os.getpid() != me:
                 end_copy("the set-up of a worker", error)
-            from procession.exceptions.transport import dump_exception
+            from procession.pickling.exceptions import dump_exception
 
             error.add_note("raised while a worker was set up, before its first item")
             flush_output()

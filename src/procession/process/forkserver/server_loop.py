@@ -36,7 +36,7 @@ _PRELOAD = (
     "procession.pickling.pickler",
     "procession.functions.loading",
     "procession.functions.needs",
-    "procession.exceptions.transport",
+    "procession.pickling.exceptions",
 )
 _IDLE = 0.3
 """Seconds without a request after which the server imports what most items need: some 20 ms, for

@@ -221,6 +221,6 @@ def arrived(reply: Reply, passed: Passed | None = None) -> Reply:
     try:
         return reply._replace(buffers=open_ticket(ticket, descriptor))
     except Gone as error:
-        from procession.exceptions.transport import dump_exception
+        from procession.pickling.exceptions import dump_exception
 
         return reply._replace(ok=False, payload=dump_exception(error, "by-value"), buffers=())

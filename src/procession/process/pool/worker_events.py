@@ -242,7 +242,7 @@ def _bury(pool: Dispatch, worker: Worker) -> None:
 def _why_refused(worker: Worker, code: int | None) -> Callable[[], BaseException]:
     """Makes the error: to rebuild what an initializer raised runs code of the user's."""
     if worker.set_up_error is not None:
-        from procession.exceptions.transport import load_exception
+        from procession.pickling.exceptions import load_exception
 
         return partial(load_exception, worker.set_up_error)
     error = never_ready(worker, code)

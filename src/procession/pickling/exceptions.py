@@ -11,12 +11,12 @@ from __future__ import annotations
 from functools import partial
 
 from procession.errors import NotPicklable
-from procession.exceptions.tracebacks import Frame, pack_traceback, unpack_traceback
 from procession.hints import Any
 from procession.pickling.objects import a_type, class_of, is_a, short_repr, type_name
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.pickling.reducers import has_own_reduce, make_exception, put_back, take_apart
 from procession.pickling.refusals import Refused
+from procession.pickling.tracebacks import Frame, pack_traceback, unpack_traceback
 from procession.system import NamedTuple
 from procession.system.cpython import pickle
 

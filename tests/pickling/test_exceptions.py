@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable, TimedOut
-from procession.exceptions.transport import add_item_note, dump_exception, load_exception
+from procession.pickling.exceptions import add_item_note, dump_exception, load_exception
 from tests.support import things
 from tests.support.far import Far
 
@@ -191,7 +191,7 @@ def test_stand_in_when_the_class_cannot_cross(monkeypatch: pytest.MonkeyPatch) -
     assert copy.where == "exception"
     assert copy.culprit == "tests.support.things.TwoArguments"
     assert "lost (1)" in str(copy)
-    assert "test_transport.py" in str(copy)
+    assert "test_exceptions.py" in str(copy)
     assert isinstance(pickle.loads(pickle.dumps(copy)), NotPicklable)
 
 

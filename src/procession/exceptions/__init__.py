@@ -1,1 +1,0 @@
-"""How exceptions cross, with their tracebacks."""

@@ -1,1 +1,0 @@
-"""How errors cross."""
