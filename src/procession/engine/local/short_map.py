@@ -14,7 +14,6 @@ from contextvars import copy_context
 from functools import partial
 from itertools import islice
 
-from procession.configuration.schema import DEFAULT_BACKEND
 from procession.engine.call import Call
 from procession.engine.local.caller_loop import (
     COMPUTES,
@@ -25,7 +24,6 @@ from procession.engine.local.caller_loop import (
     task_here,
 )
 from procession.engine.local.first_pool import MainThreadPause
-from procession.engine.local.hashing import hashes_otherwise
 from procession.engine.policy.placement import Pace, Placement
 from procession.functions.needs import modules_to_import, needs_cloudpickle, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
@@ -39,82 +37,18 @@ from procession.worker import current
 if TYPE_CHECKING:
     from procession.engine.local.inline import Inline, Slice
 
-_SHORT = 64
+SHORT = 64
 """Items of a short map. A guess: so many are soon run, or else soon looked at by the helper."""
-
-_COLD = 1 << 16
-"""Items of a short map while no pool is up, if they are numbers."""
 
 _GROWTH = 8
 _SLICE = 2e-3
 """A slice grows to so many seconds: how soon the main thread hears what the helper asks for."""
 
-_AT_HAND = frozenset({list, tuple, range})
 
-
-def begins_as_short_map(call: Call, items: Any) -> Pace | None:
-    """What is known of a function whose map of these items begins here; `None` if it does not.
-
-    It is for few items, that are at hand, and a function with no option that says more than where
-    they run; if no pool is up at all, or the function's last items were tiny.
-    """
-    if type(items) not in _AT_HAND:
-        return None
-    _check_open(call.name)
-    count, pace, none_open = len(items), call.pace, _none_open()
-    if not 0 < count <= (_COLD if none_open else _SHORT) or _watched() or current.in_worker():
-        return None
-    if pace is None or pace.deadly or not _asks_nothing(call, pace):
-        return None
-    return pace if none_open or pace.tiny(count) else None
-
-
-def _check_open(name: str) -> None:
-    """Refuse a call while `shutdown` is under way: it is not, if that is not loaded.
-
-    Raises:
-        PoolClosed: It is.
-    """
-    ending = cpython.loaded("procession.backends.shutdown")
-    if ending is not None:
-        ending.check_open(name)
-
-
-def _none_open() -> bool:
+def none_open() -> bool:
     """Whether no pool is open: so it is, if what keeps them is not loaded."""
     registry = cpython.loaded("procession.backends.registry")
     return registry is None or bool(registry.none_open())
-
-
-def _watched() -> bool:
-    """Whether something is told of each call, or has items cross that run here."""
-    recording = cpython.loaded("procession.recording.observer")
-    in_process = cpython.loaded("procession.engine.local.in_process")
-    return bool(
-        (recording is not None and recording.observers.active)
-        or (in_process is not None and in_process.strict())
-    )
-
-
-def _asks_nothing(call: Call, pace: Pace) -> bool:
-    """Whether nothing is asked for but to run the function on items, wherever that is faster."""
-    if call.prefix or call.isolated:
-        return False
-    if pace.plain is not call.options:
-        options = call.options
-        plain = (
-            options.inline == "auto"
-            and options.may_inline
-            and options.backend in ("process", DEFAULT_BACKEND)
-            and options.window is None
-            and options.seed is None
-            and not options.retries
-            and not options.progress
-        )
-        if not plain or hashes_otherwise(call):
-            return False
-        pace.plain = options
-    return True
 
 
 _adopting = after_fork.lock()
@@ -130,7 +64,7 @@ class ShortMap:
     Args:
         call: The call, of a function that is given nothing but the item.
         items: All of the input.
-        pace: From `begins_as_short_map`.
+        pace: What is known of the function.
         load: Gives what makes the map of items of a call that run here already. That gives what
             runs its items, and what takes its results, the first ones first.
     """
@@ -186,7 +120,7 @@ class ShortMap:
         dump_watched(call.function, call.decorated, pickling)
         if plain:
             return True
-        if len(values) > _SHORT:
+        if len(values) > SHORT:
             return False
         from procession.engine.local.crossing import Budget, Checks, item_refusal
         from procession.engine.packing import packer
@@ -314,7 +248,7 @@ class ShortMap:
 
     def _begin_map(self, left: int, seconds: float) -> bool:
         """Make a map of it, if what is left had better go to a pool. Whether it is done with."""
-        cold = _none_open()
+        cold = none_open()
         if cold and not self._worth_it(left, seconds, copy=self._may_copy):
             return False
         by_value = needs_cloudpickle(self._call.function, self._call.decorated)

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from types import FunctionType
 
+from procession.configuration.schema import DEFAULT_BACKEND
 from procession.engine.call import Call
-from procession.engine.local.short_map import ShortMap, begins_as_short_map
+from procession.engine.local.hashing import hashes_otherwise
+from procession.engine.local.short_map import SHORT, ShortMap, none_open
+from procession.engine.policy.placement import Pace
 from procession.hints import TYPE_CHECKING, Any, cast
+from procession.system import cpython
+from procession.worker import current
 
 if TYPE_CHECKING:
     from procession.engine.local.short_map import Make
+
+_COLD = 1 << 16
+"""Items of a short map while no pool is up, if they are numbers."""
+
+_AT_HAND = frozenset({list, tuple, range})
 
 
 def map_list(call: Call, items: Iterable[Any]) -> list[Any]:
@@ -20,7 +30,7 @@ def map_list(call: Call, items: Iterable[Any]) -> list[Any]:
 
         call = with_bound_arguments(call)
     if call.style == "value" and not call.args and not call.kwargs:
-        pace = begins_as_short_map(call, items)
+        pace = _begins_as_short_map(call, items)
         if pace is not None:
             short = ShortMap(call, cast("Sequence[Any]", items), pace, _load)
             if short.passes():
@@ -38,3 +48,62 @@ def _load() -> Make:
     from procession.engine.map.map_verbs import map_of_begun
 
     return map_of_begun
+
+
+def _begins_as_short_map(call: Call, items: Any) -> Pace | None:
+    """What is known of a function whose map of these items begins here; `None` if it does not.
+
+    It is for few items, that are at hand, and a function with no option that says more than where
+    they run; if no pool is up at all, or the function's last items were tiny.
+    """
+    if type(items) not in _AT_HAND:
+        return None
+    _check_open(call.name)
+    count, pace, cold = len(items), call.pace, none_open()
+    if not 0 < count <= (_COLD if cold else SHORT) or _watched() or current.in_worker():
+        return None
+    if pace is None or pace.deadly or not _asks_nothing(call, pace):
+        return None
+    return pace if cold or pace.tiny(count) else None
+
+
+def _check_open(name: str) -> None:
+    """Refuse a call while `shutdown` is under way: it is not, if that is not loaded.
+
+    Raises:
+        PoolClosed: It is.
+    """
+    ending = cpython.loaded("procession.backends.shutdown")
+    if ending is not None:
+        ending.check_open(name)
+
+
+def _watched() -> bool:
+    """Whether something is told of each call, or has items cross that run here."""
+    recording = cpython.loaded("procession.recording.observer")
+    in_process = cpython.loaded("procession.engine.local.in_process")
+    return bool(
+        (recording is not None and recording.observers.active)
+        or (in_process is not None and in_process.strict())
+    )
+
+
+def _asks_nothing(call: Call, pace: Pace) -> bool:
+    """Whether nothing is asked for but to run the function on items, wherever that is faster."""
+    if call.prefix or call.isolated:
+        return False
+    if pace.plain is not call.options:
+        options = call.options
+        plain = (
+            options.inline == "auto"
+            and options.may_inline
+            and options.backend in ("process", DEFAULT_BACKEND)
+            and options.window is None
+            and options.seed is None
+            and not options.retries
+            and not options.progress
+        )
+        if not plain or hashes_otherwise(call):
+            return False
+        pace.plain = options
+    return True
