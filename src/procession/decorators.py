@@ -242,7 +242,7 @@ def _load() -> None:
 
     begin = time.process_time()
     from procession import function  # noqa: F401  # pyright: ignore[reportUnusedImport]
-    from procession.recording.start_costs import start_costs
+    from procession.start_costs import start_costs
 
     start_costs.imported(time.process_time() - begin, begin)
 

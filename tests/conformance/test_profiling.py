@@ -11,8 +11,8 @@ import pytest
 
 import procession
 from procession import Profile
+from procession.profiling.call_record import CallRecord
 from procession.profiling.figures import Figures
-from procession.recording.call_record import CallRecord
 from tests.conformance import functions as f
 from tests.conformance.places import Place, at
 

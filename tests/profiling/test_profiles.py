@@ -16,7 +16,7 @@ import procession
 from procession import Profile
 from procession.engine.call import Call
 from procession.engine.job import make_job, single_job
-from procession.recording.observer import observers
+from procession.observer import observers
 from tests.profiling import functions as f
 
 
@@ -52,8 +52,8 @@ def test_an_item_that_fails_here() -> None:
 def test_a_slow_item_among_fast_ones_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Items that run here in one slice are timed one by one, so that the slow one is named."""
     clock = iter(range(10**6))
-    monkeypatch.setattr("procession.recording.call_record.perf_counter", lambda: float(next(clock)))
-    from procession.recording.call_record import CallRecord
+    monkeypatch.setattr("procession.profiling.call_record.perf_counter", lambda: float(next(clock)))
+    from procession.profiling.call_record import CallRecord
 
     record = CallRecord("work", 0.0)
 
@@ -206,7 +206,7 @@ def test_a_forked_child_records_nothing() -> None:
     """The profile that was open is its parent's."""
     program = (
         "import os, procession\n"
-        "from procession.recording.observer import observers\n"
+        "from procession.observer import observers\n"
         "with procession.profile():\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"

@@ -8,10 +8,10 @@ import pytest
 
 import procession
 from procession import Profile
+from procession.profiling.call_record import SLOWEST, CallRecord
 from procession.profiling.figures import Figures
 from procession.profiling.summary import bound, heading, losses, seconds, size
-from procession.recording.call_record import SLOWEST, CallRecord
-from procession.recording.tracks import Track
+from procession.profiling.tracks import Track
 
 
 def call(

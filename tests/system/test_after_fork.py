@@ -35,7 +35,7 @@ def test_locks_held_by_another_thread(name: str) -> None:
     from procession import shared, tasks
     from procession.backends import registry
     from procession.configuration import precedence
-    from procession.recording.observer import observers
+    from procession.observer import observers
     from procession.shared import put_once as put
     from procession.shared import pipe
     from procession.shared.memory import memory_file

@@ -17,7 +17,7 @@ from procession.errors import PoolClosed
 from procession.futures import Future
 from procession.hints import Any, NoReturn
 from procession.items import Item, Settled
-from procession.recording.observer import call_began
+from procession.observer import call_began
 from procession.system.interrupts import strikes
 from procession.worker.current import in_worker
 

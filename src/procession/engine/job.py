@@ -31,8 +31,8 @@ from procession.functions.freshness import Watch
 from procession.functions.needs import needed_modules
 from procession.hints import Any
 from procession.items import Item, Job, Reply
+from procession.observer import observers, timing
 from procession.pickling.out_of_band import BroadcastBuffers, with_senders
-from procession.recording.observer import observers, timing
 from procession.system import NamedTuple
 from procession.system.descriptors import NAMELESS
 from procession.worker.job_header import Loading, pack_header

@@ -16,10 +16,10 @@ from procession.forwarding.records import Replay
 from procession.futures import Future
 from procession.hints import Any
 from procession.items import ATOM_BYTES, SHORT, Column, Item, Job, Reply, Settled, size_back
+from procession.observer import UNOBSERVED, call_began, observers
 from procession.pickling.columns import THEMSELVES
 from procession.pickling.objects import ATOMS
 from procession.pickling.pickler import loads
-from procession.recording.observer import UNOBSERVED, call_began, observers
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 from procession.system.limits import explain

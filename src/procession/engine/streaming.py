@@ -17,7 +17,7 @@ from procession.engine.packing import packer
 from procession.engine.policy.blame import Rules, judge
 from procession.errors import OptionError
 from procession.items import Item, Reply, Settled, size_back
-from procession.recording.observer import UNOBSERVED, CallObserver, call_began
+from procession.observer import UNOBSERVED, CallObserver, call_began
 
 if TYPE_CHECKING:
     from procession.backends.process import IsolatedStream

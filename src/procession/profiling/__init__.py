@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from procession.observer import observers
 from procession.profiling.figures import Recorded
-from procession.recording.observer import observers
 from procession.system.pristine import perf_counter, time
 
 

@@ -15,10 +15,10 @@ from html import escape
 from math import log10
 from typing import Any
 
+from procession.profiling.call_record import CallRecord
 from procession.profiling.figures import Figures, Recorded
 from procession.profiling.summary import heading, nothing, remarks, seconds, speedup, tables
-from procession.recording.call_record import CallRecord
-from procession.recording.tracks import Block, coarser
+from procession.profiling.tracks import Block, coarser
 
 _WIDTH, _ROW, _LEFT = 1000, 22, 190
 _FINE = 2000

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from procession.recording.call_record import SLOWEST, CallRecord, Place, Slow
+from procession.profiling.call_record import SLOWEST, CallRecord, Place, Slow
 from procession.system import after_fork
 from procession.system.pristine import perf_counter, time
 from procession.system.resources import usable_cpus

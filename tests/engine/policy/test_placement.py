@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from procession.engine.policy.placement import ROUND_TRIP_SECONDS, Pace, Placement, machine
-from procession.recording.start_costs import StartCosts
+from procession.start_costs import StartCosts
 
 
 def placement(item: float, *, pack: float = 1e-6, workers: int = 2) -> Placement:

@@ -30,8 +30,8 @@ from procession.contract import Chunk, End, Load, Tally
 from procession.errors import PoolClosed
 from procession.hints import Any
 from procession.items import Job, Reply
+from procession.observer import observers
 from procession.process.pool import at_exit
-from procession.recording.observer import observers
 from procession.system import after_fork
 from procession.system.identity import process_token
 from procession.system.pristine import perf_counter, start_new_thread

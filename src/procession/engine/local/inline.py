@@ -21,7 +21,7 @@ from procession.engine.map.map_run import MapRun
 from procession.engine.policy.placement import Placement
 from procession.hints import Any
 from procession.items import Item, Reply, Settled
-from procession.recording.observer import UNOBSERVED
+from procession.observer import UNOBSERVED
 from procession.system import NamedTuple, after_fork
 from procession.system.alarm import Timer, after, short_turns
 from procession.system.interrupts import strikes

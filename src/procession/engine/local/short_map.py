@@ -28,7 +28,7 @@ from procession.engine.policy.placement import Pace, Placement
 from procession.functions.needs import modules_to_import, needs_cloudpickle, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
 from procession.pickling.objects import ATOMS, SCALARS
-from procession.recording.start_costs import start_costs
+from procession.start_costs import start_costs
 from procession.system import after_fork, cpython
 from procession.system.alarm import Timer, after, short_turns
 from procession.system.pristine import perf_counter

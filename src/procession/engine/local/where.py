@@ -25,7 +25,7 @@ from procession.engine.policy.schedule import HERE
 from procession.functions.needs import modules_to_import
 from procession.hints import Any
 from procession.items import Item
-from procession.recording.start_costs import start_costs
+from procession.start_costs import start_costs
 from procession.system import NamedTuple
 from procession.system.resources import usable_cpus
 from procession.worker.current import in_worker, is_loading, refuse_nested

@@ -12,7 +12,7 @@ from procession.engine.map.intake import Intake
 from procession.engine.map.replies import Replies
 from procession.engine.map.sending import Sender
 from procession.engine.map.source import Source
-from procession.recording.observer import UNOBSERVED, CallObserver
+from procession.observer import UNOBSERVED, CallObserver
 from procession.system import after_fork, cpython
 from procession.system.pristine import threading
 from procession.user_threads import user_threads

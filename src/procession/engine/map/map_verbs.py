@@ -17,7 +17,7 @@ from procession.engine.map.map_run import MapRun
 from procession.engine.map.results import FutureCollector, collect
 from procession.engine.map.source import Source
 from procession.hints import TYPE_CHECKING, Any
-from procession.recording.observer import UNOBSERVED, call_began
+from procession.observer import UNOBSERVED, call_began
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter
 

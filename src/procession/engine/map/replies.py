@@ -15,7 +15,7 @@ from procession.engine.policy.blame import judge
 from procession.engine.retrying import asks_again, begin_again
 from procession.hints import TYPE_CHECKING, Protocol
 from procession.items import Item, Reply, Results, Settled, size_back
-from procession.recording.observer import CallObserver, Traffic
+from procession.observer import CallObserver, Traffic
 from procession.system.pristine import thread_time
 from procession.user_threads import user_threads
 

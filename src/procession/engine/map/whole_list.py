@@ -80,10 +80,10 @@ def _check_open(name: str) -> None:
 
 def _watched() -> bool:
     """Whether something is told of each call, or has items cross that run here."""
-    recording = cpython.loaded("procession.recording.observer")
+    observer = cpython.loaded("procession.observer")
     in_process = cpython.loaded("procession.engine.local.in_process")
     return bool(
-        (recording is not None and recording.observers.active)
+        (observer is not None and observer.observers.active)
         or (in_process is not None and in_process.strict())
     )
 

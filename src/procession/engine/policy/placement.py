@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from procession.recording.start_costs import StartCosts
+from procession.start_costs import StartCosts
 
 SHIP_SECONDS = 0.5e-6
 """What this process spends on an item, besides pickling it, as long as nothing was measured: its

@@ -22,7 +22,7 @@ from procession.process.pool.attended_channel import (
 )
 from procession.process.pool.dispatch import Dispatch
 from procession.process.pool.worker_starts import never_ready
-from procession.recording.start_costs import start_costs
+from procession.start_costs import start_costs
 from procession.system.posix import os, signal
 from procession.system.pristine import perf_counter, time
 from procession.system.resources import OOM_NOTE, OomWatch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from procession.hints import Any
+from procession.observer import observers
 from procession.pickling.pickler import PackedInitializer, pack_initializer
 from procession.pickling.references import resolve
 from procession.process.far_side import worker_setup
@@ -15,7 +16,6 @@ from procession.process.pool.pool_state import TRIES, PoolState
 from procession.process.pool.worker import Worker
 from procession.process.start.launchers import launch
 from procession.process.start.start_methods import Descriptors, method_of
-from procession.recording.observer import observers
 from procession.system import NamedTuple, lifeline, owned_descriptors
 from procession.system.alarm import short_turns
 from procession.system.limits import explain

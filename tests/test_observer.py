@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from procession.recording.observer import Traffic
+from procession.observer import Traffic
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from typing import Any
 
 from procession.contract import Chunk, End
 from procession.items import Item, Settled, size_back
+from procession.observer import CallObserver, Traffic
 from procession.once import Once
 from procession.pickling.objects import short_repr
-from procession.recording.observer import CallObserver, Traffic
-from procession.recording.tracks import FINEST, Track
+from procession.profiling.tracks import FINEST, Track
 from procession.system import NamedTuple, after_fork
 from procession.system.pristine import perf_counter
 from procession.user_threads import user_threads

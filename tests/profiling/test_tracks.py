@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procession.recording import tracks
-from procession.recording.tracks import Block, Track, coarser
+from procession.profiling import tracks
+from procession.profiling.tracks import Block, Track, coarser
 
 RUNS = st.lists(st.tuples(st.floats(0, 0.01), st.floats(0, 0.01), st.booleans()), max_size=60)
 

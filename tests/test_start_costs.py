@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from procession.engine.policy.placement import Pace, Placement
-from procession.recording.start_costs import StartCosts
+from procession.start_costs import StartCosts
 
 
 def worth(costs: StartCosts, seconds: float, *, loaded: bool, copy: bool = False) -> bool:

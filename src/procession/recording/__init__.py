@@ -1,1 +1,0 @@
-"""What a profile is told while a call runs."""
