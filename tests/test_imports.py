@@ -82,7 +82,7 @@ def test_a_first_map_loads_nothing_that_a_pool_needs() -> None:
     slow = {*HEAVY, "typing", "re", "inspect", "pickle", "enum", "logging", "selectors", "mmap"}
 
     assert slow.isdisjoint(tiny)
-    pools = ("procession.backends", "procession.process.pool", "procession.process.forkserver")
+    pools = ("procession.backends", "procession.process.pool", "procession.process.start")
     assert not [m for m in tiny if m.startswith(pools)]
     assert len(tiny - loaded(DECORATE)) <= 20
 

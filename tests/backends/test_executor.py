@@ -56,7 +56,7 @@ def test_shutdown_ends_the_fork_server_of_an_executor() -> None:
         [sys.executable, "-c", SHUT_DOWN], capture_output=True, text=True, timeout=60, check=False
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert "procession.process.forkserver.client" not in ran.stdout
+    assert "procession.process.start.fork_server" not in ran.stdout
 
 
 @pytest.mark.parametrize("backend", ["loky", "stdlib"])

@@ -21,8 +21,8 @@ import procession
 from procession import Pool, TimedOut, isolated, parallel
 from procession.backends import registry
 from procession.backends.pool_choice import Choice
-from procession.process.forkserver import client as server
 from procession.process.io.reactor import LATE, reactor
+from procession.process.start import fork_server as server
 from procession.system import alarm, interrupts, lifeline, owned_descriptors
 from procession.user_threads import user_threads
 from tests.conformance.strange import PATIENCE, double

@@ -122,7 +122,7 @@ def _end(wait: bool, *, late: bool) -> None:
 def _stop_helpers() -> None:
     """End the fork server and the helper thread, and give back memory kept for the next use."""
     # Not by way of the pools: executors start processes from Procession's fork server, too.
-    server = cpython.loaded("procession.process.forkserver.client")
+    server = cpython.loaded("procession.process.start.fork_server")
     if server is not None:
         server.stop_unused()
     user_threads.stop()

@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import sys
 from procession import background, isolated, parallel, parallel_map
-from procession.process.forkserver import zygote
+from procession.process.start import zygote
 forked, fork_server = [], zygote.fork_server
 def noticed(*args, by_value):
     forked.append((any(name in sys.modules for name in ENGINE), by_value))

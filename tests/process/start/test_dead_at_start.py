@@ -14,7 +14,7 @@ import pytest
 import procession
 from procession import parallel
 from procession.errors import WorkerDied
-from procession.process.forkserver.client import Server
+from procession.process.start.fork_server import Server
 from tests.process.jobs import double
 from tests.support.leaks import left_behind, snapshot
 

@@ -103,7 +103,7 @@ BROKEN_PIPES = """
     import os, signal
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     from procession import parallel
-    from procession.process.forkserver import client as server
+    from procession.process.start import fork_server as server
 
     @parallel(inline=False, workers=1)
     def f(x):

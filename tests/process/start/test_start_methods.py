@@ -17,9 +17,9 @@ import pytest
 import procession
 from procession.backends.process import ProcessBackend
 from procession.errors import OptionError
-from procession.process.forkserver import client as server
-from procession.process.forkserver.client import read_number
 from procession.process.pool.worker_starts import WorkerSpec
+from procession.process.start import fork_server as server
+from procession.process.start.fork_server import read_number
 from procession.process.start.start_methods import METHODS
 from procession.worker.preparing import Cap
 from tests.process.jobs import (
@@ -277,8 +277,8 @@ def test_a_call_outlives_the_fork_server_that_it_waits_for(make: Make) -> None:
 
 REFUSED = """
 import errno, os, socket
-from procession.process.forkserver import client as passing
-from procession.process.forkserver import server_loop as serving
+from procession.process.start import fork_server as passing
+from procession.process.start import fork_server_loop as serving
 from procession.worker.preparing import Cap
 def refuse():
     raise OSError(errno.EAGAIN, "no more processes")

@@ -92,15 +92,15 @@ class MainThreadPause:
 
 def _fork(by_value: bool) -> bool:
     """Fork the copy, if there can be one. Whether there is."""
-    from procession.process.forkserver import zygote
+    from procession.process.start import zygote
 
     try:
         if not zygote.is_possible(1):
             return False
-        from procession.process.forkserver import client
+        from procession.process.start import fork_server
         from procession.process.start.start_methods import quietly
 
-        server = client.copy_server(1, by_value=by_value)
+        server = fork_server.copy_server(1, by_value=by_value)
         if server is None:
             return False
         quietly(server.ensure_running)

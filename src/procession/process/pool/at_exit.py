@@ -125,7 +125,7 @@ class _Afresh:
             return
         lifeline.broken()
         cpython_processes.lose_tracker()
-        server = cpython.loaded("procession.process.forkserver.client")
+        server = cpython.loaded("procession.process.start.fork_server")
         if server is not None:
             server.stop_all()
         segments.lose()
@@ -142,7 +142,7 @@ def shutdown(*, wait: bool = True, kill: bool = False) -> None:
     if wait:
         for pool in pools:
             pool.close(wait=True, kill=kill)
-        server = cpython.loaded("procession.process.forkserver.client")
+        server = cpython.loaded("procession.process.start.fork_server")
         if server is not None:
             server.stop_all(wait=not _ended)  # at the end they hear at once that it is there
 

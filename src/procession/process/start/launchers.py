@@ -22,7 +22,7 @@ from multiprocessing.reduction import dump
 from types import SimpleNamespace
 
 from procession.hints import TYPE_CHECKING, Any
-from procession.process.forkserver import client
+from procession.process.start import fork_server
 from procession.process.start.hash_seed import Util, more_flags, sent_path
 from procession.process.start.start_methods import Inherited, ensure_tracker, method_of, quietly
 from procession.process.start.start_pipes import Content, launching
@@ -65,7 +65,7 @@ def launch(
         with owned_descriptors.keeping(keep):
             return quietly(partial(launcher(method), made))
     if method == "forkserver" and context is None:
-        quietly(client.current(clean=False).ensure_running)  # it may start the tracker, too
+        quietly(fork_server.current(clean=False).ensure_running)  # it may start the tracker, too
     if method != "loky":
         ensure_tracker()
     start = _from_any_server if context is None and method == "forkserver" else launcher(method)
@@ -116,7 +116,7 @@ def _from_any_server(process_obj: process.BaseProcess) -> Any:
 
 
 def _started(process_obj: process.BaseProcess, *, clean: bool) -> Any:
-    with client.in_use(clean=clean) as server:
+    with fork_server.in_use(clean=clean) as server:
         popen = _ServerPopen(server, process_obj)
         server.started.add(popen)
         return popen
@@ -229,7 +229,7 @@ class _ServerPopen(popen_fork.Popen):
     method = "forkserver"
     DupFd = Inherited
 
-    def __init__(self, server: client.Server, process_obj: process.BaseProcess) -> None:
+    def __init__(self, server: fork_server.Server, process_obj: process.BaseProcess) -> None:
         self._server = server
         self._fds: list[int] = []
         super().__init__(process_obj)
@@ -259,7 +259,7 @@ class _ServerPopen(popen_fork.Popen):
             owned_descriptors.own(alive, self.sentinel)
             self.finalizer = util.Finalize(self, owned_descriptors.close, (alive, self.sentinel))
             pipe.write(packed.getbuffer())
-        pid = client.read_number(self.sentinel)
+        pid = fork_server.read_number(self.sentinel)
         if pid < 0:
             raise OSError(-pid, f"the fork server could start no process: {os.strerror(-pid)}")
         self.pid = pid
@@ -272,7 +272,7 @@ class _ServerPopen(popen_fork.Popen):
             if not ready.poll(0 if flag == _NOT_YET else None):
                 return None
             try:
-                self.returncode = client.read_number(self.sentinel)
+                self.returncode = fork_server.read_number(self.sentinel)
             except (OSError, EOFError):
                 self.returncode = 255  # the server was killed
         return self.returncode

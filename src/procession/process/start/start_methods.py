@@ -80,7 +80,7 @@ def prepare(context: Any, *, by_value: bool = True) -> None:
     method = method_of(context)
     try:
         if method == "forkserver":
-            from procession.process.forkserver import client as server
+            from procession.process.start import fork_server as server
 
             clean = context is not None
             quietly(server.current(clean=clean, by_value=by_value).ensure_running)

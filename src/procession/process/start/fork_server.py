@@ -4,7 +4,7 @@ It does what that of `multiprocessing` does, and is not that one for three reaso
 of Python preload the user's ``__main__`` there, and a preloaded module that raises kills it; its
 socket has a name in the file system, which a killed program leaves behind; and to load its module
 takes 10 ms here and again there, of the 70 until a program has its first result. Ours preloads what
-a worker needs, guarded and with our ``sys.path`` (`procession.process.forkserver.server_loop`).
+a worker needs, guarded and with our ``sys.path`` (`procession.process.start.fork_server_loop`).
 
 A server is used as long as this process's user, groups and root folder stay the same. So must the
 environment that is only read when an interpreter starts (``LD_*``, ``PYTHON*``, …). It ends with
@@ -23,8 +23,8 @@ from multiprocessing import resource_tracker, spawn
 from weakref import WeakSet
 
 from procession.hints import Any
-from procession.process.forkserver import zygote
 from procession.process.io.channel import MOST
+from procession.process.start import zygote
 from procession.process.start.hash_seed import execute, more_flags, sent_path
 from procession.system import after_fork, cpython_processes, owned_descriptors
 from procession.system.identity import credentials, variables
@@ -339,7 +339,7 @@ def _execute(requests: int, size: int) -> int:
         "del left, parts\n"
     )
     serves = (
-        "from procession.process.forkserver.server_loop import serve\n"
+        "from procession.process.start.fork_server_loop import serve\n"
         f"serve({requests})\n"
         "os._exit(0)"  # it has nothing to tell: what ends an interpreter takes 10 ms
     )

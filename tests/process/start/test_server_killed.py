@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from procession import WorkerDied, isolated, parallel
-from procession.process.forkserver import client as server
+from procession.process.start import fork_server as server
 from tests.process.jobs import die, is_alive
 from tests.process.pool import ending_items as items
 from tests.support.waiting import wait_for_file, wait_until

@@ -56,7 +56,7 @@ _HATES_FORKS = frozenset(
 """They keep threads, locks or handles of C libraries, or what they have loaded may."""
 
 _SERVE = """
-from procession.process.forkserver.server_loop import serve_as_copy
+from procession.process.start.fork_server_loop import serve_as_copy
 serve_as_copy({}, {}, {})
 """
 """What it runs, as another server is executed with it."""

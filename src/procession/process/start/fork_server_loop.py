@@ -1,4 +1,4 @@
-"""What our fork server runs in its own process; `client` is the other side.
+"""What our fork server runs in its own process; `fork_server` is the other side.
 
 A request is one byte with descriptors (SCM_RIGHTS), over a pair of connected sockets that no one
 else holds. The first ones are where the new process reads what it is to run, and where the server
@@ -55,7 +55,7 @@ def serve(requests: int) -> None:
 
 
 def serve_as_copy(requests: int, tracker: int, by_value: bool) -> None:
-    """The same in a copy of the program; see `procession.process.forkserver.zygote`.
+    """The same in a copy of the program; see `procession.process.start.zygote`.
 
     It serves in a thread of its own, which has nothing of what hangs on the program's threads.
 

@@ -1,1 +1,0 @@
-"""Our fork server: its client, and what runs in it."""

@@ -1,1 +1,0 @@
-"""The fork server."""
