@@ -315,7 +315,75 @@ class Divider(Protocol):
         ...
 
 
-class Backend(Protocol):
+class PlainBackend(Protocol):
+    """What a backend has that does no more than run chunks; others do better.
+
+    Attributes:
+        kills: Whether it can end what runs.
+        short_calls: Whether it sends what is in `Chunk.given`, by a shorter message.
+        costs: What a chunk costs there; `None`: what one costs that a process of this machine runs.
+    """
+
+    kills: bool = False
+    short_calls: bool = False
+    costs: Costs | None = None
+
+    @property
+    def divider(self) -> Divider | None:
+        """What ends a chunk that runs before its last item; `None` if nothing does."""
+        return None
+
+    def cancel(self, chunk: Chunk) -> bool:
+        """End the chunk as soon as possible.
+
+        Returns:
+            True if nothing more comes from it but ``End("cancelled")`` (its worker is killed and
+            replaced, or it had not started); False if it runs on, or has ended.
+        """
+        return False
+
+    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
+        """Run nothing more of the chunk after the item that runs, if that can be done.
+
+        Its end is ``"stopped"`` or ``"done"`` then. If that item is not `wanted` either, it may be
+        ended, too, and the end be ``"cancelled"``.
+        """
+        self.cancel(chunk)
+
+    def abandon(self, chunks: Sequence[Chunk]) -> None:
+        """These chunks are not wanted any more: end those that run, if that harms no others."""
+        for chunk in chunks:
+            self.cancel(chunk)
+
+    def attend(self, chunk: Chunk, timeout: float | None = None) -> None:
+        """Have the calling thread wait for a chunk by reading its worker's channel itself.
+
+        That saves a thread switch. It may return early, or at once: then wait in another way.
+        """
+        return
+
+    def notice(self, chunk: Chunk) -> None:
+        """The chunk was ``attended``, and no thread is known to `attend` to it any more."""
+        return
+
+    def hand_over(self, thread: int) -> None:
+        """Have others read what this thread was reading: a signal handler keeps it."""
+        return
+
+    def retire(self) -> None:
+        """Let workers go as soon as they are idle; what goes on is given new ones."""
+        return
+
+    def apart(self) -> Backend:
+        """A backend like this one with a single worker that no one else uses.
+
+        Items that may have broken an executor run there one by one, so that the guilty one is
+        found. Only asked of backends that say ``End("broken")``.
+        """
+        raise AssertionError("what caused a death is known here")
+
+
+class Backend(PlainBackend, Protocol):
     """Where chunks run."""
 
     kind: str
@@ -340,16 +408,6 @@ class Backend(Protocol):
         ...
 
     @property
-    def kills(self) -> bool:
-        """Whether it can end what runs."""
-        ...
-
-    @property
-    def divider(self) -> Divider | None:
-        """What ends a chunk that runs before its last item; `None` if nothing does."""
-        ...
-
-    @property
     def at_work(self) -> bool:
         """Whether a chunk runs or waits, or its end is being told."""
         ...
@@ -365,37 +423,8 @@ class Backend(Protocol):
         """
         ...
 
-    def cancel(self, chunk: Chunk) -> bool:
-        """End the chunk as soon as possible.
-
-        Returns:
-            True if nothing more comes from it but ``End("cancelled")`` (its worker is killed and
-            replaced, or it had not started); False if it runs on, or has ended.
-        """
-        ...
-
-    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
-        """Run nothing more of the chunk after the item that runs, if that can be done.
-
-        Its end is ``"stopped"`` or ``"done"`` then. If that item is not `wanted` either, it may be
-        ended, too, and the end be ``"cancelled"``.
-        """
-        ...
-
-    def abandon(self, chunks: Sequence[Chunk]) -> None:
-        """These chunks are not wanted any more: end those that run, if that harms no others."""
-        ...
-
     def running(self, chunk: Chunk) -> bool:
         """Whether a worker has begun with the chunk (as far as the backend can tell)."""
-        ...
-
-    def apart(self) -> Backend:
-        """A backend like this one with a single worker that no one else uses.
-
-        Items that may have broken an executor run there one by one, so that the guilty one is
-        found. Only asked of backends that say ``End("broken")``.
-        """
         ...
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:

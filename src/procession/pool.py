@@ -190,7 +190,7 @@ class Pool(Executor):
             backend = open_backend(Choice(self._options))
             self._former.append(self._backend)
             self._backend, before = backend, self._backend
-            registry.let_go(before)
+            before.retire()
 
     def _break(self, error: BaseException | None) -> None:
         """The initializer has failed: no worker can be had."""

@@ -30,7 +30,7 @@ from procession.backends.pool_choice import packed_initializer, thread_cap
 from procession.buffers.housekeeping import housekeeper
 from procession.buffers.nameless_memory import BroadcastBytes, Ticket
 from procession.configuration import Options
-from procession.contract import Chunk, End, Load, Tally
+from procession.contract import Chunk, End, Load, PlainBackend, Tally
 from procession.errors import PoolClosed
 from procession.items import Column, Job, Reply, Results
 from procession.pickling.objects import is_a
@@ -59,7 +59,7 @@ def _lenient(kind: Any) -> Any:
     return type("Future", (kind,), {"set_exception": set_exception})
 
 
-class ExecutorBackend:
+class ExecutorBackend(PlainBackend):
     """Runs chunks on an executor.
 
     Args:
@@ -80,7 +80,7 @@ class ExecutorBackend:
         local: bool = True,
     ) -> None:
         self._make = make
-        self._owned = owned
+        self._owned = self.kills = owned  # an executor that is the user's own ends nothing
         self._local = local
         self._life = ExecutorLife(make, workers, name, owned=owned)
         housekeeper.use_clock(reactor.call_later)
@@ -250,10 +250,6 @@ class ExecutorBackend:
         future = chunk.handle
         return future is not None and future.cancel()
 
-    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
-        """Take the chunk back if it has not started."""
-        self.cancel(chunk)
-
     def abandon(self, chunks: Sequence[Chunk]) -> None:
         """Take back what has not started; end what runs if the executor runs nothing else.
 
@@ -275,13 +271,6 @@ class ExecutorBackend:
         for listener in listeners.values():
             if getattr(listener, "abandoned", False):
                 listener.cancel()
-
-    divider = None
-
-    @property
-    def kills(self) -> bool:
-        """Whether it can end what runs: an executor that is the user's own cannot."""
-        return self._owned
 
     def running(self, chunk: Chunk) -> bool:
         """Whether the executor says that the chunk has started."""

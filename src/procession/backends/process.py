@@ -1,13 +1,5 @@
 """Procession's own worker processes as a backend: each can be ended alone.
 
-Beyond the protocol of `contract`, `ProcessBackend` has from its `WorkerPool`
-
-* ``attend(chunk, timeout)``: the calling thread waits for a chunk by reading the worker's pipe
-  itself, which saves a thread switch. It may return early; then wait in the ordinary way.
-* ``notice(chunk)``: the chunk was ``attended``, and is now looked at in another way.
-* ``warm_up()``: start workers before they are needed.
-* ``short_calls``: it sends what is in `Chunk.given` by a shorter message.
-
 For isolated calls each worker is used once. After the first call a spare is kept warm, which has
 imported the function's module: so the next call does not wait for a start. There is at most one
 for each `WorkerSpec`, so for each module (see `isolated_spec`), and it goes after ten idle seconds.
@@ -23,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from procession.buffers.housekeeping import housekeeper
-from procession.contract import Chunk, End, OneByOne, Tally
+from procession.contract import Chunk, End, OneByOne, PlainBackend, Tally
 from procession.hints import Protocol
 from procession.items import Item, Job, Reply
 from procession.pickling.out_of_band import BroadcastBuffers
@@ -50,7 +42,7 @@ def isolated_spec(spec: WorkerSpec, module: str | None) -> WorkerSpec:
     return spec._replace(preload=(*spec.preload, module))
 
 
-class ProcessBackend(WorkerPool):
+class ProcessBackend(WorkerPool, PlainBackend):
     """A pool of Procession's own worker processes.
 
     Args:
@@ -108,10 +100,6 @@ class ProcessBackend(WorkerPool):
         if isinstance(job.buffers, BroadcastBuffers):
             job.buffers.sendable()  # copied, which takes its time
         job.mark_ready()
-
-    def apart(self) -> ProcessBackend:
-        """A backend like this one with one worker. Not needed: the cause of a death is known."""
-        return ProcessBackend(self.spec, 1)
 
 
 class StreamPool(Protocol):

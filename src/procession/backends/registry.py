@@ -155,20 +155,13 @@ def _retire_all() -> None:
         if pool.kills:  # its workers are Procession's, and processes
             del _pools[key]
             _former.add(pool)
-            let_go(pool)
+            pool.retire()
 
 
 def forget_routes() -> None:
     """Have the next call of each function ask anew where it goes."""
     global _pool_epoch
     _pool_epoch += 1
-
-
-def let_go(backend: Backend) -> None:
-    """Have the workers of a pool that is not to be used any more end when they are idle."""
-    retire = getattr(backend, "retire", None)
-    if retire is not None:
-        retire()
 
 
 # -- pools of `Pool` objects, and the end ----------------------------------------------------

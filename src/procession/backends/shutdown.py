@@ -102,9 +102,7 @@ def shutdown(*, wait: bool = True, drain: float | None = None) -> None:
     draining = _Draining(_seconds_of(drain), wait=wait)
     forget_routes()  # only now: what finds its way from here on is refused
     for pool in all_pools():
-        hand_over = getattr(pool, "hand_over", None)
-        if hand_over is not None:  # others read what this thread was reading when it was struck
-            hand_over(threading.get_ident())
+        pool.hand_over(threading.get_ident())  # it was struck here, perhaps while it read
     draining.run()
 
 

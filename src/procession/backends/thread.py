@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
-from procession.contract import Chunk, End, Load, Tally
+from procession.contract import Chunk, End, Load, PlainBackend, Tally
 from procession.errors import PoolClosed
 from procession.items import COMPANY, Reply
 from procession.system import after_fork
@@ -62,7 +62,7 @@ class _Outbox:
             pass  # its own thread tells again, and of the error
 
 
-class ThreadBackend:
+class ThreadBackend(PlainBackend):
     """Runs chunks in a pool of threads; items are the caller's own objects.
 
     Args:
@@ -77,7 +77,7 @@ class ThreadBackend:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
     ) -> None:
-        self._workers = workers
+        self.workers = workers
         self._initializer = initializer
         self._initargs = initargs
         self._mine = threading.local()
@@ -90,7 +90,7 @@ class ThreadBackend:
     def renew(self) -> None:
         """Start with no threads: at first, and in a forked child, where the parent's are not."""
         self._executor = ThreadPoolExecutor(
-            self._workers, thread_name_prefix="procession", initializer=self._initialize
+            self.workers, thread_name_prefix="procession", initializer=self._initialize
         )
         self._flight.clear()
         if self._closed:
@@ -105,24 +105,13 @@ class ThreadBackend:
             self._mine.error = initialize(self._initializer, self._initargs)
 
     @property
-    def workers(self) -> int:
-        """How many chunks can run at once."""
-        return self._workers
-
-    @property
     def load(self) -> Load:
         """What its threads do now."""
-        busy = min(len(self._flight), self._workers)
-        return Load(self._workers, busy, len(self._flight) - busy, self._workers)
-
-    @property
-    def warm(self) -> bool:
-        """Always: a thread starts in microseconds."""
-        return True
+        busy = min(len(self._flight), self.workers)
+        return Load(self.workers, busy, len(self._flight) - busy, self.workers)
 
     kind = "thread"
-    kills = False
-    divider = None
+    warm = True  # a thread starts in microseconds
 
     @property
     def at_work(self) -> bool:
@@ -173,22 +162,9 @@ class ThreadBackend:
         """Take the chunk back if it has not started: a thread cannot be ended."""
         return chunk.handle is not None and chunk.handle.cancel()
 
-    def stop(self, chunk: Chunk, *, wanted: bool) -> None:
-        """Take the chunk back if it has not started."""
-        self.cancel(chunk)
-
-    def abandon(self, chunks: Sequence[Chunk]) -> None:
-        """Take back what has not started."""
-        for chunk in chunks:
-            self.cancel(chunk)
-
     def running(self, chunk: Chunk) -> bool:
         """Whether a thread has begun with the chunk."""
         return chunk.handle is not None and chunk.handle.running()
-
-    def apart(self) -> ThreadBackend:
-        """A pool of one thread (never asked for: a thread cannot die alone)."""
-        return ThreadBackend(1, self._initializer, self._initargs)
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:
         """Take no more chunks; with `kill`, give up those that have not started."""

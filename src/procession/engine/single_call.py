@@ -376,14 +376,11 @@ class SingleCall(OneByOne, Chunk):
         chunk = self._chunk
         if chunk is None:
             return
-        attend: Callable[[Chunk, float | None], None] | None
-        attend = getattr(chunk.home, "attend", None)
-        if attend is not None:
-            self._attends = threading.get_ident()
-            try:
-                attend(chunk, timeout)
-            finally:
-                self._attends = 0
+        self._attends = threading.get_ident()
+        try:
+            chunk.home.attend(chunk, timeout)
+        finally:
+            self._attends = 0
 
     def _attended(self) -> bool:
         """Whether this thread waits for the call, and so is about to ask for what it gave."""
@@ -395,9 +392,7 @@ class SingleCall(OneByOne, Chunk):
         chunk = self._chunk
         if chunk is not None and chunk.attended:
             chunk.attended = False
-            notice: Callable[[Chunk], None] | None = getattr(chunk.home, "notice", None)
-            if notice is not None:
-                notice(chunk)
+            chunk.home.notice(chunk)
 
 
 def _rebuilt(

@@ -26,7 +26,7 @@ from procession.backends.cluster.wire import (
     puts_of,
 )
 from procession.backends.pool_choice import Choice, packed_initializer
-from procession.contract import Chunk, End, Load, Tally
+from procession.contract import Chunk, Costs, End, Load, PlainBackend, Tally
 from procession.errors import PoolClosed
 from procession.hints import Any
 from procession.items import Job, Reply
@@ -48,7 +48,7 @@ _LOOK = 0.1
 """Seconds between two looks whether the last chunk is over, besides being told so."""
 
 
-class ClusterBackend:
+class ClusterBackend(PlainBackend):
     """Runs chunks on a cluster.
 
     Args:
@@ -58,7 +58,6 @@ class ClusterBackend:
     """
 
     kills = True
-    divider = None
     warm = True
     ahead = AHEAD
 
@@ -71,7 +70,7 @@ class ClusterBackend:
         self._connect = connect
         self._cluster = connect()
         self.kind = self._cluster.kind
-        self.costs = self._cluster.costs
+        self.costs: Costs | None = self._cluster.costs
         self.tally = Tally()
         given = "threads_per_worker" in options.given
         self._shape = Shape(
@@ -119,10 +118,6 @@ class ClusterBackend:
         """Whether a worker may have begun with the chunk: no more are before it than can run."""
         with self._lock:
             return any(task.chunk is chunk for task in islice(self._tasks.values(), self.workers))
-
-    def apart(self) -> ClusterBackend:
-        """Never asked for: what caused a death is known, so no chunk ends as "broken"."""
-        raise AssertionError("a cluster's chunks do not end as broken")
 
     # -- chunks --------------------------------------------------------------------------------
 
@@ -276,9 +271,6 @@ class ClusterBackend:
         tasks = list(self._tasks.values())
         chunks = [task.chunk for task in tasks]
         self.abandon([c for c in chunks if getattr(c.listener, "abandoned", False)])
-
-    def retire(self) -> None:
-        """Workers follow what this program imports only when they are started anew."""
 
     def close(self, *, wait: bool = True, kill: bool = False) -> None:
         """Take no more chunks. ``kill`` ends those in flight; ``wait`` returns when all is gone."""

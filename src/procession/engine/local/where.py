@@ -102,8 +102,7 @@ class Where:
         """What a chunk costs there."""
         if self.here or not self.choice.on_cluster:
             return HERE
-        costs: Costs = getattr(self.backend(), "costs", HERE)
-        return costs
+        return self.backend().costs or HERE
 
     @property
     def divides(self) -> bool:
@@ -168,8 +167,8 @@ def route(call: Call) -> Route | None:
         return None
     pack = packer(call, shares=where.shares, out_of_band=where.out_of_band)
     backend = where.backend()
-    short = getattr(backend, "short_calls", False)
-    found = Route(call.options, epoch, where, backend, call.rules(single=True), pack, short)
+    rules, short = call.rules(single=True), backend.short_calls
+    found = Route(call.options, epoch, where, backend, rules, pack, short)
     if call.history is not None and not in_worker():
         call.history.route = found
     return found
