@@ -57,7 +57,7 @@ def start(pool: Pool, *, ready: bool = True) -> WorkerState:
 
 def started(pool: Pool, state: str) -> WorkerState:
     """A worker in this state."""
-    pool.order(1)
+    pool.orders += 1
     worker = start(pool, ready=state != states.STARTING)
     if state in (states.BUSY, states.CONDEMNED):
         pool.match(assignment_of())
@@ -362,7 +362,7 @@ def test_a_closed_pool_finishes_what_waits() -> None:
 def test_a_closed_pool_starts_nothing_for_no_one(kill: bool) -> None:
     """Workers that were ordered are not wanted if nothing waits: no thread is started for them."""
     pool = pool_of()
-    pool.order(1)
+    pool.orders += 1
     assert pool.orders == 1
     assert pool.close(kill=kill) == ([], [])
     assert not pool.match()
@@ -547,11 +547,6 @@ class Machine(RuleBasedStateMachine):
         assert not lost
         assert self.pool.busy == busy
         assert all(worker.state == "retiring" for worker in old)
-
-    @rule(workers=st.integers(1, 4))
-    def warm_up(self, workers: int) -> None:
-        """Workers are started before they are needed."""
-        self.pool.warm_up(workers)
 
     @rule(kill=st.booleans(), chance=st.integers(0, 5))
     def close(self, kill: bool, chance: int) -> None:

@@ -173,15 +173,6 @@ def test_pool_starts_no_more_than_needed(make: Make) -> None:
     assert len(pids) == 1
 
 
-def test_warm_up(make: Make) -> None:
-    """Workers can be started before there is work."""
-    backend = make(2)
-    assert not backend.warm
-    backend.warm_up()
-    poll(lambda: len(backend.state.idle) == 2, "not warm")
-    assert backend.warm
-
-
 def test_close_lets_work_finish(make: Make) -> None:
     """What was started before ends well; what comes after is refused."""
     backend = make(1)

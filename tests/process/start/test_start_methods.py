@@ -34,6 +34,7 @@ from tests.process.jobs import (
     job_of,
     late_codecs,
     leave_note_at_exit,
+    nap,
     pid,
     poll,
     run,
@@ -313,6 +314,7 @@ def test_the_alarm_of_the_fork_server_is_its_own(make: Make) -> None:
 def test_one_launcher_for_all_workers(context: str, make: Make) -> None:
     """Workers are started by one class per start method and fork server, not by a new one each."""
     pool = make(2, context=context)
-    pool.warm_up()
+    for _ in range(2):
+        begin(pool, job_of(nap), [600])
     wait_until(lambda: sum(worker.ready for worker in tuple(pool.state.workers)) == 2)
     assert len({type(worker.process._popen) for worker in tuple(pool.state.workers)}) == 1

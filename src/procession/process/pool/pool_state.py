@@ -261,16 +261,6 @@ class PoolState(Generic[W]):
 
     # -- workers -------------------------------------------------------------------------------
 
-    def order(self, workers: int) -> None:
-        """So many workers are wanted, beyond those that are about to come."""
-        if workers > 0:
-            self.orders += workers
-
-    def warm_up(self, workers: int | None) -> None:
-        """So many workers are to be there, as far as there may be."""
-        if not self.closed:
-            self.order(min(self.size, workers or self.size) - self.coming - self._living())
-
     def order_spare(self) -> None:
         """Order the worker that waits for the next call, after a first one."""
         if not self.single_use or self.queue or self.coming or self.closed:

@@ -235,12 +235,6 @@ class WorkerPool:
 
     # -- workers -------------------------------------------------------------------------------
 
-    def warm_up(self, workers: int | None = None) -> None:
-        """Begin to start workers, up to the pool's size."""
-        with self._dispatch.lock:
-            self._dispatch.state.warm_up(workers)
-        self._dispatch.hand_out(())
-
     def retire(self) -> None:
         """Let workers go as soon as they are idle."""
         self._dispatch.retire()
