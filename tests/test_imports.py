@@ -87,6 +87,26 @@ def test_a_first_map_loads_nothing_that_a_pool_needs() -> None:
     assert len(tiny - loaded(DECORATE)) <= 20
 
 
+FIRST_POOL = """
+import sys
+from procession import parallel
+
+@parallel(backend="process")
+def ours(_):
+    return sum(name.partition(".")[0] == "procession" for name in sys.modules)
+
+there = ours.map(["a", "b"])[0]
+print(ours.local(""), there)
+"""
+
+
+def test_a_first_pool_loads_few_modules_of_ours() -> None:
+    """A script waits for each of them twice: some 0.3 ms here, and again where its workers are."""
+    here, there = map(int, run(FIRST_POOL).split())
+    assert here <= 150
+    assert there <= 72
+
+
 def test_no_public_name_loads_an_optional_or_pool_library() -> None:
     """Naming everything that is public loads no array library, no pool and no pickler."""
     assert (HEAVY - {"multiprocessing"}).isdisjoint(loaded(NAMES) - loaded("import wrapt"))
