@@ -28,7 +28,18 @@ def _or_none(parse: Parser) -> Parser:
     return lambda value: None if value is None else parse(value)
 
 
-def _whole(least: int, rule: str, instead: str) -> Parser:
+def _such(holds: Callable[[Any], bool], rule: str, instead: str) -> Parser:
+    """A parser for values of which something holds, that are used as they are."""
+
+    def parse(value: Any) -> Any:
+        if not holds(value):
+            raise refuse_type(value, rule, instead)
+        return value
+
+    return parse
+
+
+def _whole(least: float, rule: str, instead: str) -> Parser:
     """A parser for whole numbers; anything with ``__index__`` is one, except a bool."""
 
     def parse(value: Any) -> int:
@@ -180,52 +191,10 @@ def _memory_limit(value: Any) -> int:
     return size
 
 
-def _initializer(value: Any) -> Any:
-    if not callable(value):
-        raise refuse_type(
-            value, "initializer must be callable", "Write initializer=function, initargs=(1, 2)."
-        )
-    return value
-
-
 def _initargs(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, (tuple, list)):
         raise refuse_type(value, "initargs must be a tuple", f"Write initargs=({short(value)},).")
     return _as_tuple(value)
-
-
-def _seed(value: Any) -> int:
-    if isinstance(value, bool) or not _has(value, "__index__"):
-        raise refuse_type(value, "seed must be a whole number", "Write seed=42.")
-    return operator.index(value)
-
-
-def _progress(value: Any) -> Any:
-    if isinstance(value, (bool, str)) or callable(value):
-        return value
-    raise refuse_type(
-        value,
-        "progress must be True, a label, 'lines', or a function of (done, total)",
-        "Write progress=True, progress='resizing' or progress='lines'.",
-    )
-
-
-def _forward_logs(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise refuse_type(
-            value, "forward_logs must be True or False", "Write forward_logs=False to keep them."
-        )
-    return value
-
-
-def _combine(value: Any) -> Any:
-    if not callable(value):
-        raise refuse_type(
-            value,
-            "combine must be a function that takes the list of the pieces' results",
-            "Write combine=sum.",
-        )
-    return value
 
 
 OPTIONS: dict[str, Parser] = {
@@ -264,7 +233,11 @@ OPTIONS: dict[str, Parser] = {
             "Write max_tasks_per_worker=100, or leave it out to keep workers.",
         )
     ),
-    "initializer": _or_none(_initializer),
+    "initializer": _or_none(
+        _such(
+            callable, "initializer must be callable", "Write initializer=function, initargs=(1, 2)."
+        )
+    ),
     "initargs": _initargs,
     "threads_per_worker": _or_none(
         _whole(
@@ -273,11 +246,25 @@ OPTIONS: dict[str, Parser] = {
             "Write threads_per_worker=1, or leave it out to share the CPUs among the workers.",
         )
     ),
-    "seed": _or_none(_seed),
+    "seed": _or_none(_whole(-math.inf, "seed must be a whole number", "Write seed=42.")),
     "pickling": one_of("pickling", ("strict", "by-value")),
-    "progress": _progress,
+    "progress": _such(
+        lambda value: isinstance(value, (bool, str)) or callable(value),
+        "progress must be True, a label, 'lines', or a function of (done, total)",
+        "Write progress=True, progress='resizing' or progress='lines'.",
+    ),
     "nested": one_of("nested", ("serial", "error")),
-    "forward_logs": _forward_logs,
-    "combine": _or_none(_combine),
+    "forward_logs": _such(
+        lambda value: isinstance(value, bool),
+        "forward_logs must be True or False",
+        "Write forward_logs=False to keep them.",
+    ),
+    "combine": _or_none(
+        _such(
+            callable,
+            "combine must be a function that takes the list of the pieces' results",
+            "Write combine=sum.",
+        )
+    ),
 }
 """Every option, in the order of the documentation, with what checks it."""
