@@ -181,6 +181,28 @@ def test_copies() -> None:
     assert copy.deepcopy(Shelf.read)(shelf, 1) == "top1"
 
 
+class Librarian(type):
+    """A metaclass, of which a class is an instance."""
+
+    @parallel(workers=2)
+    def founded(cls, year: int) -> str:
+        """A method of the class, as an object."""
+        return f"{cls.__name__}{year}"
+
+
+class Library(metaclass=Librarian):
+    """Has a method of its metaclass."""
+
+
+def test_methods_of_a_metaclass() -> None:
+    """They are bound to the class as to any instance, also in copies and pickles."""
+    founded: Any = Library.founded
+    assert founded(1) == "Library1"
+    assert founded.with_options(inline=False).map([1, 2]) == ["Library1", "Library2"]
+    assert pickle.loads(pickle.dumps(founded)).map([1]) == ["Library1"]
+    assert copy.deepcopy(founded)(3) == "Library3"
+
+
 def test_weak_references() -> None:
     """`weakref.ref` of a function, and `WeakMethod` of a method and of a classmethod."""
     decorated = parallel(bare)

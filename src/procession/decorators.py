@@ -264,7 +264,7 @@ def _decorate(style: Style, function: Any, extra: tuple[Any, ...], options: dict
         decoratable.check(function, style)
         inner = decoratable.unwrapped(function)
         note(getattr(inner, "__module__", None))  # now it is as its file says
-        warn_about(inner)
+        warn_about(inner, by_value=decorator.get("pickling") == "by-value")
         return Function(function, style, decorator)
 
     if function is not NOT_GIVEN:

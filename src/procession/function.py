@@ -108,8 +108,8 @@ def _parts(function: Any, instance: Any) -> tuple[Any, ...]:
 
 def rebind(function: Function, instance: object, owner: Any) -> Any:
     """Bind a decorated function as another was bound: to an instance, a class, or to none."""
-    if isinstance(instance, type):
-        return function.__get__(None, instance)
+    if isinstance(instance, type) and not isinstance(function.__wrapped__, types.FunctionType):
+        return function.__get__(None, instance)  # else it is a method of the class's own class
     return function.__get__(instance, owner if instance is None else type(instance))
 
 

@@ -12,6 +12,7 @@ import pytest
 import procession
 from procession import NestedParallelism, OptionError, TaskExited, background, isolated, parallel
 from tests.conformance.places import Place, at
+from tests.support import things
 
 
 class Tries:
@@ -79,6 +80,11 @@ def leave() -> None:
 def interrupt() -> None:
     """An initializer that is interrupted."""
     raise KeyboardInterrupt
+
+
+def freeze() -> None:
+    """An initializer that fails."""
+    raise things.FrozenError(5)
 
 
 @pytest.mark.parametrize("backend", ["process", "thread", "serial"])
@@ -160,10 +166,22 @@ def test_an_initializer_cannot_end_the_program(backend: str) -> None:
     procession.shutdown()
 
 
-@pytest.mark.parametrize("backend", ["process", "loky", "thread"])
+@pytest.mark.parametrize("backend", ["process", "loky", "stdlib", "thread", "serial"])
+def test_an_initializer_that_raises_what_nothing_can_be_set_on(backend: str) -> None:
+    """Its error arrives as itself, one for each item, also the second time."""
+    function = at(Place(backend), inner, initializer=freeze)
+    for _ in range(2):
+        errors: list[Any] = [outcome.error for outcome in function.outcomes([1, 2])]
+        assert [type(error) for error in errors] == [things.FrozenError] * 2
+        assert [str(error.__notes__).count("was running item") for error in errors] == [1, 1]
+    assert type(function.submit(1).exception()) is things.FrozenError
+    procession.shutdown()
+
+
+@pytest.mark.parametrize("backend", ["process", "loky", "thread", "serial"])
 def test_an_interrupted_initializer(backend: str) -> None:
     """KeyboardInterrupt in a worker's initializer is no Ctrl-C of the caller's."""
-    function = inner.with_options(backend=backend, initializer=interrupt, workers=1)
+    function = at(Place(backend), inner, initializer=interrupt)
     with pytest.raises(TaskExited, match="KeyboardInterrupt"):
         function.map([1])
     procession.shutdown()

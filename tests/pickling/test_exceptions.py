@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from procession.errors import NotPicklable, TimedOut
-from procession.pickling.exceptions import add_item_note, dump_exception, load_exception
+from procession.pickling.exceptions import (
+    add_item_note,
+    add_note,
+    dump_exception,
+    load_exception,
+    own_copy,
+)
 from tests.support import things
 from tests.support.far import Far
 
@@ -273,3 +279,37 @@ def test_own_reduce_that_loses_the_arguments() -> None:
     assert type(back) is Forgetful
     assert back.args == ("no such key", 3)
     assert back.code == 3
+
+
+class Opaque(Exception):
+    """No attribute can be read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def test_an_error_whose_attributes_cannot_be_read() -> None:
+    """A `NotPicklable` that names it arrives in its place."""
+    error = load_exception(dump_exception(Opaque()))
+    assert isinstance(error, NotPicklable)
+    assert "Opaque" in str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        things.FrozenError(5),
+        things.TwoArguments(3, "bad"),
+        ExceptionGroup("several", [ValueError(1), KeyError(2)]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_copy_of_an_error(error: BaseException) -> None:
+    """Whatever its constructor takes, it can be copied, and has notes of its own."""
+    add_note(error, "of both")
+    copied = own_copy(raised(error, cause=OSError("why")))
+    assert copied is not error
+    assert (type(copied), copied.args, str(copied)) == (type(error), error.args, str(error))
+    assert isinstance(copied.__cause__, OSError)
+    add_note(copied, "of the copy")
+    assert (error.__notes__, copied.__notes__) == (["of both"], ["of both", "of the copy"])

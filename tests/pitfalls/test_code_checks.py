@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from procession import parallel
 from procession.errors import ParallelWarning
 from procession.pitfalls.code_checks import pitfalls, warn_about
 
@@ -134,6 +135,13 @@ def test_pitfall_is_found(function: Any, text: str) -> None:
     assert "(line " in found or "lambda" in found
 
 
+def test_a_lambda_that_goes_by_value() -> None:
+    """It needs no name, so nothing is wrong with it; decorating it warns of nothing."""
+    assert pitfalls(lambda: 1, by_value=True) == []
+    twice: Callable[[int], int] = parallel(pickling="by-value")(lambda x: 2 * x)
+    assert twice(2) == 4
+
+
 def reads_globals() -> Any:
     """Only reads."""
     return total, names, lock, settled.is_set()
@@ -201,11 +209,11 @@ def test_ordinary_code_is_left_alone(function: Any) -> None:
 def test_warning_points_at_the_caller() -> None:
     """The warning is a ParallelWarning on the line that asked."""
     with pytest.warns(ParallelWarning, match="assigns the global") as caught:
-        warn_about(adds)
+        warn_about(adds, by_value=False)
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_about(reads_globals)
+        warn_about(reads_globals, by_value=False)
 
 
 def test_standard_library_is_mostly_clean() -> None:

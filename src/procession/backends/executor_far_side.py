@@ -135,7 +135,9 @@ def _initialize() -> None:
         except BaseException as error:
             if os.getpid() != me:
                 end_copy("the initializer", error)
-            error.add_note("raised by the initializer of this worker")
+            from procession.pickling.exceptions import add_note
+
+            add_note(error, "raised by the initializer of this worker")
             _setup_error = error
         if os.getpid() != me:
             end_copy("the initializer")

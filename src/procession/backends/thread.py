@@ -8,6 +8,7 @@ from typing import Any
 
 from procession.contract import Chunk, End, Load, PlainBackend, Tally
 from procession.errors import PoolClosed
+from procession.pickling.exceptions import own_copy
 from procession.items import COMPANY, Reply
 from procession.system import after_fork
 from procession.system.alarm import Timer, after
@@ -141,7 +142,7 @@ class ThreadBackend(PlainBackend):
                 box.take(
                     chunk.job.call(item)
                     if error is None
-                    else Reply(item.index, False, error, (), 0.0, True)
+                    else Reply(item.index, False, own_copy(error), (), 0.0, True)
                 )
         finally:
             box.close()

@@ -188,7 +188,7 @@ def _about(name: str, value: Any) -> Iterator[Finding]:
         yield Finding("cannot be sent to a worker", "wrong", str(error), place=place)
         return
     yield _arrives(payload, place)
-    for text in pitfalls(decorated.__wrapped__):
+    for text in pitfalls(decorated.__wrapped__, by_value=options.pickling == "by-value"):
         yield Finding("pitfall", "warning", text, place=place)
     if options.context == "fork":
         yield Finding(

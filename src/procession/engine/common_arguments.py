@@ -141,7 +141,7 @@ def copied(call: Call) -> tuple[bytes, Any] | None:
     buffers: list[Any] = []
     try:
         blob = dumps(_common(call), "by-value", buffers)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if strikes(error):
             raise
         return None
@@ -164,7 +164,7 @@ def dump_common(call: Call, buffers: list[Any] | None) -> bytes:
     apart = buffers is not None or bool(replacements)
     try:
         return dumps(bytes_out_of_band(common) if apart else common, pickling, buffers)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if strikes(error):
             raise
         item = () if call.style != "value" else (None,)

@@ -10,7 +10,7 @@ from procession.hints import Any, cast
 from procession.items import Item, Reply, Settled
 from procession.outcome import Outcome
 from procession.pickling.exceptions import add_item_note, add_note, load_exception
-from procession.pickling.objects import is_a
+from procession.pickling.objects import is_a, text_of
 from procession.pickling.pickler import loads
 from procession.pickling.refusals import framework_mend
 from procession.system.interrupts import strikes
@@ -30,7 +30,7 @@ def error_of(item: Item, reply: Reply, rules: Rules) -> BaseException:
         error = load_exception(reply.payload)
         note = globals_note(reply.payload)
         if note:
-            error.add_note(note)
+            add_note(error, note)
     if isinstance(error, NotPicklable) and error.where == "argument" and not reply.raw:
         located = _located(error, item, rules)
         if located is not error:
@@ -95,7 +95,7 @@ def value_of(settled: Settled, rules: Rules) -> Any:
     except MemoryError as exhausted:
         noted(exhausted, item, rules, here=True)
         raise
-    except (Exception, SystemExit) as broken:
+    except BaseException as broken:
         if strikes(broken):
             raise
         raise _unloadable(broken, item, rules, reply.payload) from broken
@@ -135,13 +135,13 @@ def _unloadable(error: BaseException, item: Item, rules: Rules, blob: bytes) -> 
 def _hint(error: BaseException, item: Item, rules: Rules, *, here: bool) -> str:
     """A sentence for a note on what to do about an error; nothing for most errors."""
     if isinstance(error, TypeError):
-        return _arguments(str(error), item, rules)
+        return _arguments(text_of(error), item, rules)
     if isinstance(error, (OSError, MemoryError)):
         return mend(error)
     if here:
         return ""
     kind = type(error).__name__
-    if kind == "BdbQuit" or (kind == "EOFError" and str(error) == _NO_TERMINAL):
+    if kind == "BdbQuit" or (kind == "EOFError" and text_of(error) == _NO_TERMINAL):
         return (
             "A worker has no terminal, so a debugger and input() find their input at its end. Set "
             "PROCESSION_BACKEND=serial in the environment and run the program again: every call "

@@ -64,7 +64,7 @@ def packer(
                 (blob, buffers), keeps = with_senders(partial(dump, value), far=far)
             else:
                 blob, buffers = dump(value)
-        except (Exception, SystemExit) as error:  # of the value's own code
+        except BaseException as error:  # of the value's own code
             if strikes(error):
                 raise
             with crosses_machines(far):  # it is looked for as it was pickled
@@ -80,6 +80,8 @@ def packer(
 
 def _refusal(error: BaseException, call: Call, value: Any) -> BaseException:
     """Why an item's value cannot cross, by the parameter that it is for."""
+    if isinstance(error, MemoryError):
+        return error  # it says nothing of the value
     if call.style == "call":
         return call.refusal(error, *value)
     # What goes to every item has passed already: only its places are needed here.

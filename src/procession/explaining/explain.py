@@ -14,7 +14,7 @@ from typing import Any
 from procession.errors import NotPicklable, Where
 from procession.explaining.paths import path_of
 from procession.explaining.search import Finding, Node, Search
-from procession.pickling.objects import class_of, type_name
+from procession.pickling.objects import class_of, text_of, type_name
 from procession.pickling.pickler import Pickling
 from procession.pickling.refusals import Refusal
 
@@ -145,7 +145,7 @@ def _unknown(error: BaseException, search: Search) -> Finding:
     assert deepest is not None
     node = deepest.trail()[0]
     too_deep = isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
-    if too_deep or "recursion" in str(error):
+    if too_deep or "recursion" in text_of(error):
         depth = f"{'' if search.complete else 'more than '}{deepest.depth}"
         return Finding(
             deepest,
@@ -156,7 +156,7 @@ def _unknown(error: BaseException, search: Search) -> Finding:
                 "that returns one.",
             ),
         )
-    text = str(error).rstrip(".") or type(error).__name__
+    text = text_of(error).rstrip(".") or type(error).__name__
     return Finding(
         node,
         Refusal(

@@ -15,11 +15,12 @@ from procession.hints import Any
 from procession.pickling.by_value import VALUE
 from procession.pickling.code_rules import Code
 from procession.pickling.importable import find, importable
-from procession.pickling.objects import ATOMS, a_type, class_of, is_a
+from procession.pickling.objects import ATOMS, a_type, class_of, is_a, text_of
 from procession.pickling.reducers import loaded_modules, registered
 from procession.pickling.references import Named
 from procession.pickling.refusals import Refusal, Refused
 from procession.pickling.refused_types import is_handle, refusal_of
+from procession.system.interrupts import strikes
 
 _MOST = 1_000_000
 """Objects looked at before the search gives up and counts no further. About a gigabyte of notes
@@ -119,7 +120,9 @@ class Search:
             self.findings.append(Finding(node, error.refusal))
         except parts.Malformed as error:
             self.findings.append(Finding(node, _malformed(node.obj, error)))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if strikes(error):
+                raise
             self.findings.append(Finding(node, _raised(node.obj, error), error))
 
     def _pickled_from(self, obj: Any) -> Iterable[parts.Edge]:
@@ -243,7 +246,7 @@ def _malformed(obj: Any, error: Exception) -> Refusal:
 def _raised(obj: Any, error: BaseException) -> Refusal:
     owner, method = _reducer(class_of(obj))
     if owner is object or error.__traceback__ is None:
-        text = str(error) or type(error).__name__
+        text = text_of(error) or type(error).__name__
         name = type(obj).__qualname__
         in_python = "__dict__" in dir(class_of(obj))
         return Refusal(
@@ -251,9 +254,10 @@ def _raised(obj: Any, error: BaseException) -> Refusal:
             f"{name} objects cannot be pickled: {text.rstrip('.')}.",
             _REMAKE + (f" Or give {name} a __reduce__." if in_python else ""),
         )
+    why = f"raised {type(error).__name__}"
     return Refusal(
-        f"{a_type(class_of(obj))} whose {method} raised {type(error).__name__}",
-        f"{owner.__qualname__}.{method} raised {type(error).__name__}: {error}.".replace("..", "."),
+        f"{a_type(class_of(obj))} whose {method} {why}",
+        f"{owner.__qualname__}.{method} {why}: {text_of(error)}.".replace("..", "."),
         f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
     )
 

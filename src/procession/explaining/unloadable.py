@@ -17,9 +17,10 @@ from typing import Any
 from procession.errors import NotPicklable, Where
 from procession.explaining.paths import path_of
 from procession.explaining.search import Search
-from procession.pickling.objects import class_of, is_a, type_name
+from procession.pickling.objects import class_of, is_a, text_of, type_name
 from procession.pickling.refusals import framework_mend
 from procession.system import cpython
+from procession.system.interrupts import strikes
 
 _WIDTH = 96
 
@@ -52,7 +53,7 @@ def explain_unloadable(
         raise error  # it says nothing of the object
     path, culprit = _place_in(blob, roots or (lambda whole: [(root, whole)]))
     culprit = culprit or _rebuilt(error)
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = type(error).__name__ + (f": {said}" if (said := text_of(error)) else "")
     place = "here" if where == "result" else "in the worker"
     reason = f"Rebuilding it {place} raised {text.rstrip('.')}."
     call = function if function.endswith(")") else f"{function}()"
@@ -88,7 +89,9 @@ def _place_in(blob: bytes, roots: Callable[[Any], list[tuple[str, Any]]]) -> tup
             for node in Search(strict=False).reach(roots(whole)):
                 if node.obj is culprit:
                     return path_of(node.trail())[0], rebuilder.name
-    except (Exception, SystemExit):
+    except BaseException as error:
+        if strikes(error):
+            raise
         return "", ""  # what fails once may fail otherwise the second time
     return "", rebuilder.name
 
@@ -105,7 +108,7 @@ def _rebuilt(error: BaseException) -> str:
                     value = variables[variable]
                     return type_name(value if is_a(value, type) else class_of(value))
         traceback = traceback.tb_next
-    match = re.match(r"([\w.<>]+)\.__\w+__\(\)", str(error))
+    match = re.match(r"([\w.<>]+)\.__\w+__\(\)", text_of(error))
     return match[1] if match else ""
 
 
@@ -174,7 +177,9 @@ class _Rebuilder(_InPython):  # type: ignore[misc]
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _InPython.find_class(self, module, name)
-        except Exception:
+        except BaseException as error:
+            if strikes(error):
+                raise
             stand_in = _StandIn()
             self.blame(stand_in, f"{module}.{name}")
             return stand_in
@@ -188,9 +193,9 @@ class _Rebuilder(_InPython):  # type: ignore[misc]
         """Make an object, or something that stands for it."""
         try:
             made = call()
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        except BaseException as error:
+            if strikes(error):
+                raise
             made = _StandIn(maker, *parts)
             if not any(is_a(part, _StandIn) for part in made.parts):
                 self.blame(made, _name_of(maker))
@@ -230,9 +235,9 @@ def _filling(usual: Callable[[Any], None]) -> Callable[[Any], None]:
     def load(self: Any) -> None:
         try:
             usual(self)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        except BaseException as error:
+            if strikes(error):
+                raise
             obj = self.stack[-1]
             self.blame(obj, type_name(class_of(obj)))
 

@@ -181,7 +181,7 @@ def _pack_each(
             continue
         try:
             blob = pack(value)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             if strikes(error):
                 raise
             refused.append((place, error))
@@ -208,7 +208,7 @@ def _dump_by_value(
         if type(blob) is bytes and any(blob.find(mark) >= 0 for mark in marks):
             try:
                 kept.append(dumps(values[place], pickling))
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 if strikes(error):
                     raise
                 refused.append((place, error))
@@ -277,7 +277,7 @@ def open_column(payloads: list[Any]) -> list[Any]:
     if THEMSELVES.issuperset(kinds):
         return payloads
     if kinds == {bytes}:
-        return list(map(pickle.loads, payloads))
+        return [pickle.loads(each) for each in payloads]  # `map` would end at a StopIteration
     if kinds == {tuple} and set(map(len, payloads)) == {1}:
         return list(chain.from_iterable(payloads))
     if kinds == {tuple}:

@@ -12,13 +12,14 @@ from functools import partial
 
 from procession.errors import NotPicklable
 from procession.hints import Any
-from procession.pickling.objects import a_type, class_of, is_a, short_repr, type_name
+from procession.pickling.objects import a_type, class_of, is_a, short_repr, text_of, type_name
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.pickling.reducers import has_own_reduce, make_exception, put_back, take_apart
 from procession.pickling.refusals import Refused
 from procession.pickling.tracebacks import Frame, pack_traceback, unpack_traceback
 from procession.system import NamedTuple
 from procession.system.cpython import pickle
+from procession.system.interrupts import strikes
 
 _MOST = 200
 """Exceptions sent of one chain or group; the rest is cut off."""
@@ -43,16 +44,20 @@ def dump_exception(exc: BaseException, pickling: Pickling = "strict") -> bytes:
 
     Never raises: what cannot be sent arrives as a `NotPicklable` that tells about it.
     """
-    linked = _linked(exc)
-    places = {id(one): place for place, one in enumerate(linked)}
-    records = [tuple(_record(one, places, pickling)) for one in linked]
-    return pickle.dumps(records, 5)
+    try:
+        linked = _linked(exc)
+        places = {id(one): place for place, one in enumerate(linked)}
+        records = [_record(one, places, pickling) for one in linked]
+    except BaseException as problem:  # its class does as it likes with attributes that all have
+        core = pickle.dumps(_stand_in(exc, problem), 5)
+        records = [_Record(core, "stand-in", _summary(exc), [], [], False, None, None, [])]
+    return pickle.dumps([tuple(record) for record in records], 5)
 
 
 def _notes(exc: BaseException) -> list[str]:
     try:
         return [str(note) for note in getattr(exc, "__notes__", None) or ()]
-    except Exception:
+    except BaseException:
         return []  # code of its own, in __getattr__ or in a note's __str__, that raises
 
 
@@ -89,23 +94,20 @@ def _record(exc: BaseException, places: dict[int, int], pickling: Pickling) -> _
 
 
 def _summary(exc: BaseException) -> str:
-    try:
-        text = str(exc)
-    except Exception as error:
-        text = f"<its str() raised {type(error).__name__}>"
+    text = text_of(exc)
     return f"{type_name(type(exc))}: {text}" if text else type_name(type(exc))
 
 
 def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]]:
     """The pickled exception proper, how to rebuild it, and remarks on what is missing."""
-    problem: Exception
+    problem: BaseException
     if has_own_reduce(type(exc)):
         try:
             core = dumps(exc, "by-value")
             back = loads(core)
             if type(back) is type(exc) and bool(back.args) == bool(exc.args):
                 return core, "own", []  # else its own way loses what it was raised with
-        except Exception:
+        except BaseException:
             pass  # the class says how, and it does not work: take it apart ourselves
     try:
         # The class goes by value if it must: it does not matter where an error was defined.
@@ -122,7 +124,7 @@ def _core(exc: BaseException, pickling: Pickling) -> tuple[bytes, str, list[str]
         if kind == "plain":
             _rebuild(core, kind, [])
         return core, kind, remarks
-    except Exception as error:
+    except BaseException as error:
         problem = error
     return pickle.dumps(_stand_in(exc, problem), 5), "stand-in", []
 
@@ -133,7 +135,7 @@ def _pack_all(values: Any, prefix: str, pickling: Pickling, remarks: list[str]) 
         blob = dumps(values, pickling)
         loads(blob)
         return blob
-    except Exception:
+    except BaseException:
         pass
     kept = values.copy()
     named = is_a(values, dict)
@@ -141,10 +143,11 @@ def _pack_all(values: Any, prefix: str, pickling: Pickling, remarks: list[str]) 
     for key, value in pairs:
         try:
             loads(dumps(value, pickling))
-        except Exception as error:
+        except BaseException as error:
             where = f".{key}" if named else f".{prefix}[{key}]"
             what = f"error{where}, {a_type(class_of(value))}, cannot be sent between processes"
-            why = f" ({error})" if str(error) and not isinstance(error, Refused) else ""
+            said = "" if isinstance(error, Refused) else text_of(error)
+            why = f" ({said})" if said else ""
             if named and key != "args":
                 del kept[key]
                 remarks.append(f"{what}{why}: it is missing from this copy.")
@@ -154,18 +157,19 @@ def _pack_all(values: Any, prefix: str, pickling: Pickling, remarks: list[str]) 
     return dumps(kept, pickling)
 
 
-def _stand_in(exc: BaseException, problem: Exception) -> NotPicklable:
+def _stand_in(exc: BaseException, problem: BaseException) -> NotPicklable:
     """What arrives in place of an exception that cannot."""
     import traceback
 
     try:
         remote = "".join(traceback.format_exception(exc))
-    except Exception:
+    except BaseException:
         remote = _summary(exc)
-    reason = f"It could not be pickled and rebuilt ({type(problem).__name__}: {problem})."
+    why = f"{type(problem).__name__}: {text_of(problem)}"
+    reason = f"It could not be pickled and rebuilt ({why})."
     return NotPicklable(
         f"the function raised {_summary(exc)}\n"
-        f"which cannot be sent back as it is: {type(problem).__name__}: {problem}\n"
+        f"which cannot be sent back as it is: {why}\n"
         f"Give {type(exc).__qualname__} a __reduce__ that works, or raise another exception from "
         f"it. The traceback in the worker was:\n\n{remote}",
         where="exception",
@@ -200,7 +204,9 @@ def _make(
         children = [_make(child, records, made, above) for child in inner]
         try:
             made[place] = _rebuild(record.core, record.kind, children)
-        except Exception as error:
+        except BaseException as error:
+            if strikes(error):
+                raise
             made[place] = _lost(record, error)
     return made[place]
 
@@ -218,18 +224,19 @@ def _rebuild(core: bytes, kind: str, children: list[BaseException]) -> BaseExcep
     return exc
 
 
-def _lost(record: _Record, error: Exception) -> NotPicklable:
+def _lost(record: _Record, error: BaseException) -> NotPicklable:
     lines = "".join(f'  File "{f[0]}", line {f[4]}, in {f[2]}\n' for f in record.frames)
     name = record.summary.partition(":")[0]
+    why = f"{type(error).__name__}: {text_of(error)}"
     return NotPicklable(
         f"the function raised {record.summary}\n"
-        f"which could be pickled in the worker but not rebuilt here: {type(error).__name__}: "
-        f"{error}\nMake {name} importable here, or give it a __reduce__ that works in both "
+        f"which could be pickled in the worker but not rebuilt here: {why}\n"
+        f"Make {name} importable here, or give it a __reduce__ that works in both "
         f"processes. Its traceback was (innermost last):\n{lines}".rstrip(),
         where="exception",
         path="error",
         culprit=name,
-        reason=f"It could not be rebuilt here ({type(error).__name__}: {error}).",
+        reason=f"It could not be rebuilt here ({why}).",
     )
 
 
@@ -248,6 +255,23 @@ def add_note(exc: BaseException, note: str) -> None:
     notes: Any = exc.__dict__.setdefault("__notes__", [])
     if is_a(notes, list) and note not in notes:
         notes.append(note)
+
+
+def own_copy(error: BaseException) -> BaseException:
+    """A copy of an error, with its cause; the error itself, if it cannot be copied."""
+    try:
+        args, state = take_apart(error)
+        copied = make_exception(type(error), args)
+        put_back(copied, state)
+    except BaseException as raised:
+        if strikes(raised):
+            raise
+        return error
+    notes: Any = copied.__dict__.get("__notes__")
+    if is_a(notes, list):
+        copied.__dict__["__notes__"] = notes.copy()
+    object.__setattr__(copied, "__cause__", error.__cause__)
+    return copied
 
 
 def add_item_note(exc: BaseException, function: str, index: int | None, item: Any) -> None:

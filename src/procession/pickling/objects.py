@@ -88,6 +88,16 @@ def short_repr(obj: Any) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
+def text_of(error: BaseException) -> str:
+    """What an error says; never raises, as its ``str`` may."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as raised:
+        return f"<its str() raised {type_name(class_of(raised))}>"
+
+
 # -- nothing but builtin data? -----------------------------------------------------------------
 
 _PAYLOAD = 2 * 64 * 1024 + 4096

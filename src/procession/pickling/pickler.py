@@ -188,7 +188,7 @@ class EachPickler:
             if len(found) == len(values) and not self._buffers:
                 pieces.clear()
                 return found
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             if strikes(error):
                 raise
         self._renew()

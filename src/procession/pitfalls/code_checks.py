@@ -36,20 +36,25 @@ _UNSHARED = {
 _HOMES = frozenset({"_thread", "threading", "_io", "multiprocessing.synchronize"})
 
 
-def warn_about(function: Callable[..., Any]) -> None:
+def warn_about(function: Callable[..., Any], *, by_value: bool) -> None:
     """Warn of each pitfall in the code of a function that is being decorated."""
-    for text in pitfalls(function):
+    for text in pitfalls(function, by_value=by_value):
         warn_user(text)
 
 
-def pitfalls(function: Callable[..., Any]) -> list[str]:
-    """What in a function's code will not do in several processes what it does in one."""
+def pitfalls(function: Callable[..., Any], *, by_value: bool = False) -> list[str]:
+    """What in a function's code will not do in several processes what it does in one.
+
+    Args:
+        function: The function, undecorated.
+        by_value: Whether it needs no name by which it can be found.
+    """
     function = _inner(function)
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return []
     name = code.co_qualname.rpartition("<locals>.")[2]
-    if code.co_name == "<lambda>":
+    if code.co_name == "<lambda>" and not by_value:
         return [
             "A lambda was decorated: it has no name by which a worker could find it, and runs "
             'elsewhere only under pickling="by-value". Write a def at the top of a module.'

@@ -240,14 +240,18 @@ def while_loading() -> Generator[None, None, None]:
             _early.update(set(threading.enumerate()) - before)
 
 
-@contextmanager
-def while_initializing() -> Generator[None, None, None]:
-    """The user's initializer runs, which may do what an item may do."""
-    global _initializers
-    _initializers += 1
-    try:
-        yield
-    finally:
+class while_initializing:
+    """The user's initializer runs, which may do what an item may do.
+
+    `contextlib.contextmanager` would set the traceback of what it raises, which may be frozen.
+    """
+
+    def __enter__(self) -> None:
+        global _initializers
+        _initializers += 1
+
+    def __exit__(self, *_: object) -> None:
+        global _initializers
         _initializers -= 1
 
 

@@ -17,6 +17,7 @@ from procession.buffers.nameless_memory import Gone
 from procession.errors import NotPicklable, TaskExited
 from procession.hints import Any
 from procession.items import Reply
+from procession.pickling.objects import class_of
 from procession.pickling.pickler import Pickling
 from procession.system.cpython import pickle
 from procession.worker import current
@@ -40,7 +41,7 @@ def exited(error: BaseException, function: str, where: str = "in a worker") -> T
 
 def item_error(error: BaseException, settings: Settings) -> BaseException:
     """What goes home of an error that an item, or what pickles for it, has raised."""
-    ends = isinstance(error, _EXITS) and not settings.exits
+    ends = issubclass(class_of(error), _EXITS) and not settings.exits
     return exited(error, settings.name) if ends else error
 
 
@@ -105,13 +106,14 @@ def raised(
 
 def job_failed(index: int, error: BaseException) -> Reply:
     """The reply for each item of a job that could not be opened."""
-    from procession.pickling.exceptions import dump_exception
+    from procession.pickling.exceptions import add_note, dump_exception
 
     if isinstance(error, _EXITS):
         error = exited(error, "the import of the function's module")
-    error.add_note(
+    add_note(
+        error,
         "This happened in a worker, while it loaded the function or the arguments that go to "
-        "every item."
+        "every item.",
     )
     return Reply(index, False, dump_exception(_with_host(error), "by-value"))
 

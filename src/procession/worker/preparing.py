@@ -8,7 +8,6 @@ from __future__ import annotations
 import operator
 import os
 import sys
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -18,6 +17,7 @@ from procession.once import Once
 from procession.pickling.pickler import PackedInitializer, open_initializer
 from procession.system import NamedTuple, after_fork
 from procession.system.identity import variables
+from procession.system.interrupts import strikes
 from procession.worker import current
 
 THREAD_VARIABLES = (
@@ -197,22 +197,25 @@ def run_initializer_here(
 def initialize(
     initializer: Callable[..., object], initargs: tuple[Any, ...]
 ) -> BaseException | None:
-    """Call an initializer in this thread; return what it raised."""
+    """Call an initializer in this thread; return what it raised.
+
+    Raises:
+        BaseException: What a signal handler has raised. It is the caller's, not the initializer's.
+    """
     try:
-        try:
-            initializer(*initargs)
-        except SystemExit as error:
-            raise _exited(error, initializer) from error
-        except KeyboardInterrupt as error:
-            if threading.current_thread() is threading.main_thread():
-                raise  # the user's own Ctrl-C, as far as anyone can tell
-            raise _exited(error, initializer) from error
-    except KeyboardInterrupt:
-        raise
+        initializer(*initargs)
+        return None
     except BaseException as error:
-        error.add_note("raised by the initializer")
-        return error
-    return None
+        if strikes(error):
+            raise
+        raised = error
+    if isinstance(raised, (SystemExit, KeyboardInterrupt)):
+        cause, raised = raised, _exited(raised, initializer)
+        raised.__cause__ = cause
+    from procession.pickling.exceptions import add_note
+
+    add_note(raised, "raised by the initializer")
+    return raised
 
 
 def _exited(error: BaseException, initializer: Callable[..., object]) -> TaskExited:

@@ -183,7 +183,7 @@ class Checks:
         try:
             self._bytes += len(dumps(piece, self._pickling, []))
             return None
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             if strikes(error):
                 raise
         for at, value in enumerate(piece):

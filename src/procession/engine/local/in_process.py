@@ -17,6 +17,7 @@ from procession.engine.local.caller_loop import CallerLoop, attempt, raised_here
 from procession.engine.map.source import Source
 from procession.engine.policy.blame import Rules
 from procession.engine.retrying import again, pause_before
+from procession.pickling.exceptions import own_copy
 from procession.hints import Any
 from procession.items import Item, Reply
 from procession.pickling.pickler import dumps, loads
@@ -59,7 +60,7 @@ def initialized(call: Call) -> Call:
 
 
 def _raise(error: BaseException, /, *args: Any, **kwargs: Any) -> Any:
-    raise error
+    raise own_copy(error)  # each item adds notes and a traceback of its own
 
 
 def _run_coroutine(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

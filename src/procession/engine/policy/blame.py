@@ -6,12 +6,13 @@ import math
 import os
 import signal
 from collections.abc import Callable, Sequence
-from copy import copy
 
 from procession.contract import Chunk, End
 from procession.engine.policy.placement import Pace
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
+from procession.pickling.exceptions import add_note, own_copy
 from procession.items import Item
+from procession.pickling.objects import text_of
 from procession.system import FOLDER, NamedTuple
 
 _OURS = f'File "{FOLDER}{os.sep}'
@@ -87,23 +88,11 @@ def may_retry(item: Item, error: BaseException, rules: Rules, *, any_error: bool
     return True
 
 
-def _own(error: BaseException) -> BaseException:
-    """A copy of an error, with its cause; the error itself, if it cannot be copied."""
-    try:
-        copied = copy(error)
-    except Exception:
-        return error
-    if type(copied) is not type(error):
-        return error
-    copied.__cause__ = error.__cause__
-    return copied
-
-
 def unable(item: Item, error: BaseException) -> BaseException:
     """What becomes of an item that cannot be run, or run again: if it was, its own last error."""
     if item.failed is None:
         return error
-    item.failed.add_note(f"It was to be tried again, but {error}")
+    add_note(item.failed, f"It was to be tried again, but {text_of(error)}")
     return item.failed
 
 
@@ -122,7 +111,9 @@ def judge(chunk: Chunk, missing: Sequence[Item], end: End, rules: Rules) -> list
         return [Verdict(item, apart=True) for item in missing]
     if end.kind in ("refused", "cancelled", "done"):
         # One error each: items add their own notes and traceback.
-        return [Verdict(item, unable(item, _own(end.error or _closed(rules)))) for item in missing]
+        return [
+            Verdict(item, unable(item, own_copy(end.error or _closed(rules)))) for item in missing
+        ]
     guilty = next((item for item in missing if item.index == end.index), None)
     if guilty is None and missing:
         missing[0].starts += 1

@@ -1,0 +1,112 @@
+"""What pickles, rebuilds or prints a value may raise anything: it is that item's error alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import procession
+from procession import NotPicklable, TaskExited, parallel
+from tests.support.raisers import ERRORS, KINDS, Mute
+
+EXPECTED = (NotPicklable, TaskExited, MemoryError)
+
+
+@parallel(workers=2, inline=False)
+def echo(value: Any, also: Any = None) -> str:
+    """What came, by its type."""
+    return type(value).__name__
+
+
+@parallel(workers=2, inline=False)
+def make(kind: type | None, name: str) -> Any:
+    """An object of a kind."""
+    return [kind(name)] if kind is not None else "good"
+
+
+@parallel(workers=2, inline=False)
+def attached(kind: type | None, name: str) -> str:
+    """Raises an error that holds such an object."""
+    if kind is None:
+        return "good"
+    error: Any = LookupError("of the item")
+    error.held = kind(name)
+    raise error
+
+
+@parallel(workers=2, inline=False)
+def mute(_: object) -> None:
+    """Raises an error whose ``str`` ends the program."""
+    raise Mute
+
+
+def cases() -> list[tuple[str, str]]:
+    """Each error in our workers, and two in an executor's: their far side is the same."""
+    return [*(("process", name) for name in ERRORS), ("loky", "Own"), ("loky", "StopIteration")]
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where these run."""
+    with procession.options(backend=request.param):
+        yield
+
+
+everywhere = pytest.mark.parametrize(("backend", "name"), cases(), indirect=["backend"])
+
+
+def errors_of(function: Any, kind: type, *name: str) -> list[BaseException | None]:
+    """The errors of a good item, one of that kind, and a good one."""
+    return [outcome.error for outcome in function.outcomes([None, kind, None], *name)]
+
+
+@everywhere
+@pytest.mark.usefixtures("backend")
+def test_an_argument_that_raises(name: str) -> None:
+    """It is the error of its item, in a map and in a future."""
+    for kind in KINDS:
+        good, bad, also = [one.error for one in echo.outcomes([1, kind(name), 3])]
+        assert [good, also] == [None, None]
+        assert isinstance(bad, EXPECTED), kind
+        assert isinstance(echo.submit(kind(name)).exception(), type(bad))
+        with pytest.raises(type(bad)):
+            echo.map([1, kind(name), 3])
+        with pytest.raises(type(bad)):
+            echo.map([1, 2], kind(name))
+
+
+@everywhere
+@pytest.mark.usefixtures("backend")
+def test_a_result_that_raises(name: str) -> None:
+    """It is the error of its item, and shortens no list."""
+    for kind in KINDS:
+        good, bad, also = errors_of(make, kind, name)
+        assert [good, also] == [None, None]
+        assert isinstance(bad, EXPECTED), kind
+        assert isinstance(make.submit(kind, name).exception(), type(bad))
+        with pytest.raises(type(bad)):
+            make.map([None, kind, None], name)
+        with pytest.raises(type(bad)):
+            make.map([kind], name)
+        with pytest.raises(type(bad)):
+            list(make.imap([kind], name))
+
+
+@everywhere
+@pytest.mark.usefixtures("backend")
+def test_an_error_that_holds_what_raises(name: str) -> None:
+    """It arrives as itself, or as a `NotPicklable` that tells of it."""
+    for kind in KINDS:
+        good, bad, also = errors_of(attached, kind, name)
+        assert [good, also] == [None, None]
+        assert isinstance(bad, (LookupError, NotPicklable)), kind
+        assert isinstance(attached.submit(kind, name).exception(), type(bad))
+
+
+def test_an_error_that_cannot_say_what_it_is() -> None:
+    """It arrives as itself."""
+    assert type(mute.submit(1).exception()) is Mute
+    (outcome,) = mute.outcomes([1])
+    assert type(outcome.error) is Mute
