@@ -219,6 +219,21 @@ print(isolated(abs)(-6), isolated(copied)())
     assert run(code, tmp_path).stdout.splitlines()[:2] == ["True", "5"]
 
 
+def test_a_forked_child_of_a_program_that_is_watched(tmp_path: Path) -> None:
+    """A watchdog of faulthandler's does not come into a fork: to cancel it there would take ever."""
+    code = """
+import faulthandler
+faulthandler.dump_traceback_later(80, exit=True)
+pid = os.fork()
+if pid == 0:
+    print(isolated(abs)(-5), flush=True)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+faulthandler.cancel_dump_traceback_later()
+"""
+    assert run(code, tmp_path).stdout == "5\n"
+
+
 def test_shared_memory_made_in_a_worker_outlives_it(tmp_path: Path) -> None:
     """The program and its workers have one resource tracker, which nothing executes."""
     code = """

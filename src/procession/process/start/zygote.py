@@ -182,8 +182,7 @@ def _drop_hooks() -> None:
         tracing.stop()
     faults = sys.modules.get("faulthandler")
     if faults is not None:
-        faults.disable()
-        faults.cancel_dump_traceback_later()
+        faults.disable()  # its watchdog did not come along, and to cancel it would wait for it
 
 
 def _drop_signal_handlers() -> None:
