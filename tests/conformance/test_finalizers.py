@@ -97,7 +97,7 @@ def _by_hand() -> Iterator[None]:
 def cycle(act: Callable[[], Any]) -> tuple[threading.Event, list[Any]]:
     """Leave something for the collector that acts when it goes."""
     wait_until(
-        lambda: not interrupts._collector
+        lambda: not interrupts.runs_collection()
     )  # the last one has ended, or this one would not begin
     Cycle(act)
     return Cycle.made.pop()

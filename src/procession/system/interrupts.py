@@ -16,6 +16,7 @@ import gc
 import itertools
 import opcode
 import threading as _shared
+from functools import partial
 from types import CodeType, FrameType, TracebackType
 
 from procession.hints import Any
@@ -98,32 +99,46 @@ def _raised(at: TracebackType | None) -> bool:
 
 # -- the collector -------------------------------------------------------------------------------
 
-_get_ident = threading.get_ident
-_collector = 0
-"""Which thread collects; 0 if none does."""
+
+class _Collection(list[Any]):
+    """Of the collection that runs, what the collector tells of it; else nothing of the kind.
+
+    The collector calls C code only. Python code that it calls is where a signal that came
+    meanwhile is handled, and what the handler raises is lost there: Ctrl-C, a deadline.
+    """
+
+    start = property(fset=list.append)
+    stop = property(fset=list.__init__)
+
+
+_collection = _Collection([None])
+_in_thread = threading.local()
+_CALLBACKS = (partial(setattr, _collection), partial(setattr, _in_thread))
+"""Called with ``"start"`` or ``"stop"``, and a dictionary that is another one each time."""
 
 
 def watch_collections() -> None:
     """Know of collections from now on."""
-    if _told not in gc.callbacks:
-        gc.callbacks.append(_told)
+    for callback in _CALLBACKS:
+        if callback not in gc.callbacks:
+            gc.callbacks.append(callback)
+
+
+def runs_collection() -> bool:
+    """Whether any thread collects."""
+    return type(_collection[-1]) is dict
 
 
 def is_collecting() -> bool:
     """Whether the calling thread collects, and so is in a finalizer."""
-    return _collector != 0 and _collector == _get_ident()
-
-
-def _told(phase: str, _: Any) -> None:
-    global _collector
-    _collector = _get_ident() if phase == "start" else 0
+    last = _collection[-1]
+    return type(last) is dict and getattr(_in_thread, "start", None) is last
 
 
 def _renew() -> None:
     """In a forked child: its thread goes on with what it was at, another's is not there."""
-    global _collector
     if not is_collecting():
-        _collector = 0
+        _collection[:] = [None]
 
 
 after_fork.renew_in_child(_renew)

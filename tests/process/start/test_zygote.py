@@ -220,7 +220,7 @@ print(isolated(abs)(-6), isolated(copied)())
 
 
 def test_a_forked_child_of_a_program_that_is_watched(tmp_path: Path) -> None:
-    """A watchdog of faulthandler's does not come into a fork: to cancel it there would take ever."""
+    """A watchdog of faulthandler does not come into a fork, so nothing waits for its end."""
     code = """
 import faulthandler
 faulthandler.dump_traceback_later(80, exit=True)
