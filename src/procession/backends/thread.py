@@ -8,8 +8,8 @@ from typing import Any
 
 from procession.contract import Chunk, End, Load, PlainBackend, Tally
 from procession.errors import PoolClosed
-from procession.pickling.exceptions import own_copy
 from procession.items import COMPANY, Reply
+from procession.pickling.exceptions import own_copy
 from procession.system import after_fork
 from procession.system.alarm import Timer, after
 from procession.system.pristine import threading

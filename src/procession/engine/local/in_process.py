@@ -17,9 +17,9 @@ from procession.engine.local.caller_loop import CallerLoop, attempt, raised_here
 from procession.engine.map.source import Source
 from procession.engine.policy.blame import Rules
 from procession.engine.retrying import again, pause_before
-from procession.pickling.exceptions import own_copy
 from procession.hints import Any
 from procession.items import Item, Reply
+from procession.pickling.exceptions import own_copy
 from procession.pickling.pickler import dumps, loads
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, time

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from procession.contract import Chunk, End
 from procession.engine.policy.placement import Pace
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
-from procession.pickling.exceptions import add_note, own_copy
 from procession.items import Item
+from procession.pickling.exceptions import add_note, own_copy
 from procession.pickling.objects import text_of
 from procession.system import FOLDER, NamedTuple
 
