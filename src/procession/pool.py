@@ -160,7 +160,7 @@ class Pool(Executor):
             single.admit(self._options.max_pending)
             single.expire_after(self._options.deadline)
             if self._shares:
-                job = thread_job(call)
+                job = thread_job(call, exits=True)
             else:
                 job = make_job(call, exits=True, out_of_band=self._out_of_band)
             pack = packer(call, shares=self._shares, out_of_band=self._out_of_band)

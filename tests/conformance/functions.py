@@ -265,6 +265,7 @@ TERRIBLE: dict[str, Any] = {
     "result that cannot be rebuilt": FailsToUnpickle,
     "result that exits when pickled": ExitsWhenPickled,
     "os._exit": lambda: os._exit(7),
+    "os._exit(0)": lambda: os._exit(0),
     "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "SIGSEGV": _segfault,
     "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM),

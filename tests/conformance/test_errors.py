@@ -116,6 +116,17 @@ def test_errors_that_mean_something_to_iterators(place: Place, how: str) -> None
     assert how in f"{type(error).__name__} {error!r} {notes_of(error)}"
 
 
+@pytest.mark.parametrize("how", [SystemExit, KeyboardInterrupt])
+def test_what_ends_a_program_in_the_future_of_a_pool(
+    place: Place, how: type[BaseException]
+) -> None:
+    """A `Pool` is a standard executor: it arrives as itself."""
+    options: Any = {**place.options, "workers": 1}
+    with procession.Pool(**options) as pool:
+        assert type(pool.submit(f.raise_made.__wrapped__, how).exception()) is how
+        assert pool.submit(abs, -1).result() == 1
+
+
 def test_stop_iteration_does_not_shorten_a_map(place: Place) -> None:
     """`list(imap)` must not be cut short by an item that raises StopIteration."""
     function = at(place, f.misbehave)

@@ -37,6 +37,14 @@ def test_a_worker_that_dies(processes: Place, how: str) -> None:
         assert how in str(error)
 
 
+def test_a_worker_that_leaves_quietly(processes: Place) -> None:
+    """Its exit code is told, although it says that nothing was wrong."""
+    error = outcome_of(processes, "os._exit(0)", workers=1).error
+    assert isinstance(error, WorkerDied)
+    assert error.exitcode == 0
+    assert "exited with code 0" in str(error)
+
+
 @pytest.mark.parametrize("chunk", [2, 5])
 def test_a_worker_that_dies_in_a_chunk(processes: Place, chunk: int) -> None:
     """Neighbours in the bad item's chunk arrive all the same."""

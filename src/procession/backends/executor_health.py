@@ -241,15 +241,19 @@ def listed(processes: Any) -> list[Any]:
 
 
 def exit_code(processes: Any) -> int | None:
-    """The exit code of the worker that broke the executor: the one that has ended by now."""
-    deadline = time.monotonic() + _REAPING_SECONDS
+    """The exit code of the worker that broke the executor: the one that has ended by now.
+
+    Workers that were not needed end with 0. So that is believed if no other one ends.
+    """
+    deadline, ended = time.monotonic() + _REAPING_SECONDS, None
     while time.monotonic() < deadline:
         for process in listed(processes):
             code = _exit_code(process)
-            if code not in (None, 0):
+            if code:
                 return code
+            ended = code if ended is None else ended
         time.sleep(0.001)  # its pipes close a moment before its exit code can be had
-    return None
+    return ended
 
 
 def _exit_code(process: Any) -> int | None:

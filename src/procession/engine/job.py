@@ -130,12 +130,18 @@ def _none(indexes: Sequence[int], values: Sequence[Any]) -> None:
     """Values that always go one by one."""
 
 
-def thread_job(call: Call) -> Job:
-    """The job for workers that are threads of this process: nothing is pickled."""
+def thread_job(call: Call, *, exits: bool = False) -> Job:
+    """The job for workers that are threads of this process: nothing is pickled.
+
+    Args:
+        call: What is called.
+        exits: Whether SystemExit comes home as itself.
+    """
     job = _new_job(call)
     if vary(call.common):
         job.common = copied(call)
     header = header_here(call, job.common)
+    header = header._replace(settings=header.settings._replace(exits=exits))
     run = partial(reply_here, header, None)
     job.call = partial(_in_thread, copy_context(), timing(run) if observers.active else run)
     return job

@@ -100,6 +100,10 @@ def _raised(at: TracebackType | None) -> bool:
 # -- the collector -------------------------------------------------------------------------------
 
 
+_append: Any = list[Any].append
+_begin: Any = list[Any].__init__
+
+
 class _Collection(list[Any]):
     """Of the collection that runs, what the collector tells of it; else nothing of the kind.
 
@@ -107,8 +111,8 @@ class _Collection(list[Any]):
     meanwhile is handled, and what the handler raises is lost there: Ctrl-C, a deadline.
     """
 
-    start = property(fset=list.append)
-    stop = property(fset=list.__init__)
+    start = property(fset=_append)
+    stop = property(fset=_begin)
 
 
 _collection = _Collection([None])

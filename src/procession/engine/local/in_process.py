@@ -102,7 +102,7 @@ def reply_here(header: Header, rules: Rules | None, item: Item) -> Reply:
         ok, value = attempt(task, _value, header, item)
         seconds = perf_counter() - begin
         if not ok:
-            value = raised_here(value, settings.name)
+            value = value if settings.exits else raised_here(value, settings.name)
             if rules is not None and again(item, value, rules):
                 item.seconds += seconds
                 try:
