@@ -34,8 +34,6 @@ class DaskWatch(TaskWatch):
     def __init__(self, connection: Connection, tasks: dict[int, Task]) -> None:
         super().__init__(connection, tasks)
         self._connection = connection
-        self._busy = threading.Event()
-        self._stopped = False
         self._pause = Wakeup()
         self._soon: dict[int, Task] = {}
         self._fetching: set[int] = set()
@@ -49,7 +47,7 @@ class DaskWatch(TaskWatch):
         if not self._busy.is_set():
             self._busy.set()
             with self._lock:
-                if self._thread is None and not self._stopped:
+                if self._thread is None and not self._stopped.is_set():
                     self._thread = threading.Thread(
                         target=self._run, name="procession-dask", daemon=True
                     )
@@ -71,17 +69,13 @@ class DaskWatch(TaskWatch):
 
     def stop(self) -> None:
         """The connection is let go."""
-        self._stopped = True
+        self._stopped.set()
         self._busy.set()
         self._pause.wake()
 
     def _run(self) -> None:
-        while not self._stopped:
-            if not self._tasks:
-                self._busy.clear()
-                self._lost.forget()
-                if not self._tasks:
-                    self._busy.wait()
+        while not self._stopped.is_set():
+            if self._rests():
                 self._connection.ages()
                 continue
             try:

@@ -56,8 +56,6 @@ class RayWatch(TaskWatch):
         super().__init__(connection, tasks)
         self._connection = connection
         self._came: SimpleQueue[Any] = SimpleQueue()
-        self._busy = threading.Event()
-        self._stopped = threading.Event()
         self._started = False
         self._lock = threading.Lock()
         self._alive = 0.0
@@ -141,11 +139,7 @@ class RayWatch(TaskWatch):
     def _ask(self) -> None:
         """See whether the head and Ray on this machine are there, and what workers there are."""
         while not self._stopped.is_set():
-            if not self._tasks:
-                self._busy.clear()
-                self._lost.forget()
-                if not self._tasks:
-                    self._busy.wait()
+            if self._rests():
                 self._asked = False
                 continue
             if self._connection.answers():

@@ -15,7 +15,7 @@ from procession.contract import End
 from procession.errors import PoolClosed
 from procession.hints import Any
 from procession.system import after_fork
-from procession.system.pristine import monotonic
+from procession.system.pristine import monotonic, threading
 
 GONE_SECONDS = 8.0
 """Seconds without any worker after which tasks are given up, if there were workers before. A guess:
@@ -42,6 +42,8 @@ class TaskWatch:
         self._clock = RunningClock(monotonic)
         self._lost = LostWorkers(connection, self._clock)
         self._engine = connection
+        self._busy = threading.Event()
+        self._stopped = threading.Event()
 
     def workers(self) -> int:
         """How many items can run at once over there, as was told last."""
@@ -54,6 +56,16 @@ class TaskWatch:
             PoolClosed: It was, and none has come back.
         """
         self._lost.check(self.workers(), task.chunk.listener)
+
+    def _rests(self) -> bool:
+        """Whether there were no tasks; returns when there are some."""
+        if self._tasks:
+            return False
+        self._busy.clear()
+        self._lost.forget()
+        if not self._tasks:
+            self._busy.wait()
+        return True
 
     def _look_at_workers(self, known: int | None) -> None:
         """Tell maps of more, and give up if they are lost.
