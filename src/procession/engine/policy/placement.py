@@ -70,7 +70,7 @@ class Pace:
             map may be too short for that; all of them are not.
         deadly: Whether one of its items has killed a worker. None runs here from then on.
         hashes: Whether the function hashes, and workers do so otherwise; `None` if not looked at.
-        plain: The options last seen that ask for nothing but to run it (`local.where`).
+        plain: The options last seen that ask for nothing but to run it (`map.whole_list`).
         there: Seconds and bytes of an item, by the last ones that workers ran.
         ship: Seconds that this process spends on an item which goes to a worker, beyond `pack`.
         work: Seconds that a worker spends on one, beyond running it.
