@@ -13,8 +13,7 @@ from functools import partial
 from procession.decoratable import kind
 from procession.engine.call import Call
 from procession.engine.common_arguments import loading_for
-from procession.engine.local.caller_loop import CallerLoop, attempt, raised_here, task_here
-from procession.engine.map.source import Source
+from procession.engine.local.caller_loop import attempt, raised_here, task_here
 from procession.engine.policy.blame import Rules
 from procession.engine.retrying import again, pause_before
 from procession.hints import Any
@@ -23,7 +22,6 @@ from procession.pickling.exceptions import own_copy
 from procession.pickling.pickler import dumps, loads
 from procession.system.interrupts import strikes
 from procession.system.pristine import perf_counter, time
-from procession.worker import current
 from procession.worker.job_header import Header, argument_copies, arguments_of, call_with
 
 
@@ -150,42 +148,6 @@ def each_value(
     else:
         for value in left:
             give(function(value))
-
-
-class Taking(CallerLoop):
-    """The same over input that runs code of the user's: it is taken while the loop runs.
-
-    An item is run before the next one is made, as in a plain loop: its maker may use the same
-    memory for both. So there is nothing to be taken away but the right to take more.
-    """
-
-    __slots__ = ("_budget", "_source")
-
-    def __init__(
-        self, source: Source, most: int, check: Callable[[int, Any], None] | None = None
-    ) -> None:
-        super().__init__(source.taken, [])
-        self._source = source
-        self._budget: list[None] = [None] * most
-        self.iterator = source.each(self.values, self._budget, check)
-
-    @property
-    def taken(self) -> int | None:
-        """How many values the loop has taken."""
-        return len(self.values)
-
-    def cut(self, give: Callable[[int, list[Any]], None]) -> None:
-        """Have the loop take no more."""
-        del self._budget[1:]
-
-    def run(
-        self, loop: Callable[[CallerLoop], None], task: Callable[[int], current.CurrentTask]
-    ) -> None:
-        """Run the loop over the input, as `CallerLoop.run` does."""
-        try:
-            super().run(loop, task)
-        finally:
-            self._source.taken += len(self.values)
 
 
 # -- `procession_strict` -------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import chain
 
 from procession.engine.decoding import outcome_of, value_of
-from procession.engine.local.inline import Inline
 from procession.engine.map.delivery import Batch
+from procession.engine.map.inline import Inline
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.results import begin, end, warn_of_traffic
 from procession.hints import TYPE_CHECKING, Any

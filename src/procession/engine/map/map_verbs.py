@@ -11,8 +11,8 @@ from procession.engine.common_arguments import with_bound_arguments
 from procession.engine.decoding import outcome_of, value_of
 from procession.engine.job import make_plan
 from procession.engine.local.in_process import header_here, initialized
-from procession.engine.local.inline import Inline, Slice
 from procession.engine.local.where import Where
+from procession.engine.map.inline import Inline, Slice
 from procession.engine.map.map_run import MapRun
 from procession.engine.map.results import FutureCollector, collect
 from procession.engine.map.source import Source

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from procession.engine.decoding import value_of
-from procession.engine.local.inline import Inline, Slice
 from procession.engine.map.delivery import Batch
+from procession.engine.map.inline import Inline, Slice
 from procession.engine.map.map_run import MapRun
 from procession.hints import TYPE_CHECKING, Any
 from procession.items import Settled

@@ -22,9 +22,11 @@ from types import (
     ModuleType,
 )
 
+from procession.engine.local.caller_loop import CallerLoop
 from procession.hints import Any
 from procession.pickling.objects import ATOMS, class_of, is_a
 from procession.system.interrupts import strikes
+from procession.worker import current
 
 _BUILTIN: tuple[type, ...] = (
     list,
@@ -251,3 +253,39 @@ def _held(holder: Any) -> list[Any]:
         return []
     own: Any = getattr(holder, "__dict__", None)
     return list(own.values()) if is_a(own, dict) else []
+
+
+class Taking(CallerLoop):
+    """The loop over input that runs code of the user's: it is taken while the loop runs.
+
+    An item is run before the next one is made, as in a plain loop: its maker may use the same
+    memory for both. So there is nothing to be taken away but the right to take more.
+    """
+
+    __slots__ = ("_budget", "_source")
+
+    def __init__(
+        self, source: Source, most: int, check: Callable[[int, Any], None] | None = None
+    ) -> None:
+        super().__init__(source.taken, [])
+        self._source = source
+        self._budget: list[None] = [None] * most
+        self.iterator = source.each(self.values, self._budget, check)
+
+    @property
+    def taken(self) -> int | None:
+        """How many values the loop has taken."""
+        return len(self.values)
+
+    def cut(self, give: Callable[[int, list[Any]], None]) -> None:
+        """Have the loop take no more."""
+        del self._budget[1:]
+
+    def run(
+        self, loop: Callable[[CallerLoop], None], task: Callable[[int], current.CurrentTask]
+    ) -> None:
+        """Run the loop over the input, as `CallerLoop.run` does."""
+        try:
+            super().run(loop, task)
+        finally:
+            self._source.taken += len(self.values)

@@ -8,14 +8,11 @@ from types import FunctionType
 from procession.configuration.schema import DEFAULT_BACKEND
 from procession.engine.call import Call
 from procession.engine.local.hashing import hashes_otherwise
-from procession.engine.local.short_map import SHORT, ShortMap, none_open
+from procession.engine.map.short_map import SHORT, ShortMap, none_open
 from procession.engine.policy.placement import Pace
-from procession.hints import TYPE_CHECKING, Any, cast
+from procession.hints import Any, cast
 from procession.system import cpython
 from procession.worker import current
-
-if TYPE_CHECKING:
-    from procession.engine.local.short_map import Make
 
 _COLD = 1 << 16
 """Items of a short map while no pool is up, if they are numbers."""
@@ -32,7 +29,7 @@ def map_list(call: Call, items: Iterable[Any]) -> list[Any]:
     if call.style == "value" and not call.args and not call.kwargs:
         pace = _begins_as_short_map(call, items)
         if pace is not None:
-            short = ShortMap(call, cast("Sequence[Any]", items), pace, _load)
+            short = ShortMap(call, cast("Sequence[Any]", items), pace)
             if short.passes():
                 return short.results()
     if call.options.inline is False:
@@ -42,12 +39,6 @@ def map_list(call: Call, items: Iterable[Any]) -> list[Any]:
     from procession.engine.map.map_verbs import whole_map
 
     return whole_map(call, items)
-
-
-def _load() -> Make:
-    from procession.engine.map.map_verbs import map_of_begun
-
-    return map_of_begun
 
 
 def _begins_as_short_map(call: Call, items: Any) -> Pace | None:

@@ -35,7 +35,7 @@ from procession.system.pristine import perf_counter
 from procession.worker import current
 
 if TYPE_CHECKING:
-    from procession.engine.local.inline import Inline, Slice
+    from procession.engine.map.inline import Inline, Slice
 
 SHORT = 64
 """Items of a short map. A guess: so many are soon run, or else soon looked at by the helper."""
@@ -54,9 +54,6 @@ def none_open() -> bool:
 _adopting = after_fork.lock()
 """One for all maps: it is held while a slow one is made, which takes less than a millisecond."""
 
-Collect = Callable[["Slice"], list[Any]]
-Make = Callable[[Call, list[Any]], "tuple[Inline, Collect]"]
-
 
 class ShortMap:
     """A short map whose items run in the calling thread.
@@ -65,8 +62,6 @@ class ShortMap:
         call: The call, of a function that is given nothing but the item.
         items: All of the input.
         pace: What is known of the function.
-        load: Gives what makes the map of items of a call that run here already. That gives what
-            runs its items, and what takes its results, the first ones first.
     """
 
     __slots__ = (
@@ -76,7 +71,6 @@ class ShortMap:
             "_call",
             "_context",
             "_pause",
-            "_load",
             "_made",
             "_may_copy",
             "_over",
@@ -90,7 +84,6 @@ class ShortMap:
         call: Call,
         items: Sequence[Any],
         pace: Pace,
-        load: Callable[[], Make],
     ) -> None:
         self._alarm: Timer | None = None
         self._budget: Any = None
@@ -98,10 +91,9 @@ class ShortMap:
         self._may_copy = True  # as far as is known
         self._call = call
         self._pace = pace
-        self._load = load
         self._context = copy_context()
         self._running = CallerLoop(0, list(items))
-        self._made: tuple[Inline, Collect] | None = None
+        self._made: tuple[Inline, Callable[[Slice], list[Any]]] | None = None
         self._over = False
 
     def passes(self) -> bool:
@@ -269,12 +261,15 @@ class ShortMap:
 
     def _become_map(self) -> Inline | None:
         """In the helper thread: make the map that goes on with the items, unless they are over."""
-        make = self._load()  # which takes long, the first time
+        from procession.engine.map.map_verbs import map_of_begun  # takes long, the first time
+
         with _adopting:
             if self._is_over():
                 return None
             try:
-                inline, collect = self._context.run(make, self._call, list(self._running.values))
+                inline, collect = self._context.run(
+                    map_of_begun, self._call, list(self._running.values)
+                )
             except Exception:
                 return None  # they run on alone
             inline.adopt(self._running)

@@ -14,8 +14,8 @@ import pytest
 import procession
 from procession import NotPicklable, ParallelWarning, TaskExited, parallel
 from procession.backends import registry
-from procession.engine.local import short_map
-from procession.engine.local.short_map import ShortMap
+from procession.engine.map import short_map
+from procession.engine.map.short_map import ShortMap
 from procession.engine.policy.placement import Pace
 from tests.support.waiting import wait_for_file, wait_until
 

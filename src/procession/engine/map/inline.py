@@ -15,9 +15,10 @@ from procession.engine.local.caller_loop import (
     task_here,
 )
 from procession.engine.local.crossing import Budget, Checks, item_refusal, result_refusal
-from procession.engine.local.in_process import Taking, each_value, every_value, reply_here
+from procession.engine.local.in_process import each_value, every_value, reply_here
 from procession.engine.local.where import Where
 from procession.engine.map.map_run import MapRun
+from procession.engine.map.source import Taking
 from procession.engine.policy.placement import Placement
 from procession.hints import Any
 from procession.items import Item, Reply, Settled
