@@ -95,7 +95,8 @@ def test_junit(write: Write) -> None:
             os._exit(9)
         """
     )
-    run_warm(folder, "--junitxml=it.xml", "-o", "junit_logging=all")
+    result = run_warm(folder, "--junitxml=it.xml", "-o", "junit_logging=all")
+    assert "Traceback" not in result.err
     one, two = xml.etree.ElementTree.parse(folder / "it.xml").iter("testcase")
     assert one.find("properties/property") is not None
     assert "printed" in (one.findtext("system-out") or "")
