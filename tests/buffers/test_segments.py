@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -401,3 +403,31 @@ def test_a_large_result_outlives_its_worker(tmp_path: Path) -> None:
     assert [outcome.ok for outcome in outcomes] == [True, False] * 4
     assert all((each.value == each.index).all() for each in outcomes if each.ok)
     assert sorted(Path(path).read_text().split()) == [str(index) for index in range(8)]
+
+
+class Cycle:
+    """Takes a map that is kept when the collector ends it, and leaves the next one to it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.me = self
+
+    def __del__(self) -> None:
+        arrivals._idle.pop((0, self.number), None)
+        if self.number:
+            Cycle(self.number - 1)
+
+
+def test_a_look_at_what_is_kept_amid_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finalizer may take what is looked at just then."""
+    kept: Any = {(0, number): SimpleNamespace(since=float("inf")) for number in range(50)}
+    monkeypatch.setattr(arrivals, "_idle", OrderedDict(kept))
+    thresholds = gc.get_threshold()
+    gc.collect()
+    Cycle(40)
+    gc.set_threshold(1)
+    try:
+        assert arrivals.trim()
+    finally:
+        gc.set_threshold(*thresholds)
+    assert (0, 49) in arrivals._idle

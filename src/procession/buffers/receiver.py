@@ -203,7 +203,7 @@ def _unlock(kept: _Map) -> None:
 def trim() -> bool:
     """Keep no map that was idle for too long. Whether any is kept."""
     old = time.monotonic() - IDLE_SECONDS
-    for key, kept in list(_idle.items()):
+    for key, kept in _idle.copy().items():  # a finalizer amid a list of it would change it
         if kept.since < old and _idle.pop(key, None) is not None:
             os.close(kept.fd)
     return bool(_idle)

@@ -256,7 +256,7 @@ def _arrive(
 def _trim() -> bool:
     """Let go of memory that came with no item for some time."""
     old = time.monotonic() - IDLE_SECONDS
-    for on, since in list(_recent.items()):
+    for on, since in _recent.copy().items():
         if since < old:
             _recent.pop(on, None)
     return bool(_recent)

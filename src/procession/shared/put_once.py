@@ -259,7 +259,7 @@ _ALONE = _alone()
 def _sweep() -> bool:
     """Drop what only we have any more. Whether objects are left that must be looked at."""
     left = False
-    for key, entry in list(_puts.items()):
+    for key, entry in _puts.copy().items():
         if entry.reference is not None:
             continue
         if _references(entry) <= _ALONE:
@@ -302,7 +302,7 @@ def _load(lies: Any) -> _Held:
 def _trim() -> bool:
     """Let go of what was dropped where it came from. Whether anything is kept."""
     old = time.monotonic() - IDLE_SECONDS
-    for key, held in list(_held.items()):
+    for key, held in _held.copy().items():
         if held.marks[DROPPED] if held.marks is not None else held.since < old:
             _held.pop(key, None)
     return bool(_held)
