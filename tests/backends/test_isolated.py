@@ -156,6 +156,45 @@ def test_closed_stream_ends_its_process(isolated: ProcessBackend, tmp_path: Path
     poll(lambda: not is_alive(worker.pid), "the process stayed")
 
 
+def test_a_stream_that_is_interrupted_leaves_no_process(
+    isolated: ProcessBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C amid its start, or its close: the process ends with the stream."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("procession.backends.process.after_fork.register", interrupt)
+        patch.setattr("procession.backends.process.weakref.finalize", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            stream(isolated, count_and_note, str(tmp_path / "first"))
+    poll(lambda: not isolated.load.busy, "the process of the first one stayed")
+    source = stream(isolated, count_and_note, str(tmp_path / "second"))
+    source.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(isolated, "cancel", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            source.close()
+    del source
+    gc.collect()
+    poll(lambda: not isolated.load.busy, "the process of the second one stayed")
+
+
+def test_what_waits_goes_on_though_the_count_of_the_busy_was_wrong() -> None:
+    """An interrupt may have left it so: the audit counts anew, and hands out what waits."""
+    backend = ProcessBackend(WorkerSpec(), 1, single_use=True)
+    run(backend, job_of(pid), [0])
+    poll(lambda: bool(backend.state.idle), "there is no spare")
+    backend.state.busy = 1
+    _, told = begin(backend, job_of(pid), [0])
+    assert backend.state.queue
+    backend._dispatch._audit()
+    assert not backend.state.queue
+    told.wait()
+    backend.close(kill=True)
+
+
 def test_forgotten_stream_ends_its_process(isolated: ProcessBackend, tmp_path: Path) -> None:
     """A stream that is collected takes its process with it."""
     source = stream(isolated, count_and_note, str(tmp_path / "note"))

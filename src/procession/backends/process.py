@@ -148,9 +148,10 @@ class IsolatedStream:
         self._arrived = _Arrived(ahead)
         self._pool = pool
         self.chunk = Chunk(job, [item], self._arrived, home=pool)
-        pool.start(self.chunk, ahead)
+        # First: what interrupts the start, or the close, leaves the rest to it.
         self._finalizer = weakref.finalize(self, _forget, pool, self.chunk)
         self._finalizer.atexit = False
+        pool.start(self.chunk, ahead)
         after_fork.register(self)
 
     def take(self) -> Reply | End:
@@ -167,8 +168,8 @@ class IsolatedStream:
 
     def close(self) -> None:
         """End the process if it still runs; what was not taken is dropped."""
-        self._finalizer.detach()
         self._pool.cancel(self.chunk)
+        self._finalizer.detach()
         self._arrived.clear()
 
     def renew(self) -> None:

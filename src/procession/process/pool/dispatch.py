@@ -314,6 +314,7 @@ class Dispatch:
     def _audit(self) -> None:
         with self.lock:
             old, lost = self.state.audit(time.monotonic(), self.idle_timeout)
+            given = self.state.match()  # the interrupted thread may have been about to do so
             resting, workers = tuple(self.state.idle), tuple(self.state.workers)
             self._auditor = reactor.call_later(_AUDIT, self._audit) if workers else None
         for worker in lost:
@@ -324,6 +325,7 @@ class Dispatch:
             worker.forget_over()
         for worker in workers:
             worker.channel.audit()
+        self.hand_out(given)
 
     def _sweep(self) -> None:
         """Read the replies that no thread reads; ends some time after the last single call."""
