@@ -16,13 +16,12 @@ import marshal
 import sys
 from collections.abc import Callable, Sequence
 from itertools import chain
-from operator import itemgetter
 
 from procession.hints import Any
 from procession.pickling.importable import unimportable_marks
 from procession.pickling.objects import ATOMS, SCALARS, class_of
 from procession.pickling.out_of_band import replacements
-from procession.pickling.pickler import EachPickler, Pickling, dumps, loads
+from procession.pickling.pickler import EachPickler, Pickling, loads
 from procession.system import NamedTuple
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
@@ -95,20 +94,13 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
         kinds = set(map(type, some))
         alike = kinds.isdisjoint(THEMSELVES) and (arrays is None or arrays[0] not in kinds)
         packed: list[Any] | None = pickler.blobs(some) if alike else None
-        if packed is None:
+        if packed is None or _name_what_is_not_there(packed):
             packed = _pack_each(some, pickler.single(), at - len(some), refused)
             if packed is None:
                 return None
         blobs += packed
         size += sum(map(_bytes_of, packed))
-    body = marshal.dumps(blobs)
-    if any(body.find(mark) >= 0 for mark in unimportable_marks()):
-        wrong = {place for place, _ in refused}
-        places = [place for place in range(at) if place not in wrong]
-        refused += _dump_by_value(values, pickling, blobs, places)
-        refused.sort(key=itemgetter(0))
-        body = marshal.dumps(blobs)
-    return PackedColumn(body, at, refused)
+    return PackedColumn(marshal.dumps(blobs), at, refused)
 
 
 def _are_rows(values: Sequence[Any]) -> bool:
@@ -197,25 +189,10 @@ def _bytes_of(blob: Any) -> int:
     return len(blob) if kind is bytes or kind is str else 8 if kind is not tuple else len(blob[0])
 
 
-def _dump_by_value(
-    values: Sequence[Any], pickling: Pickling, blobs: list[Any], places: list[int]
-) -> list[tuple[int, BaseException]]:
-    """Pickle those again that name what a worker cannot import. Which of them cannot cross."""
-    marks = unimportable_marks()
-    refused: list[tuple[int, BaseException]] = []
-    kept: list[Any] = []
-    for place, blob in zip(places, blobs, strict=True):
-        if type(blob) is bytes and any(blob.find(mark) >= 0 for mark in marks):
-            try:
-                kept.append(dumps(values[place], pickling))
-            except BaseException as error:
-                if strikes(error):
-                    raise
-                refused.append((place, error))
-        else:
-            kept.append(blob)
-    blobs[:] = kept
-    return refused
+def _name_what_is_not_there(blobs: list[bytes]) -> bool:
+    """Whether some of these pickles may name what a worker cannot import."""
+    together = b"".join(blobs)
+    return any(together.find(mark) >= 0 for mark in unimportable_marks())
 
 
 def value_packer(pickling: Pickling) -> Callable[[Any], Any]:
@@ -223,7 +200,7 @@ def value_packer(pickling: Pickling) -> Callable[[Any], Any]:
 
     It gives `None` for a value that is large, or has large buffers.
     """
-    return EachPickler(pickling, _small_arrays()).single()
+    return EachPickler(pickling, _small_arrays(), guests=True).single()
 
 
 def _small_arrays() -> tuple[type, Callable[[Any], Any]] | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import abc
 import os
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from uuid import uuid4
@@ -36,6 +36,7 @@ from procession.pickling.cloudpickle_names import (
 from procession.pickling.importable import importable
 from procession.pickling.objects import class_of
 from procession.system import after_fork, cpython
+from procession.system.cpython import pickle
 
 _Space = dict[str, Any]
 
@@ -180,10 +181,38 @@ def _nothing(cls: Any, /, **_: Any) -> None:
 
 def _set_class(cls: type, state: Any) -> None:
     """Fill a class; one of this process is left as it is, even if a worker changed its copy."""
+    global _opened
     if cls in _owners:
+        _opened = _NONE
         set_class_state(cls, state)
         for name, value in _attributes.get(cls, _Space()).items():
             setattr(cls, name, value)
+
+
+def is_guest(cls: type) -> bool:
+    """Whether a class was defined in another process."""
+    return cls in _owners
+
+
+_Opened = tuple[bytes, Sequence[type]]
+
+_NONE: _Opened = b"", ()
+_opened = _NONE
+"""The last description of classes: so these are as it says, unless an item has changed them."""
+
+
+def described(place: int, description: bytes) -> type:
+    """One of those classes that came by value in a pickle of their own.
+
+    A class is filled by the first value that brings this description, and not again by the others.
+    """
+    global _opened
+    opened, classes = _opened
+    if opened != description:
+        classes = pickle.loads(description)
+        _opened = description, classes
+    found: type = classes[place]
+    return found
 
 
 # -- globals -----------------------------------------------------------------------------------

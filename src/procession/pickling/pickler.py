@@ -112,16 +112,38 @@ class EachPickler:
     Args:
         pickling: As for `dumps`.
         arrays: A type, and what takes such values apart, or gives `None`.
+        guests: As for `SharedClasses`.
     """
 
-    __slots__ = ("_arrays", "_buffers", "_dump", "_forget", "_pickling", "_pieces")
+    __slots__ = (
+        *("_arrays", "_buffers", "_dump", "_forget", "_guests", "_pickling", "_pieces", "_shared"),
+    )
 
     def __init__(
-        self, pickling: Pickling, arrays: tuple[type, Callable[[Any], Any]] | None
+        self,
+        pickling: Pickling,
+        arrays: tuple[type, Callable[[Any], Any]] | None,
+        *,
+        guests: bool = False,
     ) -> None:
         self._pickling: Pickling = pickling
         self._arrays = arrays
+        self._guests = guests
+        self._shared: Any = None
         self._renew()
+
+    def by_value(self, value: Any) -> bytes | None:
+        """Pickle a value that cannot go by names alone; `None` as for `single`.
+
+        Raises:
+            Exception: As `dumps`.
+        """
+        if self._shared is None:
+            from procession.pickling.shared_classes import SharedClasses
+
+            self._shared = SharedClasses(self._pickling, guests=self._guests)
+        blob: bytes | None = self._shared.dumps(value)
+        return blob
 
     def _renew(self) -> None:
         if len(copyreg.dispatch_table) != PLAIN.registered:
@@ -146,6 +168,8 @@ class EachPickler:
                 packed = parts(value)
                 if packed is not None:
                     return packed
+            if self._shared is not None and self._shared.has(type(value)):
+                return self.by_value(value)
             try:
                 dump(value)
                 if len(pieces) != 1 or buffers:
@@ -155,7 +179,7 @@ class EachPickler:
                 found = pieces.pop()
             except (ByValue, pickle.PicklingError, TypeError, AttributeError):
                 renew()
-                return dumps(value, self._pickling)
+                return self.by_value(value)
             except BaseException:
                 renew()
                 raise
@@ -163,7 +187,7 @@ class EachPickler:
                 known, marks = len(modules), unimportable_marks()
             for mark in marks:
                 if found.find(mark) >= 0:
-                    return dumps(value, self._pickling)
+                    return self.by_value(value)
             return found
 
         def renew() -> None:
