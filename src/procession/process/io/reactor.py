@@ -307,12 +307,16 @@ class Reactor:
                 if self._deferred:
                     timeout = 0.0
                 self._since = None
-            ready = poller.poll(timeout)
-            self._begin_turn()
-            for descriptor in ready:
-                handler = self._calls.get(descriptor)
-                if handler is not None:
-                    self._to_do.append(handler)
+            self._await(poller, timeout)
+
+    def _await(self, poller: Poller, timeout: float | None) -> None:
+        """Sleep until there is something to do. No local of `_work` keeps what was done before."""
+        ready = poller.poll(timeout)
+        self._begin_turn()
+        for descriptor in ready:
+            handler = self._calls.get(descriptor)
+            if handler is not None:
+                self._to_do.append(handler)
 
     def _begin_turn(self) -> None:
         self._turns += 1
