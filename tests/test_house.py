@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import procession
 
 ROOT = Path(procession.__file__).parent
@@ -166,6 +168,14 @@ def test_tests_mirror_the_rooms() -> None:
     top = {room.partition("/")[0] for room in rooms}
     suites = {folder.partition("/")[0] for folder in folders} - top - {"support"}
     assert [suite for suite in sorted(suites) if f"tests/{suite}/" not in told] == []
+
+
+@pytest.mark.parametrize("name", [".ci/run", "Makefile", "pyproject.toml", "CONTRIBUTING.md"])
+def test_tests_that_are_named_are_there(name: str) -> None:
+    """What runs or tells of some tests by their path goes along when these move."""
+    checkout = Path(__file__).parent.parent
+    named = re.findall(r"\btests/[\w/]+(?:\.py)?", (checkout / name).read_text())
+    assert not [path for path in named if not (checkout / path).exists()]
 
 
 def test_no_two_files_of_one_name() -> None:
