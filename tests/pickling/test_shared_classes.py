@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,21 @@ def test_classes_are_met_one_after_the_other(script: dict[str, Any]) -> None:
     found = open_column(marshal.loads(packed.body))
     assert [type(each) for each in found] == [point, line, point, line]
     assert [each.x for each in found[1].points] == [2, 3]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_class_that_is_met_in_a_value_that_cannot_cross(
+    script: dict[str, Any], *, late: bool
+) -> None:
+    """It is described for those after it all the same, whether or not others were before."""
+    point, line = script["Point"], script["Line"]
+    bad = [line(point(1), threading.Lock())]
+    packed = pack_values([*([point(0)] if late else []), *bad, line(), point(5)], "strict")
+    assert packed is not None
+    assert [place for place, _ in packed.refused] == [int(late)]
+    found = open_column(marshal.loads(packed.body))
+    assert [type(each) for each in found] == [*([point] if late else []), line, point]
+    assert found[-1].x == 5
 
 
 def test_results_of_a_class_that_a_worker_has_made(script: dict[str, Any]) -> None:

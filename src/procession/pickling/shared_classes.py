@@ -54,7 +54,7 @@ class SharedClasses:
         self._guests = guests
         self._classes: list[type] = []
         self._places: dict[int, int] = {}
-        self._description = b""
+        self._description, self._told = b"", 0
         self._parts: frozenset[int] = frozenset()
         self._functions: dict[int, tuple[Any, Any]] = {}
         self._kept: Any = None
@@ -69,10 +69,9 @@ class SharedClasses:
         """
         blob, large = None, list[Any]()
         while self._gains:
-            known = len(self._classes)
             try:
                 found = self._dump(value, large)
-                if large or len(self._classes) == known:
+                if large or self._is_complete:
                     blob = found
                     break
                 self._describe()
@@ -116,17 +115,21 @@ class SharedClasses:
         # One that has failed, or met a class for the first time, has seen code that later values
         # have no part in.
         pickler, self._pickler = self._pickler or _Sharing(self._code(), self), None
-        known = len(self._classes)
         pickler.dump(value)
         if not self._parts.isdisjoint(pickler.memo.copy()):
             raise _Whole
         blob = b"".join(pickler.pieces)
         large += pickler.large
-        if len(self._classes) == known and not large:
+        if self._is_complete and not large:
             pickler.clear_memo()
             pickler.pieces.clear()
             self._pickler = pickler
         return blob
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether the description has all classes that were met, also in values that failed."""
+        return self._told == len(self._classes)
 
     def _describe(self) -> None:
         self._gains = False
@@ -134,7 +137,7 @@ class SharedClasses:
         sink: Any = types.SimpleNamespace(write=pieces.append)
         pickler = ValuePickler(sink, None, self._code(), {})
         pickler.dump(self._classes)
-        self._description = b"".join(pieces)
+        self._description, self._told = b"".join(pieces), len(self._classes)
         # What was made for the pickle is kept, too, so that no other object has its id.
         self._kept = memo = pickler.memo.copy()
         self._parts = frozenset(
