@@ -67,19 +67,9 @@ class SharedClasses:
         Raises:
             Exception: As `dumps_by_value`.
         """
-        blob, large = None, list[Any]()
-        while self._gains:
-            try:
-                found = self._dump(value, large)
-                if large or self._is_complete:
-                    blob = found
-                    break
-                self._describe()
-            except BaseException as error:
-                if strikes(error):
-                    raise
-                break  # it passes when it is whole; or that says why not
-        if blob is None:
+        large: list[Any] = []
+        blob = self._dump_apart(value, large)
+        if blob is None:  # it passes when it is whole; or that says why not
             blob = dumps_by_value(value, self._pickling, large)
         return None if large or len(blob) > _LARGE else blob
 
@@ -109,6 +99,19 @@ class SharedClasses:
         self._places[id(cls)] = len(self._classes)
         self._classes.append(cls)
         return self.reduce(cls)
+
+    def _dump_apart(self, value: Any, large: list[Any]) -> bytes | None:
+        """Pickle a value without its classes; `None` if it does not pass so."""
+        try:
+            while self._gains:
+                blob = self._dump(value, large)
+                if large or self._is_complete:
+                    return blob
+                self._describe()
+        except BaseException as error:
+            if strikes(error):
+                raise
+        return None
 
     def _dump(self, value: Any, large: list[Any]) -> bytes:
         VALUE.keep_in_step()
