@@ -14,10 +14,10 @@ import pytest
 
 from procession.forwarding import outgoing
 from procession.functions import packed_function as functions
-from procession.functions.freshness import watch
 from procession.functions.packed_function import dump_watched
 from procession.pickling import importable as importing
 from procession.pickling.dispatch_tables import Table
+from procession.pickling.freshness import watch
 from tests.support import far, things
 
 PATIENCE = 10.0

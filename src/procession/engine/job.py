@@ -27,11 +27,11 @@ from procession.engine.policy.placement import Placement
 from procession.engine.policy.schedule import Schedule
 from procession.forwarding.interpreter_settings import differing, separate
 from procession.forwarding.outgoing import Outgoing, outgoing, unchanged
-from procession.functions.freshness import Watch
 from procession.functions.needs import needed_modules
 from procession.hints import Any
 from procession.items import Item, Job, Reply
 from procession.observer import observers, timing
+from procession.pickling.freshness import Watch
 from procession.pickling.out_of_band import BroadcastBuffers, with_senders
 from procession.system import NamedTuple
 from procession.system.descriptors import NAMELESS

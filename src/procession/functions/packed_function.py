@@ -15,11 +15,11 @@ from collections.abc import Callable
 from types import FunctionType
 
 from procession.errors import NotPicklable
-from procession.functions.freshness import Watch, watch
 from procession.functions.loading import MOST_KEPT, undecorated, where_defined
 from procession.functions.needs import PlainFunction, names_in, plain_function
 from procession.functions.reloads import version
 from procession.hints import Any
+from procession.pickling.freshness import Watch, watch
 from procession.pickling.importable import refresh
 from procession.pickling.pickler import Pickling, dumps
 from procession.pickling.references import (

@@ -20,6 +20,7 @@ import os
 import sys
 
 from procession.hints import Any
+from procession.pickling import importable
 from procession.system import NamedTuple, after_fork, cpython
 
 
@@ -74,7 +75,6 @@ _sources: dict[str, _Source] = {}
 _reloaded: dict[str, int] = {}
 _last: tuple[int, Any, dict[str, Any], Any] = 0, None, {}, None
 _patches = False
-_generation = 0
 
 _first: dict[tuple[str, int], int] = {}
 """In a worker: the generation of the first function that each caller has sent."""
@@ -96,12 +96,7 @@ def generation() -> int:
         _look()
     if _patches:
         _look_at_files()
-    return _generation
-
-
-def latest() -> int:
-    """The `generation` that was found last."""
-    return _generation
+    return importable.latest_generation()
 
 
 def _space_of(module: Any) -> dict[str, Any]:
@@ -146,9 +141,7 @@ def _may_be_edited(spec: Any) -> bool:
 
 
 def _began_anew(names: list[str]) -> None:
-    global _generation
-    _reloaded.update(dict.fromkeys(names, _generation + 1))
-    _generation += 1
+    _reloaded.update(dict.fromkeys(names, importable.begin_generation()))
 
 
 def _look_at_files() -> None:
@@ -202,7 +195,7 @@ def version(name: str) -> Version:
         stamp, checksum = source.stamp, source.checksum
     return Version(
         (_FAMILY, os.getpid()),
-        _generation,
+        importable.latest_generation(),
         _reloaded.get(name, 0),
         stamp,
         checksum,

@@ -17,12 +17,11 @@ from collections.abc import Iterable
 from procession.hints import Any
 from procession.pickling.cloudpickle_names import BUILTIN_TYPES, code_globals
 from procession.pickling.importable import importable, resolves
-from procession.pickling.objects import class_of, is_a
+from procession.pickling.objects import HEAP_TYPE, class_of, is_a
 from procession.pickling.references import Reference, reference_to, why_not_by_value
 from procession.pickling.refusals import Refusal, Refused
 from procession.system.cpython import slot_names
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not in C
 _SINGLETONS = (type(None), type(Ellipsis), type(NotImplemented))
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 _DEEPEST = 3
@@ -83,7 +82,7 @@ class Code:
         # Not `in`: a metaclass may have an == of its own.
         if any(cls is one for one in (*_SINGLETONS, *BUILTIN_TYPES)):
             return True
-        if importable(cls.__module__) and (resolves(cls) or not cls.__flags__ & _HEAP_TYPE):
+        if importable(cls.__module__) and (resolves(cls) or not cls.__flags__ & HEAP_TYPE):
             return True
         _check_mapped(cls)
         self._check(cls)

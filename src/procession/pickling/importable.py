@@ -39,6 +39,19 @@ class _Answers:
 
 
 _answers = _Answers([])
+_generation = 0
+
+
+def latest_generation() -> int:
+    """A number that is another one once a module was seen to be imported anew."""
+    return _generation
+
+
+def begin_generation() -> int:
+    """Note that one was; gives the new number. One thread at a time may call it."""
+    global _generation
+    _generation += 1
+    return _generation
 
 
 def importable(name: Any) -> bool:

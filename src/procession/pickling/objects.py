@@ -16,6 +16,8 @@ SCALARS = frozenset({int, float, bool, complex, type(None)})
 ATOMS = SCALARS | {str, bytes}
 """Types of values that hold no other object, so that there is nothing to check."""
 
+HEAP_TYPE = 1 << 9
+"""``Py_TPFLAGS_HEAPTYPE``: of a class that a class statement has made. Those in C never change."""
 
 as_usual = methodcaller("__reduce_ex__", 5)
 """What pickle itself asks an object."""

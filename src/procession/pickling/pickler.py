@@ -90,9 +90,9 @@ def dumps(obj: Any, pickling: Pickling = "strict", buffers: list[Any] | None = N
                 if type(piece) is bytes and len(piece) < _FRAME and piece.find(mark) >= 0:
                     raise ByValue
     except (ByValue, pickle.PicklingError, TypeError, AttributeError):
-        from procession.pickling.by_value import dumps_by_value
+        from procession.pickling.lasting_classes import dumps_lasting
 
-        return dumps_by_value(obj, pickling, buffers)
+        return dumps_lasting(obj, pickling, buffers)
     if buffers is not None:
         buffers += pickler.buffers
         pickler.buffers.clear()

@@ -18,7 +18,7 @@ from procession.pickling.by_value import VALUE, ValuePickler, dumps_by_value
 from procession.pickling.code_rules import Code
 from procession.pickling.dispatch_tables import LARGE, Pickling, keep_small
 from procession.pickling.dynamic_code import described, is_guest
-from procession.pickling.objects import ATOMS
+from procession.pickling.objects import ATOMS, is_a
 from procession.system.interrupts import strikes
 
 _MOST_BYTES = 1 << 16
@@ -29,11 +29,11 @@ _MOST_CLASSES = 32
 _LARGE = 2 * LARGE
 """Bytes of a pickle of a value that goes alone: as much again as its classes may take."""
 
-_NO_PARTS = ATOMS | {type, types.FunctionType, types.BuiltinFunctionType, types.CodeType}
-"""Types of what no one can tell from a copy, or what has a name or place of its own."""
+_NO_PARTS = ATOMS | {types.FunctionType, types.BuiltinFunctionType, types.CodeType}
+"""Types of what no one can tell from a copy, or what has a name or place of its own; as classes."""
 
 
-class _Whole(Exception):
+class Whole(Exception):
     """A value has to be pickled with all that it uses."""
 
 
@@ -68,7 +68,7 @@ class SharedClasses:
             Exception: As `dumps_by_value`.
         """
         large: list[Any] = []
-        blob = self._dump_apart(value, large)
+        blob = self.dump_apart(value, large)
         if blob is None:  # it passes when it is whole; or that says why not
             blob = dumps_by_value(value, self._pickling, large)
         return None if large or len(blob) > _LARGE else blob
@@ -82,7 +82,7 @@ class SharedClasses:
         known = self._functions.get(id(function))
         if known is None:
             if pickler.code.reference(function) is None:
-                raise _Whole
+                raise Whole
             known = function, ValuePickler.reduce_function(pickler, function)
             self._functions[id(function)] = known
         return known[1]
@@ -95,17 +95,23 @@ class SharedClasses:
     def add(self, cls: type) -> Any:
         """Describe a class, too; how it goes."""
         if self._guests and not is_guest(cls):
-            raise _Whole
+            raise Whole
         self._places[id(cls)] = len(self._classes)
         self._classes.append(cls)
         return self.reduce(cls)
 
-    def _dump_apart(self, value: Any, large: list[Any]) -> bytes | None:
-        """Pickle a value without its classes; `None` if it does not pass so."""
+    def dump_apart(self, value: Any, large: list[Any]) -> bytes | None:
+        """Pickle a value without its classes; `None` if it does not pass so.
+
+        Args:
+            value: Anything.
+            large: Takes its large buffers.
+        """
         try:
             while self._gains:
+                large.clear()
                 blob = self._dump(value, large)
-                if large or self._is_complete:
+                if self._is_complete:
                     return blob
                 self._describe()
         except BaseException as error:
@@ -120,7 +126,7 @@ class SharedClasses:
         pickler, self._pickler = self._pickler or _Sharing(self._code(), self), None
         pickler.dump(value)
         if not self._parts.isdisjoint(pickler.memo.copy()):
-            raise _Whole
+            raise Whole
         blob = b"".join(pickler.pieces)
         large += pickler.large
         if self._is_complete and not large:
@@ -144,7 +150,11 @@ class SharedClasses:
         # What was made for the pickle is kept, too, so that no other object has its id.
         self._kept = memo = pickler.memo.copy()
         self._parts = frozenset(
-            [key for key, (_, part) in memo.items() if type(part) not in _NO_PARTS]
+            [
+                key
+                for key, (_, part) in memo.items()
+                if not (type(part) in _NO_PARTS or is_a(part, type))
+            ]
         )
         few = len(self._classes) <= _MOST_CLASSES
         self._gains = few and len(self._description) <= _MOST_BYTES

@@ -1,0 +1,112 @@
+"""What a pickle by value has of an object, to see later whether it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from operator import attrgetter, methodcaller
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    ClassMethodDescriptorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+
+from procession.hints import Any
+from procession.pickling.objects import HEAP_TYPE, as_usual, class_of, is_a, type_name
+
+HeldBy = Callable[[Any], Iterable[Any]]
+"""Gives what an object holds."""
+
+CACHED = type(cache(int))
+"""The type of functions under ``functools.cache`` and ``lru_cache``."""
+
+_CONSTANT = (
+    *(ModuleType, BuiltinFunctionType, type(Ellipsis), type(NotImplemented), range),
+    *(GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType),
+    *(ClassMethodDescriptorType, WrapperDescriptorType),
+)
+_CONSTANT_BY_NAME = frozenset(
+    {
+        *("re.Pattern", "datetime.date", "datetime.timedelta", "decimal.Decimal", "uuid.UUID"),
+        *("fractions.Fraction", "pathlib.PosixPath", "pathlib.PurePosixPath"),
+        *("logging.Logger", "logging.RootLogger"),  # they go by their names
+        "_abc._abc_data",  # in its place goes what `virtual_subclasses` gives
+    }
+)
+_HINTS = ("types.GenericAlias", "types.UnionType")
+_OF_HINT = ("__origin__", "__args__", "__bound__", "__constraints__", "__metadata__")
+
+values: HeldBy = methodcaller("values")
+of_class: HeldBy = attrgetter("__class__", "__bases__", "__name__", "__qualname__")
+of_function: HeldBy = attrgetter(
+    *("__code__", "__defaults__", "__kwdefaults__", "__annotations__"),
+    *("__name__", "__qualname__", "__doc__", "__dict__"),
+)
+_of_member: HeldBy = attrgetter("__class__", "_name_", "_value_")
+
+_BY_NAME: Mapping[str, HeldBy] = {
+    "builtins.list": iter,
+    "builtins.set": iter,
+    "builtins.staticmethod": attrgetter("__func__", "__dict__"),
+    "builtins.classmethod": attrgetter("__func__", "__dict__"),
+    "builtins.property": attrgetter("fget", "fset", "fdel", "__doc__"),
+    "functools.cached_property": attrgetter("func", "attrname"),
+    "functools.partial": attrgetter("func", "args", "keywords", "__dict__"),
+    "functools._lru_cache_wrapper": attrgetter("__wrapped__", "__dict__"),
+    "_collections._tuplegetter": attrgetter("__class__", "__doc__"),
+    "collections._tuplegetter": attrgetter("__class__", "__doc__"),  # since 3.13
+    "dataclasses._FIELD_BASE": attrgetter("__class__", "name"),
+}
+
+_usual_state: Any = getattr(object, "__getstate__")  # noqa: B009 - not known to type checkers
+
+
+def of_cell(cell: CellType) -> Iterable[Any]:
+    """What a cell of a closure holds."""
+    return (cell.cell_contents,)
+
+
+def is_constant(value: Any) -> bool:
+    """Whether a value never changes, and holds nothing that may."""
+    return (
+        isinstance(value, _CONSTANT)
+        or (is_a(value, type) and not value.__flags__ & HEAP_TYPE)
+        or type_name(class_of(value)) in _CONSTANT_BY_NAME
+    )
+
+
+def parts_that_stay(value: Any) -> Iterable[Any] | None:
+    """What is in a value that always holds the same; `None` if it does not."""
+    kind = class_of(value)
+    if kind in (tuple, frozenset):
+        return tuple(value)
+    if kind.__module__ == "typing" or type_name(kind) in _HINTS:
+        return [getattr(value, name, None) for name in _OF_HINT]
+    return None
+
+
+def held_by_type(kind: Any) -> HeldBy | None:
+    """How to look at objects of a type of Python's own; `None` if there is no rule for it."""
+    from enum import Enum
+
+    return _of_member if issubclass(kind, Enum) else _BY_NAME.get(type_name(kind))
+
+
+def is_plain(kind: Any) -> bool:
+    """Whether pickle takes an object of this class as its attributes, and asks no code for them."""
+    from procession.pickling.by_value import VALUE
+
+    usual = ("__reduce__", "__reduce_ex__", "__getattribute__")
+    given: Any = kind.__getstate__
+    return (
+        VALUE[kind] is as_usual
+        and all(getattr(kind, name) is getattr(object, name) for name in usual)
+        and (given is _usual_state or given.__module__ == "dataclasses")  # those with slots
+        and not any(hasattr(kind, name) for name in ("__getnewargs__", "__getnewargs_ex__"))
+        and all(base is object or base.__flags__ & HEAP_TYPE for base in kind.__mro__)
+    )

@@ -1,0 +1,291 @@
+"""Whether code still means what it meant when it was last pickled.
+
+What was pickled for a function or a class may be sent again only if pickling it now would give the
+same. For a name that is known cheaply, by following it again. For what goes by value it is known if
+all that it uses is known: atoms, modules, importable classes, functions and classes that go by
+value themselves, objects with plain attributes, and containers of these. Otherwise there is nothing
+to watch, and it is pickled each time.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABCMeta
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from operator import attrgetter, is_
+from types import FunctionType, MappingProxyType
+
+from procession.hints import Any
+from procession.pickling.contents import (
+    CACHED,
+    HeldBy,
+    held_by_type,
+    is_constant,
+    is_plain,
+    of_cell,
+    of_class,
+    of_function,
+    parts_that_stay,
+    values,
+)
+from procession.pickling.importable import importable, latest_generation, resolves
+from procession.pickling.objects import ATOMS, class_of, is_a
+from procession.pickling.references import (
+    Named,
+    Reference,
+    is_decorated,
+    mangled,
+    reference_to,
+)
+from procession.system.cpython import slot_names, virtual_subclasses
+from procession.system.identity import working_folder
+from procession.system.interrupts import strikes
+
+_MOST = 1000
+"""Things to look at, besides atoms. To look at one takes a tenth of a microsecond, and to pickle it
+ten times that."""
+
+_NOTHING = object()
+
+_OF_MODULE = ("__name__", "__package__", "__path__", "__file__")
+"""Globals that go with each function."""
+
+_MAPPINGS = (dict, MappingProxyType)
+
+_Place = tuple[Mapping[Any, Any], Any, Any]
+
+
+class _Changeable(Exception):
+    pass
+
+
+class _Batch:
+    """Objects that are looked at in the same way, all together in C.
+
+    Args:
+        held_by: What an object holds.
+    """
+
+    __slots__ = ("_before", "_held_by", "things")
+
+    def __init__(self, held_by: HeldBy) -> None:
+        self._held_by = held_by
+        self.things: list[Any] = []
+        self._before: list[Any] = []
+
+    def add(self, thing: Any) -> list[Any]:
+        """Look at one more; what it holds."""
+        held = list(self._held_by(thing))
+        self.things.append(thing)
+        self._before += held
+        return held
+
+    def holds(self) -> bool:
+        """Whether all of them hold the very same."""
+        now = list(chain.from_iterable(map(self._held_by, self.things)))
+        return len(now) == len(self._before) and all(map(is_, now, self._before))
+
+
+class Watch:
+    """What was pickled was made of. Keeps all of it, so that no identity is used again."""
+
+    __slots__ = (
+        *("_batches", "_folder", "_generation", "_named", "_path", "_places", "_sizes", "_slots"),
+        "_spaces",
+    )
+
+    def __init__(self, named: Named | None = None) -> None:
+        self._named = named or {}
+        self._path = list(sys.path)
+        self._generation = latest_generation()
+        self._folder = working_folder() if "" in self._path else None
+        self._places: list[_Place] = []
+        self._batches: dict[HeldBy, _Batch] = {}
+        self._slots: dict[type, HeldBy] = {}
+        self._spaces: set[int] = set()
+        self._sizes: list[int] = []  # of mappings
+
+    def holds(self) -> bool:
+        """Whether nothing of it has changed."""
+        if sys.path != self._path or latest_generation() != self._generation:
+            return False
+        for space, name, value in self._places:
+            if space.get(name, _NOTHING) is not value:
+                return False
+        try:
+            if self._sizes and list(map(len, self._batches[values].things)) != self._sizes:
+                return False
+            for batch in self._batches.values():
+                if not batch.holds():
+                    return False
+        except Exception as error:  # something is missing, or is code of the user's by now
+            if strikes(error):
+                raise
+            return False
+        return self._folder is None or working_folder() == self._folder
+
+    # -- what to look at -----------------------------------------------------------------------
+
+    def see(self, roots: Iterable[Any], names: Iterable[str] | None = None) -> bool:
+        """Look at all of these, which go by value, and at what they use; whether it is known.
+
+        Args:
+            roots: Functions and classes.
+            names: What the code of each root may look up, if that is known.
+        """
+        waiting = list(roots)
+        first = {id(root) for root in waiting}
+        seen: dict[int, Any] = {}
+        try:
+            while waiting:
+                value = waiting.pop()
+                if type(value) in ATOMS or id(value) in seen:
+                    continue
+                seen[id(value)] = value
+                if len(seen) > _MOST:
+                    return False
+                if type(value) is FunctionType and id(value) in first:
+                    waiting += self._function(value, names)
+                else:
+                    waiting += self._add(value)
+        except Exception as error:  # also of the metaclass of something that is used
+            if strikes(error):
+                raise
+            return False
+        return True
+
+    def name(self, reference: Reference) -> None:
+        """Look at a name that leads to something.
+
+        Raises:
+            _Changeable: Some ``__getattr__`` makes it.
+        """
+        module, qualname, _ = reference
+        found: Any = sys.modules.get(module)
+        self._places.append((sys.modules, module, found))
+        for part in qualname.split("."):
+            holders = [found]
+            if is_a(found, type):
+                part, holders = mangled(found, part), found.__mro__
+            for holder in holders:
+                space = getattr(holder, "__dict__", {})
+                self._places.append((space, part, space.get(part, _NOTHING)))
+                if part in space:
+                    found = space[part]
+                    break
+            else:
+                raise _Changeable
+
+    def own(self, function: FunctionType) -> list[Any]:
+        """Look at what a function is, apart from what it uses."""
+        held = self._hold(of_function, function)
+        return [*held[1:-1], *self._mapping(held[-1])]  # its code never changes
+
+    def _hold(self, held_by: HeldBy, thing: Any) -> list[Any]:
+        batch = self._batches.get(held_by)
+        if batch is None:
+            batch = self._batches[held_by] = _Batch(held_by)
+        return batch.add(thing)
+
+    def _mapping(self, space: Mapping[Any, Any]) -> list[Any]:
+        self._sizes.append(len(space))
+        return self._hold(iter, space) + self._hold(values, space)
+
+    def _function(self, function: FunctionType, names: Iterable[str] | None = None) -> list[Any]:
+        """A function that goes by value. What is in it, to be looked at as well."""
+        if names is None:
+            from procession.pickling.code_rules import global_names
+
+            names = global_names(function)
+        found = self.own(function)
+        space = function.__globals__
+        if id(space) not in self._spaces:
+            self._spaces.add(id(space))
+            names = [*names, *_OF_MODULE]
+        for name in names:
+            value = space.get(name, _NOTHING)
+            self._places.append((space, name, value))
+            if value is not _NOTHING:
+                found.append(value)
+        for cell in function.__closure__ or ():
+            found += self._hold(of_cell, cell)
+        return found
+
+    def _add(self, value: Any) -> Iterable[Any]:
+        """Look at a value that is used; what is in it is to be looked at as well."""
+        if is_constant(value):
+            return ()
+        if id(value) in self._named:
+            self.name((*self._named[id(value)], 0))
+            return ()
+        if is_decorated(value):
+            reference = reference_to(value)
+            if reference is None:
+                return (value.__wrapped__,)
+            self.name(reference)
+            return ()
+        if is_a(value, FunctionType, type, CACHED):
+            if importable(value.__module__) and resolves(value):
+                self.name((value.__module__, value.__qualname__, 0))
+                return ()
+            if is_a(value, type):
+                return self._class(value)
+            if type(value) is FunctionType:
+                return self._function(value)
+        return self._inside(value)
+
+    def _class(self, cls: Any) -> Iterable[Any]:
+        """A class that goes by value."""
+        kind, bases, *_ = self._hold(of_class, cls)
+        registered = self._hold(virtual_subclasses, cls) if is_a(cls, ABCMeta) else ()
+        return kind, *bases, *registered, *self._mapping(cls.__dict__)
+
+    def _inside(self, value: Any) -> Iterable[Any]:
+        """What is in a value that is neither code nor an atom."""
+        kind = class_of(value)
+        if kind in _MAPPINGS:
+            return self._mapping(value)
+        fixed = parts_that_stay(value)
+        if fixed is not None:
+            return fixed
+        held_by = held_by_type(kind)
+        if held_by is not None:
+            return self._hold(held_by, value)
+        if is_plain(kind):
+            return self._object(value, kind)
+        raise _Changeable
+
+    def _object(self, value: Any, kind: Any) -> Iterable[Any]:
+        """An object with attributes."""
+        held_by = self._slots.get(kind)
+        if held_by is None:
+            held_by = self._slots[kind] = attrgetter("__class__", "__class__", *slot_names(kind))
+        held = self._hold(held_by, value)
+        own: Any = getattr(value, "__dict__", None)
+        return held if own is None else held + self._mapping(own)
+
+
+def watch(
+    function: Callable[..., Any],
+    reference: Reference | None,
+    named: Named | None = None,
+    *,
+    names: Iterable[str] | None = None,
+) -> Watch | None:
+    """Watch what was just pickled for a function; `None` if what it depends on is not known.
+
+    Without a reference it went by value; `named` objects that it uses went by name. `names` are
+    those that it may look up, if they are known.
+    """
+    if type(function) is not FunctionType:
+        return None
+    made = Watch(named)
+    if reference is None:
+        return made if made.see([function], names) else None
+    try:
+        made.name(reference)
+    except _Changeable:
+        return None
+    made.own(function)
+    return made
