@@ -43,7 +43,7 @@ _OF_HINT = ("__origin__", "__args__", "__bound__", "__constraints__", "__metadat
 
 values: HeldBy = methodcaller("values")
 of_class: HeldBy = attrgetter("__class__", "__bases__", "__name__", "__qualname__")
-of_function: HeldBy = attrgetter(
+of_function: Callable[[Any], tuple[Any, ...]] = attrgetter(
     *("__code__", "__defaults__", "__kwdefaults__", "__annotations__"),
     *("__name__", "__qualname__", "__doc__", "__dict__"),
 )

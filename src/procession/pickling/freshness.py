@@ -48,8 +48,8 @@ ten times that."""
 
 _NOTHING = object()
 
-_OF_MODULE = ("__name__", "__package__", "__path__", "__file__")
-"""Globals that go with each function."""
+_OF_MODULE = ("__name__", "__file__")
+"""Globals that go with each function, and may be set."""
 
 _MAPPINGS = (dict, MappingProxyType)
 
@@ -83,7 +83,7 @@ class _Batch:
 
     def holds(self) -> bool:
         """Whether all of them hold the very same."""
-        now = list(chain.from_iterable(map(self._held_by, self.things)))
+        now = [*chain.from_iterable(map(self._held_by, self.things))]
         return len(now) == len(self._before) and all(map(is_, now, self._before))
 
 
@@ -91,8 +91,8 @@ class Watch:
     """What was pickled was made of. Keeps all of it, so that no identity is used again."""
 
     __slots__ = (
-        *("_batches", "_folder", "_generation", "_named", "_path", "_places", "_sizes", "_slots"),
-        "_spaces",
+        *("_batches", "_empty", "_folder", "_functions", "_generation", "_named", "_path"),
+        *("_places", "_sizes", "_slots", "_spaces"),
     )
 
     def __init__(self, named: Named | None = None) -> None:
@@ -101,10 +101,12 @@ class Watch:
         self._generation = latest_generation()
         self._folder = working_folder() if "" in self._path else None
         self._places: list[_Place] = []
+        self._functions: list[tuple[FunctionType, tuple[Any, ...]]] = []
         self._batches: dict[HeldBy, _Batch] = {}
         self._slots: dict[type, HeldBy] = {}
         self._spaces: set[int] = set()
         self._sizes: list[int] = []  # of mappings
+        self._empty: list[Mapping[Any, Any]] = []
 
     def holds(self) -> bool:
         """Whether nothing of it has changed."""
@@ -113,6 +115,34 @@ class Watch:
         for space, name, value in self._places:
             if space.get(name, _NOTHING) is not value:
                 return False
+        if any(self._empty):
+            return False
+        for function, (
+            code,
+            defaults,
+            keywords,
+            hints,
+            name,
+            qualname,
+            doc,
+            own,
+        ) in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not keywords
+                or function.__annotations__ is not hints
+                or function.__name__ is not name
+                or function.__qualname__ is not qualname
+                or function.__doc__ is not doc
+                or function.__dict__ is not own
+            ):
+                return False
+        if self._batches and not self._batches_hold():
+            return False
+        return self._folder is None or working_folder() == self._folder
+
+    def _batches_hold(self) -> bool:
         try:
             if self._sizes and list(map(len, self._batches[values].things)) != self._sizes:
                 return False
@@ -123,7 +153,7 @@ class Watch:
             if strikes(error):
                 raise
             return False
-        return self._folder is None or working_folder() == self._folder
+        return True
 
     # -- what to look at -----------------------------------------------------------------------
 
@@ -179,7 +209,8 @@ class Watch:
 
     def own(self, function: FunctionType) -> list[Any]:
         """Look at what a function is, apart from what it uses."""
-        held = self._hold(of_function, function)
+        held = of_function(function)
+        self._functions.append((function, held))
         return [*held[1:-1], *self._mapping(held[-1])]  # its code never changes
 
     def _hold(self, held_by: HeldBy, thing: Any) -> list[Any]:
@@ -189,6 +220,9 @@ class Watch:
         return batch.add(thing)
 
     def _mapping(self, space: Mapping[Any, Any]) -> list[Any]:
+        if not space:
+            self._empty.append(space)
+            return []
         self._sizes.append(len(space))
         return self._hold(iter, space) + self._hold(values, space)
 
