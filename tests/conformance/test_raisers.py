@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import procession
-from procession import NotPicklable, TaskExited, parallel
-from tests.support.raisers import ERRORS, KINDS, Mute
+from procession import NotPicklable, TaskExited, parallel, shared
+from tests.support.raisers import ERRORS, KINDS, Mute, Rebuilt, RebuiltElsewhere
+
+Kind = Callable[[str], object]
 
 EXPECTED = (NotPicklable, TaskExited, MemoryError)
 
@@ -21,13 +23,13 @@ def echo(value: Any, also: Any = None) -> str:
 
 
 @parallel(workers=2, inline=False)
-def make(kind: type | None, name: str) -> Any:
+def make(kind: Kind | None, name: str) -> Any:
     """An object of a kind."""
     return [kind(name)] if kind is not None else "good"
 
 
 @parallel(workers=2, inline=False)
-def attached(kind: type | None, name: str) -> str:
+def attached(kind: Kind | None, name: str) -> str:
     """Raises an error that holds such an object."""
     if kind is None:
         return "good"
@@ -57,7 +59,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[None]:
 everywhere = pytest.mark.parametrize(("backend", "name"), cases(), indirect=["backend"])
 
 
-def errors_of(function: Any, kind: type, *name: str) -> list[BaseException | None]:
+def errors_of(function: Any, kind: Kind, *name: str) -> list[BaseException | None]:
     """The errors of a good item, one of that kind, and a good one."""
     return [outcome.error for outcome in function.outcomes([None, kind, None], *name)]
 
@@ -110,3 +112,57 @@ def test_an_error_that_cannot_say_what_it_is() -> None:
     assert type(mute.submit(1).exception()) is Mute
     (outcome,) = mute.outcomes([1])
     assert type(outcome.error) is Mute
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_what_is_put_that_raises(name: str) -> None:
+    """It is refused by `shared.put`."""
+    for kind in KINDS:
+        if kind not in (Rebuilt, RebuiltElsewhere):
+            with pytest.raises(EXPECTED):
+                shared.put([kind(name)])
+
+
+class Equals(type):
+    """A metaclass with an ``==`` of its own, and so no hash."""
+
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+
+class Plain(metaclass=Equals):
+    """Pickle cannot take it: it looks classes up in a dict."""
+
+
+@pytest.mark.parametrize("inline", [False, "auto"])
+def test_a_class_without_a_hash_is_refused_by_its_place(inline: Any) -> None:
+    """The error names the argument and its part; here and in a worker."""
+    told = echo.with_options(inline=inline)
+    good, bad, also = [one.error for one in told.outcomes([1, [2, Plain()], 3])]
+    assert [good, also] == [None, None]
+    assert isinstance(bad, NotPicklable)
+    assert bad.path == "value[1]"
+    assert "Plain" in str(bad)
+    with pytest.raises(NotPicklable, match="also"):
+        told.map([1], also=(Plain(),))
+
+
+def test_a_class_whose_equality_raises_crosses() -> None:
+    """What pickle can take arrives, also beside what stops it."""
+    assert echo.map([1, Odd(), 3]) == ["int", "Odd", "int"]
+    (outcome,) = echo.outcomes([[Odd(), Plain()]])
+    assert isinstance(outcome.error, NotPicklable)
+    assert outcome.error.path == "value[1]"
+
+
+class Raises(type):
+    """A metaclass whose ``==`` raises."""
+
+    def __eq__(cls, other: object) -> bool:
+        raise LookupError
+
+    __hash__ = type.__hash__
+
+
+class Odd(metaclass=Raises):
+    """Pickle takes it."""

@@ -1,4 +1,4 @@
-"""Objects that raise any error where they are pickled, or where they are rebuilt."""
+"""Objects that raise any error where they are pickled, rebuilt, or have their class looked at."""
 
 from __future__ import annotations
 
@@ -66,4 +66,27 @@ class RebuiltElsewhere(Sent):
         return fail, (self.name, os.getpid())
 
 
-KINDS = (Sent, Rebuilt, RebuiltElsewhere)
+def _hostile(method: str, name: str) -> type:
+    """A class whose metaclass raises in this method."""
+
+    def failing(*_: object) -> Any:
+        fail(name)
+
+    return type.__new__(type(f"Raises{name}", (type,), {method: failing}), "Hostile", (), {})
+
+
+_UNHASHABLE = {name: _hostile("__hash__", name) for name in ERRORS}
+_MUTE = {name: _hostile("__getattribute__", name) for name in ERRORS}
+
+
+def unhashable(name: str) -> object:
+    """An object whose class raises when it is hashed, as all that asks for its type does."""
+    return object.__new__(_UNHASHABLE[name])
+
+
+def mute(name: str) -> object:
+    """An object whose class raises when it is asked for anything, as for its name."""
+    return object.__new__(_MUTE[name])
+
+
+KINDS = (Sent, Rebuilt, RebuiltElsewhere, unhashable, mute)

@@ -18,7 +18,7 @@ from procession.hints import Any
 from procession.items import ATOM_BYTES, SHORT, Column, Item, Job, Reply, Settled, size_back
 from procession.observer import UNOBSERVED, call_began, observers
 from procession.pickling.columns import THEMSELVES
-from procession.pickling.objects import ATOMS
+from procession.pickling.objects import ATOMS, all_are
 from procession.pickling.pickler import loads
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
@@ -124,7 +124,7 @@ class SingleCall(OneByOne, Chunk):
             PoolClosed: The pool was shut down.
         """
         args, kwargs = item.value
-        self.plain = not kwargs and ATOMS.issuperset(map(type, args))
+        self.plain = not kwargs and all_are(args, ATOMS)
         self._number, self._item = item.index, item
         self._begin(job)
 
@@ -138,7 +138,7 @@ class SingleCall(OneByOne, Chunk):
             NotPicklable: The arguments cannot cross.
         """
         args, kwargs = value
-        if kwargs or not THEMSELVES.issuperset(map(type, args)):
+        if kwargs or not all_are(args, THEMSELVES):
             item = pack(number, value)
             if not item.buffers and item.size <= SHORT:
                 self.given = number, item.blob

@@ -14,9 +14,10 @@ from typing import Any
 from procession.errors import NotPicklable, Where
 from procession.explaining.paths import path_of
 from procession.explaining.search import Finding, Node, Search
-from procession.pickling.objects import class_of, text_of, type_name
+from procession.pickling.objects import attribute_of, bases_of, class_of, text_of, type_name
 from procession.pickling.pickler import Pickling
 from procession.pickling.refusals import Refusal
+from procession.system.interrupts import strikes
 
 _SHOWN = 3
 _WIDTH = 96
@@ -82,11 +83,11 @@ def _explain(
     findings = search.findings or [_unknown(error, search)]
     first = findings[0]
     trail = first.node.trail()
-    path, remark = path_of(trail)
+    path, remark = _path_of(trail)
     head = _head(where, function, trail[0].root, len(trail) == 1, first.refusal.what)
     lines = [f"  {path}  →  {_culprit(first)}{remark}"]
     for finding in findings[1:_SHOWN]:
-        other, remark = path_of(finding.node.trail())
+        other, remark = _path_of(finding.node.trail())
         lines.append(f"  {other}  →  {_culprit(finding)}{remark}")
     if len(findings) > _SHOWN:
         at_least = "" if search.complete else "at least "
@@ -96,6 +97,16 @@ def _explain(
     return NotPicklable(
         message, where=where, path=path, culprit=_culprit(first), reason=first.refusal.reason
     )
+
+
+def _path_of(trail: list[Node]) -> tuple[str, str]:
+    """See `path_of`, which asks the objects on the way, and these may raise anything."""
+    try:
+        return path_of(trail)
+    except BaseException as error:
+        if strikes(error):
+            raise
+        return trail[0].root, ""
 
 
 def _head(where: Where, function: str, root: str, is_root: bool, what: str) -> str:
@@ -133,9 +144,11 @@ def _owner(trail: list[Node]) -> str:
         cls = class_of(node.obj)
         if cls is FunctionType or issubclass(cls, type):
             return ""  # it belongs to code, which no __getstate__ can change
-        top = cls.__module__.partition(".")[0]
-        if "__dict__" in dir(cls) and top not in sys.stdlib_module_names - {"__main__"}:
-            return cls.__qualname__.rpartition("<locals>.")[2]
+        top = str(attribute_of(cls, "__module__")).partition(".")[0]
+        in_python = any("__dict__" in own for _, own in bases_of(cls))
+        if in_python and top not in sys.stdlib_module_names - {"__main__"}:
+            name: str = attribute_of(cls, "__qualname__")
+            return name.rpartition("<locals>.")[2]
     return ""
 
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from procession.hints import Any
 from procession.pickling.code_rules import dispatched, used_globals
-from procession.pickling.objects import class_of, is_a, type_name
+from procession.pickling.objects import class_of, is_a, is_one_of, type_name
 from procession.system.cpython import object_makers
 
 Edge = tuple[str, Any, Any]
@@ -21,7 +21,7 @@ Edge = tuple[str, Any, Any]
 
 _NEW = object_makers()
 _NOTHING: dict[Any, Any] = {}
-_VIEWS = tuple(map(class_of, (_NOTHING.keys(), _NOTHING.values(), _NOTHING.items())))
+_VIEWS = frozenset(map(class_of, (_NOTHING.keys(), _NOTHING.values(), _NOTHING.items())))
 _SET_REDUCES = tuple(vars(kind)["__reduce__"] for kind in (set, frozenset))
 
 
@@ -32,11 +32,11 @@ class Malformed(Exception):
 def contents(obj: Any) -> Iterator[Edge] | None:
     """Parts of a builtin container or callable, or `None` if `obj` is something else."""
     cls = class_of(obj)  # not isinstance: proxies say that they are what they wrap
-    if cls in (list, tuple):
+    if cls is list or cls is tuple:
         return (("index", i, part) for i, part in enumerate(obj))
     if cls is dict:
         return _items(obj.items())
-    if cls in _VIEWS or cls.__reduce__ in _SET_REDUCES:
+    if is_one_of(cls, _VIEWS) or _reduces_as_a_set(cls):
         return _members(obj)
     if cls is types.MappingProxyType:
         return _items(dict(obj).items())
@@ -53,6 +53,10 @@ def contents(obj: Any) -> Iterator[Edge] | None:
     if issubclass(cls, property):
         return iter([("attribute", n, getattr(obj, n)) for n in ("fget", "fset", "fdel")])
     return None
+
+
+def _reduces_as_a_set(cls: type) -> bool:
+    return any(cls.__reduce__ is each for each in _SET_REDUCES)
 
 
 def _members(obj: Any) -> Iterator[Edge]:
@@ -152,7 +156,7 @@ def parts(obj: Any, reduced: Any) -> Iterator[Edge]:
         )
     if make is type(obj):
         yield "class", None, make
-    elif make not in _NEW:
+    elif not any(make is each for each in _NEW):
         yield "reduced", (0,), make
     for i, arg in enumerate(args):
         yield ("class", None, arg) if arg is type(obj) else ("reduced", (1, i), arg)
@@ -175,7 +179,7 @@ def _state(obj: Any, state: Any) -> Iterator[Edge]:
     elif class_of(state) is dict:
         for key, value in state.items():
             yield "state", key, value
-    elif class_of(state) in (list, tuple):
+    elif class_of(state) is list or class_of(state) is tuple:
         yield from (("state item", i, part) for i, part in enumerate(state))
     elif state is not None:
         yield "whole state", None, state

@@ -12,7 +12,7 @@ from keyword import iskeyword
 from typing import Any
 
 from procession.explaining.search import Node
-from procession.pickling.objects import class_of, is_a
+from procession.pickling.objects import bases_of, class_of, is_a, is_one_of
 
 _PLAIN = frozenset({tuple, list, dict, set, frozenset})
 _LONGEST_KEY = 200
@@ -141,7 +141,7 @@ def _reduced_label(obj: Any, key: tuple[int, ...], part: Any) -> tuple[str, str]
 
 def _same_contents(obj: Any, part: Any) -> bool:
     """Whether `part` is the plain container that an instance of a subclass is made from."""
-    if class_of(part) not in _PLAIN or not is_a(obj, class_of(part)):
+    if not is_one_of(class_of(part), _PLAIN) or not is_a(obj, class_of(part)):
         return False
     iterate: Any = class_of(part).__iter__  # not what the subclass makes of it
     own: list[Any] = list(iterate(obj))
@@ -150,15 +150,15 @@ def _same_contents(obj: Any, part: Any) -> bool:
 
 def _call(obj: Any) -> str:
     """The call that pickle makes."""
-    own = any("__reduce__" in base.__dict__ for base in class_of(obj).__mro__[:-1])
-    return ".__reduce__()" if own else ".__reduce_ex__(5)"
+    theirs = any("__reduce__" in own for _, own in bases_of(class_of(obj))[:-1])
+    return ".__reduce__()" if theirs else ".__reduce_ex__(5)"
 
 
 def _state_of(obj: Any) -> str:
     """The expression for the state that an object is given again."""
-    bases = class_of(obj).__mro__[:-1]
-    own = any("__reduce__" in b.__dict__ or "__reduce_ex__" in b.__dict__ for b in bases)
-    return f"{_call(obj)}[2]" if own else ".__getstate__()"
+    bases = bases_of(class_of(obj))[:-1]
+    theirs = any("__reduce__" in own or "__reduce_ex__" in own for _, own in bases)
+    return f"{_call(obj)}[2]" if theirs else ".__getstate__()"
 
 
 def _attribute_holding(obj: Any, part: Any) -> str:
@@ -170,4 +170,4 @@ def _attribute_holding(obj: Any, part: Any) -> str:
 
 def _descriptors(cls: type) -> list[str]:
     kinds = (types.MemberDescriptorType, types.GetSetDescriptorType, property)
-    return [n for b in cls.__mro__[:-1] for n, v in b.__dict__.items() if isinstance(v, kinds)]
+    return [n for _, own in bases_of(cls)[:-1] for n, v in own.items() if is_a(v, *kinds)]

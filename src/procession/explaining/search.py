@@ -15,7 +15,16 @@ from procession.hints import Any
 from procession.pickling.by_value import VALUE
 from procession.pickling.code_rules import Code
 from procession.pickling.importable import find, importable
-from procession.pickling.objects import ATOMS, a_type, class_of, is_a, text_of
+from procession.pickling.objects import (
+    ATOMS,
+    a_type,
+    attribute_of,
+    bases_of,
+    class_of,
+    is_a,
+    is_one_of,
+    text_of,
+)
 from procession.pickling.reducers import loaded_modules, registered
 from procession.pickling.references import Named
 from procession.pickling.refusals import Refusal, Refused
@@ -106,7 +115,7 @@ class Search:
         for node in queue:
             yield node
             for kind, key, part in self._parts(node):
-                if type(part) not in ATOMS and id(part) not in self._seen:
+                if id(part) not in self._seen and not is_one_of(type(part), ATOMS):
                     self._seen.add(id(part))
                     queue.append(Node(part, node, kind, key))
             if len(queue) > _MOST or node.depth > _DEEPEST:
@@ -233,22 +242,24 @@ def _check_name(obj: Any, name: str) -> None:
 
 def _malformed(obj: Any, error: Exception) -> Refusal:
     owner, method = _reducer(class_of(obj))
+    whose = attribute_of(owner, "__qualname__")
     if owner is object:
-        name = class_of(obj).__qualname__
+        name = attribute_of(class_of(obj), "__qualname__")
         return Refusal(a_type(class_of(obj)), f"{name}.{method} {error}.", _REMAKE)
     return Refusal(
         f"{a_type(owner)} whose {method} cannot be used",
-        f"{owner.__qualname__}.{method} {error}.",
-        f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
+        f"{whose}.{method} {error}.",
+        f"Correct {whose}.{method}{{or_leave_out}}.",
     )
 
 
 def _raised(obj: Any, error: BaseException) -> Refusal:
     owner, method = _reducer(class_of(obj))
+    whose = attribute_of(owner, "__qualname__")
     if owner is object or error.__traceback__ is None:
         text = text_of(error) or type(error).__name__
-        name = type(obj).__qualname__
-        in_python = "__dict__" in dir(class_of(obj))
+        name = attribute_of(class_of(obj), "__qualname__")
+        in_python = any("__dict__" in own for _, own in bases_of(class_of(obj)))
         return Refusal(
             a_type(class_of(obj)),
             f"{name} objects cannot be pickled: {text.rstrip('.')}.",
@@ -257,15 +268,15 @@ def _raised(obj: Any, error: BaseException) -> Refusal:
     why = f"raised {type(error).__name__}"
     return Refusal(
         f"{a_type(class_of(obj))} whose {method} {why}",
-        f"{owner.__qualname__}.{method} {why}: {text_of(error)}.".replace("..", "."),
-        f"Correct {owner.__qualname__}.{method}{{or_leave_out}}.",
+        f"{whose}.{method} {why}: {text_of(error)}.".replace("..", "."),
+        f"Correct {whose}.{method}{{or_leave_out}}.",
     )
 
 
 def _reducer(cls: type) -> tuple[type, str]:
     """Which class says how objects of `cls` are pickled, and in which method."""
-    for base in cls.__mro__:
+    for base, own in bases_of(cls):
         for method in ("__reduce_ex__", "__reduce__", "__getstate__"):
-            if method in base.__dict__:
+            if method in own:
                 return (base, method) if base is not object else (object, "__reduce_ex__")
     return object, "__reduce_ex__"

@@ -20,7 +20,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
 from procession.hints import Any
 from procession.pickling.importable import importable
-from procession.pickling.objects import ATOMS, class_of, is_a
+from procession.pickling.objects import ATOMS, all_are, class_of, is_a, is_one_of
 from procession.pickling.references import reference_to, why_not_by_value
 from procession.system import cpython
 
@@ -60,7 +60,7 @@ def _stands_alone(function: FunctionType) -> bool:
         return False
     own = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     annotations = function.__annotations__.values()
-    return all(type(value) in ATOMS for value in own) and all(
+    return all_are(own, ATOMS) and all(
         type(each) is str or _is_builtin_class(each) for each in annotations
     )
 
@@ -77,7 +77,7 @@ def names_in(code: CodeType) -> set[str]:
 def _sure(value: Any, decorated: Any, seen: set[int]) -> bool:
     """Whether a global that a function uses goes for sure."""
     kind = class_of(value)
-    if kind in ATOMS or value is decorated or id(value) in seen:
+    if is_one_of(kind, ATOMS) or value is decorated or id(value) in seen:
         return True
     if kind is ModuleType:
         return importable(value.__name__)
@@ -132,7 +132,7 @@ def plain_function(function: Any) -> PlainFunction | None:
             modules[name] = value.__name__
         elif name in space:
             values[name] = value
-    if not all(class_of(value) in ATOMS for value in values.values()):
+    if not all_are(values.values(), ATOMS):
         return None
     try:
         code = marshal.dumps(function.__code__)

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from procession.hints import Any
 from procession.pickling.cloudpickle_names import BUILTIN_TYPES, code_globals
 from procession.pickling.importable import importable, resolves
-from procession.pickling.objects import HEAP_TYPE, class_of, is_a
+from procession.pickling.objects import HEAP_TYPE, class_of, is_a, is_one_of
 from procession.pickling.references import Reference, reference_to, why_not_by_value
 from procession.pickling.refusals import Refusal, Refused
 from procession.system.cpython import slot_names
@@ -166,6 +166,9 @@ def dispatched(function: types.FunctionType) -> list[tuple[type, Any]] | None:
     return None
 
 
+_COLLECTIONS: frozenset[type] = frozenset({list, tuple, set, frozenset})
+
+
 def _parts(value: Any) -> Iterable[Any]:
     """What a wrapper, a cell or a plain container of functions holds."""
     if isinstance(value, types.CellType):
@@ -173,9 +176,10 @@ def _parts(value: Any) -> Iterable[Any]:
             return [value.cell_contents]
         except ValueError:
             return []
-    if type(value) in (dict, types.MappingProxyType):
+    kind = class_of(value)
+    if kind is dict or kind is types.MappingProxyType:
         return list(value.values())
-    if type(value) in (list, tuple, set, frozenset):
+    if is_one_of(kind, _COLLECTIONS):
         return list(value)
     if isinstance(value, property):
         return [value.fget, value.fset, value.fdel]

@@ -19,7 +19,7 @@ from itertools import chain
 
 from procession.hints import Any
 from procession.pickling.importable import unimportable_marks
-from procession.pickling.objects import ATOMS, SCALARS, class_of
+from procession.pickling.objects import ATOMS, SCALARS, class_of, types_of
 from procession.pickling.out_of_band import replacements
 from procession.pickling.pickler import EachPickler, Pickling, loads
 from procession.system import NamedTuple
@@ -75,7 +75,7 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
     """
     if replacements:
         return None
-    kinds = set(map(type, values))
+    kinds = types_of(values)
     if kinds <= THEMSELVES:
         return _marshal(values, rows=False)
     try:
@@ -91,7 +91,7 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
     while at < len(values) and size <= MOST_BYTES:
         some = values[at : at + _STEP]
         at += len(some)
-        kinds = set(map(type, some))
+        kinds = types_of(some)
         alike = kinds.isdisjoint(THEMSELVES) and (arrays is None or arrays[0] not in kinds)
         packed: list[Any] | None = pickler.blobs(some) if alike else None
         if packed is None or _name_what_is_not_there(packed):
@@ -108,7 +108,7 @@ def _are_rows(values: Sequence[Any]) -> bool:
     level: Any = values
     changeable: list[int] = []
     for depth in range(_DEPTH + 1):
-        kinds = set(map(type, level))
+        kinds = types_of(level)
         if kinds <= ATOMS:
             return depth > 0 and len(set(changeable)) == len(changeable)
         if depth == _DEPTH or not kinds <= (CONTAINERS | ATOMS if depth else CONTAINERS):
@@ -148,12 +148,17 @@ def row(value: Any) -> tuple[Any, int]:
         return None, 0
     size = 9 * len(value)
     members = (*value, *value.values()) if class_of(value) is dict else value
-    for member in members:
-        kind = class_of(member)
-        if kind not in SCALARS:
-            if kind is not str and kind is not bytes:
-                return None, 0
-            size += len(member)
+    try:
+        for member in members:
+            kind = class_of(member)
+            if kind not in SCALARS:
+                if kind is not str and kind is not bytes:
+                    return None, 0
+                size += len(member)
+    except BaseException as error:  # of a metaclass: what pickles the value says so
+        if strikes(error):
+            raise
+        return None, 0
     if size > _TEXT:
         return None, 0
     return (value if class_of(value) is tuple else value.copy()), size
@@ -168,17 +173,14 @@ def _pack_each(
     """What stands for each value that can cross; `None` if one of them is large."""
     blobs: list[Any] = []
     for place, value in enumerate(values, first):
-        if type(value) in THEMSELVES:
-            blobs.append(value)
-            continue
         try:
-            blob = pack(value)
+            blob = value if type(value) in THEMSELVES else pack(value)
         except BaseException as error:
             if strikes(error):
                 raise
             refused.append((place, error))
             continue
-        if blob is None:
+        if blob is None and value is not None:
             return None
         blobs.append(blob)
     return blobs

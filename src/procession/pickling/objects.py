@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import countOf, methodcaller
 from types import SimpleNamespace
 
@@ -30,6 +30,54 @@ class_of: Callable[[object], type[Any]] = type
 cost a call for each value."""
 
 
+def is_one_of(cls: type[Any], kinds: frozenset[type]) -> bool:
+    """Whether a type is one of these. A metaclass may refuse to be hashed, in any way it likes."""
+    try:
+        return cls in kinds
+    except BaseException as error:
+        _pass_on(error)
+        return False
+
+
+def types_of(values: Iterable[Any]) -> set[type[Any]]:
+    """The types of values; `object` for all of them, if one cannot be hashed."""
+    try:
+        return set(map(type, values))
+    except BaseException as error:
+        _pass_on(error)
+        return {object}
+
+
+def all_are(values: Iterable[Any], kinds: frozenset[type]) -> bool:
+    """Whether the type of each value is one of these."""
+    try:
+        return kinds.issuperset(map(type, values))
+    except BaseException as error:
+        _pass_on(error)
+        return False
+
+
+def all_of(values: Sequence[Any], kind: type[Any]) -> bool:
+    """Whether all values are of this very type. It takes half the time of `all_are`."""
+    try:
+        return countOf(map(type, values), kind) == len(values)
+    except BaseException as error:
+        _pass_on(error)
+        return False
+
+
+def _pass_on(error: BaseException) -> None:
+    """Raise what a signal handler has raised, and no code of the type's."""
+    from procession.system.interrupts import strikes
+
+    if strikes(error):
+        raise error
+
+
+attribute_of: Callable[[type[Any], str], Any] = type.__getattribute__
+"""A class's attribute, such as its name, without asking its metaclass."""
+
+
 def is_a(obj: object, *kinds: type[Any]) -> bool:
     """Whether `obj` is an instance of one of `kinds`.
 
@@ -39,8 +87,13 @@ def is_a(obj: object, *kinds: type[Any]) -> bool:
 
 
 def type_name(cls: type) -> str:
-    """``module.Name`` of a class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    """``module.Name`` of a class, whatever its metaclass does."""
+    return f"{attribute_of(cls, '__module__')}.{attribute_of(cls, '__qualname__')}"
+
+
+def bases_of(cls: type) -> list[tuple[type, Mapping[str, Any]]]:
+    """A class and its bases, the nearest first, each with what it defines. Asks no metaclass."""
+    return [(base, attribute_of(base, "__dict__")) for base in attribute_of(cls, "__mro__")]
 
 
 def a_type(cls: type) -> str:
@@ -83,9 +136,8 @@ def short_repr(obj: Any) -> str:
     """One line of at most 80 characters that shows `obj`; never raises, as its ``repr`` may."""
     try:
         text = " ".join(_shown.repr(obj).split())
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        _pass_on(error)
         text = f"<{type_name(class_of(obj))}, whose repr raised {type(error).__name__}>"
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
@@ -94,9 +146,8 @@ def text_of(error: BaseException) -> str:
     """What an error says; never raises, as its ``str`` may."""
     try:
         return str(error)
-    except KeyboardInterrupt:
-        raise
     except BaseException as raised:
+        _pass_on(raised)
         return f"<its str() raised {type_name(class_of(raised))}>"
 
 
@@ -166,9 +217,9 @@ def builtin_bytes(values: Sequence[Any]) -> int | None:
     """
     kind = class_of(values[0])
     texts = kind is str or kind is bytes
-    if texts and countOf(map(type, values), kind) == len(values):
+    if texts and all_of(values, kind):
         return 0
-    if (texts or len(values) <= _FEW) and ATOMS.issuperset(map(type, values)):
+    if (texts or len(values) <= _FEW) and all_are(values, ATOMS):
         return 0
     try:
         glance = _idle.pop()

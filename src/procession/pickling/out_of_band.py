@@ -18,7 +18,7 @@ from pickle import PickleBuffer
 
 from procession.buffers.sender import Placed, segments
 from procession.hints import Any, TypeVar
-from procession.pickling.objects import SCALARS, class_of
+from procession.pickling.objects import SCALARS, class_of, is_one_of
 from procession.pickling.pickler import LARGE, Pickling, dumps, loads
 from procession.pickling.refusals import Refusal, Refused
 from procession.system import after_fork
@@ -94,7 +94,7 @@ def fits_message(value: Any) -> bool:
     A large integer does not: what waits to be sent is bounded by its pickle's bytes.
     """
     kind = class_of(value)
-    return kind in SCALARS and (kind is not int or -_LARGE_INT < value < _LARGE_INT)
+    return is_one_of(kind, SCALARS) and (kind is not int or -_LARGE_INT < value < _LARGE_INT)
 
 
 def bytes_out_of_band(value: Any, others: dict[int, Any] = replacements) -> Any:
@@ -102,7 +102,7 @@ def bytes_out_of_band(value: Any, others: dict[int, Any] = replacements) -> Any:
 
     `others` go into it instead of the objects of these ids.
     """
-    if type(value) not in _LOOKED_AT and not others:
+    if not (others or is_one_of(type(value), _LOOKED_AT)):
         return value
     found: dict[int, Any] = {}
     _find((value,), 3, found, others)
@@ -112,7 +112,7 @@ def bytes_out_of_band(value: Any, others: dict[int, Any] = replacements) -> Any:
 def _find(values: Iterable[Any], depth: int, found: dict[int, Any], others: dict[int, Any]) -> None:
     for value in values:
         kind = class_of(value)
-        if kind in SCALARS:
+        if is_one_of(kind, SCALARS):
             continue
         if others and id(value) in others:
             found[id(value)] = others[id(value)]

@@ -18,7 +18,7 @@ from types import FrameType, FunctionType
 
 from procession.hints import Any, Literal
 from procession.pickling.importable import find, importable
-from procession.pickling.objects import ATOMS, class_of, is_a
+from procession.pickling.objects import ATOMS, class_of, is_a, is_one_of
 from procession.pickling.refusals import Refusal
 
 Reference = tuple[str, str, int]
@@ -212,7 +212,7 @@ def _same_values(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
 def _equal(one: Any, other: Any) -> bool:
     if one is other:
         return True
-    return type(one) is type(other) and type(one) in ATOMS and bool(one == other)
+    return type(one) is type(other) and is_one_of(type(one), ATOMS) and bool(one == other)
 
 
 # -- who pickles -------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ from procession.pickling.pickler import dumps, loads
 from procession.pickling.reducers import Reduce
 from procession.system import after_fork
 from procession.system.descriptors import NAMELESS
+from procession.system.interrupts import strikes
 from procession.system.pristine import threading, time
 
 T = TypeVar("T")
@@ -204,9 +205,9 @@ def _lay_down(obj: Any) -> Placed | BroadcastBytes:
             if placed is not None:
                 return placed
         return BroadcastBytes(dumps(obj))
-    except MemoryError:
-        raise
-    except Exception as error:
+    except BaseException as error:
+        if strikes(error):
+            raise
         from procession.explaining.explain import explain
 
         raise explain(

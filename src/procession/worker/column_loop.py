@@ -22,7 +22,7 @@ from procession.pickling.columns import (
     row,
     value_packer,
 )
-from procession.pickling.objects import class_of
+from procession.pickling.objects import class_of, is_one_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import dumps
 from procession.system.cpython import pickle
@@ -177,7 +177,7 @@ class ColumnLoop:
             else:
                 if class_of(result) is not kind:
                     kind = class_of(result)
-                    odd = each or kind not in THEMSELVES
+                    odd = each or not is_one_of(kind, THEMSELVES)
                 if odd or copied or noted:
                     self._take_result(index, result, begin)
                     result = None  # or it would live as long as the next item runs
@@ -230,12 +230,12 @@ class ColumnLoop:
         if self._noted:
             sink.extras(self._take())
         payload, size = result, 0
-        if kind in CONTAINERS and self._rows:
+        if self._rows and is_one_of(kind, CONTAINERS):
             payload, size = row(result)
             self._rows = payload is not None  # else the next ones are no rows either, most likely
         if size:
             payload = (payload,)
-        elif kind not in THEMSELVES:
+        elif not is_one_of(kind, THEMSELVES):
             payload, size = self._pack(index, result, seconds)
         if payload is not _ODD:
             self._held += size

@@ -173,7 +173,7 @@ def _append_globals(payload: bytes, function: Any, error: BaseException) -> byte
     """
     try:
         seen = _seen(function, error)
-    except Exception:  # of the values' own code
+    except BaseException:  # of the values' own code
         return payload
     return payload + pickle.dumps(seen, 5) if seen else payload
 

@@ -15,10 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from operator import countOf
 
 from procession.hints import Any
-from procession.pickling.objects import ATOMS, builtin_bytes, class_of
+from procession.pickling.objects import (
+    ATOMS,
+    all_are,
+    all_of,
+    builtin_bytes,
+    class_of,
+    is_one_of,
+    types_of,
+)
 from procession.pickling.out_of_band import bytes_out_of_band
 from procession.pickling.pickler import Pickling, dumps
 from procession.system import NamedTuple
@@ -106,7 +113,7 @@ class Checks:
         if known is not None and 0 <= known[0] - start < len(values):
             return Refused(known[0] - start, known[1])
         at, size, count = 0, 1 if self._closely else _FIRST, len(values)
-        if count == 1 and type(values[0]) in ATOMS:
+        if count == 1 and is_one_of(type(values[0]), ATOMS):
             return None
         while at < count:
             size = min(size, self._allowed(coming))
@@ -124,7 +131,7 @@ class Checks:
                 if count <= self._allowed(coming):
                     size = count  # likely all are like these, and then no copy is needed
                     continue
-                if ATOMS.issuperset(map(type, values)):
+                if all_are(values, ATOMS):
                     return None
             refused = self._dump(start + at, piece) if found is None else None
             if found != 0:
@@ -147,7 +154,7 @@ class Checks:
         Raises:
             BaseException: It is refused.
         """
-        if type(value) in ATOMS:
+        if is_one_of(type(value), ATOMS):
             return
         refused = self.first(index, [value], 1)
         if refused is not None:
@@ -187,7 +194,7 @@ class Checks:
             if strikes(error):
                 raise
         for at, value in enumerate(piece):
-            refused = None if type(value) in ATOMS else self._refusal(start + at, value)
+            refused = None if is_one_of(type(value), ATOMS) else self._refusal(start + at, value)
             if refused is not None:
                 return Refused(at, refused)
         return None
@@ -195,14 +202,14 @@ class Checks:
     def _types(self, values: Sequence[Any]) -> set[type]:
         if self._star:
             tuples: list[Any] = [each for each in values if class_of(each) is tuple]
-            return set(map(type, chain.from_iterable(tuples)))
-        return set(map(type, values))
+            return types_of(chain.from_iterable(tuples))
+        return types_of(values)
 
     def _new_types(self, start: int, values: Sequence[Any], since: int) -> Refused | None:
         """Check the first value of each type that was not seen before."""
         rest = values[since:] if since else values
         kind = class_of(rest[0])
-        if not self._star and countOf(map(type, rest), kind) == len(rest):
+        if not self._star and all_of(rest, kind):
             rest = rest[:1]  # they are all alike: half the time of a set of their types
         new = self._types(rest) - self._seen - ATOMS
         for at, value in enumerate(rest, since) if new else ():

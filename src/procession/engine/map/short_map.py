@@ -27,7 +27,7 @@ from procession.engine.local.first_pool import MainThreadPause
 from procession.engine.policy.placement import Pace, Placement
 from procession.functions.needs import modules_to_import, needs_cloudpickle, surely_crosses
 from procession.hints import TYPE_CHECKING, Any
-from procession.pickling.objects import ATOMS, SCALARS
+from procession.pickling.objects import ATOMS, SCALARS, all_are
 from procession.start_costs import start_costs
 from procession.system import after_fork, cpython
 from procession.system.alarm import Timer, after, short_turns
@@ -104,7 +104,7 @@ class ShortMap:
         """
         call, values = self._call, self._running.values
         pickling = call.options.pickling
-        plain = SCALARS.issuperset(map(type, values))
+        plain = all_are(values, SCALARS)
         if plain and surely_crosses(call.function, call.decorated):
             return True
         from procession.functions.packed_function import dump_watched
@@ -168,7 +168,7 @@ class ShortMap:
         if running.error is not None:
             error, running.error = running.error, None  # whose traceback keeps us
             raise self._failed(running.ran, raised_here(error, self._call.name))
-        if not ATOMS.issuperset(map(type, running.out)):
+        if not all_are(running.out, ATOMS):
             self._check_results(running)
         if not self._pace.tiny(ran):
             self._lost(ran, running.seconds)

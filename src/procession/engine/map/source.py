@@ -24,7 +24,7 @@ from types import (
 
 from procession.engine.local.caller_loop import CallerLoop
 from procession.hints import Any
-from procession.pickling.objects import ATOMS, class_of, is_a
+from procession.pickling.objects import ATOMS, class_of, is_a, is_one_of
 from procession.system.interrupts import strikes
 from procession.worker import current
 
@@ -96,11 +96,12 @@ class Source:
 
     def __init__(self, items: Iterable[Any]) -> None:
         numpy = sys.modules.get("numpy")
-        array = numpy is not None and type(items) is numpy.ndarray and _plain(items)
-        self.inert = array or type(items) in _INERT
-        self.plain = array or type(items) in _PLAIN
+        kind = class_of(items)
+        array = numpy is not None and kind is numpy.ndarray and _plain(items)
+        self.inert = array or is_one_of(kind, _INERT)
+        self.plain = array or is_one_of(kind, _PLAIN)
         self._length = _length(items)
-        self._sliced: Any = items if type(items) in _SLICED else None
+        self._sliced: Any = items if is_one_of(kind, _SLICED) else None
         self._iterator: Iterator[Any] = iter(())
         if self._sliced is None:
             self._iterator = iter(items)
@@ -179,7 +180,7 @@ class Source:
                 self.ended = True
                 return
             keep(value)
-            if check is not None and type(value) not in ATOMS:
+            if check is not None and not is_one_of(type(value), ATOMS):
                 check(start + len(values) - 1, value)
             yield value
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from procession.hints import Any
 from procession.items import KEPT, SHORT, STOP, Reply
-from procession.pickling.objects import SCALARS, class_of
+from procession.pickling.objects import SCALARS, class_of, is_one_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import loads
 from procession.process.io import messages
@@ -121,7 +121,7 @@ class CallLoop:
         del value, given
         current.end()
         kind = class_of(result)
-        short = kind in SCALARS or (kind is str and len(result) <= SHORT)
+        short = is_one_of(kind, SCALARS) or (kind is str and len(result) <= SHORT)
         if short and not prepared.noted:
             self._give(result, seconds)
         else:

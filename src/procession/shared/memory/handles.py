@@ -21,7 +21,7 @@ import tempfile
 from itertools import count
 
 from procession.errors import ProcessionError
-from procession.pickling.objects import ATOMS
+from procession.pickling.objects import ATOMS, is_one_of
 from procession.pickling.out_of_band import note_sent, with_senders
 from procession.pickling.pickler import dumps
 from procession.system import NamedTuple, descriptors
@@ -133,7 +133,7 @@ def _open_named(where: Address, flags: int) -> int:
 
 def dumps_and_sent(value: object) -> tuple[bytes, list[object]]:
     """Pickle `value`; returns also what was pickled as an address, to be kept open."""
-    if type(value) in ATOMS:
+    if is_one_of(type(value), ATOMS):
         return dumps(value), []
     return with_senders(lambda: dumps(value))
 
