@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import MutableMapping, MutableSequence
+import threading
+from collections.abc import Callable, MutableMapping, MutableSequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procession import shared
+from procession import NotPicklable, shared
 from tests.shared import jobs
 from tests.shared.jobs import Start
 
@@ -233,3 +234,23 @@ def test_shared_objects_inside() -> None:
         mapping["queue"].put(number)
     assert mapping["queue"].get() == 99
     assert len(mapping._kept) <= 65
+
+
+@pytest.mark.parametrize(
+    ("put", "path"),
+    [
+        (lambda: shared.Dict[str, Any]().__setitem__("k", [threading.Lock()]), "value[0]"),
+        (lambda: shared.Dict[Any, int]().__setitem__((1, threading.Lock()), 2), "key[1]"),
+        (lambda: shared.Dict[str, Any]().update(k={"a": threading.Lock()}), "value['a']"),
+        (lambda: shared.List[Any]().append(threading.Lock()), "value"),
+        (lambda: shared.List[Any]([1, (threading.Lock(),)]), "value[0]"),
+        (lambda: setattr(shared.Namespace(), "name", [threading.Lock()]), "value[0]"),
+        (lambda: shared.Pipe()[0].send([threading.Lock()]), "obj[0]"),
+    ],
+)
+def test_what_cannot_cross_is_refused_by_its_path(put: Callable[[], object], path: str) -> None:
+    """As an argument is, and nothing is changed."""
+    with pytest.raises(NotPicklable) as caught:
+        put()
+    assert caught.value.path == path
+    assert "shared." in str(caught.value)

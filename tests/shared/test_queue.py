@@ -69,10 +69,10 @@ def test_task_done_too_often() -> None:
 def test_what_cannot_be_pickled_fails_where_it_is_put() -> None:
     """And nothing is in the queue."""
     items = shared.Queue[Any]()
-    with pytest.raises(Exception, match="lock"):
-        items.put(threading.Lock())
+    with pytest.raises(NotPicklable, match=r"shared\.Queue\.put\(\).*'obj'") as caught:
+        items.put({"a": threading.Lock()})
+    assert caught.value.path == "obj['a']"
     assert items.empty()
-    assert NotPicklable is not None
 
 
 def test_a_closed_queue() -> None:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast, overload
 
 from procession.hints import NOT_GIVEN
 from procession.pickling.pickler import dumps, loads
+from procession.shared.memory.handles import dumps_into
 from procession.shared.replica import Replica
 
 _K = TypeVar("_K")
@@ -66,13 +67,13 @@ class Dict(Replica, MutableMapping[_K, _V]):
         return cast("_V", loads(self._items[key]))
 
     def __setitem__(self, key: _K, value: _V) -> None:
-        pair = (dumps(key), self._pickled(value))
+        pair = (self._pickled_key(key), self._pickled(value))
         with self._mutex:
             self._refresh()
             self._change("set", [pair])
 
     def __delitem__(self, key: _K) -> None:
-        blob = dumps(key)
+        blob = self._pickled_key(key)
         with self._mutex:
             self._refresh()
             if key not in self._items:
@@ -115,7 +116,7 @@ class Dict(Replica, MutableMapping[_K, _V]):
         Raises:
             KeyError: If it is not there and there is no default.
         """
-        key_blob = dumps(key)
+        key_blob = self._pickled_key(key)
         with self._mutex:
             self._refresh()
             blob = self._items.get(key)
@@ -144,7 +145,7 @@ class Dict(Replica, MutableMapping[_K, _V]):
 
     def setdefault(self, key: _K, default: Any = None, /) -> _V:
         """The value of `key`, which is made `default` if it is not there."""
-        pair = (dumps(key), self._pickled(default))
+        pair = (self._pickled_key(key), self._pickled(default))
         with self._mutex:
             self._refresh()
             blob = self._items.get(key)
@@ -162,7 +163,7 @@ class Dict(Replica, MutableMapping[_K, _V]):
     def update(self, other: Any = (), /, **more: Any) -> None:
         """Put many items in, as one step."""
         new: dict[Any, Any] = dict(other, **more)
-        pairs = [(dumps(key), self._pickled(value)) for key, value in new.items()]
+        pairs = [(self._pickled_key(key), self._pickled(value)) for key, value in new.items()]
         with self._mutex:
             self._refresh()
             self._change("set", pairs)
@@ -209,6 +210,9 @@ class Dict(Replica, MutableMapping[_K, _V]):
                 del self._items[loads(key)]
             case _:
                 self._items = {}
+
+    def _pickled_key(self, key: object) -> bytes:
+        return dumps_into(key, f"shared.{type(self).__name__}", "key")
 
     def _everything(self) -> tuple[Any, ...]:
         return "set", [(dumps(key), blob) for key, blob in self._items.items()]

@@ -13,7 +13,7 @@ from multiprocessing import connection
 from typing import Any
 
 from procession.errors import ProcessionError
-from procession.pickling.pickler import dumps, loads
+from procession.pickling.pickler import loads
 from procession.shared.memory import handles
 from procession.system import after_fork
 from procession.system.pristine import select
@@ -123,9 +123,9 @@ class Connection:
 
         Raises:
             OSError: If it is closed, or only receives; `BrokenPipeError` if no one can receive.
-            Exception: What pickling the object raises.
+            NotPicklable: The object cannot cross to another process.
         """
-        self._to_write().send_bytes(dumps(obj))
+        self._to_write().send_bytes(handles.dumps_into(obj, "shared.Pipe.send", "obj"))
 
     def recv(self) -> Any:
         """Receive the next object, waiting for it.

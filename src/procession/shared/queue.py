@@ -105,10 +105,10 @@ class Queue(Monitor, Generic[_T]):
         Raises:
             queue.Full: If there was no space in time.
             ValueError: If the queue was closed in this process.
-            Exception: What pickling the item raises.
+            NotPicklable: The item cannot cross to another process.
         """
         self._must_be_open()
-        blob, sent = dumps_and_sent(obj)
+        blob, sent = dumps_and_sent(obj, "shared.Queue.put", "obj")
         mutex = self._mutex
         mutex.acquire()
         try:

@@ -132,7 +132,7 @@ class Replica(Monitor):
 
     def _pickled(self, value: object) -> bytes:
         """Pickle a value that is put in. Shared objects in it are kept open as long as it is."""
-        blob, sent = dumps_and_sent(value)
+        blob, sent = dumps_and_sent(value, f"shared.{type(self).__name__}")
         if sent:
             self._kept[blob] = sent
             if len(self._kept) > self._keep_up_to:

@@ -26,6 +26,7 @@ from procession.pickling.out_of_band import note_sent, with_senders
 from procession.pickling.pickler import dumps
 from procession.system import NamedTuple, descriptors
 from procession.system.descriptors import NAMELESS
+from procession.system.interrupts import strikes
 from procession.system.limits import explained
 from procession.system.posix import OWN_WORKERS, fcntl, os
 
@@ -36,6 +37,7 @@ __all__ = [
     "create",
     "create_pipe",
     "dumps_and_sent",
+    "dumps_into",
     "forget",
     "note_sent",
     "reopen",
@@ -131,11 +133,32 @@ def _open_named(where: Address, flags: int) -> int:
     return os.open(where.path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
-def dumps_and_sent(value: object) -> tuple[bytes, list[object]]:
-    """Pickle `value`; returns also what was pickled as an address, to be kept open."""
+def dumps_into(value: object, taker: str, root: str = "value") -> bytes:
+    """Pickle what a shared object is given.
+
+    Args:
+        value: What is given.
+        taker: What takes it, and as which argument, for the message.
+        root: The argument.
+
+    Raises:
+        NotPicklable: It cannot cross.
+    """
+    try:
+        return dumps(value)
+    except BaseException as error:
+        if strikes(error):
+            raise
+        from procession.explaining.explain import explain
+
+        raise explain(error, value, where="argument", function=taker, root=root) from None
+
+
+def dumps_and_sent(value: object, taker: str, root: str = "value") -> tuple[bytes, list[object]]:
+    """As `dumps_into`; returns also what was pickled as an address, to be kept open."""
     if is_one_of(type(value), ATOMS):
         return dumps(value), []
-    return with_senders(lambda: dumps(value))
+    return with_senders(lambda: dumps_into(value, taker, root))
 
 
 def _is(found: os.stat_result, where: Address) -> bool:
