@@ -10,8 +10,8 @@ from procession.engine.call import Call
 from procession.engine.decoding import value_of
 from procession.engine.job import single_job, thread_job
 from procession.engine.local.in_process import header_here, initialized, reply_here
+from procession.engine.local.stepwise import awaited_here
 from procession.engine.local.where import Where, route
-from procession.engine.retrying import again, pause_before
 from procession.engine.single_call import SingleCall
 from procession.errors import PoolClosed
 from procession.futures import Future
@@ -100,19 +100,5 @@ async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if Where(call, blocking=False).here:
         value = ((*call.prefix, *args), kwargs)
         observer = call_began(call.name, single=True)
-        return await observer.awaiting(value, _again(call, args, kwargs))
+        return await observer.awaiting(value, awaited_here(call, value))
     return await submit(call, args, kwargs)
-
-
-async def _again(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Await the coroutine here, again after those errors that ask for it."""
-    import asyncio  # loaded already by what awaits this
-
-    item, rules = Item(0, ((*call.prefix, *args), kwargs)), call.rules(single=True)
-    while True:
-        try:
-            return await call.function(*call.prefix, *args, **kwargs)
-        except rules.retry_on as error:
-            if not again(item, error, rules):
-                raise
-            await asyncio.sleep(pause_before(item, rules))

@@ -9,7 +9,12 @@ from procession.errors import NotPicklable
 from procession.hints import Any, cast
 from procession.items import Item, Reply, Settled
 from procession.outcome import Outcome
-from procession.pickling.exceptions import add_item_note, add_note, load_exception
+from procession.pickling.exceptions import (
+    add_item_note,
+    add_note,
+    load_exception,
+    raisable,
+)
 from procession.pickling.objects import is_a, text_of
 from procession.pickling.pickler import loads
 from procession.pickling.refusals import framework_mend
@@ -56,19 +61,13 @@ def _located(error: NotPicklable, item: Item, rules: Rules) -> BaseException:
 def noted(error: BaseException, item: Item, rules: Rules, *, here: bool = False) -> BaseException:
     """Say in notes which function and item raised, and what can be done where that is known.
 
-    Makes StopIteration safe to raise in `next`.
-
     Args:
         error: What the item raised.
         item: The item.
         rules: The name for the note, and the function's parameters.
         here: Whether it ran in this process.
     """
-    if isinstance(error, (StopIteration, StopAsyncIteration)):
-        # Raised from __next__ it would end the caller's loop silently (PEP 479's reason).
-        wrapped = RuntimeError(f"{rules.name}() raised {type(error).__name__}")
-        wrapped.__cause__ = error
-        error = wrapped
+    error = raisable(error, f"{rules.name}()")
     add_item_note(error, rules.name, None if rules.single else item.index, item.value)
     hint = _hint(error, item, rules, here=here)
     if hint:

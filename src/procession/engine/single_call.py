@@ -18,6 +18,7 @@ from procession.hints import Any
 from procession.items import ATOM_BYTES, SHORT, Column, Item, Job, Reply, Settled, size_back
 from procession.observer import UNOBSERVED, call_began, observers
 from procession.pickling.columns import THEMSELVES
+from procession.pickling.exceptions import raisable
 from procession.pickling.objects import ATOMS, all_are
 from procession.pickling.pickler import loads
 from procession.system.cpython import pickle
@@ -322,7 +323,8 @@ class SingleCall(OneByOne, Chunk):
     def _over(self, value: Any, error: BaseException | None) -> None:
         self._observer.finished()
         self._end()
-        self.future.settle(value, error)
+        told = None if error is None else raisable(error, f"{self.name}()")
+        self.future.settle(value, told)
 
     def _leave(self) -> None:
         if self._counted:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from procession.backends.shutdown import check_open
 from procession.contract import End
 from procession.engine.call import Call
 from procession.engine.decoding import value_of
 from procession.engine.job import make_job
-from procession.engine.local.in_process import initialized
+from procession.engine.local.stepwise import values_here
 from procession.engine.local.where import Where
 from procession.engine.overload import OpenStream, admit, leave
 from procession.engine.packing import packer
@@ -18,6 +18,7 @@ from procession.engine.policy.blame import Rules, judge
 from procession.errors import OptionError
 from procession.items import Item, Reply, Settled, size_back
 from procession.observer import UNOBSERVED, CallObserver, call_began
+from procession.pickling.exceptions import raisable
 
 if TYPE_CHECKING:
     from procession.backends.process import IsolatedStream
@@ -39,11 +40,10 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
         )
     check_open(call.name)
     where = Where(call, blocking=False)
-    if where.here:
-        values: Iterator[Any] = initialized(call).function(*call.prefix, *args, **kwargs)
-        observer = call_began(call.name, single=True)
-        return observer.yielding(((*call.prefix, *args), kwargs), values)
     value = ((*call.prefix, *args), kwargs)
+    if where.here:
+        observer = call_began(call.name, single=True)
+        return StreamHere(observer.yielding(value, values_here(call, value)))
     plain = call._replace(prefix=())
     backend: Any = where.backend()
     counted = None
@@ -59,7 +59,39 @@ def stream(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterato
     return Stream(IsolatedStream(backend, job, item), call.rules(single=True), observer, counted)
 
 
-class Stream(Iterator[Any]):
+class _Closing(Iterator[Any]):
+    """An iterator that a ``with`` block closes."""
+
+    def close(self) -> None:
+        """End the generator; values that were not read are lost."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class StreamHere(_Closing):
+    """The same of a generator that runs in this process.
+
+    Args:
+        values: A generator that gives them.
+    """
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def __next__(self) -> Any:
+        return next(self._values)
+
+    def close(self) -> None:
+        """End the generator."""
+        self._values.close()
+
+
+class Stream(_Closing):
     """Yields what the generator yields, while it runs on ahead by a bounded number of values.
 
     The process ends with the generator. It also ends when the iterator is closed or forgotten, or
@@ -116,7 +148,7 @@ class Stream(Iterator[Any]):
         tally.ended(end, 1, 0)
         for verdict in judge(self._chunk, [self._item], end, self._rules):
             if verdict.error is not None:
-                raise verdict.error
+                raise raisable(verdict.error, f"{self._rules.name}()")
 
     def close(self) -> None:
         """End the process if it still runs; values that were not read are lost."""
@@ -126,9 +158,3 @@ class Stream(Iterator[Any]):
         self._observer.finished()
         if source is not None:
             source.close()
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -250,6 +250,15 @@ def _link(exc: BaseException, record: _Record, made: dict[int, BaseException]) -
         add_note(exc, note)
 
 
+def raisable(error: BaseException, who: str) -> BaseException:
+    """The error, or one around it if it would end the loop in which it is raised (PEP 479)."""
+    if not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    wrapped = RuntimeError(f"{who} raised {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
 def add_note(exc: BaseException, note: str) -> None:
     """Add a note, once; also where ``add_note`` fails, as on frozen dataclasses."""
     notes: Any = exc.__dict__.setdefault("__notes__", [])

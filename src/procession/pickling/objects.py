@@ -87,7 +87,7 @@ def is_a(obj: object, *kinds: type[Any]) -> bool:
 
 
 def type_name(cls: type) -> str:
-    """``module.Name`` of a class, whatever its metaclass does."""
+    """``module.Name`` of a class. Its metaclass is not asked."""
     return f"{attribute_of(cls, '__module__')}.{attribute_of(cls, '__qualname__')}"
 
 

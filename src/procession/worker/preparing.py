@@ -157,8 +157,8 @@ def run_unpacked(packed: PackedInitializer) -> None:
     try:
         with current.while_initializing():
             initializer(*initargs)
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise _exited(error, initializer) from error
+    except BaseException as error:
+        raise _told(error, initializer)  # noqa: B904 - its cause is set
     keep_changes(before)
     arrivals.keep()
 
@@ -208,24 +208,28 @@ def initialize(
     except BaseException as error:
         if strikes(error):
             raise
-        raised = error
-    if isinstance(raised, (SystemExit, KeyboardInterrupt)):
-        cause, raised = raised, _exited(raised, initializer)
-        raised.__cause__ = cause
+        raised = _told(error, initializer)
     from procession.pickling.exceptions import add_note
 
     add_note(raised, "raised by the initializer")
     return raised
 
 
-def _exited(error: BaseException, initializer: Callable[..., object]) -> TaskExited:
+def _told(error: BaseException, initializer: Callable[..., object]) -> BaseException:
+    """What the caller is told of an error: itself, if it ends no program and no loop."""
+    from procession.pickling.exceptions import raisable
+
     name = getattr(initializer, "__name__", None) or type(initializer).__name__
+    if not isinstance(error, (SystemExit, KeyboardInterrupt)):
+        return raisable(error, f"the initializer {name}()")
     what = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else "KeyboardInterrupt"
-    return TaskExited(
+    exited = TaskExited(
         f"The initializer {name}() raised {what}. An initializer cannot end the program, and a "
         "worker without it is of no use: have it raise an exception that says what is wrong.",
         code=error.code if isinstance(error, SystemExit) else None,
     )
+    exited.__cause__ = error
+    return exited
 
 
 def _same(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:

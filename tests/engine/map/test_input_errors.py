@@ -125,3 +125,25 @@ def test_input_that_cannot_be_begun(verb: str) -> None:
     for place in ("process", "serial"):
         with pytest.raises(SystemExit, match="no input"):
             call(at(place), Refuses()) if verb != "starmap" else at(place).starmap(Refuses())
+
+
+class Stops:
+    """Raises the end of an asynchronous loop when it is iterated over at all."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise StopAsyncIteration("no input")
+
+
+@pytest.mark.parametrize("items", [rows(StopAsyncIteration), Stops()])
+def test_what_would_end_the_loop(items: Any) -> None:
+    """`aimap` raises an error if its input raises the end of an asynchronous loop."""
+
+    async def consume() -> None:
+        async for _ in plain.aimap(items):
+            pass
+
+    with pytest.raises(
+        RuntimeError, match=r"the input of aimap\(\) raised StopAsyncIteration"
+    ) as got:
+        asyncio.run(consume())
+    assert isinstance(got.value.__cause__, StopAsyncIteration)

@@ -15,6 +15,7 @@ from procession.engine.map.map_run import MapRun
 from procession.engine.map.results import begin, end, warn_of_traffic
 from procession.hints import TYPE_CHECKING, Any
 from procession.items import Settled
+from procession.pickling.exceptions import raisable
 from procession.system.interrupts import strikes
 from procession.user_threads import user_threads
 
@@ -228,7 +229,10 @@ class AsyncMapIterator:
                     "results = await trio.to_thread.run_sync(partial(f.map, items))."
                 ) from None
             self._event = asyncio.Event()
-            self._run, self._progress = self._start(_waker(self._loop, self._event))
+            try:
+                self._run, self._progress = self._start(_waker(self._loop, self._event))
+            except StopAsyncIteration as error:  # of the input's own code
+                raise raisable(error, "the input of aimap()") from error
             await self._loop.run_in_executor(None, self._run.go)
         assert self._event is not None
         run = self._run
@@ -252,7 +256,7 @@ class AsyncMapIterator:
         error = run.take_error()
         self._close()
         if error is not None:
-            raise error
+            raise raisable(error, "the input of aimap()")
         raise StopAsyncIteration
 
     def _give(self) -> Any:

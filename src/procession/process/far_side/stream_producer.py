@@ -86,7 +86,9 @@ class Producer:
         came = perf_counter() if self._timed else 0.0
         try:
             payload, found = dumps_out_of_band(value, pickling, transit=True)
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise
             from procession.worker.failures import refused_result
 
             raise refused_result(error, value, self._name, pickling) from None
