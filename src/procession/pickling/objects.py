@@ -30,7 +30,7 @@ class_of: Callable[[object], type[Any]] = type
 cost a call for each value."""
 
 
-def is_one_of(cls: type[Any], kinds: frozenset[type]) -> bool:
+def is_one_of(cls: type[Any], kinds: frozenset[Any]) -> bool:
     """Whether a type is one of these. A metaclass may refuse to be hashed, in any way it likes."""
     try:
         return cls in kinds
@@ -48,7 +48,7 @@ def types_of(values: Iterable[Any]) -> set[type[Any]]:
         return {object}
 
 
-def all_are(values: Iterable[Any], kinds: frozenset[type]) -> bool:
+def all_are(values: Iterable[Any], kinds: frozenset[Any]) -> bool:
     """Whether the type of each value is one of these."""
     try:
         return kinds.issuperset(map(type, values))

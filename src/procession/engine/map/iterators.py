@@ -231,8 +231,8 @@ class AsyncMapIterator:
             self._event = asyncio.Event()
             try:
                 self._run, self._progress = self._start(_waker(self._loop, self._event))
-            except StopAsyncIteration as error:  # of the input's own code
-                raise raisable(error, "the input of aimap()") from error
+            except StopAsyncIteration as stop:  # of the input's own code
+                raise raisable(stop, "the input of aimap()") from stop
             await self._loop.run_in_executor(None, self._run.go)
         assert self._event is not None
         run = self._run
