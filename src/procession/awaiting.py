@@ -14,6 +14,24 @@ from typing import Any
 from weakref import ref
 
 
+def running_loop(who: str, instead: str) -> asyncio.AbstractEventLoop:
+    """The event loop that runs here.
+
+    Args:
+        who: What needs one, for the message.
+        instead: What is written in trio, which has loops of its own.
+
+    Raises:
+        RuntimeError: There is none.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            f"{who} needs an event loop of asyncio, and none runs here. In trio, write {instead}."
+        ) from None
+
+
 class _Landing:
     """Where futures that are done, in any thread, come to one event loop."""
 

@@ -406,17 +406,10 @@ class Future(cf.Future[T]):
         self._condition = Condition()
 
     def __await__(self) -> Generator[Any, None, T]:
-        import asyncio
+        from procession.awaiting import awaited, running_loop
 
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise RuntimeError(
-                "A procession.Future can be awaited where an event loop of asyncio runs, and none "
-                "does here. In trio, write await trio.to_thread.run_sync(future.result)."
-            ) from None
-        from procession.awaiting import awaited
-
+        instead = "await trio.to_thread.run_sync(future.result)"
+        loop = running_loop("Awaiting a procession.Future", instead)
         waiting: asyncio.Future[T] = awaited(self, loop)
         return waiting.__await__()
 

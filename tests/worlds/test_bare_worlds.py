@@ -78,18 +78,23 @@ if True:
 
 
 def test_waiting_without_asyncio(tmp_path: Path) -> None:
-    """Other event loops, such as trio's, are told what to write."""
+    """Other event loops, such as trio's, are told what to write; an isolated call does not run."""
     program = """
-    from procession import background, parallel
+    from procession import background, isolated, parallel, stats
+    @isolated
+    async def answer(): ...
+    async def ask():
+        await answer()
     async def wait():
         await background(abs)(-1)
     async def take():
         async for _ in parallel(abs).aimap([1]):
             pass
-    for coroutine in (wait(), take()):
+    for coroutine in (ask(), wait(), take()):
         try:
             coroutine.send(None)
         except RuntimeError as error:
             print("trio.to_thread.run_sync" in str(error))
+            print(any(name.startswith("isolated") for name in stats()))
     """
-    assert run(program, folder=tmp_path) == ["True", "True"]
+    assert run(program, folder=tmp_path) == ["True", "False"] * 3

@@ -101,4 +101,9 @@ async def _awaited(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         value = ((*call.prefix, *args), kwargs)
         observer = call_began(call.name, single=True)
         return await observer.awaiting(value, awaited_here(call, value))
+    from procession.awaiting import running_loop
+
+    # Before it starts: a call that no one can wait for is not to run.
+    instead = f"await trio.to_thread.run_sync({call.name}.submit(...).result)"
+    running_loop(f"Awaiting {call.name}()", instead)
     return await submit(call, args, kwargs)

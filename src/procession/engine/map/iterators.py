@@ -221,13 +221,10 @@ class AsyncMapIterator:
         import asyncio
 
         if self._run is None:
-            try:
-                self._loop = asyncio.get_running_loop()
-            except RuntimeError:
-                raise RuntimeError(
-                    "aimap() needs an event loop of asyncio, and none runs here. In trio, write "
-                    "results = await trio.to_thread.run_sync(partial(f.map, items))."
-                ) from None
+            from procession.awaiting import running_loop
+
+            instead = "results = await trio.to_thread.run_sync(partial(f.map, items))"
+            self._loop = running_loop("aimap()", instead)
             self._event = asyncio.Event()
             try:
                 self._run, self._progress = self._start(_waker(self._loop, self._event))
