@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from procession.buffers.housekeeping import housekeeper
-from procession.hints import Any
+from procession.hints import Any, NoReturn
 from procession.items import Item, Job, Reply
 from procession.pickling.objects import class_of
 from procession.process.far_side import worker_setup
@@ -26,6 +26,11 @@ from procession.worker.current import end_copy, mark_worker_process, while_loadi
 from procession.worker.preparing import prepare, run_initializer
 from procession.worker.runner import Runner, flush_output
 
+_OUTSIDE = """\
+A worker of Procession ended, as an error was raised there outside of all items. A signal handler
+that an item has set may do that later: put back the one before it, and cancel its alarm.
+"""
+
 _MOST_MODULES = 4096
 """Modules of one call that are told: all of scikit-learn and what it uses are 1,500."""
 
@@ -39,9 +44,34 @@ def main(descriptors: Descriptors, plan: Plan) -> None:
     box.up()
     sock = socket.socket(fileno=channel)
     worker = _Worker(sock, box, plan.method)
-    if worker.prepare(plan):
-        worker.serve()
+    try:
+        if worker.prepare(plan):
+            worker.serve()
+    except SystemExit:
+        raise  # by a signal handler, for an end in order
+    except BaseException as error:
+        _fail(box, error)
     sock.detach()  # the descriptor closes with the process, when its exit handlers have run
+
+
+def _fail(box: BlackBox, error: BaseException) -> NoReturn:
+    """End at once, and leave word why: nothing is known of what was under way.
+
+    Were the process to end in order, it would close its channel, and then wait for threads that
+    items have left. So it would be taken for one whose items have closed the channel.
+    """
+    import traceback
+
+    text = _OUTSIDE
+    try:
+        text += "".join(traceback.format_exception(error))
+    except BaseException:
+        text += type(error).__name__  # its own code does as it likes
+    box.remember(text)
+    try:
+        os.write(2, text.encode(errors="replace"))
+    finally:
+        os._exit(1)
 
 
 class _Worker:
