@@ -149,7 +149,7 @@ class Watch:
             for batch in self._batches.values():
                 if not batch.holds():
                     return False
-        except Exception as error:  # something is missing, or is code of the user's by now
+        except BaseException as error:  # something is missing, or is code of the user's by now
             if strikes(error):
                 raise
             return False
@@ -179,7 +179,7 @@ class Watch:
                     waiting += self._function(value, names)
                 else:
                     waiting += self._add(value)
-        except Exception as error:  # also of the metaclass of something that is used
+        except BaseException as error:  # also of the metaclass of something that is used
             if strikes(error):
                 raise
             return False
