@@ -115,7 +115,7 @@ class Search:
         for node in queue:
             yield node
             for kind, key, part in self._parts(node):
-                if id(part) not in self._seen and not is_one_of(type(part), ATOMS):
+                if id(part) not in self._seen and not is_one_of(class_of(part), ATOMS):
                     self._seen.add(id(part))
                     queue.append(Node(part, node, kind, key))
             if len(queue) > _MOST or node.depth > _DEEPEST:

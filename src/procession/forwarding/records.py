@@ -17,7 +17,7 @@ from functools import partial
 from procession.forwarding.outgoing import AdoptedReporting, Outgoing
 from procession.hints import TYPE_CHECKING, Any
 from procession.once import Once
-from procession.pickling.objects import is_a, is_one_of
+from procession.pickling.objects import class_of, is_a, is_one_of
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 
@@ -148,7 +148,7 @@ def _traceback(exc_info: Any) -> str:
 
 def _pack_record(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Its fields, as text where they are no plain values; and those pickled one by one."""
-    odd = {name: value for name, value in fields.items() if not is_one_of(type(value), _PLAIN)}
+    odd = {name: value for name, value in fields.items() if not is_one_of(class_of(value), _PLAIN)}
     packed = {name: blob for name, value in odd.items() if (blob := _packed(value)) is not None}
     return {**fields, **{name: _text(value) for name, value in odd.items()}}, packed
 

@@ -102,7 +102,7 @@ def bytes_out_of_band(value: Any, others: dict[int, Any] = replacements) -> Any:
 
     `others` go into it instead of the objects of these ids.
     """
-    if not (others or is_one_of(type(value), _LOOKED_AT)):
+    if not (others or is_one_of(class_of(value), _LOOKED_AT)):
         return value
     found: dict[int, Any] = {}
     _find((value,), 3, found, others)

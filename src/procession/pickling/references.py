@@ -212,7 +212,7 @@ def _same_values(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
 def _equal(one: Any, other: Any) -> bool:
     if one is other:
         return True
-    return type(one) is type(other) and is_one_of(type(one), ATOMS) and bool(one == other)
+    return type(one) is type(other) and is_one_of(class_of(one), ATOMS) and bool(one == other)
 
 
 # -- who pickles -------------------------------------------------------------------------------

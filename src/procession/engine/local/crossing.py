@@ -113,7 +113,7 @@ class Checks:
         if known is not None and 0 <= known[0] - start < len(values):
             return Refused(known[0] - start, known[1])
         at, size, count = 0, 1 if self._closely else _FIRST, len(values)
-        if count == 1 and is_one_of(type(values[0]), ATOMS):
+        if count == 1 and is_one_of(class_of(values[0]), ATOMS):
             return None
         while at < count:
             size = min(size, self._allowed(coming))
@@ -154,7 +154,7 @@ class Checks:
         Raises:
             BaseException: It is refused.
         """
-        if is_one_of(type(value), ATOMS):
+        if is_one_of(class_of(value), ATOMS):
             return
         refused = self.first(index, [value], 1)
         if refused is not None:
@@ -194,7 +194,9 @@ class Checks:
             if strikes(error):
                 raise
         for at, value in enumerate(piece):
-            refused = None if is_one_of(type(value), ATOMS) else self._refusal(start + at, value)
+            refused = (
+                None if is_one_of(class_of(value), ATOMS) else self._refusal(start + at, value)
+            )
             if refused is not None:
                 return Refused(at, refused)
         return None

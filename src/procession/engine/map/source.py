@@ -180,7 +180,7 @@ class Source:
                 self.ended = True
                 return
             keep(value)
-            if check is not None and not is_one_of(type(value), ATOMS):
+            if check is not None and not is_one_of(class_of(value), ATOMS):
                 check(start + len(values) - 1, value)
             yield value
 

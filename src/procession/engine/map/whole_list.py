@@ -11,7 +11,7 @@ from procession.engine.local.hashing import hashes_otherwise
 from procession.engine.map.short_map import SHORT, ShortMap, none_open
 from procession.engine.policy.placement import Pace
 from procession.hints import Any, cast
-from procession.pickling.objects import is_one_of
+from procession.pickling.objects import class_of, is_one_of
 from procession.system import cpython
 from procession.worker import current
 
@@ -48,7 +48,7 @@ def _begins_as_short_map(call: Call, items: Any) -> Pace | None:
     It is for few items, that are at hand, and a function with no option that says more than where
     they run; if no pool is up at all, or the function's last items were tiny.
     """
-    if not is_one_of(type(items), _AT_HAND):
+    if not is_one_of(class_of(items), _AT_HAND):
         return None
     _check_open(call.name)
     count, pace, cold = len(items), call.pace, none_open()

@@ -21,7 +21,7 @@ import tempfile
 from itertools import count
 
 from procession.errors import ProcessionError
-from procession.pickling.objects import ATOMS, is_one_of
+from procession.pickling.objects import ATOMS, class_of, is_one_of
 from procession.pickling.out_of_band import note_sent, with_senders
 from procession.pickling.pickler import dumps
 from procession.system import NamedTuple, descriptors
@@ -156,7 +156,7 @@ def dumps_into(value: object, taker: str, root: str = "value") -> bytes:
 
 def dumps_and_sent(value: object, taker: str, root: str = "value") -> tuple[bytes, list[object]]:
     """As `dumps_into`; returns also what was pickled as an address, to be kept open."""
-    if is_one_of(type(value), ATOMS):
+    if is_one_of(class_of(value), ATOMS):
         return dumps(value), []
     return with_senders(lambda: dumps_into(value, taker, root))
 
