@@ -19,7 +19,7 @@ from procession.pickling.columns import (
     open_value,
     pack_values,
     row,
-    value_packer,
+    value_pickler,
 )
 
 VALUES = st.recursive(
@@ -97,7 +97,7 @@ def test_what_only_this_process_can_import_goes_by_value() -> None:
 def test_large_values_go_alone(large: Any) -> None:
     """A column is refused that has one of them."""
     assert pack_values([{"a": 1}, large], "strict") is None
-    assert value_packer("strict")(large) is None
+    assert value_pickler("strict").single()(large) is None
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_row_that_was_returned_does_not_change() -> None:
 )
 def test_small_arrays_are_taken_apart(array: Any) -> None:
     """They are rebuilt with type and shape, on memory of their own that can be written to."""
-    blob = value_packer("strict")(array)
+    blob = value_pickler("strict").single()(array)
     assert type(blob) is tuple
     found = open_value(marshal.loads(marshal.dumps(blob)))
     assert (found.dtype, found.shape) == (array.dtype, array.shape)
@@ -205,7 +205,7 @@ def test_small_arrays_are_taken_apart(array: Any) -> None:
 )
 def test_odd_arrays_are_pickled(array: Any) -> None:
     """What says more than type and shape goes as numpy wants it."""
-    blob = value_packer("strict")(array)
+    blob = value_pickler("strict").single()(array)
     assert type(blob) is bytes
     found = open_value(blob)
     assert type(found) is type(array)
@@ -215,7 +215,7 @@ def test_odd_arrays_are_pickled(array: Any) -> None:
 
 def test_what_fails_leaves_nothing_behind() -> None:
     """After a value that cannot be pickled, half of it or more, the next ones are whole."""
-    pack = value_packer("strict")
+    pack = value_pickler("strict").single()
     good = {"a": ["text", "text"], "b": ("more", ["text"])}
     for bad in (threading.Lock(), [good, threading.Lock()], Raises(ValueError), Raises(SystemExit)):
         with pytest.raises((Exception, SystemExit)):

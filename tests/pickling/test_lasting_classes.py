@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import pickle
 import sys
 import threading
@@ -13,6 +14,7 @@ import numpy
 import pytest
 
 from procession.pickling import dynamic_code, lasting_classes
+from procession.pickling.columns import open_column, pack_values
 from procession.pickling.pickler import dumps, loads
 from tests.support.far import run_script
 
@@ -49,7 +51,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The globals of a script, which is this program's main module for now."""
     module = ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", module)
-    monkeypatch.setattr(lasting_classes, "_lasting", {})
+    for idle in (lasting_classes.of_columns, lasting_classes._of_calls):
+        monkeypatch.setattr(idle, "_idle", {})
     exec(compile(SCRIPT, "script", "exec", dont_inherit=True), vars(module))
     return vars(module)
 
@@ -66,6 +69,32 @@ def described(monkeypatch: pytest.MonkeyPatch) -> list[type]:
 
     monkeypatch.setattr(dynamic_code, "_contents", contents)
     return found
+
+
+def given_up() -> bool:
+    """Whether no class is described for later values any more."""
+    return all(
+        classes.is_given_up
+        for idle in (lasting_classes.of_columns, lasting_classes._of_calls)
+        for classes in idle._idle.values()
+    )
+
+
+@pytest.mark.parametrize("name", ["Slots", "Named", "Impl", "Box"])
+def test_once_for_many_columns(script: dict[str, Any], described: list[type], name: str) -> None:
+    """A column uses what an earlier one has described, until the class changes."""
+    cls = script[name]
+    for _ in range(2):  # as in the test below
+        pack_values([cls(0), cls(1)], "strict")
+    described.clear()
+    for _ in range(3):
+        packed = pack_values([cls(x) for x in range(5)], "strict")
+        assert packed is not None
+        assert [each.x for each in open_column(marshal.loads(packed.body))] == list(range(5))
+    assert described == []
+    cls.new = 1
+    pack_values([cls(0)], "strict")
+    assert cls in described
 
 
 @pytest.mark.parametrize("name", ["Slots", "Named", "Impl", "Box"])
@@ -108,7 +137,10 @@ def test_a_class_for_each_value(script: dict[str, Any]) -> None:
     for x in range(60):
         exec(f"class Made:\n    number = {x}", script)
         assert loads(dumps(script["Made"]())).number == x
-    assert lasting_classes._lasting["strict"].vain > lasting_classes._MOST_VAIN
+        packed = pack_values([script["Made"]()] * 2, "strict")
+        assert packed is not None
+        assert open_column(marshal.loads(packed.body))[1].number == x
+    assert given_up()
     assert len(dumps(script["Made"]())) < 2_000
 
 
@@ -118,7 +150,10 @@ def test_a_class_that_changes_with_each_value(script: dict[str, Any]) -> None:
     for count in range(40):
         box.count = count
         assert b"count" in dumps(box(1))
-    assert lasting_classes._lasting["strict"].vain > lasting_classes._MOST_VAIN
+        packed = pack_values([box(1)], "strict")
+        assert packed is not None
+        assert b"count" in packed.body
+    assert given_up()
 
 
 @pytest.mark.parametrize("out_of_band", [False, True])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import pytest
 
-from procession.pickling.columns import open_column, pack_values, value_packer
+from procession.pickling.columns import open_column, open_value, pack_values, value_pickler
 from procession.pickling.shared_classes import SharedClasses
 from tests.support.far import run_script
 
@@ -51,6 +51,21 @@ def test_once_for_all_items(script: dict[str, Any]) -> None:
     assert {type(each) for each in found} == {script["Point"]}
 
 
+def test_a_column_has_one_description(script: dict[str, Any]) -> None:
+    """It is written once for all values, also in each part of a column that is divided."""
+    values = [script["Point"](x) for x in range(2000)]
+    packed = pack_values(values, "strict")
+    assert packed is not None
+    assert packed.taken == 2000
+    elements = marshal.loads(packed.body)
+    description = elements[0][0]
+    assert len(packed.body) < len(description) + 2000 * 200
+    half = marshal.dumps(elements[1000:])
+    assert half.count(description) == 1
+    assert [each.x for each in open_column(marshal.loads(half))] == list(range(1000, 2000))
+    assert open_value(elements[-1]).x == 1999
+
+
 def test_each_column_takes_the_class_as_it_is(script: dict[str, Any]) -> None:
     """What is packed later brings the class as it is by then."""
     for count in (1, 2):
@@ -87,7 +102,7 @@ def test_a_class_that_is_met_in_a_value_that_cannot_cross(
 
 def test_results_of_a_class_that_a_worker_has_made(script: dict[str, Any]) -> None:
     """It may change from item to item, so each result describes it."""
-    pack = value_packer("strict")
+    pack = value_pickler("strict").single()
     for x in range(3):
         assert pack(script["Point"](x)) is not None
     assert script["described"] == 3
@@ -98,12 +113,12 @@ def test_large_values_go_alone(script: dict[str, Any], large: Any) -> None:
     """Also an object of a script's class that holds one, so that its buffers are not copied."""
     point = script["Point"]
     assert pack_values([point(1), point(large)], "strict") is None
-    assert value_packer("strict")(point(large)) is None
+    assert value_pickler("strict").single()(point(large)) is None
 
 
 def test_a_large_class_is_described_by_each_value(script: dict[str, Any]) -> None:
     """A copy of what was described would cost more than to describe it."""
-    script["Point"].table = [f"{i:0100}" for i in range(1000)]
+    script["Point"].table = [f"{i:0100}" for i in range(4000)]
     shared = SharedClasses("strict", guests=False)
     for x in (1, 2):
         shared.dumps(script["Point"](x))
@@ -200,3 +215,65 @@ print("fine")
 def test_far_away(tmp_path: Path) -> None:
     """What values, classes, functions and globals share they share in a worker, too."""
     assert run_script(tmp_path, FAR) == "fine\n"
+
+
+WAYS = """
+import dataclasses, os, pathlib, sys
+from procession import parallel, NotPicklable
+home = os.getpid()
+@dataclasses.dataclass
+class P:
+    x: int
+    bad: bool = False
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if self.bad and (self.x < 0) == (os.getpid() == home): raise ValueError("cannot be made")
+class Holder:
+    def __init__(self, p): self.p = p
+opts = dict(workers=2, inline=False, backend=BACKEND)
+@parallel(**opts)
+def neg(p): return P(-p.x, p.bad)
+vals = neg.map([P(i) for i in range(20000)])
+assert [v.x for v in vals] == [-i for i in range(20000)] and type(vals[0]) is P
+assert [v.x for v in neg.imap(P(i) for i in range(5000))] == [-i for i in range(5000)]
+found = sorted(v.x for v in neg.imap_unordered([P(i) for i in range(500)]))
+assert found == list(range(-499, 1))
+# an item that cannot be rebuilt there
+items = [Holder(P(i, i == 7)) for i in range(20)]
+@parallel(**opts)
+def get(holder): return holder.p.x
+out = list(get.outcomes(items))
+assert [o.ok for o in out] == [i != 7 for i in range(20)]
+assert "holder.p" in str(out[7].error), out[7].error
+# a result that cannot be rebuilt here
+@parallel(**opts)
+def back(i): return Holder(P(-i, i == 7))
+out = list(back.outcomes(range(1, 20)))
+assert [o.ok for o in out] == [i != 7 for i in range(1, 20)]
+assert "result.p" in str(out[6].error), out[6].error
+# retries
+folder = pathlib.Path(sys.argv[0]).parent
+@parallel(**opts, retries=2, retry_on=OSError)
+def flaky(p):
+    path = folder / str(p.x)
+    if p.x % 5 == 0 and not path.exists():
+        path.touch()
+        raise OSError
+    return P(p.x)
+assert [v.x for v in flaky.map([P(i) for i in range(40)])] == list(range(40))
+# deaths
+if BACKEND == "process":
+    @parallel(**opts)
+    def die(p):
+        if p.x == 11: os._exit(3)
+        return p
+    out = list(die.outcomes([P(i) for i in range(40)]))
+    assert [o.ok for o in out] == [i != 11 for i in range(40)]
+print("fine")
+"""
+
+
+@pytest.mark.parametrize("backend", ["process", "loky"])
+def test_all_ways(tmp_path: Path, backend: str) -> None:
+    """Many objects, some that cannot be rebuilt, a second attempt, and a death."""
+    assert run_script(tmp_path, f"BACKEND = {backend!r}\n{WAYS}") == "fine\n"

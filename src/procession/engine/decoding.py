@@ -9,6 +9,7 @@ from procession.errors import NotPicklable
 from procession.hints import Any, cast
 from procession.items import Item, Reply, Settled
 from procession.outcome import Outcome
+from procession.pickling.columns import open_value
 from procession.pickling.exceptions import (
     add_item_note,
     add_note,
@@ -16,7 +17,6 @@ from procession.pickling.exceptions import (
     raisable,
 )
 from procession.pickling.objects import is_a, text_of
-from procession.pickling.pickler import loads
 from procession.pickling.refusals import framework_mend
 from procession.system.interrupts import strikes
 from procession.system.limits import mend
@@ -90,7 +90,7 @@ def value_of(settled: Settled, rules: Rules) -> Any:
     if reply.raw:
         return reply.payload
     try:
-        return loads(reply.payload, reply.buffers)
+        return open_value(reply.payload, reply.buffers)
     except MemoryError as exhausted:
         noted(exhausted, item, rules, here=True)
         raise
@@ -118,7 +118,7 @@ def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
     return Outcome(item.index, item.value, value, None, item.attempt, seconds)
 
 
-def _unloadable(error: BaseException, item: Item, rules: Rules, blob: bytes) -> BaseException:
+def _unloadable(error: BaseException, item: Item, rules: Rules, blob: Any) -> BaseException:
     from procession.explaining.unloadable import explain_unloadable
 
     refusal = explain_unloadable(

@@ -17,6 +17,7 @@ from typing import Any
 from procession.errors import NotPicklable, Where
 from procession.explaining.paths import path_of
 from procession.explaining.search import Search
+from procession.pickling.columns import pickle_of
 from procession.pickling.objects import class_of, is_a, text_of, type_name
 from procession.pickling.refusals import framework_mend
 from procession.system import cpython
@@ -31,7 +32,7 @@ def explain_unloadable(
     where: Where,
     function: str,
     root: str,
-    blob: bytes = b"",
+    blob: Any = b"",
     roots: Callable[[Any], list[tuple[str, Any]]] | None = None,
 ) -> NotPicklable:
     """Explain, where it arrived, why something that was pickled could not be rebuilt.
@@ -43,7 +44,7 @@ def explain_unloadable(
         where: What was to be rebuilt.
         function: The name of the function it was for.
         root: What it is called, such as a parameter's name.
-        blob: The pickle, to find the path in.
+        blob: The pickle, to find the path in; or as in a column.
         roots: Takes what the pickle held apart into pairs of an expression and its value.
 
     Raises:
@@ -78,12 +79,12 @@ def explain_unloadable(
     return NotPicklable(message, where=where, path=path or root, culprit=culprit, reason=reason)
 
 
-def _place_in(blob: bytes, roots: Callable[[Any], list[tuple[str, Any]]]) -> tuple[str, str]:
+def _place_in(blob: Any, roots: Callable[[Any], list[tuple[str, Any]]]) -> tuple[str, str]:
     """Where in a pickle the object is that cannot be rebuilt, and what was to be made."""
     if not blob:
         return "", ""
     try:
-        rebuilder = _Rebuilder(blob)
+        rebuilder = _Rebuilder(pickle_of(blob))
         whole, culprit = rebuilder.load(), rebuilder.culprit
         if culprit is not None:
             for node in Search(strict=False).reach(roots(whole)):

@@ -2,7 +2,8 @@
 
 A number, a text or `None` is itself. A tuple of one holds a tuple, list or dict of such values, as
 a row of a table is. A tuple of three is a small array of numbers. `bytes` are the pickle of
-anything else, one for each value. So no two values share what can be changed on the far side, and
+anything else, one for each value. A tuple of two is such a pickle, after a description of its
+classes, which marshal writes once. So no two values share what can be changed on the far side, and
 what cannot cross is known by its place. Large values, and those with large buffers, go one by one
 (`procession.pickling.out_of_band`).
 
@@ -83,8 +84,14 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
             return _marshal(values, rows=True)
     except (RuntimeError, ValueError):
         pass  # another thread changes one of them
-    arrays = _small_arrays()
-    pickler = EachPickler(pickling, arrays)
+    pickler = EachPickler(pickling, _small_arrays())
+    packed = _pickled(values, pickler)
+    pickler.close()
+    return packed
+
+
+def _pickled(values: Sequence[Any], pickler: EachPickler) -> PackedColumn | None:
+    """Values of which some are not themselves, nor rows."""
     blobs: list[Any] = []
     refused: list[tuple[int, BaseException]] = []
     size = at = 0
@@ -92,14 +99,14 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
         some = values[at : at + _STEP]
         at += len(some)
         kinds = types_of(some)
-        alike = kinds.isdisjoint(THEMSELVES) and (arrays is None or arrays[0] not in kinds)
+        alike = kinds.isdisjoint(THEMSELVES) and pickler.takes_whole(kinds)
         packed: list[Any] | None = pickler.blobs(some) if alike else None
         if packed is None or _name_what_is_not_there(packed):
             packed = _pack_each(some, pickler.single(), at - len(some), refused)
             if packed is None:
                 return None
         blobs += packed
-        size += sum(map(_bytes_of, packed))
+        size += sum(map(bytes_of, packed))
     return PackedColumn(marshal.dumps(blobs), at, refused)
 
 
@@ -186,9 +193,12 @@ def _pack_each(
     return blobs
 
 
-def _bytes_of(blob: Any) -> int:
+def bytes_of(blob: Any) -> int:
+    """How many bytes an element takes, but for a description of its classes."""
     kind = class_of(blob)
-    return len(blob) if kind is bytes or kind is str else 8 if kind is not tuple else len(blob[0])
+    if kind is tuple:
+        return len(blob[1] if len(blob) == 2 else blob[0])
+    return len(blob) if kind is bytes or kind is str else 8
 
 
 def _name_what_is_not_there(blobs: list[bytes]) -> bool:
@@ -197,12 +207,9 @@ def _name_what_is_not_there(blobs: list[bytes]) -> bool:
     return any(together.find(mark) >= 0 for mark in unimportable_marks())
 
 
-def value_packer(pickling: Pickling) -> Callable[[Any], Any]:
-    """What packs one value after the other that is not itself.
-
-    It gives `None` for a value that is large, or has large buffers.
-    """
-    return EachPickler(pickling, _small_arrays(), guests=True).single()
+def value_pickler(pickling: Pickling) -> EachPickler:
+    """What pickles one value after the other that is not itself."""
+    return EachPickler(pickling, _small_arrays(), guests=True)
 
 
 def _small_arrays() -> tuple[type, Callable[[Any], Any]] | None:
@@ -226,12 +233,27 @@ def open_value(blob: Any, buffers: Sequence[Any] = ()) -> Any:
     kind = class_of(blob)
     if kind in THEMSELVES:
         return blob
-    if kind is tuple:
+    if kind is tuple and len(blob) != 2:
         if len(blob) == 1:
             return blob[0]
         data, code, shape = blob
         return _array()(shape, code, bytearray(data))
-    return loads(blob, buffers)
+    return loads(pickle_of(blob), buffers)
+
+
+def pickle_of(blob: Any) -> bytes:
+    """The pickle of a value that has one; this process knows its classes from now on.
+
+    Raises:
+        Exception: As `loads`: one of them cannot be made here.
+    """
+    if class_of(blob) is not tuple:
+        return blob  # type: ignore[no-any-return]
+    from procession.pickling.dynamic_code import open_description
+
+    description, rest = blob
+    open_description(description)
+    return rest  # type: ignore[no-any-return]
 
 
 _ndarray: Any = None
@@ -257,9 +279,12 @@ def open_column(payloads: list[Any]) -> list[Any]:
         return payloads
     if kinds == {bytes}:
         return [pickle.loads(each) for each in payloads]  # `map` would end at a StopIteration
-    if kinds == {tuple} and set(map(len, payloads)) == {1}:
+    lengths = set(map(len, payloads)) if kinds == {tuple} else set[int]()
+    if lengths == {1}:
         return list(chain.from_iterable(payloads))
-    if kinds == {tuple}:
+    if lengths == {2}:
+        return [pickle.loads(pickle_of(each)) for each in payloads]
+    if lengths == {3}:
         array = _array()
         return [array(shape, code, bytearray(data)) for data, code, shape in payloads]
     return [each if type(each) in THEMSELVES else open_value(each) for each in payloads]

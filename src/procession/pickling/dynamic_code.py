@@ -200,19 +200,37 @@ _NONE: _Opened = b"", ()
 _opened = _NONE
 """The last description of classes: so these are as it says, unless an item has changed them."""
 
+KEY_BYTES = 16
+"""A description begins with so many random bytes: its key."""
 
-def described(place: int, description: bytes) -> type:
-    """One of those classes that came by value in a pickle of their own.
+_MOST_DESCRIPTIONS = 64
+_by_key: dict[bytes, Sequence[type]] = {}
 
-    A class is filled by the first value that brings this description, and not again by the others.
+
+def open_description(description: bytes) -> Sequence[type]:
+    """Classes that came by value in a pickle of their own, after a key.
+
+    They are filled by the first value that brings this description, and not again by the others.
     """
     global _opened
     opened, classes = _opened
     if opened != description:
-        classes = pickle.loads(description)
+        classes = pickle.loads(memoryview(description)[KEY_BYTES:])
         _opened = description, classes
-    found: type = classes[place]
-    return found
+        if len(_by_key) >= _MOST_DESCRIPTIONS:
+            del _by_key[next(iter(_by_key))]
+        _by_key[description[:KEY_BYTES]] = classes
+    return classes
+
+
+def described(place: int, description: bytes) -> type:
+    """One of the classes of a description that the value itself brings."""
+    return open_description(description)[place]
+
+
+def described_by(key: bytes, place: int) -> type:
+    """One of the classes of a description that was opened just before."""
+    return _by_key[key][place]
 
 
 # -- globals -----------------------------------------------------------------------------------

@@ -132,18 +132,29 @@ class EachPickler:
         self._shared: Any = None
         self._renew()
 
-    def by_value(self, value: Any) -> bytes | None:
-        """Pickle a value that cannot go by names alone; `None` as for `single`.
+    def by_value(self, value: Any) -> Any:
+        """What stands for a value that cannot go by names alone; as for `single`.
 
         Raises:
             Exception: As `dumps`.
         """
         if self._shared is None:
-            from procession.pickling.shared_classes import SharedClasses
+            from procession.pickling.lasting_classes import of_columns
 
-            self._shared = SharedClasses(self._pickling, guests=self._guests)
-        blob: bytes | None = self._shared.dumps(value)
-        return blob
+            self._shared = of_columns.take(self._pickling, guests=self._guests)
+        return self._shared.dumps(value)
+
+    def close(self) -> None:
+        """The column is over, and what was found out of its classes is kept for the next one."""
+        if self._shared is not None:
+            from procession.pickling.lasting_classes import of_columns
+
+            of_columns.put(self._shared)
+            self._shared = None
+
+    def takes_whole(self, kinds: Iterable[type]) -> bool:
+        """Whether it takes values of none of these types apart."""
+        return self._arrays is None or self._arrays[0] not in kinds
 
     def _renew(self) -> None:
         if len(copyreg.dispatch_table) != PLAIN.registered:

@@ -2,8 +2,8 @@
 
 To describe a class takes half a millisecond: its methods, their globals, what they use. A script's
 own dataclass would cost that for each item and each result. Here it is pickled once, with all other
-classes that these values are of. Each value brings that pickle as it is, so it can go anywhere and
-alone, and the far side opens it once.
+classes that these values are of. Each value brings that pickle with it, so it can go anywhere and
+alone. marshal writes it once for a column, and the far side opens it once.
 
 A value and a class may hold the same object, and functions and classes share globals. So a value
 that has a part in common with the classes, or a function that goes by value, is pickled whole.
@@ -11,23 +11,25 @@ that has a part in common with the classes, or a function that goes by value, is
 
 from __future__ import annotations
 
+import os
 import types
 
 from procession.hints import Any
 from procession.pickling.by_value import VALUE, ValuePickler, dumps_by_value
 from procession.pickling.code_rules import Code
 from procession.pickling.dispatch_tables import LARGE, Pickling, keep_small
-from procession.pickling.dynamic_code import described, is_guest
+from procession.pickling.dynamic_code import KEY_BYTES, described, described_by, is_guest
+from procession.pickling.freshness import Watch
 from procession.pickling.objects import ATOMS, is_a
 from procession.system.interrupts import strikes
 
-_MOST_BYTES = 1 << 16
-"""Of a description: with a larger one each value would take longer to copy. A guess."""
-
 _MOST_CLASSES = 32
 
+_MOST_VAIN = 16
+"""Then it is given up: a program makes classes, or changes one, for each call. A guess."""
+
 _LARGE = 2 * LARGE
-"""Bytes of a pickle of a value that goes alone: as much again as its classes may take."""
+"""Bytes of a pickle of a value that goes alone, in which its classes may be."""
 
 _NO_PARTS = ATOMS | {types.FunctionType, types.BuiltinFunctionType, types.CodeType}
 """Types of what no one can tell from a copy, or what has a name or place of its own; as classes."""
@@ -40,38 +42,70 @@ class Whole(Exception):
 class SharedClasses:
     """Pickles values by value, one after the other, each alone.
 
-    The classes are taken as they are when a value first needs one, so it is not to be kept for
-    long.
+    The classes are taken as they are when a value first needs one.
 
     Args:
         pickling: As for `dumps`.
         guests: Whether only classes that were defined in another process are described once. A
             worker's own may change from item to item, and no one knows of them at home.
+
+    Attributes:
+        pickling: As given; and so `guests`.
+        most_bytes: Of a description: as many as a message aims at.
+        vain: How many descriptions have not paid, so far: they were not used a second time.
     """
 
-    def __init__(self, pickling: Pickling, *, guests: bool) -> None:
-        self._pickling: Pickling = pickling
-        self._guests = guests
+    most_bytes = 1 << 18
+
+    def __init__(self, pickling: Pickling, *, guests: bool, vain: int = 0) -> None:
+        self.vain = vain
+        self.pickling: Pickling = pickling
+        self.guests = guests
         self._classes: list[type] = []
         self._places: dict[int, int] = {}
-        self._description, self._told = b"", 0
+        self._description = b""
+        self._told = self._told_before = 0
         self._parts: frozenset[int] = frozenset()
         self._functions: dict[int, tuple[Any, Any]] = {}
         self._kept: Any = None
+        self._known: dict[int, Any] = {}
+        self._watch: Watch | None = None
         self._pickler: _Sharing | None = None
         self._gains = True
 
-    def dumps(self, value: Any) -> bytes | None:
+    def dumps(self, value: Any) -> bytes | tuple[bytes, bytes] | None:
         """Pickle a value; `None` if it is large, or has large buffers.
+
+        Returns:
+            Its pickle; or a description of its classes, and the pickle of all else.
 
         Raises:
             Exception: As `dumps_by_value`.
         """
         large: list[Any] = []
         blob = self.dump_apart(value, large)
+        apart = blob is not None
         if blob is None:  # it passes when it is whole; or that says why not
-            blob = dumps_by_value(value, self._pickling, large)
-        return None if large or len(blob) > _LARGE else blob
+            blob = dumps_by_value(value, self.pickling, large)
+        if large or len(blob) > _LARGE:
+            return None
+        return (self._description, blob) if apart and self._classes else blob
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it can be used for values that cross later: no class has changed."""
+        return self._gains and self._watch is not None and self._watch.holds()
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether too many descriptions were of no use for what crossed later."""
+        return self.vain > _MOST_VAIN
+
+    def begin_again(self) -> None:
+        """Go on with values that cross later."""
+        self.vain -= self._told == self._told_before and self.vain > 0 and not self.is_given_up
+        self._told_before = self._told
+        self._functions.clear()  # their names may lead to others by now
 
     def has(self, cls: type) -> bool:
         """Whether a class goes by value, and was met before."""
@@ -90,15 +124,19 @@ class SharedClasses:
     def reduce(self, cls: type) -> Any:
         """How a class goes, if it was met before."""
         place = self._places.get(id(cls))
-        return None if place is None else (described, (place, self._description))
+        return None if place is None else self.reference(place)
+
+    def reference(self, place: int) -> Any:
+        """How a class of the description goes."""
+        return described_by, (self._description[:KEY_BYTES], place)
 
     def add(self, cls: type) -> Any:
         """Describe a class, too; how it goes."""
-        if self._guests and not is_guest(cls):
+        if self.guests and not is_guest(cls):
             raise Whole
-        self._places[id(cls)] = len(self._classes)
+        self._places[id(cls)] = place = len(self._classes)
         self._classes.append(cls)
-        return self.reduce(cls)
+        return self.reference(place)
 
     def dump_apart(self, value: Any, large: list[Any]) -> bytes | None:
         """Pickle a value without its classes; `None` if it does not pass so.
@@ -123,7 +161,9 @@ class SharedClasses:
         VALUE.keep_in_step()
         # One that has failed, or met a class for the first time, has seen code that later values
         # have no part in.
-        pickler, self._pickler = self._pickler or _Sharing(self._code(), self), None
+        pickler, self._pickler = self._pickler, None
+        if pickler is None:
+            pickler = _Sharing(self._code(), self, self._known)
         pickler.dump(value)
         if not self._parts.isdisjoint(pickler.memo.copy()):
             raise Whole
@@ -142,7 +182,8 @@ class SharedClasses:
 
     def _describe(self) -> None:
         self._gains = False
-        pieces: list[bytes] = []
+        self._watch = self._watched()  # before it is pickled: what changes meanwhile is noticed
+        pieces = [os.urandom(KEY_BYTES)]
         sink: Any = types.SimpleNamespace(write=pieces.append)
         pickler = ValuePickler(sink, None, self._code(), {})
         pickler.dump(self._classes)
@@ -156,22 +197,35 @@ class SharedClasses:
                 if not (type(part) in _NO_PARTS or is_a(part, type))
             ]
         )
+        self._known = {id(each): self.reference(at) for at, each in enumerate(self._classes)}
+        self._known |= dict.fromkeys(map(id, (described, described_by)), NotImplemented)
         few = len(self._classes) <= _MOST_CLASSES
-        self._gains = few and len(self._description) <= _MOST_BYTES
+        self._gains = few and len(self._description) <= self.most_bytes
+
+    def _watched(self) -> Watch | None:
+        """What tells whether a class has changed, if that can be known and pays."""
+        self.vain += 1
+        watch = Watch()
+        return watch if not self.is_given_up and watch.see(self._classes) else None
 
     def _code(self) -> Code:
-        return Code(self._pickling == "strict")
+        return Code(self.pickling == "strict")
 
 
 class _Sharing(ValuePickler):
     """Takes classes that go by value from what was described before."""
 
-    def __init__(self, code: Code, shared: SharedClasses) -> None:
+    def __init__(self, code: Code, shared: SharedClasses, known: dict[int, Any]) -> None:
         self.pieces: list[bytes] = []
         self.large: list[Any] = []
         sink: Any = types.SimpleNamespace(write=self.pieces.append)
         super().__init__(sink, keep_small(self.large), code, {})
         self._shared = shared
+        self._known = known
+
+    def reducer_override(self, obj: Any) -> Any:
+        known = self._known.get(id(obj))
+        return super().reducer_override(obj) if known is None else known
 
     def reduce_function(self, function: types.FunctionType) -> Any:
         return self._shared.function(function, self)
@@ -179,7 +233,5 @@ class _Sharing(ValuePickler):
     def reduce_class(self, cls: type) -> Any:
         known = self._shared.reduce(cls)
         if known is not None:
-            return known
-        if self.code.is_named(cls):
-            return super().reduce_class(cls)
-        return self._shared.add(cls)
+            return known  # it is one of those that are not described yet
+        return super().reduce_class(cls) if self.code.is_named(cls) else self._shared.add(cls)

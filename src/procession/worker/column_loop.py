@@ -18,9 +18,10 @@ from procession.pickling.columns import (
     CONTAINERS,
     MOST_BYTES,
     THEMSELVES,
+    bytes_of,
     open_value,
     row,
-    value_packer,
+    value_pickler,
 )
 from procession.pickling.objects import class_of, is_one_of
 from procession.pickling.out_of_band import dumps_out_of_band
@@ -83,7 +84,8 @@ class ColumnLoop:
         self._noted = noted
         self._take = take
         self._out_of_band = out_of_band
-        self._packed = value_packer(header.settings.pickling)
+        self._pickler = value_pickler(header.settings.pickling)
+        self._packed = self._pickler.single()
         self._rows = True
         self._held = 0
         self._due = 0.0
@@ -114,6 +116,7 @@ class ColumnLoop:
         own = base.copy()
         if len(base) > 1 or not own.run(self._run_groups, pairs, call, own, base):
             self._run_groups(pairs, lambda value: base.copy().run(call, value), base, base)
+        self._pickler.close()
 
     def _run_groups(
         self,
@@ -254,7 +257,7 @@ class ColumnLoop:
             payload = _ODD
             size = 0
         else:
-            size = -1 if payload is None else len(payload)
+            size = -1 if payload is None else bytes_of(payload)
             if self._copied or not 0 <= size < _LARGE:
                 self._send_large(index, result, payload, seconds)
                 payload = _ODD

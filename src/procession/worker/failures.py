@@ -45,7 +45,7 @@ def item_error(error: BaseException, settings: Settings) -> BaseException:
     return exited(error, settings.name) if ends else error
 
 
-def argument_error(error: BaseException, header: Header, blob: bytes) -> BaseException:
+def argument_error(error: BaseException, header: Header, blob: Any) -> BaseException:
     """Why an item's arguments could not be rebuilt here."""
     if isinstance(error, (Gone, MemoryError, *_EXITS)):
         return item_error(error, header.settings)

@@ -12,6 +12,7 @@ from procession.engine.policy.blame import Rules
 from procession.hints import Any
 from procession.items import Reply, Results, Settled
 from procession.pickling.columns import THEMSELVES, open_column, open_value
+from procession.pickling.objects import class_of
 from procession.system.interrupts import strikes
 from procession.system.wakeup import Wakeup, Wakeups
 
@@ -103,11 +104,11 @@ class Batch:
 
     def settled(self, at: int) -> Settled:
         """One of its items."""
-        payload = self._payloads[at]
+        payload: Any = self._payloads[at]
         item = self._chunk.item(self._position + at)
         seconds = self._each[at] if self._each else 0.0
         raw = type(payload) in THEMSELVES
-        if type(payload) is tuple:
+        if class_of(payload) is tuple and len(payload) != 2:  # those may fail
             payload, raw = open_value(payload), True
         return Settled(item, Reply(item.index, True, payload, (), seconds, raw))
 
