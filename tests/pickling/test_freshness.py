@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import CellType, ModuleType
 from typing import Any
 
@@ -11,11 +12,16 @@ import pytest
 from procession.pickling.freshness import Watch, watch
 
 SCRIPT = """
-import abc, collections, dataclasses, enum, functools, logging, re, threading, typing
+import abc, collections, dataclasses, datetime, enum, functools, logging, re, threading, typing
+import numpy
 
 scale = 1
 table = {"a": [1, {2}]}
 names = {"x"}
+waiting, ready = [1, 2], []
+counts, queue = collections.Counter("ab"), collections.deque([[1], 2])
+by_key, data, array = collections.defaultdict(list, a=[1]), bytearray(b"ab"), numpy.arange(4)
+now = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 log = logging.getLogger("script")
 pattern = re.compile("a")
 
@@ -43,6 +49,17 @@ plain = Plain()
 @functools.cache
 def cached(x): return scale
 
+@functools.singledispatch
+def dispatched(x): return scale
+@dispatched.register
+def _(x: int): return x
+class Callable:
+    def __init__(self): self.n = 1
+    def __call__(self, x): return x
+    def method(self, x): return self.n
+
+def several(): return waiting, ready, counts, queue, by_key, data, array, now, dispatched
+
 def made():
     inner = [1]
     def get(): return inner, config, plain, Color.RED, Pair, cached, pattern, log
@@ -54,7 +71,7 @@ class Point(Base):
     seen = (names, "y")
     box: typing.Optional["Registered"] = None
     bound = functools.partial(max, 3)
-    def go(self) -> Registered: return get(), scale
+    def go(self) -> Registered: return get(), scale, several()
     @property
     def x(self): return helper()
     @staticmethod
@@ -65,7 +82,7 @@ class Point(Base):
     def p(self): return 3
 
 def helper(x=1, *, y=table): return x
-def uses(x): return Point, helper
+def uses(x): return Point, helper, several
 """
 
 CHANGES = {
@@ -101,6 +118,16 @@ CHANGES = {
     "the text of a namedtuple's field": "Pair.a.__doc__ = 'text'",
     "a function under a cache": "cached.__wrapped__.__defaults__ = (1,)",
     "a partial": "Point.bound.__setstate__((max, (4,), {}, None))",
+    "what moves from one list to the next": "ready.insert(0, waiting.pop())",
+    "a counter": "counts['a'] += 1",
+    "a deque": "queue[0].append(1)",
+    "the order of a deque": "queue.rotate()",
+    "a default": "by_key.default_factory = dict",
+    "what a defaultdict holds": "by_key['a'].append(1)",
+    "bytes": "data[0] = 1",
+    "an array": "array[0] = 7",
+    "the shape of an array": "array.resize(2, refcheck=False)",
+    "what a function dispatches": "dispatched.register(str, max)",
     "the name of its module": "__name__ = 'other'",
 }
 
@@ -126,6 +153,27 @@ def test_what_has_changed(script: dict[str, Any], root: str, change: str) -> Non
     assert not watching.holds()
 
 
+@pytest.mark.parametrize("expression", ["Callable()", "Callable().method"])
+def test_callables(script: dict[str, Any], expression: str) -> None:
+    """A watch knows callable objects and bound methods, too."""
+    function = eval(expression, script)
+    watching = watch(function, None)
+    assert watching is not None
+    assert watching.holds()
+    getattr(function, "__self__", function).n = 2
+    assert not watching.holds()
+
+
+def test_partials(script: dict[str, Any]) -> None:
+    """And partials, with what they are given."""
+    given = [1]
+    watching = watch(partial(script["helper"], given), None)
+    assert watching is not None
+    assert watching.holds()
+    given.append(2)
+    assert not watching.holds()
+
+
 UNKNOWN = {
     "a lock": "threading.Lock()",
     "an object that says how it is pickled": "type('R', (), {'__reduce__': lambda s: (R, ())})()",
@@ -134,6 +182,8 @@ UNKNOWN = {
     "a list of another type": "type('L', (list,), {})()",
     "a text stream": "__import__('io').StringIO()",
     "an iterator": "iter([1])",
+    "a large array": "numpy.zeros(10_000)",
+    "an array of objects": "numpy.array([[1], [2, 3]], dtype=object)",
 }
 
 

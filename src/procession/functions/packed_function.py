@@ -88,10 +88,10 @@ def dump_watched(
         value = pickle.dumps(plain, 5)
     else:
         value, named = _dump_value(raw, pickling, buffers)
-        if buffers:
-            value = value, _digest(buffers)
         if named:
             watch_of = watch(raw, None, named)
+        if buffers:
+            value, watch_of = (value, _digest(buffers)), None  # they are sent each time
     payload = pickle.dumps((path, reference, value), 5)
     if watch_of is not None and not watch_of.holds():
         watch_of = None

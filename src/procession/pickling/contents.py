@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from operator import attrgetter, methodcaller
+from itertools import chain
+from operator import attrgetter, is_, methodcaller
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -36,13 +37,24 @@ _CONSTANT_BY_NAME = frozenset(
         *("fractions.Fraction", "pathlib.PosixPath", "pathlib.PurePosixPath"),
         *("logging.Logger", "logging.RootLogger"),  # they go by their names
         "_abc._abc_data",  # in its place goes what `virtual_subclasses` gives
+        *("datetime.timezone", "zoneinfo.ZoneInfo", "operator.itemgetter", "operator.attrgetter"),
+        *("numpy.ufunc", "numpy.float64", "numpy.float32", "numpy.int64", "numpy.int32"),
     }
 )
+_MAPPINGS = frozenset(
+    {
+        *("builtins.dict", "builtins.mappingproxy"),
+        *("collections.OrderedDict", "collections.Counter", "collections.defaultdict"),
+    }
+)
+_MOST_COPIED = 1 << 14
+"""Bytes that are copied and compared: 2 µs. What is larger is pickled each time."""
 _HINTS = ("types.GenericAlias", "types.UnionType")
 _OF_HINT = ("__origin__", "__args__", "__bound__", "__constraints__", "__metadata__")
 
 values: HeldBy = methodcaller("values")
 of_class: HeldBy = attrgetter("__class__", "__bases__", "__name__", "__qualname__")
+of_defaultdict: HeldBy = attrgetter("__class__", "default_factory")
 of_function: Callable[[Any], tuple[Any, ...]] = attrgetter(
     *("__code__", "__defaults__", "__kwdefaults__", "__annotations__"),
     *("__name__", "__qualname__", "__doc__", "__dict__"),
@@ -52,6 +64,8 @@ _of_member: HeldBy = attrgetter("__class__", "_name_", "_value_")
 _BY_NAME: Mapping[str, HeldBy] = {
     "builtins.list": iter,
     "builtins.set": iter,
+    "collections.deque": iter,
+    "builtins.method": attrgetter("__self__", "__func__"),
     "builtins.staticmethod": attrgetter("__func__", "__dict__"),
     "builtins.classmethod": attrgetter("__func__", "__dict__"),
     "builtins.property": attrgetter("fget", "fset", "fdel", "__doc__"),
@@ -83,11 +97,32 @@ def is_constant(value: Any) -> bool:
 def parts_that_stay(value: Any) -> Iterable[Any] | None:
     """What is in a value that always holds the same; `None` if it does not."""
     kind = class_of(value)
-    if kind in (tuple, frozenset):
+    if kind is tuple or kind is frozenset:
         return tuple(value)
+    if type_name(kind) in ("datetime.datetime", "datetime.time"):
+        return (value.tzinfo,)
     if kind.__module__ == "typing" or type_name(kind) in _HINTS:
         return [getattr(value, name, None) for name in _OF_HINT]
     return None
+
+
+def is_mapping(kind: Any) -> bool:
+    """Whether objects of a type are mappings that Python's library has, and nothing else."""
+    return type_name(kind) in _MAPPINGS
+
+
+def copier(value: Any) -> Callable[[Any], Any] | None:
+    """What takes a copy of a small value of bytes, to be compared with a later one; or `None`."""
+    name = type_name(class_of(value))
+    if name == "builtins.bytearray" and len(value) <= _MOST_COPIED:
+        return bytes
+    if name == "numpy.ndarray" and value.nbytes <= _MOST_COPIED and not value.dtype.hasobject:
+        return _of_array
+    return None
+
+
+def _of_array(array: Any) -> tuple[Any, ...]:
+    return array.dtype.str, array.shape, array.strides, array.dtype.names, array.tobytes()
 
 
 def held_by_type(kind: Any) -> HeldBy | None:
@@ -110,3 +145,30 @@ def is_plain(kind: Any) -> bool:
         and not any(hasattr(kind, name) for name in ("__getnewargs__", "__getnewargs_ex__"))
         and all(base is object or base.__flags__ & HEAP_TYPE for base in kind.__mro__)
     )
+
+
+class Batch:
+    """Objects that are looked at in the same way, all together in C.
+
+    Args:
+        held_by: What an object holds.
+    """
+
+    __slots__ = ("_before", "_held_by", "things")
+
+    def __init__(self, held_by: HeldBy) -> None:
+        self._held_by = held_by
+        self.things: list[Any] = []
+        self._before: list[Any] = []
+
+    def add(self, thing: Any) -> list[Any]:
+        """Look at one more; what it holds."""
+        held = list(self._held_by(thing))
+        self.things.append(thing)
+        self._before += held
+        return held
+
+    def holds(self) -> bool:
+        """Whether all of them hold the very same."""
+        now = [*chain.from_iterable(map(self._held_by, self.things))]
+        return len(now) == len(self._before) and all(map(is_, now, self._before))

@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import sys
 from abc import ABCMeta
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
-from operator import attrgetter, is_
-from types import FunctionType, MappingProxyType
+from operator import attrgetter
+from types import FunctionType
 
 from procession.hints import Any
 from procession.pickling.contents import (
     CACHED,
+    Batch,
     HeldBy,
+    copier,
     held_by_type,
     is_constant,
+    is_mapping,
     is_plain,
     of_cell,
     of_class,
+    of_defaultdict,
     of_function,
     parts_that_stay,
     values,
@@ -51,8 +55,6 @@ _NOTHING = object()
 _OF_MODULE = ("__name__", "__file__")
 """Globals that go with each function, and may be set."""
 
-_MAPPINGS = (dict, MappingProxyType)
-
 _Place = tuple[Mapping[Any, Any], Any, Any]
 
 
@@ -60,39 +62,12 @@ class _Changeable(Exception):
     pass
 
 
-class _Batch:
-    """Objects that are looked at in the same way, all together in C.
-
-    Args:
-        held_by: What an object holds.
-    """
-
-    __slots__ = ("_before", "_held_by", "things")
-
-    def __init__(self, held_by: HeldBy) -> None:
-        self._held_by = held_by
-        self.things: list[Any] = []
-        self._before: list[Any] = []
-
-    def add(self, thing: Any) -> list[Any]:
-        """Look at one more; what it holds."""
-        held = list(self._held_by(thing))
-        self.things.append(thing)
-        self._before += held
-        return held
-
-    def holds(self) -> bool:
-        """Whether all of them hold the very same."""
-        now = [*chain.from_iterable(map(self._held_by, self.things))]
-        return len(now) == len(self._before) and all(map(is_, now, self._before))
-
-
 class Watch:
     """What was pickled was made of. Keeps all of it, so that no identity is used again."""
 
     __slots__ = (
-        *("_batches", "_empty", "_folder", "_functions", "_generation", "_named", "_path"),
-        *("_places", "_sizes", "_slots", "_spaces"),
+        *("_batches", "_copies", "_empty", "_folder", "_functions", "_generation", "_named"),
+        *("_path", "_places", "_sizes", "_slots", "_spaces"),
     )
 
     def __init__(self, named: Named | None = None) -> None:
@@ -102,10 +77,11 @@ class Watch:
         self._folder = working_folder() if "" in self._path else None
         self._places: list[_Place] = []
         self._functions: list[tuple[FunctionType, tuple[Any, ...]]] = []
-        self._batches: dict[HeldBy, _Batch] = {}
+        self._batches: dict[HeldBy, Batch] = {}
         self._slots: dict[type, HeldBy] = {}
         self._spaces: set[int] = set()
-        self._sizes: list[int] = []  # of mappings
+        self._sizes: list[int] = []  # of containers
+        self._copies: list[tuple[Callable[[Any], Any], Any, Any]] = []
         self._empty: list[Mapping[Any, Any]] = []
 
     def holds(self) -> bool:
@@ -138,14 +114,18 @@ class Watch:
                 or function.__dict__ is not own
             ):
                 return False
-        if self._batches and not self._batches_hold():
+        if (self._batches or self._copies) and not self._insides_hold():
             return False
         return self._folder is None or working_folder() == self._folder
 
-    def _batches_hold(self) -> bool:
+    def _insides_hold(self) -> bool:
         try:
-            if self._sizes and list(map(len, self._batches[values].things)) != self._sizes:
+            # What has moved from the end of one to the start of the next is seen by their sizes.
+            if self._sizes and list(map(len, self._batches[iter].things)) != self._sizes:
                 return False
+            for take, thing, before in self._copies:
+                if take(thing) != before:
+                    return False
             for batch in self._batches.values():
                 if not batch.holds():
                     return False
@@ -216,22 +196,27 @@ class Watch:
     def _hold(self, held_by: HeldBy, thing: Any) -> list[Any]:
         batch = self._batches.get(held_by)
         if batch is None:
-            batch = self._batches[held_by] = _Batch(held_by)
+            batch = self._batches[held_by] = Batch(held_by)
+        if held_by is iter:
+            self._sizes.append(len(thing))
         return batch.add(thing)
 
     def _mapping(self, space: Mapping[Any, Any]) -> list[Any]:
+        made_by = self._hold(of_defaultdict, space)[1:] if is_a(space, defaultdict) else []
         if not space:
             self._empty.append(space)
-            return []
-        self._sizes.append(len(space))
-        return self._hold(iter, space) + self._hold(values, space)
+            return made_by
+        return made_by + self._hold(iter, space) + self._hold(values, space)
 
     def _function(self, function: FunctionType, names: Iterable[str] | None = None) -> list[Any]:
         """A function that goes by value. What is in it, to be looked at as well."""
-        if names is None:
-            from procession.pickling.code_rules import global_names
+        if names is None or function.__dict__:
+            from procession.pickling.code_rules import dispatched, global_names
 
             names = global_names(function)
+            if dispatched(function) is not None:  # all else that it has is a cache
+                self._functions.append((function, of_function(function)))
+                return self._mapping(function.__dict__["registry"])
         found = self.own(function)
         space = function.__globals__
         if id(space) not in self._spaces:
@@ -278,11 +263,15 @@ class Watch:
     def _inside(self, value: Any) -> Iterable[Any]:
         """What is in a value that is neither code nor an atom."""
         kind = class_of(value)
-        if kind in _MAPPINGS:
+        if is_mapping(kind):
             return self._mapping(value)
         fixed = parts_that_stay(value)
         if fixed is not None:
             return fixed
+        take = copier(value)
+        if take is not None:
+            self._copies.append((take, value, take(value)))
+            return ()
         held_by = held_by_type(kind)
         if held_by is not None:
             return self._hold(held_by, value)
@@ -312,8 +301,6 @@ def watch(
     Without a reference it went by value; `named` objects that it uses went by name. `names` are
     those that it may look up, if they are known.
     """
-    if type(function) is not FunctionType:
-        return None
     made = Watch(named)
     if reference is None:
         return made if made.see([function], names) else None
@@ -321,5 +308,6 @@ def watch(
         made.name(reference)
     except _Changeable:
         return None
-    made.own(function)
+    if type(function) is FunctionType:
+        made.own(function)
     return made
