@@ -197,6 +197,7 @@ class Point:
     scale = 1
     table = {"a": [1]}
     def scaled(self): return self.x * self.scale * factor * self.table["a"][-1]
+class Near(Point): ...
 class Color(enum.Enum):
     RED = 1
 factor = 1
@@ -223,6 +224,10 @@ for kind in (parallel(workers=1), isolated):
     Point.scaled, Point.scale, factor = usual, 1, 1
     Point.table["a"].pop()
     assert both() == both() == (2, 2)
+    Near.scaled = lambda self: "patched"
+    assert call(Near(2)).result() == ("patched", 2)
+    del Near.scaled
+    assert call(Near(2)).result() == (2, 2), "what was patched is as before"
     for _ in range(3):
         order, color = back.submit(Order(Point(1))).result()
         assert type(order) is Order and color is Color.RED

@@ -50,6 +50,9 @@ _FAMILY = uuid4().hex
 _owners: WeakKeyDictionary[type, _Owner] = WeakKeyDictionary()
 """Classes that were defined in another process, and in which."""
 
+_names: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
+"""What each of them had where it was defined, when it was last filled: what it has no more goes."""
+
 _quiet = after_fork.rlock()
 
 _MADE_ANEW = ("__dict__", "__weakref__", "__annotate_func__", "_abc_impl")
@@ -184,6 +187,11 @@ def _set_class(cls: type, state: Any) -> None:
     global _opened
     if cls in _owners:
         _opened = _NONE
+        names = frozenset(state[0])
+        for name in _names.get(cls, names) - names:
+            if name in vars(cls):
+                type.__delattr__(cls, name)
+        _names[cls] = names
         set_class_state(cls, state)
         for name, value in _attributes.get(cls, _Space()).items():
             setattr(cls, name, value)
