@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from procession.once import Once
 from procession.system import after_fork
+from procession.system.interrupts import strikes
 from procession.system.pristine import threading
 from procession.worker.current import CurrentTask, current_task, in_worker, in_worker_process
 
@@ -184,7 +185,9 @@ def _close(value: Any) -> None:
             value.close()
         elif callable(getattr(value, "__exit__", None)):
             value.__exit__(None, None, None)
-    except Exception:
+    except BaseException as error:  # the others are to be closed all the same
+        if strikes(error):
+            raise
         import traceback
 
         traceback.print_exc()

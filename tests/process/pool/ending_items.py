@@ -23,12 +23,22 @@ class Closes:
             Path(self.path + ".closed").touch()
 
 
+class Refuses:
+    """Cannot be closed."""
+
+    def close(self) -> None:
+        """Would end what closes it."""
+        raise KeyboardInterrupt
+
+
 closes = per_worker(Closes)
+refuses = per_worker(Refuses)
 
 
 def note_the_end(path: str) -> None:
     """Have the worker's end noted."""
     closes.value.path = path
+    assert refuses.value  # which is closed first
     atexit.register(Path(path + ".atexit").touch)
 
 
@@ -40,8 +50,9 @@ def note_and_wait(path: str) -> None:
 
 
 def hold(path: str) -> None:
-    """Use this thread's value."""
+    """Use this thread's values."""
     closes.value.path = path
+    assert refuses.value
 
 
 def who() -> int:

@@ -42,7 +42,10 @@ pytestmark = pytest.mark.usefixtures("pools_end")
 
 @pytest.mark.parametrize("place", PROCESSES)
 def test_idle_workers_end_in_order(tmp_path: Path, place: dict[str, Any]) -> None:
-    """Their exit handlers run, and what `per_worker` built is closed; busy ones are killed."""
+    """Their exit handlers run, and what `per_worker` built is closed, although one of them raises.
+
+    Busy ones are killed.
+    """
     idle, busy = str(tmp_path / "idle"), str(tmp_path / "busy")
     f = parallel(workers=1, inline=False, **place)(items.note_the_end)
     f.map([idle])

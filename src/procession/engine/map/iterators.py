@@ -42,15 +42,20 @@ class _Batches:
         self._decode = run.observer.decoding(decode, outcomes=self._outcomes)
         self._failed: Settled | None = None
         self._parts: deque[Iterable[Any]] = deque()  # of what was polled, to be given next
-        self._began = False
+        self._given: Iterable[Any] = ()  # which the consumer reads now
+        self._began = self._closed = False
 
     def __iter__(self) -> Iterator[Iterable[Any]]:
         return self
 
     def __next__(self) -> Iterable[Any]:
+        if self._closed:
+            raise StopIteration
         self.run.sender.attend()
         try:
-            return self._next()
+            self._given = ()  # nothing keeps what was read
+            self._given = given = self._next()
+            return given
         finally:
             self.run.sender.leave()
 
@@ -128,8 +133,11 @@ class _Batches:
 
     def close(self) -> None:
         """Cancel what is outstanding, and end."""
+        self._closed = True
         self._failed = None
         self._parts.clear()
+        if type(self._given) is list:
+            self._given.clear()
         self.run.cancel()
         end(self._inline, self._progress)
 
@@ -213,6 +221,7 @@ class AsyncMapIterator:
         self._ready: deque[Settled] = deque()
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
     def __aiter__(self) -> AsyncMapIterator:
         return self
@@ -220,6 +229,8 @@ class AsyncMapIterator:
     async def __anext__(self) -> Any:
         import asyncio
 
+        if self._closed:
+            raise StopAsyncIteration
         if self._run is None:
             from procession.awaiting import running_loop
 
@@ -268,6 +279,8 @@ class AsyncMapIterator:
         self._close()
 
     def _close(self) -> None:
+        self._closed = True
+        self._ready.clear()
         if self._run is not None:
             _close(self._run, self._progress)
 
