@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -112,6 +115,76 @@ def test_an_error_that_cannot_say_what_it_is() -> None:
     assert type(mute.submit(1).exception()) is Mute
     (outcome,) = mute.outcomes([1])
     assert type(outcome.error) is Mute
+
+
+@parallel(workers=2, inline=False)
+def logged(kind: Kind, name: str) -> str:
+    """Logs a record that holds such an object."""
+    logging.getLogger("raisers").warning("held", extra={"held": kind(name)})
+    return "good"
+
+
+@everywhere
+@pytest.mark.usefixtures("backend")
+def test_a_record_that_holds_what_raises(name: str) -> None:
+    """It costs no item."""
+    with handling("raisers") as records:
+        assert logged.map(KINDS, name) == ["good"] * len(KINDS)
+        assert logged.submit(KINDS[0], name).result() == "good"
+    assert len(records) == len(KINDS) + 1
+
+
+@contextmanager
+def handling(name: str) -> Iterator[list[logging.LogRecord]]:
+    """What a logger is given."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign, assignment]
+    logger = logging.getLogger(name)
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+
+
+held: ContextVar[object] = ContextVar("held", default=None)
+
+
+@everywhere
+@pytest.mark.usefixtures("backend")
+def test_a_context_variable_that_holds_what_raises(name: str) -> None:
+    """It stays at home."""
+    for kind in KINDS:
+        token = held.set(kind(name))
+        try:
+            assert echo.map([1, 2]) == ["int", "int"]
+            assert echo.submit("a").result() == "str"
+        finally:
+            held.reset(token)
+
+
+@everywhere
+@pytest.mark.usefixtures("backend")
+def test_a_function_that_uses_what_raises(name: str) -> None:
+    """It is refused, in its future and in a map; or its job cannot be opened in the worker."""
+    for kind in KINDS:
+        used = kind(name)
+        function: Any = parallel(workers=2, inline=False, pickling="by-value")(using(used))
+        assert isinstance(function.submit(1).exception(), (*EXPECTED, ERRORS[name], RuntimeError))
+        with pytest.raises((*EXPECTED, ERRORS[name], RuntimeError)):
+            function.map([1, 2])
+
+
+def using(value: object) -> Callable[[object], object]:
+    """A function that uses a value."""
+
+    def use(_: object) -> object:
+        return value
+
+    return use
 
 
 @pytest.mark.parametrize("name", ERRORS)

@@ -18,6 +18,7 @@ from procession.forwarding.process_settings import SETTINGS, glance, keep_variab
 from procession.hints import Any
 from procession.system.cpython import pickle
 from procession.system.import_hooks import forget, when_loaded
+from procession.system.interrupts import tried
 
 _OF_CONTEXTS = ("decimal", "numpy")
 
@@ -287,10 +288,9 @@ def _packed(settings: tuple[Any, Any, dict[str, Any]]) -> bytes:
     errors, call, printed = settings
     plain = {name: each for name, each in printed.items() if name != "formatter"}
     for callback, options in ((call, printed), (call, plain), (None, printed)):
-        try:
-            return dumps((errors, callback, options), "by-value")
-        except Exception:
-            continue
+        packed: bytes | None = tried(None, dumps, (errors, callback, options), "by-value")
+        if packed is not None:
+            return packed
     return dumps((errors, None, plain), "by-value")
 
 

@@ -16,6 +16,7 @@ from procession.forwarding.interpreter_settings import holds_settings
 from procession.hints import TYPE_CHECKING, Any
 from procession.system import NamedTuple, cpython
 from procession.system.import_hooks import when_loaded
+from procession.system.interrupts import tried
 
 if TYPE_CHECKING:
     import logging
@@ -118,10 +119,10 @@ def _context_variables(pickling: Any) -> tuple[bytes, ...]:
         if known is None:
             _crossing[variable] = known = _crosses(variable)
         if known:
-            try:
-                crossing.append(dumps((variable, value), pickling))
-            except Exception:
-                continue  # a value bound to this process stays here, as the docs say
+            # A value bound to this process stays here, as the docs say.
+            blob = tried(None, dumps, (variable, value), pickling)
+            if blob is not None:
+                crossing.append(blob)
     return tuple(crossing)
 
 
@@ -130,11 +131,7 @@ def _crosses(variable: ContextVar[Any]) -> bool:
         return False
     from procession.pickling.pickler import dumps
 
-    try:
-        dumps(variable)
-    except Exception:
-        return False
-    return True
+    return tried(None, dumps, variable) is not None
 
 
 def _reporting() -> bytes:
@@ -160,10 +157,11 @@ def _dump_reporting(levels: Levels | None, filters: list[Any]) -> bytes:
         return pickle.dumps((levels, filters), 5)
     from procession.pickling.pickler import dumps
 
-    try:
-        return dumps((levels, filters), "by-value")
-    except Exception:  # a filter for a warning class that cannot cross: no item raises it
-        return dumps((levels, list(filter(_is_plain, filters))), "by-value")
+    packed: bytes | None = tried(None, dumps, (levels, filters), "by-value")
+    if packed is not None:
+        return packed
+    # A filter is for a warning class that cannot cross: no item raises it.
+    return dumps((levels, list(filter(_is_plain, filters))), "by-value")
 
 
 def _portable(each: Any) -> Any:
@@ -211,11 +209,11 @@ class AdoptedReporting:
         from procession.pickling.pickler import loads
 
         for pair in out.variables:
-            try:
-                variable, value = loads(pair)
-            except Exception:
-                continue  # its module cannot be imported here; the function cannot read it either
-            variable.set(value)
+            arrived = tried(None, loads, pair)
+            if arrived is not None:
+                variable, value = arrived
+                variable.set(value)
+            # Else its module cannot be imported here: the function cannot read it either.
         known = out.reporting == self._reporting
         if known and not any(map(sys.modules.__contains__, self._waiting)):
             return
@@ -255,11 +253,8 @@ def _category(named: CategoryName, *, wanted: bool) -> Any:
     """A warning class; `None` if its module is not loaded, or has it no more."""
     from procession.pickling.importable import find
 
-    if wanted:
-        try:
-            __import__(named.module)
-        except Exception:
-            return None
+    if wanted and tried(None, __import__, named.module) is None:
+        return None
     found = find(*named)
     return found if isinstance(found, type) and issubclass(found, Warning) else None
 
@@ -326,7 +321,4 @@ class _WorkerLevels:
 def _set_level(logger: Any, level: int) -> None:
     if logger is None or logger.level == level:
         return
-    try:
-        logger.setLevel(level)
-    except Exception:
-        return  # of a library's own class, which knows no such level
+    tried(None, logger.setLevel, level)  # a library's own class may know no such level

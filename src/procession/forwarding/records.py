@@ -17,9 +17,9 @@ from functools import partial
 from procession.forwarding.outgoing import AdoptedReporting, Outgoing
 from procession.hints import TYPE_CHECKING, Any
 from procession.once import Once
-from procession.pickling.objects import class_of, is_a, is_one_of
+from procession.pickling.objects import class_of, is_a, is_one_of, type_name
 from procession.system.cpython import pickle
-from procession.system.interrupts import strikes
+from procession.system.interrupts import strikes, tried
 
 if TYPE_CHECKING:
     import logging
@@ -157,47 +157,35 @@ def _unpack_record(fields: dict[str, Any], packed: dict[str, bytes]) -> dict[str
     from procession.pickling.pickler import loads
 
     for name, blob in packed.items():
-        try:
-            fields[name] = loads(blob)
-        except Exception:
-            continue  # its text stays
+        fields[name] = tried(fields[name], loads, blob)  # or its text stays
     return fields
 
 
 def _pack_warning(warned: _Warned) -> tuple[Any, ...]:
     message, category, filename, line = warned
-    try:
-        said = str(message)
-    except Exception:
-        said = _text(message)
+    said = tried("", str, message) or _text(message)
     return _packed((message, category)), category.__name__, said, filename, line
 
 
 def _unpack_warning(blob: Any, name: str, said: str, filename: str, line: int) -> _Warned:
     from procession.pickling.pickler import loads
 
-    try:
-        message, category = loads(blob)
-    except Exception:
-        message, category = UserWarning(f"{name}: {said}"), UserWarning
+    told = tried(None, loads, blob)
+    message, category = told or (UserWarning(f"{name}: {said}"), UserWarning)
     return message, category, filename, line
 
 
 def _packed(value: Any) -> bytes | None:
     from procession.pickling.pickler import dumps
 
-    try:
-        return dumps(value, "by-value")
-    except Exception:
-        return None
+    packed: bytes | None = tried(None, dumps, value, "by-value")
+    return packed
 
 
 def _text(value: Any) -> str:
     """A value as text, even if its own code fails."""
-    try:
-        return repr(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
+    text: str = tried("", repr, value) or f"<{type_name(class_of(value))}>"
+    return text
 
 
 # -- the caller's half -----------------------------------------------------------------------

@@ -33,6 +33,7 @@ from procession.pickling.references import (
 from procession.pickling.refusals import Refusal
 from procession.system.cpython import pickle
 from procession.system.identity import working_folder
+from procession.system.interrupts import strikes
 
 _pickled: dict[FunctionType, tuple[Pickling, int, Watch, bytes]] = {}
 
@@ -160,16 +161,20 @@ def _dump_value(
 
         try:
             return dumps_by_value(function, pickling, buffers, code=True), {}
-        except Exception:
+        except BaseException as error:
+            if strikes(error):
+                raise
             named = named_instead([("function", function)], pickling == "strict")
             if not named:
                 raise
         return dumps_by_value(function, pickling, buffers, code=True, named=named), named
-    except Exception as error:
+    except BaseException as error:
+        if strikes(error):
+            raise
         raise _explained(error, function, pickling) from error
 
 
-def _explained(error: Exception, function: Any, pickling: Pickling) -> NotPicklable:
+def _explained(error: BaseException, function: Any, pickling: Pickling) -> NotPicklable:
     from procession.explaining.explain import explain
 
     name = getattr(function, "__qualname__", None) or type(function).__qualname__

@@ -16,6 +16,7 @@ import gc
 import itertools
 import opcode
 import threading as _shared
+from collections.abc import Callable
 from functools import partial
 from types import CodeType, FrameType, TracebackType
 
@@ -50,6 +51,20 @@ def strikes(error: BaseException) -> bool:
             return True
         last, at = at, at.tb_next
     return isinstance(error, KeyboardInterrupt) and not _raised(last)
+
+
+def tried(otherwise: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """What a function gives that runs code of the user's; `otherwise` if that raises anything.
+
+    Raises:
+        BaseException: What a signal handler has raised meanwhile.
+    """
+    try:
+        return function(*args)
+    except BaseException as error:
+        if strikes(error):
+            raise
+        return otherwise
 
 
 def _is_hook(frame: FrameType) -> bool:

@@ -15,6 +15,7 @@ from procession.pickling.objects import is_a
 from procession.pickling.out_of_band import BroadcastBuffers
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.system.cpython import pickle
+from procession.system.interrupts import tried
 from procession.system.pristine import threading
 
 Given = tuple[tuple[Any, ...], tuple[Any, ...], dict[str, Any]]
@@ -152,9 +153,8 @@ class ArgumentCopies:
 
     def _mark(self, value: Any) -> Any:
         buffers: list[Any] = []
-        try:
-            blob = dumps(value, self._pickling, buffers)
-        except Exception:
+        blob: bytes | None = tried(None, dumps, value, self._pickling, buffers)
+        if blob is None:
             return object()  # equal to none: it can be pickled no more
         import zlib
 

@@ -20,6 +20,7 @@ from procession.items import Reply
 from procession.pickling.objects import class_of
 from procession.pickling.pickler import Pickling
 from procession.system.cpython import pickle
+from procession.system.interrupts import tried
 from procession.worker import current
 from procession.worker.job_header import Header, Settings, arguments_of
 
@@ -190,10 +191,7 @@ def globals_note(payload: Any) -> str:
         space = getattr(sys.modules.get(module), "__dict__", None)
         if space is None:
             continue
-        try:
-            here = _look(space.get(attribute, _MISSING))
-        except Exception:
-            continue
+        here = tried("", _look, space.get(attribute, _MISSING))
         if here and here != there:
             told.append(f"{name} is {there} in the worker, and {here} in your process")
     if not told:

@@ -176,20 +176,24 @@ def call_on_copies(header: Header, value: Any) -> Any:
     settings = header.settings
     try:
         sent = dumps((header.prefix, value, header.args, header.kwargs), settings.pickling)
-    except Exception as error:
+    except BaseException as error:
+        if strikes(error):
+            raise
         raise _refused(error, header, value) from None
     prefix, value, args, kwargs = loads(sent)
     copied = header._replace(prefix=prefix, args=args, kwargs=kwargs, copies=None)
     result = call_with(copied, value)
     try:
         return loads(dumps(result, settings.pickling))
-    except Exception as error:
+    except BaseException as error:
+        if strikes(error):
+            raise
         from procession.worker.failures import refused_result
 
         raise refused_result(error, result, settings.name, settings.pickling) from None
 
 
-def _refused(error: Exception, header: Header, value: Any) -> BaseException:
+def _refused(error: BaseException, header: Header, value: Any) -> BaseException:
     from procession.explaining.explain import explain_call
 
     args, kwargs = arguments_of(header, value)

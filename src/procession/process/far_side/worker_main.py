@@ -21,6 +21,7 @@ from procession.process.io.channel import Receiver, frame, parse, send_all
 from procession.process.start import start_methods
 from procession.process.start.start_methods import Descriptors
 from procession.system import lifeline
+from procession.system.interrupts import strikes
 from procession.system.pristine import socket
 from procession.worker.current import end_copy, mark_worker_process, while_loading
 from procession.worker.preparing import prepare, run_initializer
@@ -47,9 +48,9 @@ def main(descriptors: Descriptors, plan: Plan) -> None:
     try:
         if worker.prepare(plan):
             worker.serve()
-    except SystemExit:
-        raise  # by a signal handler, for an end in order
     except BaseException as error:
+        if isinstance(error, SystemExit) and strikes(error):
+            raise  # a signal handler wants an end in order
         _fail(box, error)
     sock.detach()  # the descriptor closes with the process, when its exit handlers have run
 
