@@ -17,7 +17,7 @@ from functools import partial
 from procession.forwarding.outgoing import AdoptedReporting, Outgoing
 from procession.hints import TYPE_CHECKING, Any
 from procession.once import Once
-from procession.pickling.objects import class_of, is_a, is_one_of, type_name
+from procession.pickling.objects import attribute_of, class_of, is_a, is_one_of
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes, tried
 
@@ -184,7 +184,7 @@ def _packed(value: Any) -> bytes | None:
 
 def _text(value: Any) -> str:
     """A value as text, even if its own code fails."""
-    text: str = tried("", repr, value) or f"<{type_name(class_of(value))}>"
+    text: str = tried("", repr, value) or f"<{attribute_of(class_of(value), '__name__')}>"
     return text
 
 
