@@ -42,7 +42,7 @@ class _Batches:
         self._decode = run.observer.decoding(decode, outcomes=self._outcomes)
         self._failed: Settled | None = None
         self._parts: deque[Iterable[Any]] = deque()  # of what was polled, to be given next
-        self._given: Iterable[Any] = ()  # which the consumer reads now
+        self._given: Any = ()  # which the consumer reads now
         self._began = self._closed = False
 
     def __iter__(self) -> Iterator[Iterable[Any]]:
