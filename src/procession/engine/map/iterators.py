@@ -16,6 +16,7 @@ from procession.engine.map.results import begin, end, warn_of_traffic
 from procession.hints import TYPE_CHECKING, Any
 from procession.items import Settled
 from procession.pickling.exceptions import raisable
+from procession.pickling.objects import is_a
 from procession.system.interrupts import strikes
 from procession.user_threads import user_threads
 
@@ -136,7 +137,7 @@ class _Batches:
         self._closed = True
         self._failed = None
         self._parts.clear()
-        if type(self._given) is list:
+        if is_a(self._given, list):
             self._given.clear()
         self.run.cancel()
         end(self._inline, self._progress)
