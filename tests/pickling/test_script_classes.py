@@ -256,3 +256,41 @@ except Exception as error:
     print("fine")
 """
     assert run_script(tmp_path, script) == "fine\n"
+
+
+MANAGERS = """
+from contextlib import contextmanager
+from procession import NotPicklable, parallel
+
+entered = []
+
+@contextmanager
+def named(name, *, times=1):
+    entered.append(name * times)
+    yield name
+
+@parallel(workers=1, inline=False)
+@named("twice", times=2)
+def work(x):
+    return x, entered[-1]
+
+@parallel(workers=1, inline=False)
+def enter(manager):
+    with manager as name:
+        return name
+
+assert work(1) == (1, "twicetwice")
+assert work.map([1, 2]) == [(1, "twicetwice"), (2, "twicetwice")]
+assert work.submit(3).result() == (3, "twicetwice")
+assert enter.submit(named("given")).result() == "given"
+used = named("used")
+with used:
+    error = enter.submit(used).exception()
+assert isinstance(error, NotPicklable) and error.path == "manager.gen", error
+print("fine")
+"""
+
+
+def test_context_managers_that_are_decorators(tmp_path: Path) -> None:
+    """A function under one goes, as does one that was not entered; an entered one is refused."""
+    assert run_script(tmp_path, MANAGERS) == "fine\n"

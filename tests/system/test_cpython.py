@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -125,6 +126,7 @@ def test_locks_that_are_taken_at_a_fork() -> None:
 
 IMPORTS = """
 import builtins, os, sys, threading, warnings
+from contextlib import contextmanager
 from importlib import import_module
 from procession.system import cpython
 
@@ -647,6 +649,19 @@ def test_slots_by_their_mangled_names() -> None:
     """Those of the bases too."""
     assert set(cpython.slot_names(MoreSlots)) == {"_Slotted__hidden", "shown", "more"}
     assert cpython.slot_names(int) == []
+
+
+def test_the_call_that_made_a_context_manager() -> None:
+    """Known until it is entered."""
+
+    @contextmanager
+    def named(name: str, *, times: int = 1) -> Iterator[str]:
+        yield name * times
+
+    manager = named("a", times=2)
+    assert cpython.manager_call(manager) == (cast("Any", named).__wrapped__, ("a",), {"times": 2})
+    with manager:
+        assert cpython.manager_call(manager) is None
 
 
 class Plain:

@@ -22,6 +22,7 @@ from procession.hints import Any
 from procession.pickling.importable import MAIN, find, importable
 from procession.pickling.objects import as_usual, class_of, is_a
 from procession.pickling.refusals import Refusal, Refused
+from procession.system.cpython import manager_call
 
 Reduce = Callable[[Any], Any]
 
@@ -95,6 +96,26 @@ def _reduce_cached(cached: Any) -> Any:
     if cached.__module__ in MAIN or not importable(cached.__module__):
         return rebuild_cached, (cached.__wrapped__, cached.cache_parameters())
     return as_usual(cached)
+
+
+def _reduce_manager(manager: Any) -> Any:
+    """What `contextlib.contextmanager` makes, not entered yet: as a decorator, it never is.
+
+    It holds a generator that has not begun. So the same call makes it again.
+    """
+    call = manager_call(manager)
+    if call is None:
+        return as_usual(manager)
+    function, args, kwargs = call
+    named = find(function.__module__, function.__qualname__)
+    if getattr(named, "__wrapped__", None) is function:
+        return call_with, (named, args, kwargs)
+    return call_with, (class_of(manager), (function, args, kwargs), {})
+
+
+def call_with(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function."""
+    return function(*args, **kwargs)
 
 
 def _reduce_struct(layout: Any) -> Any:
@@ -290,6 +311,7 @@ _SPECIAL: dict[str, Reduce] = {
     "functools._lru_cache_wrapper": _reduce_cached,
     "_contextvars.ContextVar": _reduce_variable,
     "_struct.Struct": _reduce_struct,
+    "contextlib._GeneratorContextManagerBase": _reduce_manager,
 }
 
 

@@ -281,6 +281,14 @@ def slot_names(cls: type) -> list[str]:
     return names
 
 
+def manager_call(manager: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
+    """What `contextlib.contextmanager` has called to make a manager; `None` once it was entered."""
+    try:
+        return manager.func, manager.args, manager.kwds
+    except AttributeError:
+        return None
+
+
 def object_makers() -> tuple[Any, ...]:
     """What ``object.__reduce_ex__`` names to make an object again, by protocol."""
     known: Any = copyreg
