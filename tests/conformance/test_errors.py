@@ -51,6 +51,14 @@ def test_an_error_arrives_as_itself(place: Place) -> None:
     assert error.args == ("bad", 2)
 
 
+def test_an_outcomes_traceback_begins_in_the_function(place: Place) -> None:
+    """No line of Procession's own stands above those of the user."""
+    error = list(at(place, f.misbehave).outcomes(range(5), "raise"))[2].error
+    assert error is not None
+    first = traceback.extract_tb(error.__traceback__)[0]
+    assert first.filename == f.__file__
+
+
 def test_the_note_names_function_index_and_item(place: Place) -> None:
     """Which item of which function: in a note, so that the error itself stays as it is."""
     notes = notes_of(outcome_of(place, "raise").error)

@@ -207,12 +207,16 @@ def test_a_cell_that_is_empty() -> None:
 
 
 def test_many_atoms_and_many_others(script: dict[str, Any]) -> None:
-    """A large table of atoms is looked at as a whole; of thousands of lists nothing is known."""
-    script["table"].update((str(each), each) for each in range(10_000))
+    """A table is looked at as a whole; of a large one, or of many lists, nothing is known."""
+    script["table"].update((str(each), each) for each in range(5_000))
     watching = watch(script["helper"], None)
     assert watching is not None
     assert watching.holds()
     script["table"]["77"] = 77.0
     assert not watching.holds()
-    script["table"].update((str(each), [each]) for each in range(10_000))
+    script["table"].update((str(each), each) for each in range(20_000))
+    assert watch(script["helper"], None) is None
+    script["table"].clear()
+    assert watch(script["helper"], None) is not None
+    script["table"].update((str(each), [each]) for each in range(2_000))
     assert watch(script["helper"], None) is None

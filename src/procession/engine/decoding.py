@@ -18,6 +18,7 @@ from procession.pickling.exceptions import (
 )
 from procession.pickling.objects import is_a, text_of
 from procession.pickling.refusals import framework_mend
+from procession.pickling.tracebacks import without_us
 from procession.system.interrupts import strikes
 from procession.system.limits import mend
 
@@ -113,7 +114,7 @@ def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:
     except BaseException as error:
         if strikes(error):
             raise
-        failure = error.with_traceback(error.__traceback__.tb_next if error.__traceback__ else None)
+        failure = error.with_traceback(without_us(error.__traceback__))
         return Outcome(item.index, item.value, None, failure, item.attempt, seconds)
     return Outcome(item.index, item.value, value, None, item.attempt, seconds)
 

@@ -50,6 +50,9 @@ _MOST = 1000
 """Things to look at, besides atoms. To look at one takes a tenth of a microsecond, and to pickle it
 ten times that."""
 
+_MOST_ENTRIES = 10_000
+"""Of a container: what is watched is kept, so no one could let go of a large one. A guess."""
+
 _NOTHING = object()
 
 _OF_MODULE = ("__name__", "__file__")
@@ -198,6 +201,8 @@ class Watch:
         if batch is None:
             batch = self._batches[held_by] = Batch(held_by)
         if held_by is iter:
+            if len(thing) > _MOST_ENTRIES:
+                raise _Changeable
             self._sizes.append(len(thing))
         return batch.add(thing)
 

@@ -39,6 +39,13 @@ def pack_traceback(traceback: TracebackType | None) -> list[Frame]:
     return [_pack_frame(frame) for frame in frames]
 
 
+def without_us(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of ours that it begins with."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_OURS):
+        traceback = traceback.tb_next
+    return traceback
+
+
 def _pack_frame(traceback: TracebackType) -> Frame:
     code = traceback.tb_frame.f_code
     nowhere = (None, None, None, None)
