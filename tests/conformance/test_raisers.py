@@ -239,3 +239,27 @@ class Raises(type):
 
 class Odd(metaclass=Raises):
     """Pickle takes it."""
+
+
+@parallel(workers=2, retries=1)
+def failing(x: int) -> int:
+    """Fails."""
+    raise LookupError(x)
+
+
+@pytest.mark.parametrize("place", ["process", "thread", "serial"])
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_class_to_retry_on_that_raises(place: str, name: str) -> None:
+    """It asks for no other attempt, and each item has its own error."""
+
+    def failing_check(*_: object) -> bool:
+        raise ERRORS[name]
+
+    kind: Any = type("Kind", (type,), {"__instancecheck__": failing_check})
+    options: Any = {"backend": place, "retry_on": (kind("Error", (Exception,), {}),)}
+    function = failing.with_options(**options)
+    outcomes = list(function.outcomes([1, 2, 3]))
+    assert [(type(one.error), one.attempts) for one in outcomes] == [(LookupError, 1)] * 3
+    assert type(function.submit(1).exception()) is LookupError
+    with pytest.raises(LookupError):
+        function.map([1, 2])

@@ -12,15 +12,16 @@ from procession.engine.decoding import error_of
 from procession.engine.policy.blame import Rules, may_retry, unable
 from procession.items import Item, Reply
 from procession.system.alarm import after
-from procession.system.interrupts import strikes
+from procession.system.interrupts import strikes, tried
 from procession.user_threads import user_threads
 
 
 def again(item: Item, error: BaseException, rules: Rules) -> bool:
     """Whether an item that raised this is to be tried again; counts it, and tells the logger."""
     retried = may_retry(item, error, rules)
-    if retried:
-        logger.retried(rules.name, rules.retries, item, error, single=rules.single)
+    if retried:  # a handler that raises changes nothing of that
+        told = partial(logger.retried, single=rules.single)
+        tried(None, told, rules.name, rules.retries, item, error)
     return retried
 
 

@@ -14,6 +14,7 @@ from procession.items import Item
 from procession.pickling.exceptions import add_note, own_copy
 from procession.pickling.objects import text_of
 from procession.system import FOLDER, NamedTuple
+from procession.system.interrupts import tried
 
 _OURS = f'File "{FOLDER}{os.sep}'
 """How a line of a stack begins whose code is Procession's."""
@@ -81,7 +82,10 @@ def may_retry(item: Item, error: BaseException, rules: Rules, *, any_error: bool
         rules: Say how often, and after which errors.
         any_error: Whether `retry_on` does not matter: the death of a worker is no error of its own.
     """
-    if item.attempt > rules.retries or not (any_error or isinstance(error, rules.retry_on)):
+    if item.attempt > rules.retries:
+        return False
+    # A class may say in its own way what its instances are, and raise.
+    if not (any_error or tried(False, isinstance, error, rules.retry_on)):
         return False
     item.attempt += 1
     item.failed = error
