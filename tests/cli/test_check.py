@@ -78,6 +78,12 @@ SICK = {
         1,
         "stands above @parallel_map",
     ),
+    "a module that raises what is no Exception": (
+        "class Own(BaseException): ...\nraise Own\n",
+        1,
+        "sick.py:2",
+    ),
+    "a module that raises KeyboardInterrupt": ("raise KeyboardInterrupt\n", 1, "sick.py:1"),
     "a module that cannot be imported": ("import nowhere_to_be_found\n", 1, "sick.py:1"),
     "an option that does not exist": (
         "from procession import parallel_map\n@parallel_map(worker=2)\ndef f(x): return x\n",

@@ -16,7 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from procession.cli.report import Finding, Report
+from procession.pickling.objects import text_of
 from procession.system import FOLDER
+from procession.system.interrupts import strikes
 
 _SLOW = 1.0
 """Seconds from which an import is spoken of: every worker does it again."""
@@ -81,7 +83,9 @@ def _import(name: str, report: Report) -> ModuleType | None:
     with profile() as recorded:
         try:
             module = importlib.import_module(name)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if strikes(error):
+                raise
             report.add("Import", _not_imported(name, error))
             return None
     taken = time.perf_counter() - began
@@ -109,7 +113,7 @@ def _not_imported(name: str, error: BaseException) -> Finding:
         if "importlib" not in step.filename and not step.filename.startswith(FOLDER + os.sep)
     ]
     place = f"{_short(own[-1].filename)}:{own[-1].lineno}" if own else ""
-    text = f"cannot be imported: {type(error).__name__}: {error}"
+    text = f"cannot be imported: {type(error).__name__}: {text_of(error)}"
     mend = "No worker can import it either."
     if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
         mend = "Run this where 'import' finds it, or name its file."
@@ -222,8 +226,10 @@ def _arrives(payload: bytes, place: str) -> Finding:
             kind = isolated(timeout=_PATIENCE, context="spawn")(_found)(payload)
         else:
             kind = parallel(workers=1)(_found).submit(payload).result(_PATIENCE)
-    except Exception as error:
-        text = f"a new process does not find it: {type(error).__name__}: {error}"
+    except BaseException as error:
+        if strikes(error):
+            raise
+        text = f"a new process does not find it: {type(error).__name__}: {text_of(error)}"
         return Finding("arrives", "wrong", text, "Each worker imports its module anew.", place)
     return Finding("arrives", "ok", f"a new process has it, {kind}", place=place)
 
