@@ -13,7 +13,7 @@ import sys
 from abc import ABCMeta
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
+from operator import attrgetter, is_
 from types import FunctionType
 
 from procession.hints import Any
@@ -66,7 +66,7 @@ class _Changeable(Exception):
 
 
 class Watch:
-    """What was pickled was made of. Keeps all of it, so that no identity is used again."""
+    """What a pickle was made of. Keeps all of it, so that no identity is used again."""
 
     __slots__ = (
         *("_batches", "_copies", "_empty", "_folder", "_functions", "_generation", "_named"),
@@ -96,26 +96,8 @@ class Watch:
                 return False
         if any(self._empty):
             return False
-        for function, (
-            code,
-            defaults,
-            keywords,
-            hints,
-            name,
-            qualname,
-            doc,
-            own,
-        ) in self._functions:
-            if (
-                function.__code__ is not code
-                or function.__defaults__ is not defaults
-                or function.__kwdefaults__ is not keywords
-                or function.__annotations__ is not hints
-                or function.__name__ is not name
-                or function.__qualname__ is not qualname
-                or function.__doc__ is not doc
-                or function.__dict__ is not own
-            ):
+        for function, before in self._functions:
+            if not all(map(is_, of_function(function), before)):
                 return False
         if (self._batches or self._copies) and not self._insides_hold():
             return False

@@ -17,6 +17,9 @@ from procession.pickling.freshness import Watch
 from procession.pickling.shared_classes import SharedClasses, Whole
 from procession.system import after_fork
 
+_MOST_ODD = 32
+"""Classes of which it is kept in mind that they cannot be known. They are kept themselves."""
+
 T = TypeVar("T", bound=SharedClasses)
 
 
@@ -37,6 +40,8 @@ class _OfSingleCalls(SharedClasses):
         """Describe a class, too, if it can be known whether it has changed."""
         if id(cls) not in self._odd and Watch().see([cls]):
             return super().add(cls)
+        if len(self._odd) >= _MOST_ODD:
+            self._odd.clear()
         self._odd[id(cls)] = cls
         raise Whole
 
