@@ -200,6 +200,9 @@ class Point:
 class Near(Point): ...
 class Color(enum.Enum):
     RED = 1
+class Meters: unit = "m"
+class Feet: unit = "ft"
+class Length(Meters): pass
 factor = 1
 class Order:
     def __init__(self, *points): self.points = points
@@ -207,6 +210,8 @@ class Order:
 for kind in (parallel(workers=1), isolated):
     @kind
     def ask(point): return point.scaled(), Point(point.x).scaled()
+    @kind
+    def unit(length): return length.unit, Length.unit
     @kind
     def back(order): return Order(*order.points, Point(7)), Color.RED
     call = ask.submit
@@ -228,6 +233,10 @@ for kind in (parallel(workers=1), isolated):
     assert call(Near(2)).result() == ("patched", 2)
     del Near.scaled
     assert call(Near(2)).result() == (2, 2), "what was patched is as before"
+    for base in (Meters, Feet, Meters):
+        Length.__bases__ = (base,)
+        assert unit.submit(Length()).result() == (base.unit, base.unit)
+        assert unit.map([Length(), Length()]) == [(base.unit, base.unit)] * 2
     for _ in range(3):
         order, color = back.submit(Order(Point(1))).result()
         assert type(order) is Order and color is Color.RED

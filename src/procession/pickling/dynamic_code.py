@@ -20,6 +20,7 @@ import types
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from operator import is_
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -116,10 +117,19 @@ def _make_class(owner: _Owner, make: Callable[..., type], args: tuple[Any, ...])
     if known is not None:
         if owner != _me():
             _owners[known] = owner
+            if make is _make_skeleton:
+                _rebase(known, args[2])
         return known
     cls = make(*args)
     _owners[cls] = owner
     return cls
+
+
+def _rebase(cls: Any, bases: tuple[type, ...]) -> None:
+    """Give a class of another process the bases that it has there by now."""
+    now = cls.__bases__
+    if len(now) != len(bases) or not all(map(is_, now, bases)):
+        cls.__bases__ = bases
 
 
 def _make_skeleton(
