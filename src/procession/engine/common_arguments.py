@@ -13,7 +13,7 @@ from procession.pickling.objects import class_of
 from procession.pickling.out_of_band import BroadcastBuffers, bytes_out_of_band, replacements
 from procession.pickling.pickler import LARGE, dumps
 from procession.system.cpython import pickle
-from procession.system.interrupts import strikes
+from procession.system.interrupts import strikes, tried
 from procession.worker.job_header import Loading
 
 NOTHING_COMMON = pickle.dumps(((), (), {}), 5)
@@ -62,12 +62,8 @@ def vary(values: Iterable[Any]) -> bool:
     Not what is shared on purpose (`procession.shared`), and not what items cannot
     change: numbers, strings, functions, classes, and tuples of those.
     """
-    try:
-        return not all(map(_is_fixed, values))
-    except BaseException as error:  # of a metaclass
-        if strikes(error):
-            raise
-        return True
+    # A metaclass may raise.
+    return not tried(False, all, map(_is_fixed, values))
 
 
 def with_bound_arguments(call: Call) -> Call:

@@ -17,7 +17,7 @@ from procession.explaining.search import Finding, Node, Search
 from procession.pickling.objects import attribute_of, bases_of, class_of, text_of, type_name
 from procession.pickling.pickler import Pickling
 from procession.pickling.refusals import Refusal
-from procession.system.interrupts import strikes
+from procession.system.interrupts import tried
 
 _SHOWN = 3
 _WIDTH = 96
@@ -101,12 +101,8 @@ def _explain(
 
 def _path_of(trail: list[Node]) -> tuple[str, str]:
     """See `path_of`, which asks the objects on the way, and these may raise anything."""
-    try:
-        return path_of(trail)
-    except BaseException as error:
-        if strikes(error):
-            raise
-        return trail[0].root, ""
+    found: tuple[str, str] = tried((trail[0].root, ""), path_of, trail)
+    return found
 
 
 def _head(where: Where, function: str, root: str, is_root: bool, what: str) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 from procession.hints import Any
+from procession.pickling.descriptions import open_description
 from procession.pickling.importable import unimportable_marks
 from procession.pickling.objects import ATOMS, SCALARS, class_of, types_of
 from procession.pickling.out_of_band import replacements
@@ -247,13 +248,17 @@ def pickle_of(blob: Any) -> bytes:
     Raises:
         Exception: As `loads`: one of them cannot be made here.
     """
-    if class_of(blob) is not tuple:
-        return blob  # type: ignore[no-any-return]
-    from procession.pickling.dynamic_code import open_description
+    if class_of(blob) is tuple:
+        description, blob = blob
+        open_description(description)
+    pickled: bytes = blob
+    return pickled
 
-    description, rest = blob
-    open_description(description)
-    return rest  # type: ignore[no-any-return]
+
+def is_pickled(blob: Any) -> bool:
+    """Whether an element is a pickle: to open one may fail."""
+    kind = class_of(blob)
+    return kind is bytes or (kind is tuple and len(blob) == 2)
 
 
 _ndarray: Any = None

@@ -18,7 +18,7 @@ from types import (
 )
 
 from procession.hints import Any
-from procession.pickling.objects import HEAP_TYPE, as_usual, class_of, is_a, type_name
+from procession.pickling.objects import HEAP_TYPE, as_usual, class_of, is_a
 
 HeldBy = Callable[[Any], Iterable[Any]]
 """Gives what an object holds."""
@@ -87,33 +87,35 @@ def of_cell(cell: CellType) -> Iterable[Any]:
 
 def is_constant(value: Any) -> bool:
     """Whether a value never changes, and holds nothing that may."""
-    return (
-        isinstance(value, _CONSTANT)
-        or (is_a(value, type) and not value.__flags__ & HEAP_TYPE)
-        or type_name(class_of(value)) in _CONSTANT_BY_NAME
-    )
+    return isinstance(value, _CONSTANT) or (is_a(value, type) and not value.__flags__ & HEAP_TYPE)
 
 
-def parts_that_stay(value: Any) -> Iterable[Any] | None:
-    """What is in a value that always holds the same; `None` if it does not."""
+def parts_that_stay(value: Any, name: str) -> Iterable[Any] | None:
+    """What is in a value that always holds the same; `None` if it does not.
+
+    Args:
+        value: Any.
+        name: Of its type, as in the functions below.
+    """
+    if name in _CONSTANT_BY_NAME:
+        return ()
     kind = class_of(value)
     if kind is tuple or kind is frozenset:
         return tuple(value)
-    if type_name(kind) in ("datetime.datetime", "datetime.time"):
+    if name in ("datetime.datetime", "datetime.time"):
         return (value.tzinfo,)
-    if kind.__module__ == "typing" or type_name(kind) in _HINTS:
-        return [getattr(value, name, None) for name in _OF_HINT]
+    if kind.__module__ == "typing" or name in _HINTS:
+        return [getattr(value, each, None) for each in _OF_HINT]
     return None
 
 
-def is_mapping(kind: Any) -> bool:
+def is_mapping(name: str) -> bool:
     """Whether objects of a type are mappings that Python's library has, and nothing else."""
-    return type_name(kind) in _MAPPINGS
+    return name in _MAPPINGS
 
 
-def copier(value: Any) -> Callable[[Any], Any] | None:
+def copier(value: Any, name: str) -> Callable[[Any], Any] | None:
     """What takes a copy of a small value of bytes, to be compared with a later one; or `None`."""
-    name = type_name(class_of(value))
     if name == "builtins.bytearray" and len(value) <= _MOST_COPIED:
         return bytes
     if name == "numpy.ndarray" and value.nbytes <= _MOST_COPIED and not value.dtype.hasobject:
@@ -125,11 +127,11 @@ def _of_array(array: Any) -> tuple[Any, ...]:
     return array.dtype.str, array.shape, array.strides, array.dtype.names, array.tobytes()
 
 
-def held_by_type(kind: Any) -> HeldBy | None:
+def held_by_type(kind: Any, name: str) -> HeldBy | None:
     """How to look at objects of a type of Python's own; `None` if there is no rule for it."""
     from enum import Enum
 
-    return _of_member if issubclass(kind, Enum) else _BY_NAME.get(type_name(kind))
+    return _of_member if issubclass(kind, Enum) else _BY_NAME.get(name)
 
 
 def is_plain(kind: Any) -> bool:

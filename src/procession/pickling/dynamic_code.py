@@ -17,7 +17,7 @@ from __future__ import annotations
 import abc
 import os
 import types
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from enum import Enum
 from operator import is_
@@ -34,10 +34,10 @@ from procession.pickling.cloudpickle_names import (
     set_class_state,
     set_function_state,
 )
+from procession.pickling.descriptions import forget_opened
 from procession.pickling.importable import importable
 from procession.pickling.objects import class_of
 from procession.system import after_fork, cpython
-from procession.system.cpython import pickle
 
 _Space = dict[str, Any]
 
@@ -194,9 +194,8 @@ def _nothing(cls: Any, /, **_: Any) -> None:
 
 def _set_class(cls: type, state: Any) -> None:
     """Fill a class; one of this process is left as it is, even if a worker changed its copy."""
-    global _opened
     if cls in _owners:
-        _opened = _NONE
+        forget_opened()
         names = frozenset(state[0])
         for name in _names.get(cls, names) - names:
             if name in vars(cls):
@@ -210,45 +209,6 @@ def _set_class(cls: type, state: Any) -> None:
 def is_guest(cls: type) -> bool:
     """Whether a class was defined in another process."""
     return cls in _owners
-
-
-_Opened = tuple[bytes, Sequence[type]]
-
-_NONE: _Opened = b"", ()
-_opened = _NONE
-"""The last description of classes: so these are as it says, unless an item has changed them."""
-
-KEY_BYTES = 16
-"""A description begins with so many random bytes: its key."""
-
-_MOST_DESCRIPTIONS = 64
-_by_key: dict[bytes, Sequence[type]] = {}
-
-
-def open_description(description: bytes) -> Sequence[type]:
-    """Classes that came by value in a pickle of their own, after a key.
-
-    They are filled by the first value that brings this description, and not again by the others.
-    """
-    global _opened
-    opened, classes = _opened
-    if opened != description:
-        classes = pickle.loads(memoryview(description)[KEY_BYTES:])
-        _opened = description, classes
-        if len(_by_key) >= _MOST_DESCRIPTIONS:
-            del _by_key[next(iter(_by_key))]
-        _by_key[description[:KEY_BYTES]] = classes
-    return classes
-
-
-def described(place: int, description: bytes) -> type:
-    """One of the classes of a description that the value itself brings."""
-    return open_description(description)[place]
-
-
-def described_by(key: bytes, place: int) -> type:
-    """One of the classes of a description that was opened just before."""
-    return _by_key[key][place]
 
 
 # -- globals -----------------------------------------------------------------------------------

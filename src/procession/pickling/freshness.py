@@ -34,7 +34,7 @@ from procession.pickling.contents import (
     values,
 )
 from procession.pickling.importable import importable, latest_generation, resolves
-from procession.pickling.objects import ATOMS, class_of, is_a
+from procession.pickling.objects import ATOMS, class_of, is_a, type_name
 from procession.pickling.references import (
     Named,
     Reference,
@@ -44,7 +44,7 @@ from procession.pickling.references import (
 )
 from procession.system.cpython import slot_names, virtual_subclasses
 from procession.system.identity import working_folder
-from procession.system.interrupts import strikes
+from procession.system.interrupts import tried
 
 _MOST = 1000
 """Things to look at, besides atoms. To look at one takes a tenth of a microsecond, and to pickle it
@@ -99,26 +99,18 @@ class Watch:
         for function, before in self._functions:
             if not all(map(is_, of_function(function), before)):
                 return False
-        if (self._batches or self._copies) and not self._insides_hold():
+        # Something may be missing, or be code of the user's by now.
+        if (self._batches or self._copies) and not tried(False, self._insides_hold):
             return False
         return self._folder is None or working_folder() == self._folder
 
     def _insides_hold(self) -> bool:
-        try:
-            # What has moved from the end of one to the start of the next is seen by their sizes.
-            if self._sizes and list(map(len, self._batches[iter].things)) != self._sizes:
-                return False
-            for take, thing, before in self._copies:
-                if take(thing) != before:
-                    return False
-            for batch in self._batches.values():
-                if not batch.holds():
-                    return False
-        except BaseException as error:  # something is missing, or is code of the user's by now
-            if strikes(error):
-                raise
+        # What has moved from the end of one to the start of the next is seen by their sizes.
+        if self._sizes and list(map(len, self._batches[iter].things)) != self._sizes:
             return False
-        return True
+        if any(take(thing) != before for take, thing, before in self._copies):
+            return False
+        return all(batch.holds() for batch in self._batches.values())
 
     # -- what to look at -----------------------------------------------------------------------
 
@@ -129,25 +121,23 @@ class Watch:
             roots: Functions and classes.
             names: What the code of each root may look up, if that is known.
         """
-        waiting = list(roots)
+        # The metaclass of something that is used may raise, too.
+        return bool(tried(False, self._see, list(roots), names))
+
+    def _see(self, waiting: list[Any], names: Iterable[str] | None) -> bool:
         first = {id(root) for root in waiting}
         seen: dict[int, Any] = {}
-        try:
-            while waiting:
-                value = waiting.pop()
-                if type(value) in ATOMS or id(value) in seen:
-                    continue
-                seen[id(value)] = value
-                if len(seen) > _MOST:
-                    return False
-                if type(value) is FunctionType and id(value) in first:
-                    waiting += self._function(value, names)
-                else:
-                    waiting += self._add(value)
-        except BaseException as error:  # also of the metaclass of something that is used
-            if strikes(error):
-                raise
-            return False
+        while waiting:
+            value = waiting.pop()
+            if type(value) in ATOMS or id(value) in seen:
+                continue
+            seen[id(value)] = value
+            if len(seen) > _MOST:
+                return False
+            if type(value) is FunctionType and id(value) in first:
+                waiting += self._function(value, names)
+            else:
+                waiting += self._add(value)
         return True
 
     def name(self, reference: Reference) -> None:
@@ -250,16 +240,17 @@ class Watch:
     def _inside(self, value: Any) -> Iterable[Any]:
         """What is in a value that is neither code nor an atom."""
         kind = class_of(value)
-        if is_mapping(kind):
+        name = type_name(kind)
+        if is_mapping(name):
             return self._mapping(value)
-        fixed = parts_that_stay(value)
+        fixed = parts_that_stay(value, name)
         if fixed is not None:
             return fixed
-        take = copier(value)
+        take = copier(value, name)
         if take is not None:
             self._copies.append((take, value, take(value)))
             return ()
-        held_by = held_by_type(kind)
+        held_by = held_by_type(kind, name)
         if held_by is not None:
             return self._hold(held_by, value)
         if is_plain(kind):

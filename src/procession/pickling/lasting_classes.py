@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 from procession.hints import Any
 from procession.pickling.by_value import dumps_by_value
+from procession.pickling.descriptions import described
 from procession.pickling.dispatch_tables import Pickling
-from procession.pickling.dynamic_code import described
 from procession.pickling.freshness import Watch
 from procession.pickling.shared_classes import SharedClasses, Whole
 from procession.system import after_fork

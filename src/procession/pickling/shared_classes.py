@@ -17,8 +17,9 @@ import types
 from procession.hints import Any
 from procession.pickling.by_value import VALUE, ValuePickler, dumps_by_value
 from procession.pickling.code_rules import Code
+from procession.pickling.descriptions import KEY_BYTES, described, described_by
 from procession.pickling.dispatch_tables import LARGE, Pickling, keep_small
-from procession.pickling.dynamic_code import KEY_BYTES, described, described_by, is_guest
+from procession.pickling.dynamic_code import is_guest
 from procession.pickling.freshness import Watch
 from procession.pickling.objects import ATOMS, is_a
 from procession.system.interrupts import strikes

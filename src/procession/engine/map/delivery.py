@@ -11,8 +11,7 @@ from procession.engine.map.intake import Intake
 from procession.engine.policy.blame import Rules
 from procession.hints import Any
 from procession.items import Reply, Results, Settled
-from procession.pickling.columns import THEMSELVES, open_column, open_value
-from procession.pickling.objects import class_of
+from procession.pickling.columns import THEMSELVES, is_pickled, open_column, open_value
 from procession.system.interrupts import strikes
 from procession.system.wakeup import Wakeup, Wakeups
 
@@ -107,9 +106,9 @@ class Batch:
         payload: Any = self._payloads[at]
         item = self._chunk.item(self._position + at)
         seconds = self._each[at] if self._each else 0.0
-        raw = type(payload) in THEMSELVES
-        if class_of(payload) is tuple and len(payload) != 2:  # those may fail
-            payload, raw = open_value(payload), True
+        raw = not is_pickled(payload)
+        if raw:
+            payload = open_value(payload)
         return Settled(item, Reply(item.index, True, payload, (), seconds, raw))
 
     def all_settled(self) -> Iterator[Settled]:
