@@ -6,7 +6,6 @@ import gc
 import importlib
 import importlib.machinery
 import io
-import itertools
 import logging
 import os
 import socket
@@ -26,6 +25,9 @@ from procession import BackendUnavailable, PoolClosed
 from tests.clusters import functions as f
 from tests.support.clusters import DaskProcesses, dask_processes
 from tests.support.leaks import lasting
+from tests.support.waiting import wait_until
+
+RESTARTED = r"was restarted \(Client\.restart\)"
 
 distributed: Any = pytest.importorskip("distributed")
 
@@ -168,10 +170,10 @@ def worker_under(nanny: psutil.Process) -> psutil.Process:
 
 
 @pytest.mark.timeout(400)  # a busy machine is long at it
-def test_a_worker_and_a_machine_are_killed() -> None:
+def test_a_worker_and_a_machine_are_killed(tmp_path: Path) -> None:
     """Amid 10,000 items a worker is lost, which its nanny replaces, and then a whole machine: every
     result comes, once. A restart of the cluster is a clear error, and harms no later call."""
-    with dask_processes(nanny=True) as cluster:
+    with ThreadPoolExecutor(1) as beside, dask_processes(nanny=True) as cluster:
         lasting.update(cluster.pids)
         kept, lost = (psutil.Process(nanny.pid) for nanny in cluster.workers)
         victims = {2000: [worker_under(kept)], 6000: [lost, worker_under(lost)]}
@@ -182,19 +184,49 @@ def test_a_worker_and_a_machine_are_killed() -> None:
             for victim in victims.get(number, ()):
                 victim.kill()
         assert sorted(seen) == [x * x for x in range(10_000)]
+        held = f.hold_on.with_options(backend="dask", address=cluster.address)
         with distributed.Client(cluster.address, set_as_default=False) as other:
-            begun = threading.Event()
+            waiting = beside.submit(held, range(2), tmp_path)
+            wait_until(lambda: any(tmp_path.iterdir()))  # an item is amid its work
+            other.restart(wait_for_workers=False)
+            with pytest.raises(PoolClosed, match=RESTARTED):
+                waiting.result(120)
+        assert square(range(3)) == [0, 1, 4]
+        procession.shutdown()
 
-            def square_many() -> None:
-                for _ in square.imap(itertools.count()):
-                    begun.set()
 
-            with ThreadPoolExecutor(1) as beside:  # so that calls are under way all the time
-                squares = beside.submit(square_many)
-                assert begun.wait(60)
-                other.restart(wait_for_workers=False)
-                with pytest.raises(PoolClosed, match=r"was restarted \(Client\.restart\)"):
-                    squares.result(120)
+SLOW_GRAPHS = """
+import distributed.scheduler as scheduler, os, time
+def slowly(*args, inner=scheduler._materialize_graph, **kwargs):
+    os.close(os.open({begun!r}, os.O_CREAT))
+    while not os.path.exists({restarted!r}):
+        time.sleep(0.01)
+    return inner(*args, **kwargs)
+scheduler._materialize_graph = slowly
+"""
+AT_WORK = "sum((len(each.tasks) + each._active_graph_updates) for each in \
+__import__('distributed').Scheduler._instances)"
+
+
+@pytest.mark.timeout(400)
+def test_a_restart_while_the_scheduler_unpacks_a_task(tmp_path: Path) -> None:
+    """Its caller gets the clear error, and it does not run after that, before later calls."""
+    begun, restarted = tmp_path / "begun", tmp_path / "restarted"
+    with ThreadPoolExecutor(1) as beside, dask_processes(nanny=True) as cluster:
+        lasting.update(cluster.pids)
+        held = f.hold_on.with_options(backend="dask", address=cluster.address)
+        square = f.square.with_options(backend="dask", address=cluster.address)
+        assert square(range(3)) == [0, 1, 4]
+        with distributed.Client(cluster.address, set_as_default=False) as other:
+            slow = SLOW_GRAPHS.format(begun=str(begun), restarted=str(restarted))
+            other.run_on_scheduler(exec, slow, {})
+            waiting = beside.submit(held, [0, 1], tmp_path)
+            wait_until(begun.exists)
+            other.restart(wait_for_workers=False)
+            restarted.touch()
+            with pytest.raises(PoolClosed, match=RESTARTED):
+                waiting.result(120)
+            wait_until(lambda: not other.run_on_scheduler(eval, AT_WORK, {}))
         assert square(range(3)) == [0, 1, 4]
         procession.shutdown()
 

@@ -7,6 +7,7 @@ them ten times a second, which takes about a microsecond for each.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection
@@ -111,15 +112,21 @@ class DaskWatch(TaskWatch):
                     _failure(future.exception(timeout=2), connection.place),
                 )
             elif status == "cancelled":  # what is only "lost" is run again by Dask itself
-                self._end(
-                    task.handle.number, task, End("refused", error=_cancelled(future, connection))
-                )
+                self._lose(task)
         self._fetching.update(task.handle.number for task in finished)
         if finished:
             connection.client.loop.add_callback(self._fetch, finished)
         for number, task in list(self._soon.items()):
             if task.over:
                 self._soon.pop(number, None)
+
+    def _lose(self, task: Task) -> None:
+        """Dask has dropped it, or its machine is gone."""
+        future, client = task.handle.future, self._connection.client
+        if future.status == "cancelled" and self._connection.usable:
+            # After a restart the scheduler may still get it from us, and would run it.
+            client.loop.add_callback(partial(client.cancel, [future], asynchronous=True))
+        self._end(task.handle.number, task, _lost(future, self._connection))
 
     async def _fetch(self, tasks: list[Task]) -> None:
         """In Dask's thread: fetch the results of tasks whose end no event has told."""
@@ -130,8 +137,8 @@ class DaskWatch(TaskWatch):
                     task.arrived(content)
             except Exception as error:
                 task.failed(End("refused", error=error))
-            if not task.over:  # no event, and no result: the machine was lost meanwhile
-                task.failed(End("died", None))
+            if not task.over:  # no event, and no result
+                self._lose(task)
             self._fetching.discard(task.handle.number)
             self._tasks.pop(task.handle.number, None)
             task.handle.future = None
@@ -156,15 +163,18 @@ async def _one(client: Any, future: Any) -> Any:
         return None
 
 
-def _cancelled(future: Any, connection: Connection) -> PoolClosed:
-    """The error for a task that Dask has dropped, though its caller has not."""
+def _lost(future: Any, connection: Connection) -> End:
+    """How a task ends whose result is not there: Dask has dropped it, or its machine is gone."""
+    if future.status != "cancelled":
+        return End("died", None)
     private: Any = getattr(future, "_state", None)
     if getattr(getattr(private, "exception", None), "reason", "") != "scheduler-restart":
-        return connection.lost()
-    return PoolClosed(
+        return End("refused", error=connection.lost())
+    restarted = PoolClosed(
         f"the Dask cluster ({connection.place}) was restarted (Client.restart) while calls ran "
         "there, which drops all that is under way. Call again."
     )
+    return End("refused", error=restarted)
 
 
 def _failure(error: BaseException, place: str) -> End:
