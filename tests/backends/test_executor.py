@@ -38,6 +38,32 @@ for pid in children:
     print(open(f"/proc/{pid}/cmdline").read().replace("\\0", " "))
 """
 
+LATE = """
+import concurrent.futures.process as pool, sys, time
+from procession import parallel
+
+taken, wake = pool._ExecutorManagerThread.process_result_item, pool._ThreadWakeup.wakeup
+
+def take_and_wait(self, result):
+    taken(self, result)
+    executor = self.executor_reference()
+    while not (pool._global_shutdown or executor._shutdown_thread):
+        time.sleep(0.001)
+
+def wait_and_wake(self):
+    was_closed = self._closed
+    while pool._global_shutdown and not self._closed:
+        time.sleep(0.001)
+    if not was_closed:
+        self._writer.send_bytes(b"")
+
+absolute = parallel(backend="stdlib", workers=1, inline=False)(abs)
+assert absolute.map([-1]) == [1]
+pool._ExecutorManagerThread.process_result_item = take_and_wait
+pool._ThreadWakeup.wakeup = wait_and_wake
+assert absolute.map([-2]) == [2]
+"""
+
 
 def test_forked_workers_after_an_executor_of_threads(caplog: pytest.LogCaptureFixture) -> None:
     """A worker forked from a process that ran chunks itself takes over the caller's logging."""
@@ -255,3 +281,11 @@ def test_who_is_cut_off_may_still_close_its_own_end() -> None:
     writer._handle = None  # type: ignore[attr-defined]
     cut_off(writer)  # it is closed by now
     reader.close()
+
+
+def test_a_program_ends_as_its_last_result_comes() -> None:
+    """An executor's thread that is still at that, and ends by itself, is not woken meanwhile."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -173,9 +173,16 @@ def _finish_all() -> None:
 
 
 def _finish_executors() -> None:
+    pools = _living(_executors)
     try:
         # A thread of the user's that still runs may be reading what would else be abandoned.
-        _finish(_living(_executors), abandon=not _others_run())
+        alone = not _others_run()
+        _finish(pools, abandon=alone)
+        if alone:
+            # An executor's own handler wakes its thread. That one may have told its last result
+            # just now, and be closing by what it is woken (CPython 3.11 to 3.13).
+            for pool in pools:
+                pool.close()
     except KeyboardInterrupt:
         _interrupted()
 
