@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import procession
-from procession import BackendUnavailable, PoolClosed
+from procession import BackendUnavailable, PoolClosed, WorkerDied
 from tests.clusters import functions as f
 from tests.support.clusters import RayNodes, end_with_far_code, lives, ray_nodes
 from tests.support.waiting import wait_for_file
@@ -183,6 +184,17 @@ def test_closed_streams_end_over_there(on_ray: RayNodes, tmp_path: Path) -> None
         while lives(pid):
             time.sleep(0.01)
         (tmp_path / str(pid)).unlink()
+
+
+def test_a_stream_whose_machine_is_lost_fails(on_ray: RayNodes, tmp_path: Path) -> None:
+    """It does not end as one does that has given all its values; it had, and nothing was told."""
+    stream = f.endless(tmp_path)
+    assert next(stream) == 0
+    (pid,) = map(int, os.listdir(tmp_path))
+    above = psutil.Process(pid).parents()
+    next(each for each in above if each.name().startswith("ray::")).kill()
+    with pytest.raises(WorkerDied, match=r"that ran endless\(\) died"):
+        list(stream)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "Ctrl-C"])

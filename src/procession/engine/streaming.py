@@ -146,6 +146,8 @@ class Stream(_Closing):
             return
         self._observer.settled(1, 0, end)
         tally.ended(end, 1, 0)
+        # It runs once: also a machine that is lost before it began is the end of it.
+        end = end._replace(index=self._item.index)
         for verdict in judge(self._chunk, [self._item], end, self._rules):
             if verdict.error is not None:
                 raise raisable(verdict.error, f"{self._rules.name}()")
