@@ -195,6 +195,21 @@ def test_a_worker_and_a_machine_are_killed(tmp_path: Path) -> None:
         procession.shutdown()
 
 
+@pytest.mark.parametrize("given", [([bytes(2 << 20)],), ([0], bytes(2 << 20))], ids=["item", "all"])
+def test_workers_are_killed_that_alone_have_something_large(given: Any, tmp_path: Path) -> None:
+    """What goes straight to workers, an item or what all items have, is sent again with the task."""
+    items, *more = given
+    with ThreadPoolExecutor(1) as beside, dask_processes(nanny=True) as cluster:
+        lasting.update(cluster.pids)
+        meet = f.meet.with_options(backend="dask", address=cluster.address)
+        waiting = beside.submit(meet, items, tmp_path, *more)
+        wait_until(lambda: any(tmp_path.iterdir()))  # it waits for a second run
+        for nanny in cluster.workers:
+            worker_under(psutil.Process(nanny.pid)).kill()
+        assert waiting.result(120) == [sum(map(len, more))]
+        procession.shutdown()
+
+
 SLOW_GRAPHS = """
 import distributed.scheduler as scheduler, os, time
 def slowly(*args, inner=scheduler._materialize_graph, **kwargs):

@@ -28,6 +28,9 @@ _SOON = 0.002
 _HURRIED = 10
 """How many such looks, at those tasks alone, follow one another."""
 
+_DATA_LOST = ("already forgotten", "lost dependencies")
+"""Why Dask drops tasks when the machines are gone that had what was sent straight to them."""
+
 
 class DaskWatch(TaskWatch):
     """Looks after the tasks of one client."""
@@ -168,7 +171,10 @@ def _lost(future: Any, connection: Connection) -> End:
     if future.status != "cancelled":
         return End("died", None)
     private: Any = getattr(future, "_state", None)
-    if getattr(getattr(private, "exception", None), "reason", "") != "scheduler-restart":
+    reason = getattr(getattr(private, "exception", None), "reason", "")
+    if reason in _DATA_LOST and connection.usable:
+        return End("died", None)
+    if reason != "scheduler-restart":
         return End("refused", error=connection.lost())
     restarted = PoolClosed(
         f"the Dask cluster ({connection.place}) was restarted (Client.restart) while calls ran "
