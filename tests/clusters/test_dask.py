@@ -8,6 +8,7 @@ import importlib.machinery
 import io
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -22,6 +24,7 @@ import pytest
 
 import procession
 from procession import BackendUnavailable, PoolClosed
+from procession.contract import End
 from tests.clusters import functions as f
 from tests.support.clusters import DaskProcesses, dask_processes
 from tests.support.leaks import lasting
@@ -30,6 +33,7 @@ from tests.support.waiting import wait_until
 RESTARTED = r"was restarted \(Client\.restart\)"
 
 distributed: Any = pytest.importorskip("distributed")
+FutureCancelledError: Any = importlib.import_module("distributed.client").FutureCancelledError
 
 
 def test_a_user_s_client_is_used_and_never_closed(dask_cluster: DaskProcesses) -> None:
@@ -195,9 +199,12 @@ def test_a_worker_and_a_machine_are_killed(tmp_path: Path) -> None:
         procession.shutdown()
 
 
-@pytest.mark.parametrize("given", [([bytes(2 << 20)],), ([0], bytes(2 << 20))], ids=["item", "all"])
+LARGE = bytes(2 << 20)
+
+
+@pytest.mark.parametrize("given", [([LARGE],), ([0], LARGE)], ids=["item", "all"])
 def test_workers_are_killed_that_alone_have_something_large(given: Any, tmp_path: Path) -> None:
-    """What goes straight to workers, an item or what all items have, is sent again with the task."""
+    """What goes straight to workers, an item or what all items have, is sent again."""
     items, *more = given
     with ThreadPoolExecutor(1) as beside, dask_processes(nanny=True) as cluster:
         lasting.update(cluster.pids)
@@ -267,20 +274,83 @@ def test_all_workers_are_lost_then_the_scheduler(own_dask: DaskProcesses, tmp_pa
         list(results)
 
 
+def waited_for() -> int:
+    """The tasks that this program waits for on all clusters."""
+    clusters: Any = importlib.import_module("procession.backends.dask_cluster")
+    return sum(len(each._tasks) for each in clusters._clusters._open.values())
+
+
+GONE = [ValueError("Can not use replicate to delete data"), KeyError("tcp://127.0.0.1:1")]
+
+
+@pytest.mark.parametrize(
+    "said", [GONE[:1], GONE[1:], [KeyError(), OSError()]], ids=["all", "one", "both ways"]
+)
 def test_workers_that_go_while_something_is_sent_to_all(
-    on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch
+    on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch, said: list[Exception]
 ) -> None:
     """What Dask says then is not the call's: it is sent again to those that come."""
-    scatter, said = distributed.Client.scatter, ["Can not use replicate to delete data"]
+    scatter, left = distributed.Client.scatter, list(said)
 
-    def gone_once(*args: Any, **kwargs: Any) -> Any:
-        if said:
-            raise ValueError(said.pop())
+    def gone(*args: Any, **kwargs: Any) -> Any:
+        if left:
+            raise left.pop()
         return scatter(*args, **kwargs)
 
-    monkeypatch.setattr(distributed.Client, "scatter", gone_once)
+    monkeypatch.setattr(distributed.Client, "scatter", gone)
+    assert f.length(range(3), bytes(100_000)) == [100_000] * 3
+    assert not left
+
+
+def test_a_restart_while_something_waits_for_workers(
+    on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It drops what waits there, but nothing of the call is there yet: it goes on."""
+    originals = {name: getattr(distributed.Client, name) for name in ("scatter", "gather")}
+    said = {"scatter": TimeoutError(), "gather": FutureCancelledError("int", "scheduler-restart")}
+    for name in originals:
+
+        def once(*args: Any, name: str = name, **kwargs: Any) -> Any:
+            if name in said:
+                raise said.pop(name)
+            return originals[name](*args, **kwargs)
+
+        monkeypatch.setattr(distributed.Client, name, once)
     assert f.length(range(3), bytes(100_000)) == [100_000] * 3
     assert not said
+
+
+def test_what_cannot_be_sent_is_not_waited_for(
+    on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call fails with what is known, and nothing of it stays."""
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(distributed.Client, "scatter", refused)
+    with pytest.raises(RuntimeError, match="not today"):
+        f.length(range(3), bytes(100_000))
+    wait_until(lambda: not waited_for())
+
+
+def test_a_restart_is_told_though_its_tasks_are_cancelled_then() -> None:
+    """Cancelling gives the task's future another reason at once, in Dask's own thread."""
+    connecting: Any = importlib.import_module("procession.backends.cluster.dask_connection")
+    watching: Any = importlib.import_module("procession.backends.cluster.dask_watch")
+    state = SimpleNamespace(exception=FutureCancelledError("key", "scheduler-restart"))
+
+    def cancel(*_: Any, **__: Any) -> None:
+        state.exception = FutureCancelledError("key", None)
+
+    loop = SimpleNamespace(add_callback=lambda run: run())
+    client = SimpleNamespace(loop=loop, cancel=cancel, status="running")
+    watch = watching.DaskWatch(connecting.Connection(client, "here", owned=False), {})
+    future = SimpleNamespace(status="cancelled", _state=state)
+    ends: list[End] = []
+    handle = SimpleNamespace(number=1, future=future)
+    watch._look_at([SimpleNamespace(handle=handle, failed=ends.append)])
+    assert re.search(RESTARTED, str(ends[0].error))
 
 
 def test_a_call_connects_anew_once(on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch) -> None:

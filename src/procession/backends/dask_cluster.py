@@ -19,6 +19,7 @@ from functools import partial
 from procession.backends.cluster.cluster_backend import ClusterBackend
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection, connect
+from procession.backends.cluster.dask_sending import Broadcast, scatter
 from procession.backends.cluster.dask_watch import DaskWatch
 from procession.backends.cluster.engine_connection import OpenClusters
 from procession.backends.pool_choice import Choice
@@ -43,13 +44,6 @@ guess; Dask itself warns at 10 MB."""
 _TOGETHER = 1e-3
 """Seconds that a task waits for others, to be submitted with them. With two workers 2 ms made
 graphs that were hardly larger, and results that came later."""
-
-_NO_WORKER_SECONDS = 0.5
-"""Seconds until what is to go to workers waits for one by a task. Dask itself waits 30 s and fails;
-a cluster that starts workers when they are needed sees only tasks. A guess."""
-
-_TRIES = 3
-"""How often that is tried, as the worker may have gone again."""
 
 _COSTS = Costs(handling=1e-3, target=0.2, blind=0.2, floor=0.05, waiting=1)
 """A task takes 1 to 2 ms of the caller's time and 2 to 3 ms of the scheduler's, see
@@ -133,6 +127,7 @@ class DaskCluster:
         while self._queue:
             task = self._queue.popleft()
             if task.over:  # cancelled meanwhile
+                self._tasks.pop(task.handle.number, None)
                 continue
             apart = [each for each in task.shared if each is not None]
             if len(task.order) > _LARGE or not all(each.ready for each in apart):
@@ -157,7 +152,7 @@ class DaskCluster:
                 futures = self._client.map(eval, run, given, key=keys, pure=False)
         except Exception as error:
             for task in tasks:
-                task.failed(End("refused", error=error))
+                self._end(task, End("refused", error=error))
             return
         for task, future in zip(tasks, futures, strict=True):
             task.handle.future = future
@@ -181,12 +176,16 @@ class DaskCluster:
                 if each is not None:
                     await each.send(self._client)
             if len(task.order) > _LARGE:
-                task.handle.order = await _scatter(self._client, task.order, broadcast=False)
+                task.handle.order = await scatter(self._client, task.order, broadcast=False)
         except (Exception, asyncio.CancelledError) as error:
-            task.failed(End("refused", error=error))
-            return
+            lost = None if self.connection.usable else self.connection.lost()
+            self._end(task, End("refused", error=lost or error))
         if not task.over:
             self._submit([task])
+
+    def _end(self, task: Task, end: End) -> None:
+        self._tasks.pop(task.handle.number, None)
+        task.failed(end)
 
     def cancel(self, tasks: Sequence[Task]) -> None:
         """End tasks that are not wanted any more."""
@@ -200,9 +199,9 @@ class DaskCluster:
     async def _cancel(self, futures: list[Any]) -> None:
         await self._client.cancel(futures, asynchronous=True)
 
-    def broadcast(self, content: Callable[[], bytes]) -> _Broadcast:
+    def broadcast(self, content: Callable[[], bytes]) -> Broadcast:
         """What stands for content that goes once to each machine."""
-        return _Broadcast(content)
+        return Broadcast(content)
 
     def grant(self, task: Task, values: int) -> None:
         """Let a stream go on by so many values."""
@@ -245,47 +244,6 @@ class _Handle:
         self.order = order
         self.future: Any = None
         self.worker = ""
-
-
-class _Broadcast:
-    """Content that goes once to each machine, straight from here where that can be.
-
-    Attributes:
-        future: Dask's future of it, once it was sent.
-    """
-
-    def __init__(self, content: Callable[[], bytes]) -> None:
-        self._content = content
-        self.future: Any = None
-        self._sending: Any = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether it is there, and was not lost since with all who had it."""
-        return self.future is not None and self.future.status == "finished"
-
-    async def send(self, client: Any) -> None:
-        """In the client's thread: send it, unless it is there or on its way."""
-        if self._sending is None:
-            self._sending = asyncio.Lock()
-        async with self._sending:
-            if not self.ready:
-                self.future = await _scatter(client, self._content(), broadcast=True)
-
-
-async def _scatter(client: Any, content: bytes, *, broadcast: bool) -> Any:
-    """Dask's future of some bytes; by way of the scheduler only if workers cannot be reached."""
-    how = {"broadcast": broadcast, "hash": False, "asynchronous": True}
-    for _ in range(_TRIES):
-        try:
-            return await client.scatter(content, direct=True, timeout=_NO_WORKER_SECONDS, **how)
-        except (TimeoutError, ValueError):
-            # No worker is there, or those that were have gone meanwhile, as an adaptive cluster's
-            # do (replicate: "to delete data"): wait for one as a task does.
-            await client.gather(client.submit(int, pure=False), asynchronous=True)
-        except OSError:
-            break
-    return await client.scatter(content, direct=False, **how)
 
 
 # -- connections that are open -----------------------------------------------------------------

@@ -126,10 +126,11 @@ class DaskWatch(TaskWatch):
     def _lose(self, task: Task) -> None:
         """Dask has dropped it, or its machine is gone."""
         future, client = task.handle.future, self._connection.client
+        end = _lost(future, self._connection)  # before the reason is another one
         if future.status == "cancelled" and self._connection.usable:
             # After a restart the scheduler may still get it from us, and would run it.
             client.loop.add_callback(partial(client.cancel, [future], asynchronous=True))
-        self._end(task.handle.number, task, _lost(future, self._connection))
+        self._end(task.handle.number, task, end)
 
     async def _fetch(self, tasks: list[Task]) -> None:
         """In Dask's thread: fetch the results of tasks whose end no event has told."""
