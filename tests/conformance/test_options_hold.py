@@ -173,7 +173,7 @@ def test_an_initializer_that_raises_what_nothing_can_be_set_on(backend: str) -> 
     for _ in range(2):
         errors: list[Any] = [outcome.error for outcome in function.outcomes([1, 2])]
         assert [type(error) for error in errors] == [things.FrozenError] * 2
-        assert [str(error.__notes__).count("was running item") for error in errors] == [1, 1]
+        assert [str(error.__notes__).count("could not run item") for error in errors] == [1, 1]
     assert type(function.submit(1).exception()) is things.FrozenError
     procession.shutdown()
 

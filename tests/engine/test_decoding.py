@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -142,6 +143,48 @@ def test_a_single_call_is_shown_as_it_is_written() -> None:
     assert long.startswith("fail([0, 1, 2")
     assert len(long) < 120
     assert notes(lambda: work.map([1])) == "fail() was running item 0: 1"
+
+
+def refuse() -> None:
+    """An initializer that fails."""
+    raise LookupError("not ready")
+
+
+def map_inside(number: int) -> list[int]:
+    """Make a map whose initializer fails."""
+    return parallel(same, initializer=refuse, backend="thread").map([number])
+
+
+def test_what_could_not_run() -> None:
+    """What kept a function from being called does not say that it was running."""
+    for backend in ("serial", "thread", "process", "loky"):
+        work: Any = here(fail, workers=1, backend=backend, initializer=refuse)
+        assert notes(partial(work.map, [1])).endswith("\nfail() could not run item 0: 1")
+        assert "function or the arguments" not in notes(partial(work.map, [1]))
+    assert notes(lambda: work.submit(1).result()).endswith("\nfail(1) could not run")
+    told = notes(lambda: parallel(same, inline=False).map([threading.Lock()]))
+    assert told.startswith("same() could not run item 0: <unlocked _thread.lock")
+    told = notes(lambda: here(map_inside, inline=False).map([1]))
+    assert told.endswith("\nsame() could not run item 0: 1\nmap_inside() was running item 0: 1")
+
+
+POOL = """
+import multiprocessing
+from procession import isolated
+def double(number): return 2 * number
+@isolated
+def pool():
+    with multiprocessing.Pool(1) as pool: return pool.map(double, [1])
+if __name__ == "__main__":
+    try: pool()
+    except Exception as error: print(*error.__notes__)
+"""
+
+
+def test_a_pool_inside_of_an_item() -> None:
+    """It looks for a script's functions in vain: the note says why."""
+    done = subprocess.run([sys.executable, "-c", POOL], capture_output=True, text=True, check=True)
+    assert "a worker has no script to find it in" in done.stdout
 
 
 @pytest.mark.parametrize(

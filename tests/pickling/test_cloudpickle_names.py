@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import enum
 import io
 import pickle
 import types
@@ -96,16 +95,6 @@ def test_the_state_of_a_class() -> None:
     cls = type("Bare", (), {})
     names.set_class_state(cls, ({"word": 5}, {}))
     assert vars(cls)["word"] == 5
-
-
-def test_an_enum_is_described() -> None:
-    """Its skeleton has the id before the last argument, as that of a class has."""
-    make_enum: Any = enum.Enum
-    colours = make_enum("Colours", "RED GREEN", module="__main__")
-    make, args, state, *_ = names.reduce_enum(colours)
-    assert isinstance(args[-2], str)
-    assert len(state) == 2
-    assert list(make(*args)) == list(colours)
 
 
 def test_builtin_types_go_by_name() -> None:

@@ -10,12 +10,11 @@ import pytest
 
 from procession.errors import NotPicklable, TimedOut
 from procession.pickling.exceptions import (
-    add_item_note,
-    add_note,
     dump_exception,
     load_exception,
     own_copy,
 )
+from procession.pickling.notes import add_item_note, add_note
 from tests.support import things
 from tests.support.far import Far
 

@@ -135,9 +135,9 @@ def _initialize() -> None:
         except BaseException as error:
             if os.getpid() != me:
                 end_copy("the initializer", error)
-            from procession.pickling.exceptions import add_note
+            from procession.pickling.notes import IN_INITIALIZER, add_note
 
-            add_note(error, "raised by the initializer of this worker")
+            add_note(error, IN_INITIALIZER)
             _setup_error = error
         if os.getpid() != me:
             end_copy("the initializer")

@@ -10,12 +10,8 @@ from procession.hints import Any, cast
 from procession.items import Item, Reply, Settled
 from procession.outcome import Outcome
 from procession.pickling.columns import open_value
-from procession.pickling.exceptions import (
-    add_item_note,
-    add_note,
-    load_exception,
-    raisable,
-)
+from procession.pickling.exceptions import load_exception, raisable
+from procession.pickling.notes import add_item_note, add_note
 from procession.pickling.objects import is_a, text_of
 from procession.pickling.refusals import framework_mend
 from procession.pickling.tracebacks import without_us
@@ -146,6 +142,12 @@ def _hint(error: BaseException, item: Item, rules: Rules, *, here: bool) -> str:
             "A worker has no terminal, so a debugger and input() find their input at its end. Set "
             "PROCESSION_BACKEND=serial in the environment and run the program again: every call "
             "is then made in this process, where breakpoint() works."
+        )
+    if kind == "PicklingError" and "__main__" in text_of(error):
+        return (
+            "What this function itself gives to another process (a Pool of multiprocessing, a "
+            "DataLoader with workers) goes by its name there, and a worker has no script to find "
+            "it in. Move it to a module that can be imported."
         )
     return framework_mend(error)
 

@@ -27,7 +27,6 @@ CLASSES_BY_ID: MutableMapping[str, type] = _known._DYNAMIC_CLASS_TRACKER_BY_ID
 
 reduce_code: Callable[[types.CodeType], tuple[Any, ...]] = _known._code_reduce
 reduce_class: Callable[[type], Any] = _known._class_reduce
-reduce_enum: Callable[[type], tuple[Any, ...]] = _known._dynamic_class_reduce
 set_function_state: Callable[[Any, Any], Any] = _known._function_setstate
 set_class_state: Callable[[type, Any], Any] = _known._class_setstate
 

@@ -59,9 +59,8 @@ of_function: Callable[[Any], tuple[Any, ...]] = attrgetter(
     *("__code__", "__defaults__", "__kwdefaults__", "__annotations__"),
     *("__name__", "__qualname__", "__doc__", "__dict__"),
 )
-_of_member: HeldBy = attrgetter("__class__", "_name_", "_value_")
 
-_BY_NAME: Mapping[str, HeldBy] = {
+BY_TYPE: Mapping[str, HeldBy] = {
     "builtins.list": iter,
     "builtins.set": iter,
     "collections.deque": iter,
@@ -125,13 +124,6 @@ def copier(value: Any, name: str) -> Callable[[Any], Any] | None:
 
 def _of_array(array: Any) -> tuple[Any, ...]:
     return array.dtype.str, array.shape, array.strides, array.dtype.names, array.tobytes()
-
-
-def held_by_type(kind: Any, name: str) -> HeldBy | None:
-    """How to look at objects of a type of Python's own; `None` if there is no rule for it."""
-    from enum import Enum
-
-    return _of_member if issubclass(kind, Enum) else _BY_NAME.get(name)
 
 
 def is_plain(kind: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Callable
+from enum import Enum
 
 from procession.hints import Any, Literal, NoReturn
 from procession.pickling.importable import importable
@@ -148,7 +149,15 @@ class Table(dict[type, Reduce]):
             return _by_value
         if issubclass(cls, BaseException) and cls.__module__ != "builtins":
             return as_usual if has_own_reduce(cls) else reduce_exception
-        return self._extra(cls) or array_reducer(cls) or as_usual
+        return _of_enum(cls) or self._extra(cls) or array_reducer(cls) or as_usual
+
+
+def _of_enum(cls: Any) -> Reduce | None:
+    if not issubclass(cls, Enum):
+        return None
+    from procession.pickling.enums import member_reducer  # a first pool needs no more than it has
+
+    return member_reducer(cls)
 
 
 PLAIN = Table(named=True, extra=lambda cls: None)

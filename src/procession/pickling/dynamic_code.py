@@ -17,7 +17,7 @@ from __future__ import annotations
 import abc
 import os
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from enum import Enum
 from operator import is_
@@ -30,11 +30,17 @@ from procession.pickling.cloudpickle_names import (
     class_by_id,
     class_contents,
     class_layout,
-    reduce_enum,
     set_class_state,
     set_function_state,
 )
 from procession.pickling.descriptions import forget_opened
+from procession.pickling.enums import (
+    contents_of,
+    fill_members,
+    give_values,
+    make_enum,
+    members_of,
+)
 from procession.pickling.importable import importable
 from procession.pickling.objects import class_of
 from procession.system import after_fork, cpython
@@ -66,12 +72,11 @@ def _me() -> _Owner:
 
 def reduce_dynamic_class(cls: type[Any]) -> Any:
     """Describe a class."""
-    make: Any = _make_skeleton
+    args = _layout(cls)
+    state: tuple[Any, ...] = _contents(cls), {}
     if issubclass(cls, Enum):
-        make, args, state, *_ = reduce_enum(cls)
-    else:
-        args, state = _layout(cls), (_contents(cls), dict[str, Any]())
-    return _make_class, (_owners.get(cls) or _me(), make, args), state, None, None, _set_class
+        args, state = (*args[:-1], members_of(cls)), contents_of(cls, state[0])
+    return _make_class, (_owners.get(cls) or _me(), *args), state, None, None, _set_class
 
 
 def _layout(cls: type) -> tuple[Any, ...]:
@@ -111,16 +116,25 @@ def _contents(cls: type) -> dict[str, Any]:
     return found
 
 
-def _make_class(owner: _Owner, make: Callable[..., type], args: tuple[Any, ...]) -> type:
+def _make_class(
+    owner: _Owner,
+    meta: Any,
+    name: str,
+    bases: tuple[Any, ...],
+    space: _Space,
+    tracker: str,
+    members: _Space | None,
+) -> type:
     """Find a class by its tracker id, or make its skeleton."""
-    known = CLASSES_BY_ID.get(args[-2])
+    known = CLASSES_BY_ID.get(tracker)
     if known is not None:
         if owner != _me():
             _owners[known] = owner
-            if make is _make_skeleton:
-                _rebase(known, args[2])
+            _rebase(known, bases)
+            if members is not None:
+                give_values(known, members)
         return known
-    cls = make(*args)
+    cls = class_by_id(tracker, _make_skeleton(meta, name, bases, space, members))
     _owners[cls] = owner
     return cls
 
@@ -133,32 +147,39 @@ def _rebase(cls: Any, bases: tuple[type, ...]) -> None:
 
 
 def _make_skeleton(
-    meta: Any, name: str, bases: tuple[Any, ...], space: dict[str, Any], tracker: str, extra: None
+    meta: Any, name: str, bases: tuple[Any, ...], space: _Space, members: _Space | None
 ) -> type:
-    """An empty class of the right layout."""
+    """An empty class of the right layout; an enum has its members."""
     hook = _subclass_hook(bases)
     with _silenced(hook if hook is not None and not importable(hook.__module__) else None):
         try:
-            made = _new(meta, name, bases, space)
+            return _new(meta, name, bases, space, members)
         except Exception:
             # Code of a library's, which asks for what the class statement gave.
             with _silenced(hook):
-                made = _bare(meta, name, bases, space)
-    return class_by_id(tracker, made)
+                return _bare(meta, name, bases, space, members)
 
 
-def _new(meta: Any, name: str, bases: tuple[Any, ...], space: dict[str, Any]) -> type:
-    if not importable(meta.__module__):
-        return _bare(meta, name, bases, space)
+def _new(
+    meta: Any, name: str, bases: tuple[Any, ...], space: _Space, members: _Space | None
+) -> type:
+    if members is not None or not importable(meta.__module__):
+        return _bare(meta, name, bases, space, members)
     namespace: Any = meta.__prepare__(name, bases)
     namespace.update(space)
     made: type = meta(name, bases, namespace)
     return made
 
 
-def _bare(meta: Any, name: str, bases: tuple[Any, ...], space: dict[str, Any]) -> type:
+def _bare(
+    meta: Any, name: str, bases: tuple[Any, ...], space: _Space, members: _Space | None
+) -> type:
     """A class without its metaclass's own code."""
-    made: type = type.__new__(meta, name, bases, dict(space))
+    made: type
+    if members is not None:
+        made = make_enum(meta, name, bases, space, members)
+    else:
+        made = type.__new__(meta, name, bases, dict(space))
     if isinstance(made, abc.ABCMeta):
         cpython.begin_abstract(made)
     return made
@@ -201,7 +222,9 @@ def _set_class(cls: type, state: Any) -> None:
             if name in vars(cls):
                 type.__delattr__(cls, name)
         _names[cls] = names
-        set_class_state(cls, state)
+        set_class_state(cls, state[:2])
+        if len(state) > 2:
+            fill_members(cls, *state[2])
         for name, value in _attributes.get(cls, _Space()).items():
             setattr(cls, name, value)
 

@@ -12,6 +12,7 @@ from functools import partial
 
 from procession.errors import NotPicklable
 from procession.hints import Any
+from procession.pickling.notes import add_note
 from procession.pickling.objects import a_type, class_of, is_a, short_repr, text_of, type_name
 from procession.pickling.pickler import Pickling, dumps, loads
 from procession.pickling.reducers import has_own_reduce, make_exception, put_back, take_apart
@@ -259,13 +260,6 @@ def raisable(error: BaseException, who: str) -> BaseException:
     return wrapped
 
 
-def add_note(exc: BaseException, note: str) -> None:
-    """Add a note, once; also where ``add_note`` fails, as on frozen dataclasses."""
-    notes: Any = exc.__dict__.setdefault("__notes__", [])
-    if is_a(notes, list) and note not in notes:
-        notes.append(note)
-
-
 def own_copy(error: BaseException) -> BaseException:
     """A copy of an error, with its cause; the error itself, if it cannot be copied."""
     try:
@@ -281,28 +275,3 @@ def own_copy(error: BaseException) -> BaseException:
         copied.__dict__["__notes__"] = notes.copy()
     object.__setattr__(copied, "__cause__", error.__cause__)
     return copied
-
-
-def add_item_note(exc: BaseException, function: str, index: int | None, item: Any) -> None:
-    """Note on an exception which function raised it, and for which item.
-
-    A single call has no index, and ``(args, kwargs)`` as its item.
-    """
-    if index is None:
-        args, kwargs = item
-        add_note(exc, f"{_written(function, args, kwargs)} was running")
-    else:
-        add_note(exc, f"{function}() was running item {index}: {short_repr(item)}")
-
-
-def _written(function: str, args: Any, kwargs: Any) -> str:
-    """A call as it is written in Python, cut to a line."""
-    most = 4
-    shown = [short_repr(arg) for arg in args[:most]]
-    shown += [
-        f"{name}={short_repr(value)}" for name, value in [*kwargs.items()][: most - len(shown)]
-    ]
-    if len(args) + len(kwargs) > len(shown):
-        shown.append("...")
-    inside = ", ".join(shown)
-    return f"{function}({inside if len(inside) <= 80 else inside[:77] + '...'})"

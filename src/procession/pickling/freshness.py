@@ -13,16 +13,17 @@ import sys
 from abc import ABCMeta
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from operator import attrgetter, is_
 from types import FunctionType
 
 from procession.hints import Any
 from procession.pickling.contents import (
+    BY_TYPE,
     CACHED,
     Batch,
     HeldBy,
     copier,
-    held_by_type,
     is_constant,
     is_mapping,
     is_plain,
@@ -250,10 +251,10 @@ class Watch:
         if take is not None:
             self._copies.append((take, value, take(value)))
             return ()
-        held_by = held_by_type(kind, name)
+        held_by = BY_TYPE.get(name)
         if held_by is not None:
             return self._hold(held_by, value)
-        if is_plain(kind):
+        if is_plain(kind) or issubclass(kind, Enum):
             return self._object(value, kind)
         raise _Changeable
 
@@ -261,7 +262,8 @@ class Watch:
         """An object with attributes."""
         held_by = self._slots.get(kind)
         if held_by is None:
-            held_by = self._slots[kind] = attrgetter("__class__", "__class__", *slot_names(kind))
+            slots = () if issubclass(kind, Enum) else slot_names(kind)
+            held_by = self._slots[kind] = attrgetter("__class__", "__class__", *slots)
         held = self._hold(held_by, value)
         own: Any = getattr(value, "__dict__", None)
         return held if own is None else held + self._mapping(own)

@@ -107,15 +107,13 @@ def raised(
 
 def job_failed(index: int, error: BaseException) -> Reply:
     """The reply for each item of a job that could not be opened."""
-    from procession.pickling.exceptions import add_note, dump_exception
+    from procession.pickling.exceptions import dump_exception
+    from procession.pickling.notes import IN_INITIALIZER, WHILE_LOADING, add_note, notes_of
 
     if isinstance(error, _EXITS):
         error = exited(error, "the import of the function's module")
-    add_note(
-        error,
-        "This happened in a worker, while it loaded the function or the arguments that go to "
-        "every item.",
-    )
+    if IN_INITIALIZER not in notes_of(error):
+        add_note(error, WHILE_LOADING)
     return Reply(index, False, dump_exception(_with_host(error), "by-value"))
 
 
@@ -123,7 +121,7 @@ def _with_host(error: BaseException) -> BaseException:
     """On a cluster: say on which machine it happened, and what to do if a module is not there."""
     machine = current.host()
     if machine:
-        from procession.pickling.exceptions import add_note
+        from procession.pickling.notes import add_note
 
         add_note(error, f"This happened on the machine {machine}.")
         missing = _missing_module(error)

@@ -209,9 +209,9 @@ def initialize(
         if strikes(error):
             raise
         raised = _told(error, initializer)
-    from procession.pickling.exceptions import add_note
+    from procession.pickling.notes import IN_INITIALIZER, add_note
 
-    add_note(raised, "raised by the initializer")
+    add_note(raised, IN_INITIALIZER)
     return raised
 
 

@@ -61,7 +61,7 @@ class seeded:
         random.seed(self._number & (1 << 128) - 1)
         words = [self._number >> shift & 0xFFFFFFFF for shift in (128, 160, 192, 224)]
         _hook.begin(words)
-        module = _mtrand()
+        module = mtrand()
         self._numpy = None if module is None else _Exchange(module, words)
         self._others = _libraries.begin(self._number)
 
@@ -78,7 +78,7 @@ class seeded:
         random.setstate(self._random)
         if self._numpy is not None:
             self._numpy.undo()
-        elif (module := _mtrand()) is not None:
+        elif (module := mtrand()) is not None:
             module.seed(None)  # the item imported it, so nothing was drawn from it before
 
 
@@ -94,7 +94,7 @@ class preserve:
 
     def __enter__(self) -> None:
         _one_at_a_time.acquire()
-        self._module = _mtrand()
+        self._module = mtrand()
         self._state = None if self._module is None else self._module.get_state(legacy=False)
 
     def __exit__(
@@ -123,7 +123,7 @@ def reseed(*, forked: bool) -> None:
         forked: Whether the worker has its parent's state.
     """
     _libraries.reseed()
-    module = _mtrand() if forked else None
+    module = mtrand() if forked else None
     if module is None:
         return
     generator = module.get_bit_generator()
@@ -133,7 +133,7 @@ def reseed(*, forked: bool) -> None:
         module.set_bit_generator(type(generator)())
 
 
-def _mtrand() -> Any:
+def mtrand() -> Any:
     """Numpy's module, if it was imported; it is not imported to find out."""
     module = sys.modules.get(_MTRAND)
     # While another thread is still importing it, it has no generator yet.
@@ -222,7 +222,7 @@ class _Libraries:
         self._numbers.append(number)
         kept: list[tuple[str, Any]] = []
         for name, call in self._as_item.items():
-            module = _loaded(name)
+            module = loaded(name)
             if module is None:
                 import_hooks.when_loaded(name, call)
             else:
@@ -246,7 +246,7 @@ class _Libraries:
                 sys.modules[name].set_rng_state(before[name])
 
     def _seed_as_item(self, name: str) -> None:
-        module = _loaded(name)
+        module = loaded(name)
         if self._numbers and module is not None:
             _SEED[name](module, _derived(self._numbers[-1], name))
 
@@ -267,13 +267,21 @@ def _seed_opencv(cv2: Any, number: int) -> None:
     cv2.setRNGSeed(number)
 
 
-def _loaded(name: str) -> Any:
+def reseed_opencv(seed: int, index: int, step: int) -> None:
+    """Seed OpenCV's generator, if it is loaded, for a later step of an item."""
+    module = loaded("cv2")
+    if module is not None:
+        _seed_opencv(module, _derived(item_seed(seed, index), f"cv2:{step}"))
+
+
+def loaded(name: str) -> Any:
+    """Torch or OpenCV, once it is imported."""
     module = sys.modules.get(name)
     return module if hasattr(module, _READY[name]) else None  # else it is still being imported
 
 
 def _seed_at_random(name: str) -> None:
-    module = _loaded(name)
+    module = loaded(name)
     if module is not None:
         _SEED[name](module, int.from_bytes(os.urandom(4), "little") >> 1)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy
 import pytest
 
 from procession import TaskExited, current_task, isolated
@@ -135,3 +137,90 @@ def test_an_initializer_that_fails(backend: str, fails: Any) -> None:
 
 async def _wrapped(future: Any) -> Any:
     return await asyncio.wrap_future(future)
+
+
+def draws() -> Iterator[list[float]]:
+    """Draws from each generator in four steps."""
+    for _ in range(4):
+        yield [random.random(), random.gauss(), numpy.random.rand(), numpy.random.normal()]
+
+
+async def awaited_draws() -> list[list[float]]:
+    """The same, with a pause between the steps."""
+    found: list[list[float]] = []
+    for numbers in draws():
+        found.append(numbers)
+        await asyncio.sleep(0)
+    return found
+
+
+def own_draws(times: int) -> list[float]:
+    """What the caller draws meanwhile."""
+    return [number for _ in range(times) for number in (random.random(), numpy.random.normal())]
+
+
+def begin_own() -> None:
+    """The caller's generators, as they are before."""
+    random.seed(1)
+    numpy.random.seed(1)
+
+
+@pytest.mark.parametrize("backend", ["serial", "process"])
+def test_a_seed_holds_in_each_step(backend: str) -> None:
+    """Numbers depend on nothing else, and the caller's go on as if nothing was drawn between."""
+    options: dict[str, Any] = {"backend": backend, "seed": 3, "pickling": "by-value"}
+    expected = isolated(**options)(lambda: list(draws()))()
+    begin_own()
+    own = own_draws(5)
+    begin_own()
+    found: list[list[float]] = []
+    kept = own_draws(1)
+    for numbers in isolated(**options)(draws)():
+        found.append(numbers)
+        kept += own_draws(1)
+    assert (found, kept) == (expected, own)
+
+    async def main() -> tuple[list[list[float]], list[list[float]]]:
+        call = isolated(**options)(awaited_draws)
+        return await asyncio.gather(call(), call())
+
+    begin_own()
+    first, second = asyncio.run(main())
+    assert first == expected
+    assert second != expected
+    assert own_draws(5) == own
+
+
+@pytest.mark.parametrize("ending", ["closed", "cancelled", "raised"])
+def test_a_step_that_ends_it(ending: str) -> None:
+    """Closed, cancelled or failed, the caller's numbers are its own, and it has ended."""
+    ended: list[str] = []
+
+    async def waiting() -> None:
+        try:
+            random.seed()
+            if ending == "raised":
+                raise LookupError
+            await asyncio.sleep(60)
+        finally:
+            ended.append(ending)
+
+    async def main() -> None:
+        call = isolated(backend="serial", seed=1)(waiting)
+        if ending == "closed":
+            awaitable = call().__await__()
+            next(awaitable)
+            awaitable.close()
+        elif ending == "cancelled":
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(call(), 0.01)
+        else:
+            with pytest.raises(LookupError):
+                await call()
+
+    begin_own()
+    own = own_draws(1)
+    begin_own()
+    asyncio.run(main())
+    assert ended == [ending]
+    assert own_draws(1) == own

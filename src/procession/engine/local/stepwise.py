@@ -1,11 +1,12 @@
 """Generators and coroutines of `@isolated` that run in this process: as calls do, step by step.
 
-Between two steps the caller goes on. What holds while an item runs (its task) holds in each step.
+Between two steps the caller goes on. What holds while an item runs (its task, its random numbers)
+holds in each step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from procession.engine.call import Call
 from procession.engine.decoding import noted
@@ -28,6 +29,26 @@ def _begin(call: Call, value: Any) -> tuple[Call, Item, Rules, current.CurrentTa
     return initialized(call), item, rules, task
 
 
+def _step(call: Call, item: Item) -> Callable[..., Any]:
+    """What runs each step of the item: it calls what it is given."""
+    seed = call.options.seed
+    if seed is None:
+        return _plainly
+    from procession.worker.seeded_steps import SeededSteps
+
+    steps = SeededSteps(seed, item.index)
+
+    def step(run: Callable[..., Any], *args: Any) -> Any:
+        with steps:
+            return run(*args)
+
+    return step
+
+
+def _plainly(run: Callable[..., Any], *args: Any) -> Any:
+    return run(*args)
+
+
 def values_here(call: Call, value: Any) -> Iterator[Any]:
     """The values of a generator function.
 
@@ -40,11 +61,12 @@ def values_here(call: Call, value: Any) -> Iterator[Any]:
     """
     call, item, rules, task = _begin(call, value)
     args, kwargs = value
-    ok, came = attempt(task, lambda: iter(call.function(*args, **kwargs)))
+    step = _step(call, item)
+    ok, came = attempt(task, step, lambda: iter(call.function(*args, **kwargs)))
     values = came
     try:
         while ok:
-            ok, came = attempt(task, next, values, _OVER)
+            ok, came = attempt(task, step, next, values, _OVER)
             if came is _OVER:
                 return
             if ok:
@@ -52,8 +74,38 @@ def values_here(call: Call, value: Any) -> Iterator[Any]:
     finally:
         close = getattr(values, "close", None)
         if close is not None:
-            close()
+            step(close)
     raise noted(raised_here(came, call.name), item, rules, here=True)
+
+
+class _Steps:
+    """A coroutine, to be awaited; each of its steps is run by `step`."""
+
+    def __init__(self, coroutine: Any, step: Callable[..., Any]) -> None:
+        self._coroutine = coroutine
+        self._step = step
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run, value = self._coroutine.send, None
+        while True:
+            over, came = self._step(_stepped, run, value)
+            if over:
+                return came
+            try:
+                run, value = self._coroutine.send, (yield came)
+            except GeneratorExit:
+                self._step(self._coroutine.close)
+                raise
+            except BaseException as error:
+                run, value = self._coroutine.throw, error
+
+
+def _stepped(run: Callable[[Any], Any], value: Any) -> tuple[bool, Any]:
+    """Whether a coroutine is over, and its value; else what it waits for."""
+    try:
+        return False, run(value)
+    except StopIteration as end:
+        return True, end.value
 
 
 async def awaited_here(call: Call, value: Any) -> Any:
@@ -74,7 +126,7 @@ async def awaited_here(call: Call, value: Any) -> Any:
         before = current.entered()
         current.enter(task)
         try:
-            return await call.function(*args, **kwargs)
+            return await _Steps(call.function(*args, **kwargs), _step(call, item))
         except (asyncio.CancelledError, GeneratorExit):
             raise  # what awaits it has ended it
         except BaseException as error:

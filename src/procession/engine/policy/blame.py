@@ -11,7 +11,8 @@ from procession.contract import Chunk, End
 from procession.engine.policy.placement import Pace
 from procession.errors import MemoryLimitExceeded, PoolClosed, TimedOut
 from procession.items import Item
-from procession.pickling.exceptions import add_note, own_copy
+from procession.pickling.exceptions import own_copy
+from procession.pickling.notes import add_note
 from procession.pickling.objects import text_of
 from procession.system import FOLDER, NamedTuple
 from procession.system.interrupts import tried

@@ -95,9 +95,10 @@ class _Worker:
         except BaseException as error:
             if os.getpid() != me:
                 end_copy("the set-up of a worker", error)
-            from procession.pickling.exceptions import add_note, dump_exception
+            from procession.pickling.exceptions import dump_exception
+            from procession.pickling.notes import IN_SET_UP, add_note
 
-            add_note(error, "raised while a worker was set up, before its first item")
+            add_note(error, IN_SET_UP)
             flush_output()
             send_all(self._sock, frame((messages.FAILED, dump_exception(error, "by-value"))))
             return False
