@@ -147,3 +147,19 @@ def test_members_of_a_module() -> None:
     for member in members:
         assert loads(dumps(member)) is member
     assert dumps(HTTPStatus.OK) == pickle.dumps(HTTPStatus.OK, 5)
+
+
+def test_a_lock_that_a_member_has(tmp_path: Path) -> None:
+    """It is refused with its path."""
+    script = """
+import enum, threading
+from procession import parallel
+class Held(enum.Enum):
+    X = 1
+    def __init__(self, number): self.locks = [threading.Lock()]
+try: parallel(len, inline=False).map([Held.X])
+except Exception as error:
+    assert ".X.locks[0]  →  _thread.lock" in str(error), error
+    print("fine")
+"""
+    assert run_script(tmp_path, script) == "fine\n"

@@ -119,13 +119,21 @@ def parts_of_function(function: types.FunctionType) -> Iterator[Edge]:
         yield "attribute", name, value
 
 
+_AS_WRITTEN = {"_value_": "value", "_name_": "name"}
+
+
 def parts_of_class(cls: type) -> Iterator[Edge]:
     """What a class that goes by value takes along."""
     left_out = {"__dict__", "__weakref__", "_abc_impl", "__annotate_func__", *_slots_of(cls)}
     if issubclass(cls, Enum):
         left_out |= {"_member_map_", "_value2member_map_", "_generate_next_value_"}
         left_out |= set(cls.__members__)
-        yield from (("suffix", f".{name}.value", m.value) for name, m in cls.__members__.items())
+        for member, own in ((f".{name}.", m.__dict__) for name, m in cls.__members__.items()):
+            yield from (
+                ("suffix", f"{member}{_AS_WRITTEN.get(name, name)}", value)
+                for name, value in own.items()
+                if name != "__objclass__"
+            )
     for name, value in cls.__dict__.items():
         if name not in left_out:
             yield "attribute", name, value

@@ -64,7 +64,7 @@ def contents_of(cls: Any, contents: dict[str, Any]) -> tuple[dict[str, Any], Any
         for name, value in contents.items()
         if name not in _MADE_WITH_IT and name not in members
     }
-    attributes = [(each._name_, each.__dict__) for each in dict.fromkeys(members.values())]
+    attributes = [(name, each.__dict__) for name, each in members.items() if each._name_ == name]
     more = [
         (value, each._name_)
         for value, each in cls._value2member_map_.items()
