@@ -49,7 +49,7 @@ class Base(enum.Enum):
 class Derived(Base):
     X = 1, 2
 class Act(enum.Enum):
-    ADD = partial(max, 1)
+    ADD = enum.member(partial(max, 1))
     CALL = enum.member(lambda x: x)
 class Access(enum.IntFlag):
     READ = 4
@@ -130,8 +130,8 @@ if __name__ == "__main__":
 class Act(enum.Enum):
     """Its values are equal to none of their copies."""
 
-    ADD = partial(max, 1)
-    MUL = partial(min, 1)
+    ADD = enum.member(partial(max, 1))
+    MUL = enum.member(partial(min, 1))
 
 
 class Access(enum.Flag):
