@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import resource
 import subprocess
@@ -168,6 +169,31 @@ def test_what_could_not_run() -> None:
     assert told.endswith("\nsame() could not run item 0: 1\nmap_inside() was running item 0: 1")
 
 
+class Compiled:
+    """A callable that has the code of a function, and no globals: as what numba compiles."""
+
+    def __init__(self, function: Any) -> None:
+        functools.update_wrapper(self, function)
+        self.__code__ = function.__code__
+        self.call = function
+
+    def __call__(self, number: int) -> Any:
+        """Call it."""
+        return self.call(number)
+
+    def __reduce__(self) -> str:
+        return "compiled"
+
+
+compiled = Compiled(fail)
+
+
+def test_an_error_of_what_is_compiled() -> None:
+    """It is decorated as functions are, and its error arrives as itself."""
+    with pytest.raises(ValueError, match=r"^1\b"):
+        here(compiled, inline=False).map([1])
+
+
 POOL = """
 import multiprocessing
 from procession import isolated
@@ -184,7 +210,7 @@ if __name__ == "__main__":
 def test_a_pool_inside_of_an_item() -> None:
     """It looks for a script's functions in vain: the note says why."""
     done = subprocess.run([sys.executable, "-c", POOL], capture_output=True, text=True, check=True)
-    assert "a worker has no script to find it in" in done.stdout
+    assert "has no script to find it in" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,21 @@ print("fine")
     assert run_script(tmp_path, script) == "fine\n"
 
 
+def test_class_that_holds_a_method_of_its_own(tmp_path: Path) -> None:
+    """Bound to itself, as pydantic keeps validators."""
+    script = """
+from tests.support.far import Far
+class Checked:
+    @classmethod
+    def named(cls, x): return cls.__name__, x
+Checked.checks = [Checked.named]
+def check(o): return o.checks[0](1), o.checks[0] == type(o).named
+with Far() as far: assert far.call(check, Checked()) == (("Checked", 1), True)
+print("fine")
+"""
+    assert run_script(tmp_path, script) == "fine\n"
+
+
 def test_class_that_changes_at_run_time(tmp_path: Path) -> None:
     """What was set on a class here is seen by later calls there."""
     script = """

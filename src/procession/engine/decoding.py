@@ -145,9 +145,9 @@ def _hint(error: BaseException, item: Item, rules: Rules, *, here: bool) -> str:
         )
     if kind == "PicklingError" and "__main__" in text_of(error):
         return (
-            "What this function itself gives to another process (a Pool of multiprocessing, a "
-            "DataLoader with workers) goes by its name there, and a worker has no script to find "
-            "it in. Move it to a module that can be imported."
+            "This function itself gives something to another process, as a Pool of "
+            "multiprocessing or a DataLoader with workers does. It goes by its name there, and a "
+            "worker has no script to find it in. Move it to a module that can be imported."
         )
     return framework_mend(error)
 

@@ -19,7 +19,7 @@ from struct import Struct
 from types import MethodType, ModuleType
 
 from procession.hints import Any
-from procession.pickling.importable import MAIN, find, importable
+from procession.pickling.importable import MAIN, find, importable, resolves
 from procession.pickling.objects import as_usual, class_of, is_a
 from procession.pickling.refusals import Refusal, Refused
 from procession.system.cpython import manager_call
@@ -72,10 +72,13 @@ def _reduce_generator(generator: Any) -> Any:
 
 def _reduce_method(method: MethodType) -> Any:
     # pickle writes getattr(instance, method.__name__): make sure that it leads back here. It does
-    # not for private (mangled) methods, and for functions bound under another name.
+    # not for private (mangled) methods, and for functions bound under another name. A class that
+    # goes by value may hold a method of its own: it is rebuilt before the class has that name.
     name = getattr(method.__func__, "__name__", "")
     try:
         same = getattr(method.__self__, name) == method
+        if is_a(method.__self__, type):
+            same = same and importable(method.__self__.__module__) and resolves(method.__self__)
     except Exception:
         same = False
     if same:

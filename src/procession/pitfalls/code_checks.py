@@ -51,8 +51,8 @@ def pitfalls(function: Callable[..., Any], *, by_value: bool = False) -> list[st
     """
     function = _inner(function)
     code = getattr(function, "__code__", None)
-    if not isinstance(code, CodeType):
-        return []
+    if not isinstance(code, CodeType) or not hasattr(function, "__globals__"):
+        return []  # such as what numba compiles, which keeps the code of what it was
     name = code.co_qualname.rpartition("<locals>.")[2]
     if code.co_name == "<lambda>" and not by_value:
         return [

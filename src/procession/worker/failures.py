@@ -222,9 +222,9 @@ def _codes(
     function: Any, traceback: TracebackType | None
 ) -> Iterator[tuple[CodeType, dict[str, Any]]]:
     """The function's code, and that of each frame that the error came through."""
-    code = getattr(function, "__code__", None)
-    if code is not None:
-        yield code, function.__globals__
+    code, space = getattr(function, "__code__", None), getattr(function, "__globals__", None)
+    if code is not None and space is not None:
+        yield code, space
     while traceback is not None:
         yield traceback.tb_frame.f_code, traceback.tb_frame.f_globals
         traceback = traceback.tb_next
