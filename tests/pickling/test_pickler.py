@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from procession.pickling import pickler as pickling
+from procession.pickling.dispatch_tables import PLAIN, ByValue
 from procession.pickling.pickler import LARGE, dumps, loads
 from tests.support import things
 from tests.support.far import Far, run_script
@@ -322,3 +323,26 @@ def test_where_our_own_modules_are_is_not_looked_up() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+class Compiled:
+    """A function that Cython has compiled: no module holds its type, and it goes by its name."""
+
+    def __init__(self, name: str, module: str) -> None:
+        self.name, self.__module__ = name, module
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+Compiled.__module__ = "_cython_0_0"
+compiled = Compiled("compiled", __name__)
+
+
+def test_what_cython_has_compiled_goes_by_name() -> None:
+    """As other functions do: whole data frames of pandas depend on it."""
+    reduce = PLAIN[Compiled]
+    assert reduce(compiled) == "compiled"
+    assert loads(dumps({"made by": compiled}))["made by"] is compiled
+    with pytest.raises(ByValue):
+        reduce(Compiled("compiled", "__main__"))

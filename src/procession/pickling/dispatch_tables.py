@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from procession.hints import Any, Literal, NoReturn
-from procession.pickling.importable import importable
+from procession.pickling.importable import CYTHON, importable
 from procession.pickling.objects import as_usual, class_of
 from procession.pickling.reducers import (
     Reduce,
@@ -64,6 +64,16 @@ def refuse(obj: Any) -> NoReturn:
 
 def _by_value(obj: Any) -> NoReturn:
     raise ByValue
+
+
+def _reduce_compiled(function: Any) -> Any:
+    """A function that Cython has compiled, such as those that make pandas' frames again.
+
+    No module has its type, and it goes by its name.
+    """
+    if not importable(function.__module__):
+        raise ByValue
+    return as_usual(function)
 
 
 def _reduce_class(cls: type) -> str:
@@ -146,7 +156,7 @@ class Table(dict[type, Reduce]):
         if refusal_of(cls) is not None:
             return refuse
         if self._named and not importable(cls.__module__):
-            return _by_value
+            return _reduce_compiled if cls.__module__.startswith(CYTHON) else _by_value
         if issubclass(cls, BaseException) and cls.__module__ != "builtins":
             return as_usual if has_own_reduce(cls) else reduce_exception
         return _of_enum(cls) or self._extra(cls) or array_reducer(cls) or as_usual

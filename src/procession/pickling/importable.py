@@ -19,7 +19,7 @@ from procession.system import FOLDER, cpython
 MAIN = frozenset({"__main__", "__mp_main__"})
 """Names under which a process knows its own main module; a worker's is another one."""
 
-_CYTHON = ("_cython_", "cython_runtime")
+CYTHON = ("_cython_", "cython_runtime")
 """What Cython puts into ``sys.modules`` in every process: no program's functions and classes."""
 
 
@@ -172,7 +172,7 @@ def _suspects(answers: _Answers) -> list[str]:
     usual = tuple({os.path.dirname(os.__file__), FOLDER + os.sep, *_site_folders()})
     for name in new:
         module = sys.modules.get(name)
-        if not isinstance(module, ModuleType) or name in MAIN or name.startswith(_CYTHON):
+        if not isinstance(module, ModuleType) or name in MAIN or name.startswith(CYTHON):
             continue
         file = module.__dict__.get("__file__")
         if not (isinstance(file, str) and file.startswith(usual)) and name not in answers.known:
