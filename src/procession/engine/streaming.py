@@ -119,6 +119,8 @@ class Stream(_Closing):
             raise StopIteration
         try:
             came = source.take()
+            if self._source is None:  # another thread has closed it meanwhile
+                raise StopIteration
             if isinstance(came, Reply):
                 return self._value(came)
             self._check(came)
