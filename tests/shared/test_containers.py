@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable, MutableMapping, MutableSequence
@@ -254,3 +255,69 @@ def test_what_cannot_cross_is_refused_by_its_path(put: Callable[[], object], pat
         put()
     assert caught.value.path == path
     assert "shared." in str(caught.value)
+
+
+class Own:
+    """A key that only its own process can rebuild. No two pickles of it are alike."""
+
+    made = 0
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __hash__(self) -> int:
+        return hash(self.number)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Own and self.number == other.number
+
+    def __reduce__(self) -> Any:
+        Own.made += 1
+        return own_key, (self.number, os.getpid(), Own.made)
+
+
+def own_key(number: int, pid: int, made: int) -> Own:
+    """Rebuild one."""
+    if pid != os.getpid():
+        raise LookupError("not here")
+    return Own(number)
+
+
+def look_at_odd_keys(mapping: Any, asked: Any, told: Any) -> None:
+    """Do with a dict what needs no key of another process, each time that it is asked."""
+    for number in iter(asked.get, None):
+        mapping[number] = "there"
+        try:
+            keys: Any = sorted(mapping)
+        except LookupError as error:
+            keys = error.__notes__
+        told.put((mapping["a"], len(mapping), list(mapping.values()), keys))
+
+
+def test_keys_that_another_process_cannot_rebuild(start: Start) -> None:
+    """They count there, and are no error but where keys are asked for; then they are gone."""
+    mapping = shared.Dict[Any, Any]()
+    mapping["a"] = 1
+    asked, told = shared.Queue[Any](), shared.Queue[Any]()
+    process = start(look_at_odd_keys, mapping, asked, told)
+    note = "This key of a shared.Dict was put in by a process that can rebuild it."
+    for value in (2, 3):  # the second one replaces the first
+        mapping[Own(1)] = value
+        asked.put("b")
+        assert told.get(timeout=60) == (1, 3, [1, value, "there"], [note])
+    assert (mapping[Own(1)], mapping["b"], len(list(mapping))) == (3, "there", 3)
+    assert mapping.pop(Own(1)) == 3
+    asked.put("c")
+    assert told.get(timeout=60) == (1, 3, [1, "there", "there"], ["a", "b", "c"])
+    asked.put(None)
+    process.join(60)
+    with pytest.raises(LookupError):
+        mapping[Foreign()] = 1
+    assert list(mapping) == ["a", "b", "c"]
+
+
+class Foreign:
+    """A key that no process can rebuild."""
+
+    def __reduce__(self) -> Any:
+        return own_key, (1, 0, 0)

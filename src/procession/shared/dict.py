@@ -14,14 +14,45 @@ from collections.abc import (
 from typing import Any, TypeVar, cast, overload
 
 from procession.hints import NOT_GIVEN
+from procession.pickling.notes import add_note
+from procession.pickling.objects import ATOMS
 from procession.pickling.pickler import dumps, loads
 from procession.shared.memory.handles import dumps_into
 from procession.shared.replica import Replica
+from procession.system.interrupts import tried
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _T = TypeVar("_T")
 _W = TypeVar("_W")
+
+
+class _Foreign:
+    """A key that cannot be rebuilt in this process."""
+
+    def __init__(self, blob: bytes) -> None:
+        self.blob = blob
+
+    def __hash__(self) -> int:
+        return hash(self.blob)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Foreign and self.blob == other.blob
+
+
+def _given(key: Any) -> Any:
+    """A key, as it is given to the user.
+
+    Raises:
+        BaseException: What rebuilding it raises here.
+    """
+    if type(key) is not _Foreign:
+        return key
+    try:
+        return loads(key.blob)
+    except BaseException as error:
+        add_note(error, "This key of a shared.Dict was put in by a process that can rebuild it.")
+        raise
 
 
 class Dict(Replica, MutableMapping[_K, _V]):
@@ -37,6 +68,7 @@ class Dict(Replica, MutableMapping[_K, _V]):
 
     Every process that uses it keeps a copy of all keys and of the pickled values. A shared object,
     such as a Queue, can be taken out as long as a process lives that put it in or took it out.
+    Where a key cannot be rebuilt, only what gives keys raises what that raises.
 
     Args:
         *args: As for ``dict``.
@@ -70,15 +102,14 @@ class Dict(Replica, MutableMapping[_K, _V]):
         pair = (self._pickled_key(key), self._pickled(value))
         with self._mutex:
             self._refresh()
-            self._change("set", [pair])
+            self._put((key, *pair))
 
     def __delitem__(self, key: _K) -> None:
-        blob = self._pickled_key(key)
         with self._mutex:
             self._refresh()
             if key not in self._items:
                 raise KeyError(key)
-            self._change("del", blob)
+            self._change("del", self._blob_of(key))
 
     def __contains__(self, key: object) -> bool:
         self._catch_up()
@@ -90,11 +121,11 @@ class Dict(Replica, MutableMapping[_K, _V]):
 
     def __iter__(self) -> Iterator[_K]:
         self._catch_up()
-        return iter(list(self._items))
+        return map(_given, list(self._items))
 
     def __reversed__(self) -> Iterator[_K]:
         self._catch_up()
-        return reversed(list(self._items))
+        return map(_given, reversed(list(self._items)))
 
     @overload
     def get(self, key: _K, /) -> _V | None: ...
@@ -116,12 +147,11 @@ class Dict(Replica, MutableMapping[_K, _V]):
         Raises:
             KeyError: If it is not there and there is no default.
         """
-        key_blob = self._pickled_key(key)
         with self._mutex:
             self._refresh()
             blob = self._items.get(key)
             if blob is not None:
-                self._change("del", key_blob)
+                self._change("del", self._blob_of(key))
         if blob is not None:
             return loads(blob)
         if default is NOT_GIVEN:
@@ -139,9 +169,9 @@ class Dict(Replica, MutableMapping[_K, _V]):
             if not self._items:
                 raise KeyError("popitem(): dictionary is empty")
             key = next(reversed(self._items))
-            blob = self._items[key]
-            self._change("del", dumps(key))
-        return key, loads(blob)
+            found, blob = _given(key), self._items[key]
+            self._change("del", self._blob_of(key))
+        return found, loads(blob)
 
     def setdefault(self, key: _K, default: Any = None, /) -> _V:
         """The value of `key`, which is made `default` if it is not there."""
@@ -151,7 +181,7 @@ class Dict(Replica, MutableMapping[_K, _V]):
             blob = self._items.get(key)
             if blob is None:
                 blob = pair[1]
-                self._change("set", [pair])
+                self._put((key, *pair))
         return cast("_V", loads(blob))
 
     def clear(self) -> None:
@@ -163,15 +193,15 @@ class Dict(Replica, MutableMapping[_K, _V]):
     def update(self, other: Any = (), /, **more: Any) -> None:
         """Put many items in, as one step."""
         new: dict[Any, Any] = dict(other, **more)
-        pairs = [(self._pickled_key(key), self._pickled(value)) for key, value in new.items()]
+        items = [(key, self._pickled_key(key), self._pickled(new[key])) for key in new]
         with self._mutex:
             self._refresh()
-            self._change("set", pairs)
+            self._put(*items)
 
     def copy(self) -> dict[_K, _V]:
         """An ordinary dictionary with what is in it now."""
         self._catch_up()
-        return {key: loads(blob) for key, blob in list(self._items.items())}
+        return {_given(key): loads(blob) for key, blob in list(self._items.items())}
 
     def keys(self) -> KeysView[_K]:
         """The keys there are now."""
@@ -179,7 +209,8 @@ class Dict(Replica, MutableMapping[_K, _V]):
 
     def values(self) -> ValuesView[_V]:
         """The values there are now."""
-        return self.copy().values()
+        self._catch_up()
+        return dict(enumerate(map(loads, list(self._items.values())))).values()
 
     def items(self) -> ItemsView[_K, _V]:
         """The items there are now."""
@@ -200,22 +231,39 @@ class Dict(Replica, MutableMapping[_K, _V]):
 
     def _restart(self) -> None:
         self._items: dict[_K, bytes] = {}
+        self._odd: dict[Any, bytes] = {}  # keys of which two pickles may differ, and the first one
 
     def _apply(self, change: tuple[Any, ...]) -> None:
         match change:
             case ("set", pairs):
-                for key, blob in pairs:
-                    self._items[loads(key)] = blob
-            case ("del", key):
-                del self._items[loads(key)]
+                for blob, value in pairs:
+                    key = tried(_Foreign(blob), loads, blob)
+                    if type(key) not in ATOMS:
+                        self._odd.setdefault(key, blob)
+                    self._items[key] = value
+            case ("del", blob):
+                key = tried(_Foreign(blob), loads, blob)
+                del self._items[key]
+                self._odd.pop(key, None)
             case _:
-                self._items = {}
+                self._restart()
+
+    def _put(self, *items: tuple[_K, bytes, bytes]) -> None:
+        """Keys, their pickles, and those of their values; with the mutex held."""
+        self._change("set", [(self._odd.get(key, blob), value) for key, blob, value in items])
+
+    def _blob_of(self, key: Any) -> bytes:
+        """The pickle by which a key that is there is known to all processes."""
+        return self._odd.get(key) or dumps(key)
 
     def _pickled_key(self, key: object) -> bytes:
-        return dumps_into(key, f"shared.{type(self).__name__}", "key")
+        blob = dumps_into(key, f"shared.{type(self).__name__}", "key")
+        if type(key) not in ATOMS:
+            loads(blob)  # which raises here what it raises
+        return blob
 
     def _everything(self) -> tuple[Any, ...]:
-        return "set", [(dumps(key), blob) for key, blob in self._items.items()]
+        return "set", [(self._blob_of(key), value) for key, value in self._items.items()]
 
     def _blobs(self) -> set[bytes]:
         return set(self._items.values())
