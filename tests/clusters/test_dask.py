@@ -334,6 +334,23 @@ def test_what_cannot_be_sent_is_not_waited_for(
     wait_until(lambda: not waited_for())
 
 
+def test_a_connection_that_is_lost_while_a_stream_is_read_is_silent(
+    on_dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Dask's thread would print a traceback for the grant of more values that could not be sent."""
+    run, said = distributed.Client.run, [OSError("Stream is closed")]
+
+    async def failing(*args: Any, **kwargs: Any) -> Any:
+        if said:
+            raise said.pop()
+        return await run(*args, **kwargs)
+
+    monkeypatch.setattr(distributed.Client, "run", failing)
+    assert list(f.count_up(200)) == list(range(200))
+    wait_until(lambda: not said)
+    assert "Exception in callback" not in caplog.text
+
+
 def test_a_restart_is_told_though_its_tasks_are_cancelled_then() -> None:
     """Cancelling gives the task's future another reason at once, in Dask's own thread."""
     connecting: Any = importlib.import_module("procession.backends.cluster.dask_connection")

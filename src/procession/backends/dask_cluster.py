@@ -14,6 +14,7 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from procession.backends.cluster.cluster_backend import ClusterBackend
@@ -212,7 +213,8 @@ class DaskCluster:
     async def _grant(self, worker: str, number: str, values: int) -> None:
         given = {"number": number, "values": values}
         run = partial(self._client.run, eval, _GRANT, given, workers=[worker])
-        await run(asynchronous=True, on_error="ignore")
+        with suppress(Exception):  # the connection is lost, of which the stream is told elsewhere
+            await run(asynchronous=True, on_error="ignore")
 
     def _heard(self, event: tuple[float, Any]) -> None:
         """In the client's thread: a task has told something."""
