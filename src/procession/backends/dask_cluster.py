@@ -153,7 +153,7 @@ class DaskCluster:
                 futures = self._client.map(eval, run, given, key=keys, pure=False)
         except Exception as error:
             for task in tasks:
-                self._end(task, End("refused", error=error))
+                self._watch.end(task.handle.number, task, End("refused", error=error))
             return
         for task, future in zip(tasks, futures, strict=True):
             task.handle.future = future
@@ -180,25 +180,16 @@ class DaskCluster:
                 task.handle.order = await scatter(self._client, task.order, broadcast=False)
         except (Exception, asyncio.CancelledError) as error:
             lost = None if self.connection.usable else self.connection.lost()
-            self._end(task, End("refused", error=lost or error))
+            self._watch.end(task.handle.number, task, End("refused", error=lost or error))
         if not task.over:
             self._submit([task])
-
-    def _end(self, task: Task, end: End) -> None:
-        self._tasks.pop(task.handle.number, None)
-        task.failed(end)
 
     def cancel(self, tasks: Sequence[Task]) -> None:
         """End tasks that are not wanted any more."""
         handles = [task.handle for task in tasks if task.handle is not None]
         for handle in handles:
             self._tasks.pop(handle.number, None)
-        futures = [handle.future for handle in handles if handle.future is not None]
-        if futures and self.connection.usable:
-            self._client.loop.add_callback(self._cancel, futures)
-
-    async def _cancel(self, futures: list[Any]) -> None:
-        await self._client.cancel(futures, asynchronous=True)
+        self.connection.cancel([each.future for each in handles if each.future is not None])
 
     def broadcast(self, content: Callable[[], bytes]) -> Broadcast:
         """What stands for content that goes once to each machine."""

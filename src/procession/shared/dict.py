@@ -40,6 +40,11 @@ class _Foreign:
         return type(other) is _Foreign and self.blob == other.blob
 
 
+def _key_of(blob: bytes) -> Any:
+    """A key, or what stands for it here."""
+    return tried(_Foreign(blob), loads, blob)
+
+
 def _given(key: Any) -> Any:
     """A key, as it is given to the user.
 
@@ -237,12 +242,12 @@ class Dict(Replica, MutableMapping[_K, _V]):
         match change:
             case ("set", pairs):
                 for blob, value in pairs:
-                    key = tried(_Foreign(blob), loads, blob)
+                    key = _key_of(blob)
                     if type(key) not in ATOMS:
                         self._odd.setdefault(key, blob)
                     self._items[key] = value
             case ("del", blob):
-                key = tried(_Foreign(blob), loads, blob)
+                key = _key_of(blob)
                 del self._items[key]
                 self._odd.pop(key, None)
             case _:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from contextlib import ExitStack
-from types import TracebackType
+from collections.abc import Callable
 
 from procession.hints import Any
 from procession.worker.seeding import loaded, mtrand, preserve, reseed_opencv, seeded
 
 
 class SeededSteps:
-    """A context around each step of one item, which goes on with its own numbers.
+    """Runs the steps of one item, each of which goes on with the item's own numbers.
 
     Between the steps the generators are as they were before the first. OpenCV's, whose state cannot
     be read, is seeded anew for each step.
@@ -28,15 +27,17 @@ class SeededSteps:
         self._random: Any = None
         self._numpy: Any = None
         self._torch: Any = None
-        self._stack = ExitStack()
 
-    def __enter__(self) -> None:
-        with ExitStack() as stack:
-            stack.enter_context(preserve())
-            stack.enter_context(seeded(self._seed, self._index))
+    def __call__(self, run: Callable[..., Any], *args: Any) -> Any:
+        """What a step gives, which calls `run` with `args`."""
+        with preserve(), seeded(self._seed, self._index):
             if self._steps:
                 self._go_on()
-            self._stack = stack.pop_all()
+            self._steps += 1
+            try:
+                return run(*args)
+            finally:
+                self._keep()
 
     def _go_on(self) -> None:
         random.setstate(self._random)
@@ -47,15 +48,8 @@ class SeededSteps:
             torch.set_rng_state(self._torch)
         reseed_opencv(self._seed, self._index, self._steps)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with self._stack:
-            self._steps += 1
-            self._random = random.getstate()
-            numpy, torch = mtrand(), loaded("torch")
-            self._numpy = None if numpy is None else numpy.get_state(legacy=False)
-            self._torch = None if torch is None else torch.get_rng_state()
+    def _keep(self) -> None:
+        numpy, torch = mtrand(), loaded("torch")
+        self._random = random.getstate()
+        self._numpy = None if numpy is None else numpy.get_state(legacy=False)
+        self._torch = None if torch is None else torch.get_rng_state()

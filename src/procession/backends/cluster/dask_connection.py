@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -101,6 +101,12 @@ class Connection(EngineConnection):
             return False
         left = [said for _, said in events if said.get("action") == "remove-worker"]
         return bool(left) and bool(left[-1].get("expected"))
+
+    def cancel(self, futures: Sequence[Any]) -> None:
+        """Have the scheduler end what runs for these, if it can be told."""
+        if futures and self.usable:
+            cancel = partial(self.client.cancel, futures, asynchronous=True)
+            self.client.loop.add_callback(cancel)
 
     def check_versions(self) -> None:
         """Compare versions with the cluster, before anything is sent that could harm its workers.

@@ -7,7 +7,6 @@ them ten times a second, which takes about a microsecond for each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from procession.backends.cluster.cluster_task import Task
 from procession.backends.cluster.dask_connection import Connection
@@ -109,7 +108,7 @@ class DaskWatch(TaskWatch):
                 if not (task.over or task.handle.number in self._fetching):
                     finished.append(task)
             elif status == "error":
-                self._end(
+                self.end(
                     task.handle.number,
                     task,
                     _failure(future.exception(timeout=2), connection.place),
@@ -125,12 +124,12 @@ class DaskWatch(TaskWatch):
 
     def _lose(self, task: Task) -> None:
         """Dask has dropped it, or its machine is gone."""
-        future, client = task.handle.future, self._connection.client
+        future = task.handle.future
         end = _lost(future, self._connection)  # before the reason is another one
-        if future.status == "cancelled" and self._connection.usable:
+        if future.status == "cancelled":
             # After a restart the scheduler may still get it from us, and would run it.
-            client.loop.add_callback(partial(client.cancel, [future], asynchronous=True))
-        self._end(task.handle.number, task, end)
+            self._connection.cancel([future])
+        self.end(task.handle.number, task, end)
 
     async def _fetch(self, tasks: list[Task]) -> None:
         """In Dask's thread: fetch the results of tasks whose end no event has told."""

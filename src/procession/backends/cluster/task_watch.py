@@ -82,9 +82,10 @@ class TaskWatch:
         self._lost.forget()
         self._engine.tell([task.chunk.listener for task in list(self._tasks.values())])
         for number, task in list(self._tasks.items()):
-            self._end(number, task, End("refused", error=error))
+            self.end(number, task, End("refused", error=error))
 
-    def _end(self, number: int, task: Task, end: End) -> None:
+    def end(self, number: int, task: Task, end: End) -> None:
+        """A task is over, and not looked for any more."""
         self._tasks.pop(number, None)
         task.failed(end)
 

@@ -36,13 +36,7 @@ def _step(call: Call, item: Item) -> Callable[..., Any]:
         return _plainly
     from procession.worker.seeded_steps import SeededSteps
 
-    steps = SeededSteps(seed, item.index)
-
-    def step(run: Callable[..., Any], *args: Any) -> Any:
-        with steps:
-            return run(*args)
-
-    return step
+    return SeededSteps(seed, item.index)
 
 
 def _plainly(run: Callable[..., Any], *args: Any) -> Any:
@@ -126,7 +120,8 @@ async def awaited_here(call: Call, value: Any) -> Any:
         before = current.entered()
         current.enter(task)
         try:
-            return await _Steps(call.function(*args, **kwargs), _step(call, item))
+            coroutine, step = call.function(*args, **kwargs), _step(call, item)
+            return await (coroutine if step is _plainly else _Steps(coroutine, step))
         except (asyncio.CancelledError, GeneratorExit):
             raise  # what awaits it has ended it
         except BaseException as error:
