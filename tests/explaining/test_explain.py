@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from procession import parallel
 from procession.errors import NotPicklable, Where
 from procession.explaining.explain import explain, explain_call
 from procession.explaining.unloadable import explain_unloadable, locate
@@ -114,6 +115,21 @@ def test_error_of_the_users_own_reduce() -> None:
     value = things.RaisesInReduce()
     error = explain(failure(value), value, where="argument", function="f", root="x")
     assert "RaisesInReduce.__reduce__ raised ValueError: not today." in str(error)
+
+
+def test_in_an_annotation() -> None:
+    """A function that goes by value takes the classes along that it is annotated with."""
+
+    class Box:
+        guard = LOCK
+
+    def takes(box: Any) -> None:
+        pass
+
+    takes.__annotations__["box"] = Box
+    with pytest.raises(NotPicklable) as caught:
+        parallel(takes, inline=False, pickling="by-value").map([1])
+    assert caught.value.path == "takes.__annotations__['box'].guard"
 
 
 def test_unknown_culprit() -> None:

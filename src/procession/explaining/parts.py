@@ -115,6 +115,8 @@ def parts_of_function(function: types.FunctionType) -> Iterator[Edge]:
         yield "suffix", f".__kwdefaults__[{name!r}]", value
     for name, value in used_globals(function).items():
         yield "suffix", f".__globals__[{name!r}]", value
+    for name, value in function.__annotations__.items():
+        yield "suffix", f".__annotations__[{name!r}]", value
     for name, value in function.__dict__.items():
         yield "attribute", name, value
 
