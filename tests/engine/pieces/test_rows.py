@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import time
 from collections import UserDict
@@ -15,9 +14,12 @@ import pytest
 
 from procession import parallel_chunks
 from procession.engine.pieces.splitting import combine, split
+from tests.support.lazily import library
 
 np: Any = pytest.importorskip("numpy")
-pd: Any = pytest.importorskip("pandas")
+pd, pl, pa, sparse = map(library, ("pandas", "polars", "pyarrow", "scipy.sparse"))
+torch, xr = map(library, ("torch", "xarray"))
+pytestmark = pytest.mark.skipif(pd is None, reason="pandas is not installed")
 
 
 class Point(NamedTuple):
@@ -25,17 +27,6 @@ class Point(NamedTuple):
 
     x: int
     y: int
-
-
-def loaded(name: str) -> Any:
-    """A library, if it is installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-pl, pa, sparse, torch, xr = map(loaded, ("polars", "pyarrow", "scipy.sparse", "torch", "xarray"))
 
 
 def frame() -> Any:

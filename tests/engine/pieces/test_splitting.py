@@ -6,7 +6,7 @@ import subprocess
 import sys
 from array import array
 from collections import Counter, UserList, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 from typing import Any
 
@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from procession import OptionError, parallel, parallel_chunks
 from procession.engine.pieces.splitting import LAZY_PIECE, combine, split
+from tests.support.lazily import library
 
-pandas = pytest.importorskip("pandas")
-polars = pytest.importorskip("polars")
+pandas, polars = map(library, ("pandas", "polars"))
+pytestmark = pytest.mark.skipif(None in (pandas, polars), reason="pandas or polars is missing")
 
 
 def cut(data: Any, pieces: int = 3) -> list[Any]:
@@ -95,18 +96,19 @@ def test_arrays_are_cut_along_the_first_axis() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    "make",
     [
-        pandas.DataFrame({"a": range(5)}, index=list("vwxyz")),
-        pandas.Series(range(5), index=[10, 20, 30, 40, 50]),
-        pandas.Index(list("abcde")),
-        polars.DataFrame({"a": range(5)}),
-        polars.Series("a", range(5)),
+        lambda: pandas.DataFrame({"a": range(5)}, index=list("vwxyz")),
+        lambda: pandas.Series(range(5), index=[10, 20, 30, 40, 50]),
+        lambda: pandas.Index(list("abcde")),
+        lambda: polars.DataFrame({"a": range(5)}),
+        lambda: polars.Series("a", range(5)),
     ],
-    ids=lambda data: f"{type(data).__module__.split('.')[0]}.{type(data).__name__}",
+    ids=["pandas.DataFrame", "pandas.Series", "pandas.Index", "polars.DataFrame", "polars.Series"],
 )
-def test_tables_are_cut_by_rows_and_joined_again(data: Any) -> None:
+def test_tables_are_cut_by_rows_and_joined_again(make: Callable[[], Any]) -> None:
     """Frames, series and indexes keep their type, rows and index through both ways."""
+    data = make()
     pieces = cut(data)
     assert [len(piece) for piece in pieces] == [2, 2, 1]
     assert all(type(piece) is type(data) for piece in pieces)
@@ -141,20 +143,20 @@ def test_iterables_end_without_an_empty_piece(length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("make", "says"),
     [
-        ({"a": 1}, "Pass list(data.items())"),
-        (Counter("aab"), "cannot split a Counter"),
-        (5, "cannot split a int: the first argument of a parallel_chunks function"),
-        (None, "cannot split a NoneType"),
-        (numpy.array(3.0), "without dimensions"),
-        (polars.LazyFrame({"a": [1]}), "Pass data.collect()"),
+        (lambda: {"a": 1}, "Pass list(data.items())"),
+        (lambda: Counter("aab"), "cannot split a Counter"),
+        (lambda: 5, "cannot split a int: the first argument of a parallel_chunks function"),
+        (lambda: None, "cannot split a NoneType"),
+        (lambda: numpy.array(3.0), "without dimensions"),
+        (lambda: polars.LazyFrame({"a": [1]}), "Pass data.collect()"),
     ],
 )
-def test_what_cannot_be_split_says_what_to_pass(data: Any, says: str) -> None:
+def test_what_cannot_be_split_says_what_to_pass(make: Callable[[], Any], says: str) -> None:
     """Mappings, single values and unread frames are refused with what to write."""
     with pytest.raises(TypeError) as caught:
-        cut(data)
+        cut(make())
     assert says in str(caught.value)
 
 
