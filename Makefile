@@ -52,18 +52,25 @@ help:
 	@echo "make release-check   30 s: sdist and wheel, built, checked, and tried in empty environments"
 	@echo "make clean   1 s     remove .venv, caches and build output"
 
-# pip 25.1 is the first that knows dependency groups (PEP 735).
+# pip 25.1 is the first that knows dependency groups (PEP 735). The interpreter's own pip, where it has
+# one of 22.3 or newer, installs that in half of the time that it takes venv and its copy.
 $(STAMP)-base: pyproject.toml
 	rm -f $(VENV)/.procession-*
-	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) install --upgrade 'pip>=25.1'
+	$(PYTHON) -m venv --clear --without-pip $(VENV)
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet 'pip>=25.1' 2>/dev/null || \
+		$(MAKE) --no-print-directory ensured-pip
 	$(PIP) install --no-compile --editable .
 	@touch $@
 
-# setuptools, which venv adds up to Python 3.11, would take each interpreter's start 2 ms.
+# setuptools, which comes with it up to Python 3.11, would take each interpreter's start 2 ms.
+.PHONY: ensured-pip
+ensured-pip:
+	$(BIN)/python -m ensurepip --upgrade > /dev/null
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) uninstall --yes setuptools
+
 $(STAMP)-test: $(STAMP)-base
 	$(PIP) install --no-compile --group test
-	$(PIP) uninstall --yes setuptools
 	@touch $@
 
 $(STAMP)-lint: $(STAMP)-test
