@@ -125,6 +125,11 @@ class Pool(Executor):
         with self._lock:
             return [self._backend, *self._former] if self._open else []
 
+    @property
+    def may_run(self) -> bool:
+        """Whether its workers may be at work. Takes no lock: a signal handler may ask."""
+        return self._open or any(each.at_work for each in (self._backend, *self._former))
+
     def _resolved(self) -> Options:
         options = resolve(self._given)
         if options.backend == "serial":

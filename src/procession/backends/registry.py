@@ -206,7 +206,7 @@ def in_use() -> list[Backend]:
 
 def take_all() -> list[Backend]:
     """All pools, to be closed: the next calls make new ones. Also those that may not have ended."""
-    if len(_held):
+    if any(each.may_run for each in list(_held)):
         gc.collect()  # among them may be some that only a cycle holds
     with _lock:
         forget_routes()

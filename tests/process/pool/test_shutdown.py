@@ -89,6 +89,24 @@ def test_dropped_pools(place: dict[str, Any], cycle: bool) -> None:
     assert not any(is_alive(worker) for worker in workers - {os.getpid()})
 
 
+def test_a_pool_that_was_shut_down_is_not_looked_for() -> None:
+    """`shutdown` has the collector look for dropped ones only while some may be at work."""
+    looks: list[str] = []
+    gc.disable()
+    gc.callbacks.append(lambda phase, _: looks.append(phase))
+    try:
+        with Pool(1, backend="thread") as pool:
+            procession.shutdown()
+            assert looks
+        looks.clear()
+        procession.shutdown()
+        assert not looks
+    finally:
+        gc.callbacks.pop()
+        gc.enable()
+    assert not pool.backends
+
+
 def test_dropped_pool_with_calls() -> None:
     """What was submitted to it is finished."""
     future = Pool(1).submit(items.nap, 0.2)
