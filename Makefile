@@ -99,8 +99,10 @@ test: $(STAMP)-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/clusters $(ARGS)
 
 # Before `make test` in a fresh folder: pytest rewrites assertions once, not in each of its processes.
+# And large libraries that tests import as they run are compiled once.
 .PHONY: collect
 collect: $(STAMP)-test
+	$(if $(ARGS),,-$(BIN)/python -c 'import pandas, polars, scipy.sparse, sklearn.ensemble')
 	-$(BIN)/python -m pytest --collect-only -qq --ignore tests/clusters $(ARGS) > /dev/null
 
 # Each in an environment of its own. One that fails does not keep the others from being tried.

@@ -46,7 +46,7 @@ def test_mypy_finds_each_negative_case(stripped: Path) -> None:
     """mypy --strict reports every line that had an ignore, and no other line."""
     pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--follow-imports=silent", str(stripped)]
-    config = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(stripped / "cache")]
+    config = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", os.devnull]
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "typings")])
 
     done = subprocess.run(
