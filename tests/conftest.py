@@ -30,8 +30,8 @@ with contextlib.suppress(ImportError):
     settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
     settings.load_profile("busy")
 
-# Threads of OpenBLAS look for work for a tenth of a second before they sleep, as those do that a cap
-# on threads starts in each forked worker (2 to the power of 4 ticks instead of 26).
+# OpenBLAS's threads ask for work for a tenth of a second before they sleep. A cap on threads starts
+# them in each forked worker. This is 2 to the power of 4 ticks instead of 26.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 MARKER = "RUN_OF_PROCESSION_TESTS"

@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def _imported() -> Any:
-    """pytest, without looking for garbage meanwhile: there is none, and it takes a fifth of a start.
+    """pytest, without looking for garbage meanwhile: there is none, and it is a fifth of a start.
 
     Nor does the collector look at its modules later, as often as it strikes in a test.
     """
