@@ -23,6 +23,7 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rgl
 
 MOST_WORDS = 25
 RIDDLES = re.compile(r"\b(whoever|whomever|nobody|somebody|whatever|beside)\b", re.IGNORECASE)
+NAMES = re.compile(r" `\w+`(, `\w+`)* ")
 PARAGRAPHS = re.compile(r"\n\s*\n|\n\s*(?=[-*] |\d+\. |\w+: )|\n(?= {4,}\w[^.]*\()")
 SENTENCES = re.compile(r"(?<=[.!?;:])\s+")
 
@@ -48,7 +49,10 @@ def _of_python(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _of_page(path: Path) -> Iterator[tuple[int, str]]:
-    """Each block of a page that is no code, comment or link's target; of a table, each cell."""
+    """Each block of a page that is no code, comment or link's target; of a table, each cell.
+
+    A cell that is a list of names has no sentence.
+    """
     text = re.sub(
         r"^```.*?^```|^<!-- .*?-->",
         lambda m: "\n" * m[0].count("\n"),
@@ -60,7 +64,8 @@ def _of_page(path: Path) -> Iterator[tuple[int, str]]:
         if not block.startswith("    "):
             for number, row in enumerate(block.split("\n"), line):
                 if row.startswith("|"):
-                    yield from ((number, cell) for cell in row.split("|"))
+                    cells = (cell for cell in row.split("|") if not NAMES.fullmatch(cell))
+                    yield from ((number, cell) for cell in cells)
             yield (
                 line,
                 "\n".join(row for row in block.split("\n") if not row.startswith(("|", "#"))),

@@ -6,11 +6,11 @@ each other of it is in `procession.contract`.
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Callable, Sequence
 
 from procession.hints import Any
 from procession.system import NamedTuple
+from procession.system.cpython import pickle
 
 RUNNING, STOP = 2, 11
 """Of the words that a worker shares with its caller: the index of the item that runs, and the chunk
@@ -197,7 +197,7 @@ class Column:
         indexes: Their places in the input, in ascending order.
         values: The caller's own objects.
         size: Bytes that are sent.
-        plain: Whether they are all atoms, which travel as themselves.
+        plain: Whether no value ever changes.
         keeps: What the body refers to by its address.
     """
 
@@ -224,23 +224,23 @@ class Column:
 
     @property
     def body(self) -> bytes:
-        """What is sent for all of them: a marshalled list (`procession.pickling.columns`)."""
+        """What is sent for all of them (`procession.pickling.columns`)."""
         if self._body is None:
-            self._body = marshal.dumps(list(self.values))
+            self._body = pickle.dumps(tuple(self.values), 5)
         return self._body
 
     def divide(self, position: int) -> Column:
         """Keep those before this position only; gives a column of the others."""
-        blobs: list[Any] = list(self.values) if self.plain else marshal.loads(self.body)
+        blobs: Any = tuple(self.values) if self.plain else pickle.loads(self.body)
         rest = Column(
             self.indexes[position:],
             self.values[position:],
-            marshal.dumps(blobs[position:]),
+            pickle.dumps(blobs[position:], 5),
             plain=self.plain,
             keeps=self.keeps,
         )
         self.indexes, self.values = self.indexes[:position], self.values[:position]
-        self._body = None if self.plain else marshal.dumps(blobs[:position])
+        self._body = None if self.plain else pickle.dumps(blobs[:position], 5)
         self.size = max(0, self.size - rest.size)
         return rest
 
@@ -250,10 +250,12 @@ class Column:
 
     def items(self, positions: Sequence[int]) -> list[Item]:
         """Some of them, each to be sent alone."""
-        blobs = marshal.loads(self.body) if positions else ()
+        blobs: Any = pickle.loads(self.body) if positions else ()
+        themselves = type(blobs) is tuple
         made: list[Item] = []
         for position in positions:
-            item = Item(self.indexes[position], self.values[position], blobs[position])
+            blob = pickle.dumps(blobs[position], 5) if themselves else blobs[position]
+            item = Item(self.indexes[position], self.values[position], blob)
             if self.keeps:
                 item.keeps = self.keeps
             made.append(item)

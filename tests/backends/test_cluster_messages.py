@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import marshal
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_an_order_does_not_name_main(name: str) -> None:
 def test_a_column_arrives_as_one() -> None:
     """Items that nothing sets apart are sent as they lie in the column, and as nothing else."""
     listener: Any = Heard()
-    column = Column(range(2), [7, 8], marshal.dumps([7, 8]), plain=True)
+    column = Column(range(2), [7, 8], pickle.dumps((7, 8)), plain=True)
     chunk = Chunk(Job(1, "work"), column, listener)
     assert items_of(chunk) is None
     content = open_order(pack_order(ORDER._replace(items=None, column=column_of(chunk)))).content(

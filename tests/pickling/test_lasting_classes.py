@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import pickle
 import sys
 import threading
@@ -90,7 +89,7 @@ def test_once_for_many_columns(script: dict[str, Any], described: list[type], na
     for _ in range(3):
         packed = pack_values([cls(x) for x in range(5)], "strict")
         assert packed is not None
-        assert [each.x for each in open_column(marshal.loads(packed.body))] == list(range(5))
+        assert [each.x for each in open_column(pickle.loads(packed.body))] == list(range(5))
     assert described == []
     cls.new = 1
     pack_values([cls(0)], "strict")
@@ -139,7 +138,7 @@ def test_a_class_for_each_value(script: dict[str, Any]) -> None:
         assert loads(dumps(script["Made"]())).number == x
         packed = pack_values([script["Made"]()] * 2, "strict")
         assert packed is not None
-        assert open_column(marshal.loads(packed.body))[1].number == x
+        assert open_column(pickle.loads(packed.body))[1].number == x
     assert given_up()
     assert len(dumps(script["Made"]())) < 2_000
 

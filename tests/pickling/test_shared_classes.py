@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import marshal
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def test_once_for_all_items(script: dict[str, Any]) -> None:
     assert packed is not None
     assert not packed.refused
     assert script["described"] == 1
-    found = open_column(marshal.loads(packed.body))
+    found = open_column(pickle.loads(packed.body))
     assert [each.x for each in found] == list(range(200))
     assert {type(each) for each in found} == {script["Point"]}
 
@@ -57,12 +57,12 @@ def test_a_column_has_one_description(script: dict[str, Any]) -> None:
     packed = pack_values(values, "strict")
     assert packed is not None
     assert packed.taken == 2000
-    elements = marshal.loads(packed.body)
+    elements = pickle.loads(packed.body)
     description = elements[0][0]
     assert len(packed.body) < len(description) + 2000 * 200
-    half = marshal.dumps(elements[1000:])
+    half = pickle.dumps(elements[1000:])
     assert half.count(description) == 1
-    assert [each.x for each in open_column(marshal.loads(half))] == list(range(1000, 2000))
+    assert [each.x for each in open_column(pickle.loads(half))] == list(range(1000, 2000))
     assert open_value(elements[-1]).x == 1999
 
 
@@ -80,7 +80,7 @@ def test_classes_are_met_one_after_the_other(script: dict[str, Any]) -> None:
     packed = pack_values(values, "strict")
     assert packed is not None
     assert script["described"] == 2
-    found = open_column(marshal.loads(packed.body))
+    found = open_column(pickle.loads(packed.body))
     assert [type(each) for each in found] == [point, line, point, line]
     assert [each.x for each in found[1].points] == [2, 3]
 
@@ -95,7 +95,7 @@ def test_a_class_that_is_met_in_a_value_that_cannot_cross(
     packed = pack_values([*([point(0)] if late else []), *bad, line(), point(5)], "strict")
     assert packed is not None
     assert [place for place, _ in packed.refused] == [int(late)]
-    found = open_column(marshal.loads(packed.body))
+    found = open_column(pickle.loads(packed.body))
     assert [type(each) for each in found] == [*([point] if late else []), line, point]
     assert found[-1].x == 5
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextvars
-import marshal
+import pickle
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from procession.items import DIVIDED, RUNNING, STOP, UNTIL
+from procession.pickling.columns import open_value
 from procession.worker import column_loop, current
 from procession.worker.column_loop import ColumnLoop
 from procession.worker.column_sink import ColumnSink
 from procession.worker.job_header import Header, Settings
 
 VARIABLE: contextvars.ContextVar[Any] = contextvars.ContextVar("VARIABLE")
+
+
+def header_of(call: Callable[[Any], Any]) -> Header:
+    """What a worker knows of a job."""
+    return Header(call, (), (), {}, Settings("call", "value", "strict"))
 
 
 def run(
@@ -27,13 +34,12 @@ def run(
 ) -> ColumnSink:
     """Run `call` on values as a worker does; what came of it."""
     sink = ColumnSink() if sink is None else sink
-    header = Header(call, (), (), {}, Settings("call", "value", "strict"))
-    loop = ColumnLoop(header, sink, (), (), lambda: None, out_of_band=False)
+    loop = ColumnLoop(header_of(call), sink, (), (), lambda: None, out_of_band=False)
     context = current.begin_column(lambda: current.CurrentTask(0, 1, "worker", "call"))
     try:
         for variable, value in known:
             context.run(variable.set, value)
-        loop.run(range(len(values)), marshal.dumps(values), context, call)
+        loop.run(range(len(values)), pickle.dumps(values), context, call)
     finally:
         current.end()
     return sink
@@ -143,3 +149,34 @@ def test_items_that_become_long_are_given_back(fails: bool) -> None:
 
     run(call, list(range(300)), sink)
     assert 151 <= len(sink.payloads) <= 153
+
+
+def test_what_an_item_returned_is_not_changed_by_the_next_one() -> None:
+    """Rows, and containers in containers, are sent as they were when they were returned."""
+    flat: dict[str, int] = {}
+    deep: dict[str, Any] = {"list": []}
+
+    def call(x: int) -> Any:
+        flat["x"] = x
+        deep["list"].append({"x": Decimal(x)})
+        return deep if x % 2 else flat
+
+    results = [open_value(each) for each in run(call, list(range(4))).payloads]
+    assert results[::2] == [{"x": 0}, {"x": 2}]
+    assert [len(each["list"]) for each in results[1::2]] == [2, 4]
+    assert results[1]["list"] is not results[3]["list"]
+
+
+def test_values_that_cannot_be_loaded_together() -> None:
+    """Each item is answered for, and the column ends."""
+    sink = ColumnSink()
+    loop = ColumnLoop(header_of(abs), sink, (), (), lambda: None, out_of_band=False)
+    missing = pickle.dumps((1, 2), 5)[:-1] + b"cno_such_module\nname\n."
+    context = current.begin_column(lambda: current.CurrentTask(0, 1, "worker", "call"))
+    try:
+        loop.run(range(2), missing, context, abs)
+    finally:
+        current.end()
+    assert [reply.index for reply in sink.replies] == [0, 1]
+    errors = [pickle.loads(reply.payload) for reply in sink.replies]
+    assert all("no_such_module" in str(error) for error in errors)

@@ -8,7 +8,6 @@ death is answered with a new executor and ``End("broken")``: the engine then run
 from __future__ import annotations
 
 import contextlib
-import marshal
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
@@ -39,6 +38,7 @@ from procession.process.io.messages import arrived
 from procession.process.io.reactor import reactor
 from procession.process.pool import at_exit
 from procession.system import cpython_processes
+from procession.system.cpython import pickle
 from procession.system.identity import process_token
 from procession.system.limits import explain
 
@@ -218,7 +218,7 @@ class ExecutorBackend(PlainBackend):
         if packed is not None:
             body, seconds, places, *rest = packed
             odd = list(zip(places, replies, strict=True))
-            results = Results(marshal.loads(body), seconds, len(body), odd, *rest)
+            results = Results(pickle.loads(body), seconds, len(body), odd, *rest)
             chunk.listener.returned(chunk, 0, results)
         elif replies:
             _let_go(chunk, replies)

@@ -6,7 +6,6 @@ Such a worker cannot be ended for one item. So items with a ``timeout`` or a
 
 from __future__ import annotations
 
-import marshal
 import os
 import signal
 import threading
@@ -19,6 +18,7 @@ from procession.items import Item, Job, Reply
 from procession.pickling.objects import is_a
 from procession.pickling.pickler import PackedInitializer
 from procession.system import NamedTuple, after_fork
+from procession.system.cpython import pickle
 from procession.system.wakeup import Wakeup
 from procession.worker.column_sink import ColumnSink
 from procession.worker.current import end_copy, mark_worker_process
@@ -221,7 +221,7 @@ def _run(shipment: Shipment) -> tuple[list[Reply], Any]:
         _runner.run_column(key, *column, sink)
         _, results = sink.collect()
         places = [place for place, _ in results.odd]
-        body, rest = marshal.dumps(results.payloads), results[4:]
+        body, rest = pickle.dumps(results.payloads, 5), results[4:]
         return [reply for _, reply in results.odd], (body, results.seconds, places, *rest)
     replies: list[Reply] = []
     _runner.run(key, items, replies.append, _unwatched)

@@ -5,15 +5,14 @@ Those that cannot cross are told apart, with the reason.
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from procession.engine.call import Call
 from procession.hints import Any
 from procession.items import Column, Item, Settled
-from procession.pickling.columns import MOST_BYTES, THEMSELVES, pack_values
-from procession.pickling.objects import SCALARS
+from procession.pickling.columns import MOST_BYTES, pack_values
+from procession.pickling.objects import SCALARS, THEMSELVES
 from procession.pickling.out_of_band import (
     bytes_out_of_band,
     crosses_machines,
@@ -144,4 +143,4 @@ def column_of(items: Sequence[Item]) -> Column | None:
     if indexes[-1] - indexes[0] == len(indexes) - 1:
         indexes = range(indexes[0], indexes[-1] + 1)
     plain = THEMSELVES.issuperset(map(type, blobs))
-    return Column(indexes, [item.value for item in items], marshal.dumps(blobs), plain=plain)
+    return Column(indexes, [item.value for item in items], pickle.dumps(blobs, 5), plain=plain)

@@ -17,9 +17,8 @@ from procession.futures import Future
 from procession.hints import Any
 from procession.items import ATOM_BYTES, SHORT, Column, Item, Job, Reply, Settled, size_back
 from procession.observer import UNOBSERVED, call_began, observers
-from procession.pickling.columns import THEMSELVES
 from procession.pickling.exceptions import raisable
-from procession.pickling.objects import ATOMS, all_are
+from procession.pickling.objects import ATOMS, THEMSELVES, all_are
 from procession.pickling.pickler import loads
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes

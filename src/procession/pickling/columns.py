@@ -1,19 +1,17 @@
-"""Values that cross together: one marshalled list, whose elements describe themselves.
+"""Values that cross together: one pickle, of their tuple, or of a list of what stands for each.
 
-A number, a text or `None` is itself. A tuple of one holds a tuple, list or dict of such values, as
-a row of a table is. A tuple of three is a small array of numbers. `bytes` are the pickle of
+They are a tuple of the values themselves, if none can change, or as rows do (see
+`procession.pickling.immutable`). Else the elements of the list describe themselves. A number, a
+text or `None` is itself. A tuple of three is a small array of numbers. `bytes` are the pickle of
 anything else, one for each value. A tuple of two is such a pickle, after a description of its
-classes, which marshal writes once. So no two values share what can be changed on the far side, and
-what cannot cross is known by its place. Large values, and those with large buffers, go one by one
-(`procession.pickling.out_of_band`).
-
-marshal writes and reads many rows at once in a third of the time that their pickles take.
+classes, which is written once. Of results, a tuple of one holds a row. So no two values share what
+can be changed on the far side, and what cannot cross is known by its place. Large values, and those
+with large buffers, go one by one (`procession.pickling.out_of_band`).
 """
 
 from __future__ import annotations
 
 import copyreg
-import marshal
 import sys
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -21,16 +19,12 @@ from itertools import chain
 from procession.hints import Any
 from procession.pickling.descriptions import open_description
 from procession.pickling.importable import unimportable_marks
-from procession.pickling.objects import ATOMS, SCALARS, class_of, types_of
+from procession.pickling.objects import THEMSELVES, class_of, types_of
 from procession.pickling.out_of_band import replacements
 from procession.pickling.pickler import EachPickler, Pickling, loads
 from procession.system import NamedTuple
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
-
-THEMSELVES = SCALARS | {str}
-"""Types of values that are in the list as they are. marshal knows exactly these types, no
-subclasses; it would make bytes of a bytearray or an array."""
 
 MOST_BYTES = 1 << 20
 """Bytes after which no more values are taken into a column. Four times what chunks aim at."""
@@ -38,27 +32,15 @@ MOST_BYTES = 1 << 20
 _STEP = 64
 """Values that are packed before their bytes are counted."""
 
-CONTAINERS = frozenset({tuple, list, dict})
-"""Types of values that are rows, if they hold nothing but atoms."""
-
-_DEPTH = 2
-"""How deep containers may lie in each other to be looked through. Rows seldom have more."""
-
-_ROW = 64
-"""Members that a result is looked through for, one by one. pickle looks at more of them faster."""
-
-_TEXT = 4096
-"""Bytes of text in such a result: more is pickled, which tells how large it is."""
-
 
 class PackedColumn(NamedTuple):
     """What `pack_values` made of the first of some values.
 
     Attributes:
-        body: The marshalled list.
+        body: The pickle.
         taken: How many values it has looked at, those that were refused included.
         refused: The places of values that cannot cross, and why.
-        plain: Whether all are in the list as themselves.
+        plain: Whether none of the values ever changes.
     """
 
     body: bytes
@@ -77,14 +59,12 @@ def pack_values(values: Sequence[Any], pickling: Pickling) -> PackedColumn | Non
     """
     if replacements:
         return None
-    kinds = types_of(values)
-    if kinds <= THEMSELVES:
-        return _marshal(values, rows=False)
-    try:
-        if kinds <= CONTAINERS and _are_rows(values[:1]) and _are_rows(values):
-            return _marshal(values, rows=True)
-    except (RuntimeError, ValueError):
-        pass  # another thread changes one of them
+    from procession.pickling.immutable import pack_whole  # no worker needs it
+
+    whole = pack_whole(values, MOST_BYTES)
+    if whole is not None:
+        body, taken, plain = whole
+        return PackedColumn(body, taken, plain=plain)
     pickler = EachPickler(pickling, _small_arrays())
     packed = _pickled(values, pickler)
     pickler.close()
@@ -108,68 +88,7 @@ def _pickled(values: Sequence[Any], pickler: EachPickler) -> PackedColumn | None
                 return None
         blobs += packed
         size += sum(map(bytes_of, packed))
-    return PackedColumn(marshal.dumps(blobs), at, refused)
-
-
-def _are_rows(values: Sequence[Any]) -> bool:
-    """Whether values are containers that hold nothing but atoms, and share none that can change."""
-    level: Any = values
-    changeable: list[int] = []
-    for depth in range(_DEPTH + 1):
-        kinds = types_of(level)
-        if kinds <= ATOMS:
-            return depth > 0 and len(set(changeable)) == len(changeable)
-        if depth == _DEPTH or not kinds <= (CONTAINERS | ATOMS if depth else CONTAINERS):
-            break
-        below: list[Any] = []
-        for kind in kinds & CONTAINERS:
-            found: Any = (
-                level if len(kinds) == 1 else [each for each in level if type(each) is kind]
-            )
-            below += chain.from_iterable(found)
-            if kind is dict:
-                below += chain.from_iterable([each.values() for each in found])
-            if kind is not tuple:
-                changeable += map(id, found)
-        level = below
-    return False
-
-
-def _marshal(values: Sequence[Any], *, rows: bool) -> PackedColumn | None:
-    """Pack as many atoms, or rows, as a column takes; `None` if the first one is large."""
-    taken: int = len(values)
-    while taken:
-        some = values[:taken]
-        body: bytes = marshal.dumps(list(zip(some, strict=True) if rows else some))
-        if len(body) <= MOST_BYTES:
-            return PackedColumn(body, taken, plain=not rows)
-        taken = min(taken - 1, taken * MOST_BYTES // len(body))
-    return None
-
-
-def row(value: Any) -> tuple[Any, int]:
-    """A copy of a small container of atoms, and its bytes; else `None`.
-
-    Nothing can change the copy any more.
-    """
-    if len(value) > _ROW:
-        return None, 0
-    size = 9 * len(value)
-    members = (*value, *value.values()) if class_of(value) is dict else value
-    try:
-        for member in members:
-            kind = class_of(member)
-            if kind not in SCALARS:
-                if kind is not str and kind is not bytes:
-                    return None, 0
-                size += len(member)
-    except BaseException as error:  # of a metaclass: what pickles the value says so
-        if strikes(error):
-            raise
-        return None, 0
-    if size > _TEXT:
-        return None, 0
-    return (value if class_of(value) is tuple else value.copy()), size
+    return PackedColumn(pickle.dumps(blobs, 5), at, refused)
 
 
 def _pack_each(

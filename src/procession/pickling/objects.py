@@ -13,7 +13,11 @@ from procession.system.cpython import pickle
 SCALARS = frozenset({int, float, bool, complex, type(None)})
 """Types of values that hold nothing and are small."""
 
-ATOMS = SCALARS | {str, bytes}
+THEMSELVES = SCALARS | {str}
+"""Types of values that are sent as they are. marshal, which packs messages, knows exactly these
+types, no subclasses; bytes in their place are a pickle."""
+
+ATOMS = THEMSELVES | {bytes}
 """Types of values that hold no other object, so that there is nothing to check."""
 
 HEAP_TYPE = 1 << 9

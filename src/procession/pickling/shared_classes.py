@@ -3,7 +3,7 @@
 To describe a class takes half a millisecond: its methods, their globals, what they use. A script's
 own dataclass would cost that for each item and each result. Here it is pickled once, with all other
 classes that these values are of. Each value brings that pickle with it, so it can go anywhere and
-alone. marshal writes it once for a column, and the far side opens it once.
+alone. It is written once for a column, and the far side opens it once.
 
 A value and a class may hold the same object, and functions and classes share globals. So a value
 that has a part in common with the classes, or a function that goes by value, is pickled whole.

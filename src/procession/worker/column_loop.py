@@ -7,23 +7,14 @@ result) becomes a `Reply`, as for an item that goes alone.
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Context
-from itertools import chain, islice
+from itertools import islice
 
 from procession.hints import Any
 from procession.items import DIVIDED, RUNNING, STOP, UNTIL, Reply
-from procession.pickling.columns import (
-    CONTAINERS,
-    MOST_BYTES,
-    THEMSELVES,
-    bytes_of,
-    open_value,
-    row,
-    value_pickler,
-)
-from procession.pickling.objects import class_of, is_one_of
+from procession.pickling.columns import MOST_BYTES, bytes_of, open_value, value_pickler
+from procession.pickling.objects import THEMSELVES, class_of, is_one_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import dumps
 from procession.system.cpython import pickle
@@ -86,8 +77,8 @@ class ColumnLoop:
         self._out_of_band = out_of_band
         self._pickler = value_pickler(header.settings.pickling)
         self._packed = self._pickler.single()
-        self._rows = True
-        self._held = 0
+        self._small: Any = None  # loaded for what is not itself
+        self._held = [0]  # bytes of results
         self._due = 0.0
         self._closed = False  # whether values are to be rebuilt
         self._aside = 0.0  # seconds of a group that its function did not run, or that were told
@@ -103,11 +94,14 @@ class ColumnLoop:
             base: Each runs in a copy of this context.
             call: Gives the result for an item's value.
         """
-        values = marshal.loads(body)
-        kinds = set(map(type, values))
-        if kinds == {tuple} and set(map(len, values)) == {1}:
-            values, kinds = list(chain.from_iterable(values)), set[Any]()  # rows
-        self._closed = not THEMSELVES.issuperset(kinds)
+        try:
+            values: Any = pickle.loads(body)
+        except BaseException as error:  # a module of theirs is not there, or cannot be imported
+            refusal = failures.argument_error(error, self._header, b"")
+            for index in indexes:
+                self._answer(failures.failed(index, refusal, self._settings))
+            return
+        self._closed = class_of(values) is list and not THEMSELVES.issuperset(map(type, values))
         self._due = self._sink.flush()
         pairs = zip(indexes, values, strict=True)
         del values
@@ -148,8 +142,8 @@ class ColumnLoop:
             elif now >= patience:
                 return True
             # The next ones, if they take as long, would end too late.
-            if now + seconds >= self._due or self._held > MOST_BYTES:
-                self._due, self._held = sink.flush(), 0
+            if now + seconds >= self._due or self._held[0] > MOST_BYTES:
+                self._due, self._held[0] = sink.flush(), 0
             count = max(1, min(most, int(count * _LOOK / (seconds or _LOOK))))
             begin = clock()
 
@@ -163,9 +157,9 @@ class ColumnLoop:
     ) -> bool | None:
         """Run some of them. `None`: the next ones may follow; else as `_run_groups`."""
         sink, copied, noted, closed = self._sink, self._copied, self._noted, self._closed
-        words, chunk, add, limited = sink.words, sink.chunk, sink.payloads.append, sink.limited
-        divided, each = chunk | DIVIDED, sink.wants_each
-        kind, odd, index = None, False, -1
+        words, chunk, limited = sink.words, sink.chunk, sink.limited
+        divided, kind, index = chunk | DIVIDED, None, -1
+        take: Callable[[Any], Any] | None = None
         for index, value in pairs:
             told = words[STOP]
             if told and (told == chunk or (told == divided and index >= words[UNTIL])):
@@ -180,12 +174,10 @@ class ColumnLoop:
             else:
                 if class_of(result) is not kind:
                     kind = class_of(result)
-                    odd = each or not is_one_of(kind, THEMSELVES)
-                if odd or copied or noted:
+                    take = self._taker(kind)
+                if take is None or copied or noted or take(result):
                     self._take_result(index, result, begin)
                     result = None  # or it would live as long as the next item runs
-                else:
-                    add(result)
             if limited:
                 sink.end()
             if own != base:
@@ -220,6 +212,19 @@ class ColumnLoop:
             self._aside += perf_counter() - begin
         return value
 
+    def _taker(self, kind: type[Any]) -> Callable[[Any], Any] | None:
+        """What takes results of this type at once; if it gives something true, it does not."""
+        if self._sink.wants_each:
+            return None
+        if is_one_of(kind, THEMSELVES):
+            return self._sink.payloads.append
+        if self._small is None:
+            from procession.worker.small_results import SmallResults
+
+            self._small = SmallResults(self._sink.payloads, self._held)
+        taker: Callable[[Any], bool] | None = self._small.taker(kind)
+        return taker
+
     def _own_seconds(self, begin: float) -> float:
         """How long the function ran for one item, if each is timed: it is alone in its group."""
         return perf_counter() - begin - self._aside if self._sink.wants_each else 0.0
@@ -233,15 +238,10 @@ class ColumnLoop:
         if self._noted:
             sink.extras(self._take())
         payload, size = result, 0
-        if self._rows and is_one_of(kind, CONTAINERS):
-            payload, size = row(result)
-            self._rows = payload is not None  # else the next ones are no rows either, most likely
-        if size:
-            payload = (payload,)
-        elif not is_one_of(kind, THEMSELVES):
+        if not is_one_of(kind, THEMSELVES):
             payload, size = self._pack(index, result, seconds)
         if payload is not _ODD:
-            self._held += size
+            self._held[0] += size
             if sink.wants_each:
                 sink.each.append(seconds)
             sink.payloads.append(payload)

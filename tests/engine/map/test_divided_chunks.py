@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import marshal
 import os
+import pickle
 import random
 import signal
 import struct
@@ -127,7 +127,7 @@ def test_a_column_in_two(value: object) -> None:
     rest = column.divide(6)
     assert (len(column), len(rest)) == (6, 4)
     assert list(rest.indexes) == [6, 7, 8, 9]
-    assert (len(marshal.loads(column.body)), len(marshal.loads(rest.body))) == (6, 4)
+    assert (len(pickle.loads(column.body)), len(pickle.loads(rest.body))) == (6, 4)
     assert column.size + rest.size == size
 
 

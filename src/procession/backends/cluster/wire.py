@@ -7,7 +7,6 @@ plain data. What the user's code pickled stays closed until a worker opens it.
 
 from __future__ import annotations
 
-import marshal
 import math
 import pickle
 import sys
@@ -183,7 +182,7 @@ def _plain(reply: Reply) -> tuple[Any, ...]:
 
 
 def _plain_results(results: Results) -> tuple[Any, ...]:
-    body = marshal.dumps(results.payloads)
+    body = pickle.dumps(results.payloads, 5)
     odd = [(place, _plain(reply)) for place, reply in results.odd]
     return tuple(results._replace(payloads=body, size=len(body), odd=odd))  # type: ignore[arg-type]
 
@@ -193,7 +192,7 @@ def _open_results(fields: Sequence[Any]) -> Results:
     body: Any = results.payloads
     odd: Any = results.odd
     replies = [(place, Reply(*each)) for place, each in odd]
-    return results._replace(payloads=marshal.loads(body), odd=replies)
+    return results._replace(payloads=pickle.loads(body), odd=replies)
 
 
 def _plain_end(end: End) -> tuple[Any, ...]:

@@ -11,7 +11,8 @@ from procession.engine.map.intake import Intake
 from procession.engine.policy.blame import Rules
 from procession.hints import Any
 from procession.items import Reply, Results, Settled
-from procession.pickling.columns import THEMSELVES, is_pickled, open_column, open_value
+from procession.pickling.columns import is_pickled, open_column, open_value
+from procession.pickling.objects import THEMSELVES
 from procession.system.interrupts import strikes
 from procession.system.wakeup import Wakeup, Wakeups
 

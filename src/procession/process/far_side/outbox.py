@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from procession.hints import Any
 from procession.items import COMPANY, RUNNING, STOP, Reply, Results
-from procession.pickling.columns import THEMSELVES
+from procession.pickling.objects import THEMSELVES
 from procession.process.io import messages
 from procession.process.io.black_box import BlackBox
 from procession.process.io.channel import send_all

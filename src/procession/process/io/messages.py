@@ -16,7 +16,6 @@ segments is used as it stands: that is what most are, and what the latency of a 
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Iterator, Sequence
 
 from procession.buffers.nameless_memory import Gone, Ticket
@@ -142,7 +141,7 @@ def pack_results(kind: int, position: int, results: Results, chunk: int) -> Fram
     """The frame that brings results of a column home, from this position in it on."""
     payloads, seconds, _, odd, each, extras, span = results
     segments: list[Any] = []
-    body, _ = _pack(marshal.dumps(payloads), (), segments)
+    body, _ = _pack(pickle.dumps(payloads, 5), (), segments)
     packed, descriptors = _pack_each([reply for _, reply in odd], segments)
     places = [place for place, _ in odd]
     column = position, body, seconds, places, each, extras, span
@@ -192,7 +191,7 @@ def unpack_results(
     position, body, seconds, places, each, extras, span = column
     body, _ = _unpack((body, ()), rest)
     odd = list(zip(places, _unpack_each(message[1], rest, passed), strict=True))
-    return position, Results(marshal.loads(body), seconds, len(body), odd, each, extras, span)
+    return position, Results(pickle.loads(body), seconds, len(body), odd, each, extras, span)
 
 
 def _unpack_each(

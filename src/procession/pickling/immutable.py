@@ -1,0 +1,162 @@
+"""What never changes, and rows of it: many such values cross in one pickle.
+
+There, what several values hold is written once, and is one object on the far side. That must not be
+where one of them could change it. So these are atoms, objects of types that never change, and
+tuples, lists and dicts of both, none of which occurs twice. A pickle for each value would take
+three times as long: it names its keys and types again.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from types import SimpleNamespace
+
+from procession.hints import Any
+from procession.pickling.objects import ATOMS, class_of, types_of
+from procession.system.cpython import pickle
+from procession.system.interrupts import strikes
+
+CONTAINERS = frozenset({tuple, list, dict})
+"""Types of values that are rows, if they hold nothing but what never changes."""
+
+_DEPTH = 2
+"""How deep containers may lie in each other to be looked through. Rows seldom have more."""
+
+_LARGE = 64 * 1024
+"""Bytes of a value that is sent from where it lies. As `channel.SEGMENT`."""
+
+_TYPES = {
+    "datetime": ("date", "time", "datetime", "timedelta", "timezone"),
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "pathlib": ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"),
+    "uuid": ("UUID",),
+}
+"""Modules of the standard library, and their types whose objects never change."""
+
+_SCALARS = "biufcmMSU"
+"""Kinds of numpy's types of numbers, times and texts, by `numpy.dtype.kind`."""
+
+_known: tuple[list[Any], frozenset[Any]] = ([], ATOMS)
+
+
+def immutable_types() -> frozenset[Any]:
+    """The types whose objects never change, of the modules that are loaded."""
+    global _known
+    modules = [sys.modules.get(name) for name in (*_TYPES, "numpy")]
+    if modules != _known[0]:
+        *standard, numpy = modules
+        found = set(ATOMS)
+        for module, (name, kinds) in zip(standard, _TYPES.items(), strict=True):
+            if _is_standard(name, module):
+                found.update(getattr(module, kind) for kind in kinds)
+        for code in getattr(numpy, "typecodes", {}).get("All", ""):
+            dtype = numpy.dtype(code)  # type: ignore[union-attr]
+            if dtype.kind in _SCALARS:
+                found.add(dtype.type)
+        _known = modules, frozenset(found)
+    return _known[1]
+
+
+def _is_standard(name: str, module: Any) -> bool:
+    """Whether a module is loaded, and no other one of this name, which a program may have."""
+    folder = os.path.dirname(getattr(module, "__file__", None) or "")
+    home = os.path.dirname(os.__file__)
+    return folder in (home, os.path.join(home, name))
+
+
+def pack_whole(values: Sequence[Any], most: int) -> tuple[bytes, int, bool] | None:
+    """Pack as many values as fit, each as it is.
+
+    Args:
+        values: The values.
+        most: Bytes after which no more are taken.
+
+    Returns:
+        The pickle of their tuple, how many it holds, and whether none of them ever changes.
+        `None` if they cannot go so, or if the first one is large.
+    """
+    try:  # the first one is looked at alone: often it says enough
+        kinds = None if _types_within(values[:1]) is None else _types_within(values)
+        if kinds is None or not (kinds & copyreg.dispatch_table.keys() <= {complex}):
+            return None  # the program wants one of them pickled its own way
+        own = types_of(values)
+        if bytes in own and max(map(len, _of_type(bytes, values, own))) >= _LARGE:
+            return None
+        taken: int = len(values)
+        while taken:
+            body: bytes = _dumps(tuple(values[:taken]), kinds)
+            if len(body) <= most:
+                return body, taken, own.isdisjoint(CONTAINERS)
+            taken = min(taken - 1, taken * most // len(body))
+    except BaseException as error:  # another thread changes one of them, say
+        if strikes(error):
+            raise
+    return None
+
+
+def _dumps(values: tuple[Any, ...], kinds: set[Any]) -> bytes:
+    if not any(map(_may_hold_a_zone, kinds)):
+        return pickle.dumps(values, 5)
+    pieces: list[bytes] = []
+    CheckedPickler(SimpleNamespace(write=pieces.append)).dump(values)
+    return b"".join(pieces)
+
+
+def _may_hold_a_zone(kind: type[Any]) -> bool:
+    return hasattr(kind, "tzinfo")
+
+
+class CheckedPickler(pickle.Pickler):
+    """Stops at what may change: the time zone of a `datetime` can be anything."""
+
+    def __init__(self, sink: Any) -> None:
+        super().__init__(sink, 5)
+        self._types = immutable_types()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """As pickle does it, or not at all."""
+        kind = class_of(obj)
+        if kind in self._types or (kind is type and obj in self._types):
+            return NotImplemented
+        raise ValueError
+
+
+def _types_within(values: Sequence[Any]) -> set[Any] | None:
+    """The types of values and of what they hold; `None` if they cannot go as they are."""
+    atoms = immutable_types()
+    level, kinds = values, types_of(values)
+    found, changeable = set(kinds), list[int]()
+    for depth in range(_DEPTH + 1):
+        if kinds <= atoms:
+            return found if len(set(changeable)) == len(changeable) else None
+        if depth == _DEPTH or not kinds <= atoms | CONTAINERS:
+            break
+        groups = [(kind, _of_type(kind, level, kinds)) for kind in kinds & CONTAINERS]
+        for kind, group in groups:
+            if kind is not tuple:
+                changeable += map(id, group)
+        below = set[Any]().union(*map(types_of, _members(groups)))
+        level = () if below <= atoms else [*chain.from_iterable(_members(groups))]
+        kinds = below
+        found |= kinds
+    return None
+
+
+def _of_type(kind: Any, values: Sequence[Any], kinds: set[Any]) -> Sequence[Any]:
+    return values if len(kinds) == 1 else [each for each in values if type(each) is kind]
+
+
+_values_of: Callable[[Any], Iterable[Any]] = vars(dict)["values"]
+
+
+def _members(groups: Iterable[tuple[Any, Sequence[Any]]]) -> Iterator[Iterator[Any]]:
+    """What containers of each type hold."""
+    for kind, group in groups:
+        yield chain.from_iterable(group)
+        if kind is dict:
+            yield chain.from_iterable(map(_values_of, group))
