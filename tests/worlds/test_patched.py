@@ -90,6 +90,9 @@ EXPECTED = [
 
 PATCHED = {
     "gevent": "from gevent import monkey; monkey.patch_all()",
+    "gevent that runs": (
+        "from gevent import monkey; monkey.patch_all(); import gevent; gevent.sleep(0)"
+    ),
     "eventlet": "import eventlet; eventlet.monkey_patch()",
     "freezegun": "from freezegun import freeze_time; freeze_time('2020-01-01').start()",
     "time_machine": "import time_machine; time_machine.travel(0, tick=False).start()",
@@ -130,8 +133,9 @@ except Exception as error:
 
 
 def _need(world: str) -> None:
-    if world != "mocks" and importlib.util.find_spec(world) is None:
-        pytest.skip(f"{world} is not installed")
+    library = world.partition(" ")[0]
+    if library != "mocks" and importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
 
 
 @pytest.mark.parametrize("world", PATCHED)

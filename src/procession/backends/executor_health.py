@@ -17,7 +17,7 @@ from procession.errors import PoolClosed
 from procession.process.io.reactor import reactor
 from procession.system import after_fork, cpython_processes, lifeline
 from procession.system.posix import OWN_WORKERS
-from procession.system.pristine import threading, time
+from procession.system.pristine import close_descriptor, threading, time
 
 _REAPING_SECONDS = 0.2
 """How long to wait for the exit code of a worker that ends. Measured: below 1 ms."""
@@ -158,7 +158,7 @@ def cut_off(writer: Any) -> None:
     except OSError:
         pass  # it was closed just now
     finally:
-        os.close(nothing)
+        close_descriptor(nothing)
 
 
 def _reap(process: Any) -> None:

@@ -31,6 +31,7 @@ from procession.hints import Any
 from procession.system import NamedTuple
 from procession.system.descriptors import NAMELESS, nameless, offer, reopen
 from procession.system.posix import fcntl, os
+from procession.system.pristine import close_descriptor
 
 STATE = struct.Struct("<QBBB")
 GENERATION = struct.Struct("<Q")
@@ -106,7 +107,7 @@ class Segment:
             fcntl.fcntl(self.fd, _F_ADD_SEALS, _F_SEAL_SHRINK)
             self.inode = os.fstat(self.fd).st_ino
         except BaseException:
-            os.close(self.fd)
+            close_descriptor(self.fd)
             raise
         self.pid = os.getpid()
         self.capacity = capacity
@@ -168,7 +169,7 @@ class Segment:
     def let_go(self) -> None:
         """Keep it no longer; the memory lasts as long as some process maps it."""
         self.map = None
-        os.close(self.fd)
+        close_descriptor(self.fd)
 
 
 def _write(fd: int, source: memoryview, offset: int) -> None:
@@ -235,7 +236,7 @@ class BroadcastBytes:
 
 def _close(handle: int, path: str, pid: int) -> None:
     if pid == os.getpid():
-        os.close(handle)
+        close_descriptor(handle)
         if path:
             os.unlink(path)
 
@@ -260,4 +261,4 @@ def read_broadcast(ticket: Any) -> bytes:
             content += os.pread(handle, size - len(content), len(content))
         return content
     finally:
-        os.close(handle)
+        close_descriptor(handle)

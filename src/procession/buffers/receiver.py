@@ -26,7 +26,7 @@ from procession.buffers.nameless_memory import (
 )
 from procession.system.descriptors import Closed, reopen
 from procession.system.posix import at_fork, fcntl, os
-from procession.system.pristine import time
+from procession.system.pristine import close_descriptor, time
 
 _KEPT = 64
 """Most maps kept for the next time. A guess."""
@@ -47,7 +47,7 @@ class _Map:
         try:
             self.map = shared_map(self.fd, ticket.size)
         except BaseException:
-            os.close(self.fd)
+            close_descriptor(self.fd)
             raise
         # No buffer protocol in Python code before 3.12; a ctypes array is an owner in all.
         self.owner_type = ctypes.c_char * ticket.size
@@ -84,7 +84,7 @@ def open_ticket(fields: tuple[Any, ...], passed: int | None = None) -> list[memo
         ) from error
     finally:
         if passed is not None:
-            os.close(passed)
+            close_descriptor(passed)
 
 
 def _open(ticket: Ticket) -> int:
@@ -97,12 +97,12 @@ def _open(ticket: Ticket) -> int:
 def _open_shared(key: tuple[int, int], ticket: Ticket) -> list[memoryview]:
     kept = _idle.pop(key, None)
     if kept is not None and not _lock(kept.fd, ticket):
-        os.close(kept.fd)  # another file's inode once, or a ticket that has passed
+        close_descriptor(kept.fd)  # another file's inode once, or a ticket that has passed
         kept = None
     if kept is None:
         kept = _Map(key, ticket)
         if not _lock(kept.fd, ticket):
-            os.close(kept.fd)
+            close_descriptor(kept.fd)
             raise _passed(ticket)
     if kept.map[TAKEN]:
         _unlock(kept)
@@ -130,7 +130,7 @@ def _open_private(ticket: Ticket) -> list[memoryview]:
         private = mmap.mmap(fd, ticket.size, access=mmap.ACCESS_COPY)
         _clear_transit(fd)
     finally:
-        os.close(fd)  # the map has a descriptor of its own, and with it the lock
+        close_descriptor(fd)  # the map has a descriptor of its own, and with it the lock
     _private.add(private)
     whole = memoryview(private)
     return [whole[offset : offset + size] for offset, size in ticket.spans]
@@ -156,7 +156,7 @@ def _copied(ticket: Ticket) -> list[memoryview]:
         _clear_transit(fd)
         return copies
     finally:
-        os.close(fd)
+        close_descriptor(fd)
 
 
 def _lock(fd: int, ticket: Ticket) -> bool:
@@ -184,7 +184,7 @@ def _ended(kept: _Map, pid: int) -> None:
         return  # a forked child's copy of the owner: the child's lock goes with the child
     _loans.discard(kept)
     if kept.forked:
-        os.close(kept.fd)  # a child may still read it: the lock is the child's from now on
+        close_descriptor(kept.fd)  # a child may still read it: the lock is the child's from now on
     else:
         _unlock(kept)
 
@@ -192,12 +192,12 @@ def _ended(kept: _Map, pid: int) -> None:
 def _unlock(kept: _Map) -> None:
     fcntl.flock(kept.fd, fcntl.LOCK_UN)
     if not housekeeper.watches:
-        os.close(kept.fd)
+        close_descriptor(kept.fd)
         return
     kept.since = time.monotonic()
     _idle[kept.key] = kept
     if len(_idle) > min(_KEPT, most_maps()):
-        os.close(_idle.popitem(last=False)[1].fd)
+        close_descriptor(_idle.popitem(last=False)[1].fd)
 
 
 def trim() -> bool:
@@ -205,14 +205,14 @@ def trim() -> bool:
     old = time.monotonic() - IDLE_SECONDS
     for key, kept in _idle.copy().items():  # a finalizer amid a list of it would change it
         if kept.since < old and _idle.pop(key, None) is not None:
-            os.close(kept.fd)
+            close_descriptor(kept.fd)
     return bool(_idle)
 
 
 def forget_idle() -> None:
     """Keep no map of what is not in use."""
     while _idle:
-        os.close(_idle.popitem()[1].fd)
+        close_descriptor(_idle.popitem()[1].fd)
 
 
 def _before_fork() -> None:

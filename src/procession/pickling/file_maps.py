@@ -22,6 +22,7 @@ from procession.pickling.refusals import Refusal, Refused
 from procession.system import NamedTuple
 from procession.system.descriptors import offer, reopen
 from procession.system.posix import os
+from procession.system.pristine import close_descriptor
 
 
 class FilePlace(NamedTuple):
@@ -200,7 +201,7 @@ def opened(where: FilePlace, writable: bool, end: int) -> mmap.mmap:
     try:
         made = mmap.mmap(fd, 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
     finally:
-        os.close(fd)
+        close_descriptor(fd)
     _maps[key] = made
     return made
 
@@ -278,5 +279,5 @@ def _tensor(where: Any, size: int, kind: Any, how: Any, requires_grad: bool) -> 
         name = place.path or f"/proc/self/fd/{handle}"
         storage = torch.UntypedStorage.from_file(name, shared=True, nbytes=size)
     finally:
-        os.close(handle)
+        close_descriptor(handle)
     return torch.empty(0, dtype=kind).set_(storage, *how).requires_grad_(requires_grad)

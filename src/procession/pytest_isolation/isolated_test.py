@@ -31,7 +31,7 @@ from procession.pytest_isolation.unpatched import (
     subprocess,
 )
 from procession.system import cpython_processes
-from procession.system.pristine import select, time
+from procession.system.pristine import close_descriptor, select, time
 from procession.system.resources import private_bytes
 
 _LOOK = 0.02
@@ -218,7 +218,7 @@ class TestProcess:
             limit = self.isolation.memory_limit
             self.end = End(kind, end_group(self.pid), self.timeout, limit, self._peak)
             if self._pidfd is not None:
-                os.close(self._pidfd)
+                close_descriptor(self._pidfd)
             self.output.pass_on(self.output.sizes())
 
     def stack(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from procession.pytest_isolation.unpatched import os, signal
+from procession.system.pristine import close_descriptor
 
 
 def descendants(pid: int) -> list[int]:
@@ -94,4 +95,4 @@ def end_watched(descriptors: list[int]) -> None:
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        os.close(descriptor)
+        close_descriptor(descriptor)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from procession.pytest_isolation.unpatched import fcntl, os, pickle, tempfile
+from procession.system.pristine import close_descriptor
 
 _NAMES = ("records", "out", "err", "raw_out", "raw_err", "stack", "log", "payload")
 """
@@ -89,12 +90,12 @@ class SharedFiles:
     def _close(self, fd: int) -> None:
         if fd in self._open:
             self._open.remove(fd)
-            os.close(fd)
+            close_descriptor(fd)
 
     def close(self) -> None:
         """Close everything."""
         for fd in self._open:
-            os.close(fd)
+            close_descriptor(fd)
         self._open.clear()
 
     def content(self, name: str, offset: int = 0) -> str:
@@ -135,7 +136,7 @@ def _drop_lifeline() -> None:
     """In a fork of pytest: let go of the end that keeps the tests' processes alive."""
     global _lifeline
     if _lifeline is not None:
-        os.close(_lifeline[1])
+        close_descriptor(_lifeline[1])
         _lifeline = None
 
 

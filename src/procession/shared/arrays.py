@@ -17,7 +17,7 @@ from procession.pickling.reducers import Reduce
 from procession.shared.memory import handles
 from procession.system import NamedTuple, after_fork
 from procession.system.posix import os
-from procession.system.pristine import time
+from procession.system.pristine import close_descriptor, time
 from procession.system.resources import meminfo
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _map(fd: int, path: str, owned: str, *, foreign: bool) -> mmap.mmap:
 def _close(fd: int, path: str, pid: int) -> None:
     if pid != os.getpid():
         return
-    os.close(fd)
+    close_descriptor(fd)
     if path:
         handles.forget(path)
 

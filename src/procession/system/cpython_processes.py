@@ -14,6 +14,7 @@ from importlib import import_module
 
 from procession.hints import Any
 from procession.system.cpython import tracker
+from procession.system.pristine import close_descriptor
 
 
 def lose_tracker() -> None:
@@ -47,9 +48,9 @@ def tracker_to_start() -> Generator[int, None, None]:
             yield reads
             known._fd, writes = writes, -1
         finally:
-            os.close(reads)
+            close_descriptor(reads)
             if writes >= 0:
-                os.close(writes)
+                close_descriptor(writes)
 
 
 def adopt_tracker(descriptor: int | None) -> None:

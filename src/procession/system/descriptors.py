@@ -19,7 +19,7 @@ import struct
 from procession.hints import Any
 from procession.system import after_fork, cpython
 from procession.system.posix import CLOSE_ON_EXEC, LENDS_FILES, os
-from procession.system.pristine import socket, threading, time
+from procession.system.pristine import close_descriptor, socket, threading, time
 
 NAMELESS = LENDS_FILES
 """Whether a file without a name can be opened again by another process."""
@@ -60,7 +60,7 @@ def nameless(label: str, size: int = 0, *, sealable: bool = False) -> int:
         os.fchmod(descriptor, 0o600)
         os.ftruncate(descriptor, size)
     except BaseException:
-        os.close(descriptor)
+        close_descriptor(descriptor)
         raise
     return descriptor
 
@@ -230,7 +230,7 @@ def reopen(pid: int, number: int, inode: int, flags: int) -> int:
         opened = _borrowed(pid, number, inode, flags, "there is no /proc here")
     found = os.fstat(opened)
     if found.st_ino != inode:
-        os.close(opened)
+        close_descriptor(opened)
         raise Closed(errno.ENOENT, "it was closed there")
     if stat.S_ISFIFO(found.st_mode):
         os.set_blocking(opened, True)
@@ -247,7 +247,7 @@ def _borrowed(pid: int, number: int, inode: int, flags: int, why: str) -> int:
         return kept
     finally:
         if passed >= 0:
-            os.close(passed)
+            close_descriptor(passed)
 
 
 def _ask(pid: int, number: int, inode: int, why: str) -> int:

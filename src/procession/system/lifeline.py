@@ -20,7 +20,7 @@ from procession.hints import Any
 from procession.system import NamedTuple, after_fork, owned_descriptors
 from procession.system.descriptors import file_of
 from procession.system.posix import END_SIGNAL, OWN_WORKERS, fcntl, os, wait_for_end
-from procession.system.pristine import select, threading, time
+from procession.system.pristine import close_descriptor, select, threading, time
 
 _EXITING = 0x4  # PF_EXITING in the kernel: set before the process's descriptors are closed
 
@@ -154,7 +154,7 @@ def arm(where: Ticket) -> None:
         _watch_parent(where.parent)
         return
     if os.fstat(end).st_ino != where.inode:
-        os.close(end)
+        close_descriptor(end)
         _watch_parent(where.parent)
         return
     _arm(end, group=False)
@@ -172,7 +172,7 @@ def arm_descriptor(end: int, *, group: bool) -> None:
     except OSError:
         _start_watching(lambda: select.select([end], [], []))
         return
-    os.close(end)
+    close_descriptor(end)
     _arm(own, group=group)
 
 

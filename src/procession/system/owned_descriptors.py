@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from procession.hints import Any
 from procession.system import after_fork, cpython
 from procession.system.descriptors import file_of
-from procession.system.posix import at_fork, os
-from procession.system.pristine import threading, time
+from procession.system.posix import at_fork
+from procession.system.pristine import close_descriptor, threading, time
 
 _PATIENCE = 2.0
 """Seconds that a fork waits for other threads' imports. A guess: ten times what all of Procession's
@@ -57,7 +57,7 @@ def close(*descriptors: int) -> None:
     for descriptor in descriptors:
         known = _owned.pop(descriptor, None)
         if known is None or known == file_of(descriptor):
-            os.close(descriptor)
+            close_descriptor(descriptor)
 
 
 class keeping:
@@ -106,7 +106,7 @@ def _start_afresh() -> None:
         if descriptor in kept or file != file_of(descriptor):
             continue
         try:
-            os.close(descriptor)
+            close_descriptor(descriptor)
         except OSError:
             continue  # the user's own code has closed it
     _owned.clear()

@@ -4,7 +4,8 @@ gevent and eventlet put greenlets in the place of threads, and sockets that do n
 place of sockets. They do so in modules that all code shares. freezegun and time-machine stop the
 clocks; a test patches ``time.monotonic``. What talks to workers and keeps time limits must go on
 all the same, whether the patch came before Procession was imported or after. So all of Procession
-takes these four from here, and none from the standard library's modules:
+takes these four from here, and none from the standard library's modules. `os.close`, which gevent
+puts off, is ``close_descriptor`` here:
 
     from procession.system.pristine import select, socket, threading, time
 
@@ -23,6 +24,7 @@ from types import BuiltinFunctionType, SimpleNamespace
 from procession.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
     import threading as threading
     import time as time
     from _thread import start_new_thread as start_new_thread
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from posix_types import select as select
     from posix_types import socket as socket
     from posix_types.os import fork as fork
+
+    close_descriptor = os.close
 
 
 def _anew(name: str) -> Any:
@@ -208,4 +212,8 @@ if not TYPE_CHECKING:
         local=_threads._local,
     )
     start_new_thread = _threads.start_new_thread
-    fork = getattr(sys.modules.get("posix"), "fork", None)
+    system = sys.modules.get("posix") or sys.modules["nt"]
+    fork = getattr(system, "fork", None)
+    # gevent closes a descriptor only when its loop comes to it. A call that waits for the other end
+    # to see that would wait for ever.
+    close_descriptor = system.close

@@ -19,6 +19,7 @@ from procession.process.io.black_box import BlackBox
 from procession.system import NamedTuple, cpython
 from procession.system.identity import Identity, adopt, identity, read_umask, variables
 from procession.system.posix import os, signal, signals
+from procession.system.pristine import close_descriptor
 
 if TYPE_CHECKING:
     from procession.worker.preparing import Cap
@@ -107,7 +108,7 @@ def _prefer_to_kill() -> None:
         try:
             os.write(file, b"1000")
         finally:
-            os.close(file)
+            close_descriptor(file)
     except OSError:
         pass
 
@@ -137,9 +138,9 @@ def _close_stdin() -> None:
         null = os.open(os.devnull, os.O_RDONLY)
     except OSError:  # in a chroot without /dev; at an end as well
         null, end = os.pipe()
-        os.close(end)
+        close_descriptor(end)
     os.dup2(null, 0)
-    os.close(null)
+    close_descriptor(null)
 
 
 def take_over(around: Surroundings) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from procession.hints import Any
 from procession.system import after_fork
 from procession.system.posix import CLOSE_ON_EXEC, DO_NOT_WAIT, OWN_WORKERS
-from procession.system.pristine import socket
+from procession.system.pristine import close_descriptor, socket
 
 SEGMENT = 64 * 1024
 """Blobs from this size on are sent from where they lie. A guess: below it, one copy more costs
@@ -87,12 +87,12 @@ class Passed(dict[int, int]):
         for number in numbers_in(descriptors):
             inode = os.fstat(number).st_ino
             if inode in self:
-                os.close(self[inode])
+                close_descriptor(self[inode])
             self[inode] = number
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         while self and not ending():
-            os.close(self.popitem()[1])
+            close_descriptor(self.popitem()[1])
 
 
 class Receiver:

@@ -29,7 +29,7 @@ from procession.process.start.hash_seed import execute, more_flags, sent_path
 from procession.system import after_fork, cpython_processes, owned_descriptors
 from procession.system.identity import credentials, variables
 from procession.system.posix import os, signal
-from procession.system.pristine import socket, time
+from procession.system.pristine import close_descriptor, socket, time
 
 _AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "LC_", "LANG")
 _MOST = 4
@@ -205,10 +205,10 @@ class Server:
                 self._send([data_r, status_w, tracker, *descriptors])
         except BaseException:
             for each in opened:
-                os.close(each)
+                close_descriptor(each)
             raise
-        os.close(data_r)
-        os.close(status_w)
+        close_descriptor(data_r)
+        close_descriptor(status_w)
         return status_r, data_w
 
     def _send(self, descriptors: Sequence[int]) -> None:

@@ -25,7 +25,7 @@ from procession.process.start import start_methods
 from procession.system import cpython, cpython_processes
 from procession.system.identity import identity
 from procession.system.posix import CLOSE_ON_EXEC, os, signal
-from procession.system.pristine import fork, select, socket
+from procession.system.pristine import close_descriptor, fork, select, socket
 
 _PRELOAD = (
     "procession.process.far_side.worker_main",
@@ -86,11 +86,11 @@ def _fork_tracker(descriptor: int, requests: int) -> None:
     """Have a copy of this process be the program's resource tracker: to execute one takes 60 ms."""
     if fork() == 0:
         try:
-            os.close(requests)
+            close_descriptor(requests)
             resource_tracker.main(descriptor)
         finally:
             os._exit(0)
-    os.close(descriptor)
+    close_descriptor(descriptor)
 
 
 def _begin() -> None:
@@ -164,14 +164,14 @@ class _Serving:
             told = self._running.pop(pid, None)
             if told is not None:
                 _write_number(told, os.waitstatus_to_exitcode(status))
-                os.close(told)
+                close_descriptor(told)
 
     def _fork(self, data: int, status: int, *handed: int) -> None:
         try:
             pid = _fork_quietly() if start_methods.inherits else fork()
         except OSError as error:
             _write_number(status, -(error.errno or 1))
-            os.close(status)
+            close_descriptor(status)
         else:
             if pid == 0:
                 self._become(data, status, handed)
@@ -179,7 +179,7 @@ class _Serving:
             self._running[pid] = status
             self._forked += 1
         for descriptor in (data, *handed):
-            os.close(descriptor)
+            close_descriptor(descriptor)
 
     def _become(self, data: int, status: int, handed: tuple[int, ...]) -> NoReturn:
         """In the new process: run what it reads from `data`, as `multiprocessing` has it."""
@@ -192,7 +192,7 @@ class _Serving:
             signal.signal(signal.SIGCHLD, self._child_handler)
             self._requests.close()
             for descriptor in (status, self._ended, self._wakeup, *self._running.values()):
-                os.close(descriptor)
+                close_descriptor(descriptor)
             tracker, *start_methods.inherited[:] = handed
             cpython_processes.adopt_tracker(tracker)
             code = cpython_processes.run_spawned(data, os.dup(data))
@@ -228,7 +228,7 @@ def _receive(sock: socket.socket) -> list[int]:
     if not flags & socket.MSG_CTRUNC:
         return numbers
     for number in numbers:
-        os.close(number)
+        close_descriptor(number)
     return []
 
 

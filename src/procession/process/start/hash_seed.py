@@ -16,6 +16,7 @@ from multiprocessing import process, util
 
 from procession.hints import Any
 from procession.system import cpython_processes
+from procession.system.pristine import close_descriptor
 
 VARIABLE = "PYTHONHASHSEED"
 
@@ -118,14 +119,14 @@ def execute(
     kept = tuple(sorted({*map(int, descriptors), end}))
     try:
         found = cpython_processes.fork_exec(encoded_path, given, encoded, kept, (says, end))
-        os.close(end)
+        close_descriptor(end)
         end = -1
         _raise(os.read(says, 4096), found, path)  # empty as soon as it is executed
         return found
     finally:
-        os.close(says)
+        close_descriptor(says)
         if end >= 0:
-            os.close(end)
+            close_descriptor(end)
 
 
 def _raise(said: bytes, pid: int, path: Any) -> None:

@@ -29,7 +29,7 @@ from procession.process.start.start_pipes import Content, launching
 from procession.system import cpython, cpython_processes, owned_descriptors
 from procession.system.limits import must_fit
 from procession.system.posix import FORKS, os
-from procession.system.pristine import fork, select
+from procession.system.pristine import close_descriptor, fork, select
 
 if TYPE_CHECKING:
     from posix_types import popen_fork
@@ -204,8 +204,8 @@ class _ForkPopen(popen_fork.Popen):
         pid = fork()
         if pid == 0:
             _run_forked(process_obj, child_r)
-        os.close(child_w)
-        os.close(child_r)
+        close_descriptor(child_w)
+        close_descriptor(child_r)
         self.pid = pid
         self.sentinel = parent_r
         self.finalizer = util.Finalize(self, owned_descriptors.close, (parent_r, parent_w))
@@ -254,7 +254,7 @@ class _ServerPopen(popen_fork.Popen):
                 # It stays open on this side: by that the process knows that its parent lives.
                 alive = os.dup(data)
             except BaseException:
-                os.close(self.sentinel)
+                close_descriptor(self.sentinel)
                 raise
             owned_descriptors.own(alive, self.sentinel)
             self.finalizer = util.Finalize(self, owned_descriptors.close, (alive, self.sentinel))

@@ -14,6 +14,7 @@ from types import FunctionType
 from procession.hints import Any, Self
 from procession.process.start.start_methods import without_signals
 from procession.system.posix import os, signal
+from procession.system.pristine import close_descriptor
 
 
 class Content:
@@ -33,7 +34,7 @@ class Content:
 
     def __exit__(self, *_: object) -> None:
         if self._closes:
-            os.close(self._number)
+            close_descriptor(self._number)
 
     def write(self, data: Any) -> None:
         """Write all, or what is read."""

@@ -29,7 +29,7 @@ from types import ModuleType
 from procession.hints import Any
 from procession.system import cpython
 from procession.system.owned_descriptors import forking
-from procession.system.pristine import fork, time
+from procession.system.pristine import close_descriptor, fork, time
 
 _MOST_MEMORY = 128 << 20
 """Bytes of a process that is still small. A guess: its page tables are copied in two ms."""
@@ -205,8 +205,8 @@ def _drop_descriptors(kept: set[int]) -> None:
             try:
                 os.dup2(null, number, inheritable)
             except OSError:  # its number is above the limit (RLIMIT_NOFILE), lowered since
-                os.close(number)
-    os.close(null)
+                close_descriptor(number)
+    close_descriptor(null)
 
 
 def _renew_streams() -> None:

@@ -29,6 +29,7 @@ from procession.system.descriptors import NAMELESS
 from procession.system.interrupts import strikes
 from procession.system.limits import explained
 from procession.system.posix import OWN_WORKERS, fcntl, os
+from procession.system.pristine import close_descriptor
 
 __all__ = [
     "NAMELESS",
@@ -72,7 +73,7 @@ def create(label: str, size: int) -> tuple[int, str]:
         try:
             os.ftruncate(fd, size)
         except OSError:
-            os.close(fd)
+            close_descriptor(fd)
             raise
     return fd, path
 
@@ -119,7 +120,7 @@ def reopen(where: Address, flags: int) -> int:
         raise _gone(where) from None
     found = os.fstat(fd)
     if not _is(found, where):
-        os.close(fd)
+        close_descriptor(fd)
         raise _gone(where)
     if stat.S_ISFIFO(found.st_mode):
         os.set_blocking(fd, True)
@@ -204,7 +205,7 @@ def _new_path(label: str) -> str:
 def _remove(pid: int, folder: str, lock: int) -> None:
     if pid == os.getpid():
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        close_descriptor(lock)
 
 
 def _remove_folders_of_the_killed() -> None:
@@ -225,4 +226,4 @@ def _remove_folders_of_the_killed() -> None:
         except OSError:
             pass  # its process is alive
         finally:
-            os.close(lock)
+            close_descriptor(lock)

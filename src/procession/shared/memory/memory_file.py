@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from procession.shared.memory import handles
 from procession.system import after_fork
+from procession.system.pristine import close_descriptor
 
 SMALLEST = 1 << 16
 """Bytes of a store at first. Pages that were never written take no memory."""
@@ -43,7 +44,7 @@ class Closing(weakref.ref[Any]):
         """Close it, unless it was closed."""
         if self._left:
             # In one call, amid which no signal handler can raise.
-            deque(map(os.close, iter(self._left.pop, None)), 0)
+            deque(map(close_descriptor, iter(self._left.pop, None)), 0)
         _owned.discard(self)
 
 
