@@ -26,6 +26,7 @@ from procession.pickling.columns import (
     open_column,
     open_value,
     pack_values,
+    row,
     value_pickler,
 )
 
@@ -244,6 +245,28 @@ def test_rows_that_share_are_pickled() -> None:
             assert found[1] == rows[1]
         else:
             assert found[0][0] is found[0][1]
+
+
+def test_a_row_that_was_returned_does_not_change() -> None:
+    """A copy of a small container is kept, and none of a large one."""
+    value = {"a": 1}
+    kept, size = row(value)
+    value["a"] = 2
+    assert kept == {"a": 1}
+    assert size > 0
+    assert row(["x" * 10_000])[0] is None
+    assert row({"x" * 10_000: 1})[0] is None
+    assert row(list(range(100)))[0] is None
+    assert row(b"x" * 10_000)[0] is None
+    assert row(b"x") == (b"x", 1)
+
+
+@pytest.mark.parametrize(
+    "value", [[numpy.float64(1.5)], [Mark("x")], {Mark("x"): 1}, [bytearray(b"x")], [[1]], [1, {2}]]
+)
+def test_a_row_that_was_returned_holds_nothing_but_atoms(value: Any) -> None:
+    """A copy would share the rest with the next items."""
+    assert row(value)[0] is None
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from itertools import chain
 from procession.hints import Any
 from procession.pickling.descriptions import open_description
 from procession.pickling.importable import unimportable_marks
-from procession.pickling.objects import THEMSELVES, class_of, types_of
+from procession.pickling.objects import SCALARS, THEMSELVES, class_of, types_of
 from procession.pickling.out_of_band import replacements
 from procession.pickling.pickler import EachPickler, Pickling, loads
 from procession.system import NamedTuple
@@ -31,6 +31,12 @@ MOST_BYTES = 1 << 20
 
 _STEP = 64
 """Values that are packed before their bytes are counted."""
+
+_ROW = 64
+"""Members that a result is looked through for, one by one. pickle looks at more of them faster."""
+
+_TEXT = 4096
+"""Bytes of text in such a result: more is pickled, which tells how large it is."""
 
 
 class PackedColumn(NamedTuple):
@@ -89,6 +95,40 @@ def _pickled(values: Sequence[Any], pickler: EachPickler) -> PackedColumn | None
         blobs += packed
         size += sum(map(bytes_of, packed))
     return PackedColumn(pickle.dumps(blobs, 5), at, refused)
+
+
+def row(value: Any) -> tuple[Any, int]:
+    """A copy of small bytes, or of a small container of atoms, and its bytes; else `None`.
+
+    Nothing can change the copy any more.
+    """
+    size = len(value)
+    if class_of(value) is bytes:
+        return (value, size) if size <= _TEXT else (None, 0)
+    if size > _ROW:
+        return None, 0
+    members = value
+    try:
+        if class_of(value) is dict:
+            members = value.values()
+            for key in value:
+                if class_of(key) is str:
+                    size += len(key)
+                elif class_of(key) not in SCALARS:
+                    return None, 0
+        for member in members:
+            kind = class_of(member)
+            if kind is str or kind is bytes:
+                size += len(member)
+            elif kind not in SCALARS:
+                return None, 0
+    except BaseException as error:  # of a metaclass: what pickles the value says so
+        if strikes(error):
+            raise
+        return None, 0
+    if size > _TEXT:
+        return None, 0
+    return (value if class_of(value) is tuple else value.copy()), size + 8 * len(value)
 
 
 def _pack_each(

@@ -16,12 +16,9 @@ from itertools import chain
 from types import SimpleNamespace
 
 from procession.hints import Any
-from procession.pickling.objects import ATOMS, class_of, types_of
+from procession.pickling.objects import ATOMS, CONTAINERS, class_of, types_of
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
-
-CONTAINERS = frozenset({tuple, list, dict})
-"""Types of values that are rows, if they hold nothing but what never changes."""
 
 _DEPTH = 2
 """How deep containers may lie in each other to be looked through. Rows seldom have more."""
@@ -103,7 +100,7 @@ def _dumps(values: tuple[Any, ...], kinds: set[Any]) -> bytes:
     if not any(map(_may_hold_a_zone, kinds)):
         return pickle.dumps(values, 5)
     pieces: list[bytes] = []
-    CheckedPickler(SimpleNamespace(write=pieces.append)).dump(values)
+    _Checked(SimpleNamespace(write=pieces.append)).dump(values)
     return b"".join(pieces)
 
 
@@ -111,7 +108,7 @@ def _may_hold_a_zone(kind: type[Any]) -> bool:
     return hasattr(kind, "tzinfo")
 
 
-class CheckedPickler(pickle.Pickler):
+class _Checked(pickle.Pickler):
     """Stops at what may change: the time zone of a `datetime` can be anything."""
 
     def __init__(self, sink: Any) -> None:

@@ -20,6 +20,9 @@ types, no subclasses; bytes in their place are a pickle."""
 ATOMS = THEMSELVES | {bytes}
 """Types of values that hold no other object, so that there is nothing to check."""
 
+CONTAINERS = frozenset({tuple, list, dict})
+"""Types of values that are rows, if they hold nothing but what never changes."""
+
 HEAP_TYPE = 1 << 9
 """``Py_TPFLAGS_HEAPTYPE``: of a class that a class statement has made. Those in C never change."""
 

@@ -13,8 +13,8 @@ from itertools import islice
 
 from procession.hints import Any
 from procession.items import DIVIDED, RUNNING, STOP, UNTIL, Reply
-from procession.pickling.columns import MOST_BYTES, bytes_of, open_value, value_pickler
-from procession.pickling.objects import THEMSELVES, class_of, is_one_of
+from procession.pickling.columns import MOST_BYTES, bytes_of, open_value, row, value_pickler
+from procession.pickling.objects import CONTAINERS, THEMSELVES, class_of, is_one_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import dumps
 from procession.system.cpython import pickle
@@ -77,8 +77,8 @@ class ColumnLoop:
         self._out_of_band = out_of_band
         self._pickler = value_pickler(header.settings.pickling)
         self._packed = self._pickler.single()
-        self._small: Any = None  # loaded for what is not itself
-        self._held = [0]  # bytes of results
+        self._rows = True
+        self._held = 0
         self._due = 0.0
         self._closed = False  # whether values are to be rebuilt
         self._aside = 0.0  # seconds of a group that its function did not run, or that were told
@@ -142,8 +142,8 @@ class ColumnLoop:
             elif now >= patience:
                 return True
             # The next ones, if they take as long, would end too late.
-            if now + seconds >= self._due or self._held[0] > MOST_BYTES:
-                self._due, self._held[0] = sink.flush(), 0
+            if now + seconds >= self._due or self._held > MOST_BYTES:
+                self._due, self._held = sink.flush(), 0
             count = max(1, min(most, int(count * _LOOK / (seconds or _LOOK))))
             begin = clock()
 
@@ -218,12 +218,17 @@ class ColumnLoop:
             return None
         if is_one_of(kind, THEMSELVES):
             return self._sink.payloads.append
-        if self._small is None:
-            from procession.worker.small_results import SmallResults
+        rows = self._rows and (kind is bytes or is_one_of(kind, CONTAINERS))
+        return self._take_row if rows else None
 
-            self._small = SmallResults(self._sink.payloads, self._held)
-        taker: Callable[[Any], bool] | None = self._small.taker(kind)
-        return taker
+    def _take_row(self, result: Any) -> bool:
+        payload, size = row(result)
+        if payload is None:
+            self._rows = False  # the next ones are no rows either, most likely
+            return True
+        self._held += size
+        self._sink.payloads.append((payload,))
+        return False
 
     def _own_seconds(self, begin: float) -> float:
         """How long the function ran for one item, if each is timed: it is alone in its group."""
@@ -241,7 +246,7 @@ class ColumnLoop:
         if not is_one_of(kind, THEMSELVES):
             payload, size = self._pack(index, result, seconds)
         if payload is not _ODD:
-            self._held[0] += size
+            self._held += size
             if sink.wants_each:
                 sink.each.append(seconds)
             sink.payloads.append(payload)
