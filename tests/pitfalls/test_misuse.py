@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -113,3 +113,15 @@ def test_a_second_input_is_warned_of_in_the_words_of_the_call(
     assert caught[0].category is ParallelWarning
     assert str(caught[0].message).startswith(shown)
     assert "square.starmap(zip(xs, ys))" in str(caught[0].message)
+
+
+def test_an_asynchronous_iterable_is_collected_first() -> None:
+    """It cannot be mapped over: the message says how to make a list of it."""
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+
+    with pytest.raises(
+        TypeError, match=r"async_generator\. Write \[item async for item in items\]"
+    ):
+        sq.aimap(items())

@@ -43,10 +43,12 @@ def check_call(call: Call, items: object, verb: str) -> None:
     kind = type(items)
     written = f"{call.name}.{verb}" if verb else call.name
     if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+        instead = f"Write [{items!r:.40}] to run it on one item"
+        if hasattr(kind, "__aiter__"):
+            instead = "Write [item async for item in items] for what comes asynchronously"
         raise TypeError(
             f"{written}(items) runs {call.name}() on every item of an iterable, and was given "
-            f"{type(items).__name__}. Write [{items!r:.40}] to run it on one item, or "
-            f"{call.name}.local(...) to call it here."
+            f"{kind.__name__}. {instead}, or {call.name}.local(...) to call it here."
         )
     if call.kwargs:
         wrong = wrong_keyword(call, call.kwargs, verb, "items")
