@@ -29,6 +29,7 @@ from procession.pickling.columns import (
     row,
     value_pickler,
 )
+from procession.pickling.objects import types_of
 
 VALUES = st.recursive(
     st.none()
@@ -193,6 +194,28 @@ def test_times_of_a_zone_that_can_change_are_alone() -> None:
         found = opened(packed([make(datetime(2026, 1, day + 1, tzinfo=zone)) for day in range(2)]))
         first, second = [each["at"] if isinstance(each, dict) else each for each in found]
         assert first.tzinfo is not second.tzinfo
+
+
+def test_a_row_that_changes_meanwhile_is_not_packed_as_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What another thread has put into it once it was looked at is pickled as it must be."""
+
+    values: list[Any] = [[1], [2]]
+    looks = 0
+
+    def types_of_once(of: Any) -> set[type]:
+        nonlocal looks
+        kinds = types_of(of)
+        looks += kinds == {int}  # the first row is looked at alone, before
+        if looks == 2:
+            values[1].append(Mark("x"))
+        return kinds
+
+    monkeypatch.setattr("procession.pickling.immutable.types_of", types_of_once)
+    column = packed(values)
+    assert type(pickle.loads(column.body)) is list
+    assert opened(column) == [[1], [2, Mark("x")]]
 
 
 def test_a_type_that_a_program_pickles_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,13 @@ def pack_whole(values: Sequence[Any], most: int) -> tuple[bytes, int, bool] | No
 
 
 def _dumps(values: tuple[Any, ...], kinds: set[Any]) -> bytes:
-    if not any(map(_may_hold_a_zone, kinds)):
+    """The pickle of values that hold objects of these types.
+
+    Raises:
+        ValueError: A time zone may change, or another thread has changed a row of atoms meanwhile.
+    """
+    rows = kinds <= ATOMS | CONTAINERS and not kinds <= ATOMS
+    if not rows and not any(map(_may_hold_a_zone, kinds)):
         return pickle.dumps(values, 5)
     pieces: list[bytes] = []
     _Checked(SimpleNamespace(write=pieces.append)).dump(values)
@@ -109,7 +115,7 @@ def _may_hold_a_zone(kind: type[Any]) -> bool:
 
 
 class _Checked(pickle.Pickler):
-    """Stops at what may change: the time zone of a `datetime` can be anything."""
+    """Stops at what may change, the time zone of a `datetime`, say. Of atoms it is not asked."""
 
     def __init__(self, sink: Any) -> None:
         super().__init__(sink, 5)
