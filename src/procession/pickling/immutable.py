@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from types import SimpleNamespace
+from types import BuiltinFunctionType, SimpleNamespace
 
 from procession.hints import Any
 from procession.pickling.objects import ATOMS, CONTAINERS, class_of, types_of
@@ -38,6 +38,9 @@ _TYPES = {
 _SCALARS = "biufcmMSU"
 """Kinds of numpy's types of numbers, times and texts, by `numpy.dtype.kind`."""
 
+_NAMED = (type, BuiltinFunctionType)
+"""Types of what a pickle names."""
+
 _known: tuple[list[Any], frozenset[Any]] = ([], ATOMS)
 
 
@@ -51,12 +54,18 @@ def immutable_types() -> frozenset[Any]:
         for module, (name, kinds) in zip(standard, _TYPES.items(), strict=True):
             if _is_standard(name, module):
                 found.update(getattr(module, kind) for kind in kinds)
-        for code in getattr(numpy, "typecodes", {}).get("All", ""):
-            dtype = numpy.dtype(code)  # type: ignore[union-attr]
-            if dtype.kind in _SCALARS:
-                found.add(dtype.type)
+        found.update(_of_numpy(numpy))
         _known = modules, frozenset(found)
     return _known[1]
+
+
+def _of_numpy(numpy: Any) -> Iterator[Any]:
+    """The types of its numbers, and what a pickle of them names."""
+    for code in getattr(numpy, "typecodes", {}).get("All", ""):
+        dtype = numpy.dtype(code)
+        if dtype.kind in _SCALARS:
+            cls = class_of(dtype)
+            yield from (dtype.type, cls, class_of(cls), numpy.float64(0).__reduce__()[0])
 
 
 def _is_standard(name: str, module: Any) -> bool:
@@ -86,7 +95,7 @@ def pack_whole(values: Sequence[Any], most: int) -> tuple[bytes, int, bool] | No
             return None
         taken: int = len(values)
         while taken:
-            body: bytes = _dumps(tuple(values[:taken]), kinds)
+            body: bytes = _dumps(tuple(values if taken == len(values) else values[:taken]), kinds)
             if len(body) <= most:
                 return body, taken, own.isdisjoint(CONTAINERS)
             taken = min(taken - 1, taken * most // len(body))
@@ -97,13 +106,13 @@ def pack_whole(values: Sequence[Any], most: int) -> tuple[bytes, int, bool] | No
 
 
 def _dumps(values: tuple[Any, ...], kinds: set[Any]) -> bytes:
-    """The pickle of values that hold objects of these types.
+    """The pickle of values that hold objects of these types, and of any as keys of a dict.
 
     Raises:
-        ValueError: A time zone may change, or another thread has changed a row of atoms meanwhile.
+        ValueError: One that may change is among them, as a key's or a time's zone can. Or another
+            thread has changed a row meanwhile.
     """
-    rows = kinds <= ATOMS | CONTAINERS and not kinds <= ATOMS
-    if not rows and not any(map(_may_hold_a_zone, kinds)):
+    if kinds.isdisjoint(CONTAINERS) and not any(map(_may_hold_a_zone, kinds)):
         return pickle.dumps(values, 5)
     pieces: list[bytes] = []
     _Checked(SimpleNamespace(write=pieces.append)).dump(values)
@@ -124,7 +133,7 @@ class _Checked(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         """As pickle does it, or not at all."""
         kind = class_of(obj)
-        if kind in self._types or (kind is type and obj in self._types):
+        if kind in self._types or (kind in _NAMED and obj in self._types):
             return NotImplemented
         raise ValueError
 
@@ -158,8 +167,6 @@ _values_of: Callable[[Any], Iterable[Any]] = vars(dict)["values"]
 
 
 def _members(groups: Iterable[tuple[Any, Sequence[Any]]]) -> Iterator[Iterator[Any]]:
-    """What containers of each type hold."""
+    """What containers of each type hold. A key of a dict can hold nothing that would change it."""
     for kind, group in groups:
-        yield chain.from_iterable(group)
-        if kind is dict:
-            yield chain.from_iterable(map(_values_of, group))
+        yield chain.from_iterable(map(_values_of, group) if kind is dict else group)
