@@ -33,8 +33,9 @@ GRACE = 0.5
 _STOPPING = 5.0
 """Seconds that a worker's exit handlers may take, before it is killed."""
 
-_DUMP_EVERY, _DUMP_LOOKS = 0.004, 15
-"""A stack is written within a millisecond, unless the process is stopped or starved."""
+_DUMP_EVERY, _DUMP_LOOKS = 0.004, 60
+"""A stack is written within a millisecond, unless the process is stopped or starved. With 60 ms it
+was missing now and then where all processors were busy."""
 
 _JOBS_CHECKED = 16
 """A worker that was sent so many jobs is told which of them are over. A guess."""
