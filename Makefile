@@ -37,7 +37,7 @@ CLUSTERS ?= dask dask-nanny dask-local ray
 help:
 	@echo "Times are of two idle processors; the first target to need .venv takes 1 or 2 minutes more."
 	@echo "make demo    10 s    set up .venv, then measure the standard library's code in parallel"
-	@echo "make test    11 min  set up .venv, then run the tests (ARGS=... goes to pytest)"
+	@echo "make test    10 min  set up .venv, then run the tests (ARGS=... goes to pytest)"
 	@echo "                     JOBS=$(JOBS) test modules at once, one more than processors; JOBS=0: one process"
 	@echo "make test-clusters  5 min  on clusters of this machine, in an environment of its own"
 	@echo "                     CLUSTERS=dask CLUSTER_TESTS=tests/conformance: this on one of them"
