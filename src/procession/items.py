@@ -32,6 +32,8 @@ more?"."""
 ATOM_BYTES = 8
 """What a number or `None` counts for, which crosses as itself: about what a message holds of it."""
 
+ALONE = 64 * 1024
+"""Bytes from which on a value, or its pickle, goes alone, from where it lies: `channel.SEGMENT`."""
 
 SHORT = 32 * 1024
 """Bytes of pickle up to which a single call is sent in a message of its own kind. A guess: half of

@@ -16,15 +16,13 @@ from itertools import chain
 from types import BuiltinFunctionType, SimpleNamespace
 
 from procession.hints import Any
+from procession.items import ALONE
 from procession.pickling.objects import ATOMS, CONTAINERS, class_of, types_of
 from procession.system.cpython import pickle
 from procession.system.interrupts import strikes
 
 _DEPTH = 2
 """How deep containers may lie in each other to be looked through. Rows seldom have more."""
-
-_LARGE = 64 * 1024
-"""Bytes of a value that is sent from where it lies. As `channel.SEGMENT`."""
 
 _TYPES = {
     "datetime": ("date", "time", "datetime", "timedelta", "timezone"),
@@ -90,14 +88,13 @@ def pack_whole(values: Sequence[Any], most: int) -> tuple[bytes, int, bool] | No
         kinds = None if _types_within(values[:1]) is None else _types_within(values)
         if kinds is None or not (kinds & copyreg.dispatch_table.keys() <= {complex}):
             return None  # the program wants one of them pickled its own way
-        own = types_of(values)
-        if bytes in own and max(map(len, _of_type(bytes, values, own))) >= _LARGE:
+        if bytes in kinds and max(map(len, _of_type(bytes, values, kinds)), default=0) >= ALONE:
             return None
         taken: int = len(values)
         while taken:
             body: bytes = _dumps(tuple(values if taken == len(values) else values[:taken]), kinds)
             if len(body) <= most:
-                return body, taken, own.isdisjoint(CONTAINERS)
+                return body, taken, kinds.isdisjoint(CONTAINERS)
             taken = min(taken - 1, taken * most // len(body))
     except BaseException as error:  # another thread changes one of them, say
         if strikes(error):

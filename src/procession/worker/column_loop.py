@@ -12,7 +12,7 @@ from contextvars import Context
 from itertools import islice
 
 from procession.hints import Any
-from procession.items import DIVIDED, RUNNING, STOP, UNTIL, Reply
+from procession.items import ALONE, DIVIDED, RUNNING, STOP, UNTIL, Reply
 from procession.pickling.columns import MOST_BYTES, bytes_of, open_value, row, value_pickler
 from procession.pickling.objects import CONTAINERS, THEMSELVES, class_of, is_one_of
 from procession.pickling.out_of_band import dumps_out_of_band
@@ -22,9 +22,6 @@ from procession.system.pristine import perf_counter
 from procession.worker import current, failures
 from procession.worker.column_sink import ColumnSink
 from procession.worker.job_header import Header
-
-_LARGE = 64 * 1024
-"""A pickled result of so many bytes goes alone: from where it lies. As `channel.SEGMENT`."""
 
 _LOOK = 200e-6
 """Seconds after which the loop looks up: whether it is to stop, or to send something. Plain items
@@ -263,7 +260,7 @@ class ColumnLoop:
             size = 0
         else:
             size = -1 if payload is None else bytes_of(payload)
-            if self._copied or not 0 <= size < _LARGE:
+            if self._copied or not 0 <= size < ALONE:
                 self._send_large(index, result, payload, seconds)
                 payload = _ODD
         current.resume()
