@@ -109,9 +109,25 @@ def test_it_ends_before_the_item_that_others_have(values: list[Any]) -> None:
 
     run(call, values, sink)
     assert sink.payloads == list(range(27))
-    sink = ColumnSink()
-    sink.words[UNTIL], sink.words[STOP] = 3, (sink.chunk + 1) | DIVIDED
-    assert len(run(lambda x: 1, values, sink).payloads) == 50
+    for earlier in ((sink.chunk + 1) | DIVIDED, sink.chunk + 1, -sink.chunk - 1):
+        sink = ColumnSink()
+        sink.words[UNTIL], sink.words[STOP] = 3, earlier
+        assert len(run(lambda x: 1, values, sink).payloads) == 50
+
+
+def test_it_is_told_after_an_earlier_column_was() -> None:
+    """A word that was said of another column, and stays, does not hide one that is said of this."""
+    for said in (1, 1 | DIVIDED):
+        sink = ColumnSink()
+        sink.words[UNTIL], sink.words[STOP] = 0, 7
+
+        def call(x: int, sink: ColumnSink = sink, said: int = said) -> int:
+            if x == 20:
+                sink.words[UNTIL], sink.words[STOP] = 21, said
+            return x
+
+        assert sink.chunk == 1
+        assert run(call, list(range(50)), sink).payloads == list(range(21))
 
 
 @pytest.mark.parametrize("values", [list(range(50)), [([x],) for x in range(50)]])
@@ -149,6 +165,26 @@ def test_items_that_become_long_are_given_back(fails: bool) -> None:
 
     run(call, list(range(300)), sink)
     assert 151 <= len(sink.payloads) <= 153
+
+
+def test_what_is_told_while_an_item_runs_counts_its_seconds() -> None:
+    """Many short items come first, so that it shares their reading of the clock."""
+    sink, told = ColumnSink(), []
+
+    def call(x: int) -> int:
+        if x == 600:
+            began = time.perf_counter()
+            time.sleep(0.005)
+            lasted = time.perf_counter() - began
+            told.append((lasted, sink.collect()[1].seconds))
+        return x
+
+    run(call, list(range(601)), sink)
+    rest = sink.collect()[1].seconds
+    ((lasted, seconds),) = told
+    assert seconds >= lasted
+    assert 0 <= rest
+    assert len(sink.payloads) == 0
 
 
 def test_what_an_item_returned_is_not_changed_by_the_next_one() -> None:

@@ -97,38 +97,70 @@ def _pickled(values: Sequence[Any], pickler: EachPickler) -> PackedColumn | None
     return PackedColumn(pickle.dumps(blobs, 5), at, refused)
 
 
-def row(value: Any) -> tuple[Any, int]:
-    """A copy of small bytes, or of a small container of atoms, and its bytes; else `None`.
+class Rows:
+    """Takes results that are rows, as they come: small bytes, or a small container of atoms.
 
-    Nothing can change the copy any more.
+    Each is copied at once, so that nothing can change it any more.
+
+    Args:
+        payloads: Takes the copies, each in a tuple.
+
+    Attributes:
+        apt: Whether all results that it was shown were rows.
+        size: Bytes of those that it has taken since `forget`.
     """
-    size = len(value)
-    if class_of(value) is bytes:
-        return (value, size) if size <= _TEXT else (None, 0)
-    if size > _ROW:
-        return None, 0
-    members = value
-    try:
-        if class_of(value) is dict:
-            members = value.values()
-            for key in value:
-                if class_of(key) is str:
-                    size += len(key)
-                elif class_of(key) not in SCALARS:
-                    return None, 0
-        for member in members:
-            kind = class_of(member)
-            if kind is str or kind is bytes:
-                size += len(member)
-            elif kind not in SCALARS:
-                return None, 0
-    except BaseException as error:  # of a metaclass: what pickles the value says so
-        if strikes(error):
-            raise
-        return None, 0
-    if size > _TEXT:
-        return None, 0
-    return (value if class_of(value) is tuple else value.copy()), size + 8 * len(value)
+
+    def __init__(self, payloads: list[Any]) -> None:
+        self._append = payloads.append
+        self.apt = True
+        self.size = 0
+
+    def refuse(self, value: Any) -> bool:
+        """Take a value of these types, unless it is no row. Whether it is none."""
+        kind = class_of(value)
+        try:
+            size = len(value)
+            if kind is bytes:
+                copy = value
+            elif size > _ROW:
+                return self._refused()
+            elif kind is dict:
+                copy = value.copy()
+                for key, member in copy.items():
+                    if class_of(key) is str:
+                        size += len(key)
+                    elif class_of(key) not in SCALARS:
+                        return self._refused()
+                    kind = class_of(member)
+                    if kind is str or kind is bytes:
+                        size += len(member)
+                    elif kind not in SCALARS:
+                        return self._refused()
+            else:
+                copy = value if kind is tuple else value.copy()
+                for member in copy:
+                    kind = class_of(member)
+                    if kind is str or kind is bytes:
+                        size += len(member)
+                    elif kind not in SCALARS:
+                        return self._refused()
+        except BaseException as error:  # of a metaclass: what pickles the value says so
+            if strikes(error):
+                raise
+            return self._refused()
+        if size > _TEXT:
+            return self._refused()
+        self._append((copy,))
+        self.size += size + 64
+        return False
+
+    def forget(self) -> None:
+        """What was taken is sent."""
+        self.size = 0
+
+    def _refused(self) -> bool:
+        self.apt = False
+        return True
 
 
 def _pack_each(

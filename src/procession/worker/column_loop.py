@@ -13,7 +13,7 @@ from itertools import islice
 
 from procession.hints import Any
 from procession.items import ALONE, DIVIDED, RUNNING, STOP, UNTIL, Reply
-from procession.pickling.columns import MOST_BYTES, bytes_of, open_value, row, value_pickler
+from procession.pickling.columns import MOST_BYTES, Rows, bytes_of, open_value, value_pickler
 from procession.pickling.objects import CONTAINERS, THEMSELVES, class_of, is_one_of
 from procession.pickling.out_of_band import dumps_out_of_band
 from procession.pickling.pickler import dumps
@@ -28,7 +28,7 @@ _LOOK = 200e-6
 that take no longer together share one reading of the clock. With 20 µs, items of 7 µs took 22 %
 longer, as they were in groups of two."""
 
-_GROUP = 64
+_GROUP = 512
 """Most items that share a reading of the clock, however short."""
 
 _PATIENCE = 0.001
@@ -74,8 +74,8 @@ class ColumnLoop:
         self._out_of_band = out_of_band
         self._pickler = value_pickler(header.settings.pickling)
         self._packed = self._pickler.single()
-        self._rows = True
-        self._held = 0
+        self._rows = Rows(sink.payloads)
+        self._held = 0  # bytes of results that are pickled
         self._due = 0.0
         self._closed = False  # whether values are to be rebuilt
         self._aside = 0.0  # seconds of a group that its function did not run, or that were told
@@ -122,15 +122,16 @@ class ColumnLoop:
             Whether the column is over; else an item has changed the context.
         """
         sink, clock = self._sink, perf_counter
-        words, spent, wanted = sink.words, sink.spent, -sink.chunk
+        words, wanted = sink.words, -sink.chunk
         most = 1 if sink.wants_each else _GROUP
         count, begin = 1, clock()
         patience = begin + _PATIENCE
         while True:
+            sink.runs(begin)
             over = self._run_group(islice(pairs, count), call, own, base, begin)
             now = clock()
             seconds = now - begin
-            spent[0] += seconds - self._aside
+            sink.ran(now, self._aside)
             self._aside = 0.0
             if over is not None:
                 return over
@@ -139,8 +140,9 @@ class ColumnLoop:
             elif now >= patience:
                 return True
             # The next ones, if they take as long, would end too late.
-            if now + seconds >= self._due or self._held > MOST_BYTES:
+            if now + seconds >= self._due or self._held + self._rows.size > MOST_BYTES:
                 self._due, self._held = sink.flush(), 0
+                self._rows.forget()
             count = max(1, min(most, int(count * _LOOK / (seconds or _LOOK))))
             begin = clock()
 
@@ -155,11 +157,14 @@ class ColumnLoop:
         """Run some of them. `None`: the next ones may follow; else as `_run_groups`."""
         sink, copied, noted, closed = self._sink, self._copied, self._noted, self._closed
         words, chunk, limited = sink.words, sink.chunk, sink.limited
-        divided, kind, index = chunk | DIVIDED, None, -1
+        divided, wanted, kind, index = chunk | DIVIDED, -chunk, None, -1
         take: Callable[[Any], Any] | None = None
+        known = words[STOP]  # said of an earlier column, and there as long as nothing else is said
+        if known in (chunk, divided, wanted):
+            known = 0
         for index, value in pairs:
             told = words[STOP]
-            if told and (told == chunk or (told == divided and index >= words[UNTIL])):
+            if told != known and (told == chunk or (told == divided and index >= words[UNTIL])):
                 return True
             words[RUNNING] = index
             if limited:
@@ -179,7 +184,7 @@ class ColumnLoop:
                 sink.end()
             if own != base:
                 return False
-            if told == -chunk:  # wanted by others, if that is worth it
+            if told != known and told == wanted:  # by others, if that is worth it
                 break
         return True if index < 0 else None
 
@@ -215,17 +220,8 @@ class ColumnLoop:
             return None
         if is_one_of(kind, THEMSELVES):
             return self._sink.payloads.append
-        rows = self._rows and (kind is bytes or is_one_of(kind, CONTAINERS))
-        return self._take_row if rows else None
-
-    def _take_row(self, result: Any) -> bool:
-        payload, size = row(result)
-        if payload is None:
-            self._rows = False  # the next ones are no rows either, most likely
-            return True
-        self._held += size
-        self._sink.payloads.append((payload,))
-        return False
+        rows, some = self._rows, kind is bytes or is_one_of(kind, CONTAINERS)
+        return rows.refuse if some and rows.apt else None
 
     def _own_seconds(self, begin: float) -> float:
         """How long the function ran for one item, if each is timed: it is alone in its group."""

@@ -24,7 +24,7 @@ class ColumnSink:
             no longer than to give them back.
         chunk: What the column is called there.
         payloads: Takes the results, as in `items.Results`.
-        spent: Holds how many seconds the function has run; to be added to.
+        spent: How many seconds the function has run, since `collect`.
         each: Takes the seconds of each item, before its result, if `wants_each`.
         limited: Whether each item's begin and end must be told.
         replies: Of those items that have no plain result.
@@ -34,7 +34,7 @@ class ColumnSink:
         self.words = [0] * (UNTIL + 1) if words is None else words
         self.chunk = 1
         self.payloads: list[Any] = []
-        self.spent = [0.0]
+        self.spent = 0.0
         self.each: list[float] = []
         self.wants_each = wants_each
         self.limited = False
@@ -43,6 +43,16 @@ class ColumnSink:
         self._extras: list[bytes] = []
         self._collected = 0
         self._began = perf_counter()
+        self._running_since = 0.0
+
+    def runs(self, now: float) -> None:
+        """Some items begin now."""
+        self._running_since = now
+
+    def ran(self, now: float, aside: float) -> None:
+        """They have ended, but for so many seconds by their function."""
+        self.spent += now - self._running_since - aside
+        self._running_since = 0.0
 
     def begin(self, index: int) -> None:
         """An item begins, whose time is limited."""
@@ -77,8 +87,11 @@ class ColumnSink:
         del self.payloads[:count], self.each[:count], self._extras[: len(extras)]
         odd = [(at - position, reply) for at, reply in zip(self._places, self.replies, strict=True)]
         self._places, self.replies = [], []
-        spent, self.spent[0] = self.spent[0], 0.0
         self._collected += count
         now = perf_counter()
+        if self._running_since:  # items run meanwhile
+            self.spent += now - self._running_since
+            self._running_since = now
+        spent, self.spent = max(0.0, self.spent), 0.0
         span, self._began = now - self._began, now
         return position, Results(payloads, spent, 0, odd, each, extras, span)

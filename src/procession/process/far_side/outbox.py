@@ -172,7 +172,7 @@ class Outbox(ColumnSink):
         """
         with self._lock:
             flush_output()
-            count, kept, spent = len(self.payloads), self._silence.kept, self.spent[0]
+            count, kept, spent = len(self.payloads), self._silence.kept, self.spent
             if self.replies or self._extras:
                 return False
             if count == kept:
