@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import weakref
+from functools import partial
 
 from procession.process.io.reactor import READ, reactor
 from tests.support.waiting import wait_until
@@ -46,3 +47,20 @@ def test_what_it_did_last_is_not_kept_while_it_sleeps() -> None:
         reactor.release()
         os.close(reads)
         os.close(writes)
+
+
+class _Payload:
+    """What a call was given, with which its worker is done."""
+
+
+def test_what_it_lets_go_of_is_dropped_before_it_sleeps() -> None:
+    """What a map was given is not kept until something else happens in the pool."""
+    payload = _Payload()
+    alive = weakref.ref(payload)
+    sleeps = reactor.call_later(600, lambda: None)
+    try:
+        reactor.call_soon(partial(reactor.let_go, payload))
+        del payload
+        wait_until(lambda: alive() is None)
+    finally:
+        sleeps.cancel()

@@ -279,12 +279,12 @@ class Reactor:
     def _work(self, me: int) -> None:
         while self._ident == me:
             self._begin_turn()
+            self._act(me, self._deferred)
+            self._act(me, self._to_do)
             if self._garbage:
                 garbage, self._garbage = self._garbage, []
                 user_threads.run_soon(garbage.clear)
                 del garbage
-            self._act(me, self._deferred)
-            self._act(me, self._to_do)
             with self._lock:
                 if self._ident != me:
                     return  # another thread has taken over
