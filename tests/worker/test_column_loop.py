@@ -167,6 +167,36 @@ def test_items_that_become_long_are_given_back(fails: bool) -> None:
     assert 151 <= len(sink.payloads) <= 153
 
 
+def test_what_the_loop_takes_by_itself_is_not_the_functions() -> None:
+    """Seconds of a column are those that its items would take where there is no such loop."""
+    now = [0.0]
+
+    def call(x: int) -> int:
+        now[0] += 1.0
+        return x
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(column_loop, "_by_itself", 0.25)
+        patch.setattr(column_loop, "perf_counter", lambda: now[0])
+        sink = run(call, list(range(10)))
+    assert sink.collect()[1].seconds == 7.5
+
+
+def test_the_loop_is_timed_once() -> None:
+    """And what that takes runs nothing of the user's, and leaves no result."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(column_loop, "_by_itself", None)
+        seen: list[int] = []
+        sink = run(seen.append, list(range(10)))
+        known = column_loop._by_itself
+        assert known is not None
+        assert 0 <= known < 1
+        run(seen.append, list(range(10)))
+        assert column_loop._by_itself == known
+    assert seen == [*range(10), *range(10)]
+    assert sink.payloads == [None] * 10
+
+
 def test_what_is_told_while_an_item_runs_counts_its_seconds() -> None:
     """Many short items come first, so that it shares their reading of the clock."""
     sink, told = ColumnSink(), []

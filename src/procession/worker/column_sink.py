@@ -50,7 +50,7 @@ class ColumnSink:
         self._running_since = now
 
     def ran(self, now: float, aside: float) -> None:
-        """They have ended, but for so many seconds by their function."""
+        """They have ended. For so many seconds `aside` it was not their function that ran."""
         self.spent += now - self._running_since - aside
         self._running_since = 0.0
 

@@ -225,3 +225,25 @@ def test_a_first_item_in_the_cold_is_like_those_of_the_last_map() -> None:
     third = Placement(2, pace)
     third.ran(1, 5e-3)
     assert not third.here(None)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_many_items_outweigh_the_first_one(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first item that took a hundred times as long is soon forgotten, wherever the others ran."""
+    monkeypatch.setattr(machine, "round_trip", ROUND_TRIP_SECONDS)
+    pace = Pace()
+    if known:
+        Placement(2, pace).ran(100, 100 * 0.1e-6)
+    made = Placement(2, pace)
+    made.ran(1, 400e-6)
+    assert not made.here(None)
+    made.ran(1000, 1000 * 0.1e-6)
+    assert made.here(None)
+
+
+def test_items_that_become_longer_are_believed() -> None:
+    """After very many short ones, some long ones count as much as all of them."""
+    made = Placement(2)
+    made.ran(100_000, 100_000 * 0.1e-6)
+    made.ran(8, 8 * 1e-3)
+    assert not made.here(None)

@@ -15,7 +15,7 @@ from procession.pickling.objects import class_of, is_one_of
 from procession.system import cpython
 from procession.worker import current
 
-_COLD = 1 << 16
+_COLD = 1 << 20
 """Items of a short map while no pool is up, if they are numbers."""
 
 _AT_HAND = frozenset({list, tuple, range})

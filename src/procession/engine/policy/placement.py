@@ -23,9 +23,9 @@ result. 0.6 µs for numbers."""
 ROUND_TRIP_SECONDS = 150e-6
 """One message to a waiting worker and back, until one was measured. Mostly 60 to 200 µs."""
 
-COLD_SECONDS = 20e-6
-"""How much longer a map's first item may take than those of the last map, as it is the first: then
-it is believed to be like them. A no-op takes 8 µs so, and 0.1 after that."""
+_FIRST_ITEMS = 64
+"""Items after which the newest ones count as much as all before them. The first one alone may have
+taken a hundred times what the others do, as it is the first. A guess."""
 
 _FADE = 0.05
 """How much less what was learnt counts with each map. A guess."""
@@ -166,21 +166,24 @@ class Placement:
         self._start = costs.later if loaded else costs.first(copy=copy)
         self._costs, self._modules = costs, modules
         self.item: float | None = None
+        self._ran = 0
         self.pack = 0.0
         self._pace = Pace() if pace is None else pace
         self._pace.fade()
 
     def ran(self, items: int, seconds: float) -> None:
         """So many items took so many seconds of the function's own time."""
-        if items:
-            mean, known = seconds / items, self._pace.item
-            if self.item is not None:
-                self.item += _MEMORY * (mean - self.item)
-            elif items < _LEAST_ITEMS and known is not None and mean < known + COLD_SECONDS:
-                self.item = min(mean, known)
-            else:
-                self.item = mean
-            self._pace.item = self.item
+        if not items:
+            return
+        mean, known = seconds / items, self._pace.item
+        if self.item is not None:
+            self.item += max(_MEMORY, items / (items + self._ran)) * (mean - self.item)
+        elif items < _LEAST_ITEMS and known is not None and mean < known + machine.round_trip:
+            self.item = min(mean, known)  # it is like those of the last map, but the first
+        else:
+            self.item = mean
+        self._ran = min(_FIRST_ITEMS, self._ran + items)
+        self._pace.item = self.item
 
     def packed(
         self, items: int, seconds: float, size: int | None = None, *, plain: bool = False
