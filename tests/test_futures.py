@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures as cf
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -173,3 +175,26 @@ def test_a_result_is_read_though_its_reader_was_interrupted() -> None:
     with pytest.raises(TimeoutError):
         future.result(0.01)
     assert future.result() is None
+
+
+_ASKED_AMID = """
+import gc, os
+from procession import Future
+
+future, seen = Future(), []
+kept = [{} for _ in range(500)]  # Python has no dictionary left to use again
+gc.collect()
+gc.callbacks.append(lambda phase, info: seen.append(future.__dict__))
+kept += [[], [], []]
+gc.set_threshold(1)  # the next one that is made has garbage collected
+space = future.__dict__
+gc.disable()
+os._exit(0 if all(each is space for each in seen) else 3)
+"""
+
+
+def test_its_attributes_are_in_one_dictionary() -> None:
+    """Two threads ask for it at once when a call ends as it is cancelled. Python 3.11 made two of
+    it, and crashed, if garbage was collected meanwhile."""
+    asked = subprocess.run([sys.executable, "-c", _ASKED_AMID], capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr

@@ -131,6 +131,9 @@ class Future(cf.Future[T]):
 
     def __init__(self) -> None:
         # In place of the standard one, which makes the condition.
+        # Python 3.11 may collect garbage amid the making of `__dict__`. If another thread then asks
+        # for it, there are two, and the memory that they share is freed twice. So it is made here.
+        _ = self.__dict__
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
 
