@@ -271,10 +271,10 @@ def test_what_the_system_refuses_has_a_mend() -> None:
     assert mend(ValueError()) == ""
 
 
-def run(code: str, **env: str) -> str:
+def run(code: str, *arguments: str, **env: str) -> str:
     """What a program prints."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -284,6 +284,32 @@ def run(code: str, **env: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_loky_in_a_folder_that_was_removed(tmp_path: Path) -> None:
+    """Its interpreters cannot be started there, and the note says so; with other ways they can."""
+    printed = run(
+        """
+        import os, sys
+        from operator import neg
+        from procession import parallel
+
+        gone = os.path.join(sys.argv[1], "gone")
+        os.mkdir(gone)
+        os.chdir(gone)
+        os.rmdir(gone)
+        for options in ({"context": "spawn"}, {"backend": "stdlib"}):
+            assert parallel(inline=False, workers=1, **options)(neg).map([1]) == [-1]
+        for options in ({"context": "loky"}, {"backend": "loky"}):
+            try: parallel(inline=False, workers=1, **options)(neg).map([1])
+            except FileNotFoundError as error: print(*error.__notes__)
+        """,
+        str(tmp_path),
+    )
+    for told in printed.splitlines():
+        assert "working folder of this process was removed" in told
+        assert told.endswith("neg() could not run item 0: 1")
+    assert len(printed.splitlines()) == 2
 
 
 def test_real_limits() -> None:
@@ -328,6 +354,7 @@ def test_real_limits() -> None:
     assert "RLIMIT_FSIZE" in alone
     assert "RLIMIT_NOFILE" in single
     assert "RLIMIT_NOFILE" in mapped
+    assert mapped.endswith("same() could not run item 0: 1")
 
 
 def test_django_models(tmp_path: Path) -> None:

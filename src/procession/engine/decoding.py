@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sized
 
 from procession.engine.policy.blame import Rules
-from procession.errors import NotPicklable
+from procession.errors import NotPicklable, ProcessionError
 from procession.hints import Any, cast
 from procession.items import Item, Reply, Settled
 from procession.outcome import Outcome
@@ -55,7 +55,9 @@ def _located(error: NotPicklable, item: Item, rules: Rules) -> BaseException:
     return locate(error, roots)
 
 
-def noted(error: BaseException, item: Item, rules: Rules, *, here: bool = False) -> BaseException:
+def noted(
+    error: BaseException, item: Item, rules: Rules, *, here: bool = False, sent: bool = True
+) -> BaseException:
     """Say in notes which function and item raised, and what can be done where that is known.
 
     Args:
@@ -63,9 +65,10 @@ def noted(error: BaseException, item: Item, rules: Rules, *, here: bool = False)
         item: The item.
         rules: The name for the note, and the function's parameters.
         here: Whether it ran in this process.
+        sent: Whether it was sent to a worker.
     """
     error = raisable(error, f"{rules.name}()")
-    add_item_note(error, rules.name, None if rules.single else item.index, item.value)
+    add_item_note(error, rules.name, None if rules.single else item.index, item.value, sent=sent)
     hint = _hint(error, item, rules, here=here)
     if hint:
         add_note(error, hint)
@@ -80,7 +83,7 @@ def value_of(settled: Settled, rules: Rules) -> Any:
     """
     item, reply, error = settled
     if error is not None:
-        raise noted(error, item, rules)
+        raise noted(error, item, rules, sent=not _is_refused(error))
     assert reply is not None
     if not reply.ok:
         raise error_of(item, reply, rules)
@@ -95,6 +98,12 @@ def value_of(settled: Settled, rules: Rules) -> Any:
         if strikes(broken):
             raise
         raise _unloadable(broken, item, rules, reply.payload) from broken
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether the system has refused what an item needs to be sent: a process, a file, memory."""
+    refused = isinstance(error, (OSError, MemoryError)) and not isinstance(error, ConnectionError)
+    return refused and not isinstance(error, ProcessionError)
 
 
 def outcome_of(settled: Settled, rules: Rules) -> Outcome[Any]:

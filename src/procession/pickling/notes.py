@@ -23,12 +23,15 @@ def add_note(exc: BaseException, note: str) -> None:
         notes.append(note)
 
 
-def add_item_note(exc: BaseException, function: str, index: int | None, item: Any) -> None:
+def add_item_note(
+    exc: BaseException, function: str, index: int | None, item: Any, *, sent: bool = True
+) -> None:
     """Note on an exception which function raised it, or could not run, and for which item.
 
-    A single call has no index, and ``(args, kwargs)`` as its item.
+    A single call has no index, and ``(args, kwargs)`` as its item. If it was not `sent`, the
+    function could not run, whatever the exception is.
     """
-    did = "could not run" if _came_before(exc) else "was running"
+    did = "was running" if sent and not _came_before(exc) else "could not run"
     if index is None:
         args, kwargs = item
         add_note(exc, f"{_written(function, args, kwargs)} {did}")

@@ -26,6 +26,11 @@ _LONGEST = 128 * 1024
 _NO_PYTHON = (EOFError, ConnectionError, ImportError, PermissionError, FileNotFoundError)
 """What is raised if a new interpreter, or the fork server's, ends before it has begun."""
 
+_NO_FOLDER = (
+    "The working folder of this process was removed, and loky tells its workers of it as they "
+    "start. Call os.chdir with one that is there, or write backend='process'."
+)
+
 
 @contextmanager
 def explained() -> Generator[None, None, None]:
@@ -61,7 +66,7 @@ def mend(error: BaseException, *, starting: bool = False) -> str:
     if starting and isinstance(error, RuntimeError) and "start new thread" in str(error):
         return _processes()
     if starting and isinstance(error, _NO_PYTHON):
-        return _python()
+        return _python() if _has_folder() else _NO_FOLDER
     return _of_number(error, starting) if isinstance(error, OSError) else ""
 
 
@@ -144,6 +149,14 @@ def _python() -> str:
         f"Procession ({FOLDER})? And is what PYTHON… variables "
         "say right?"
     )
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _memory() -> str:
