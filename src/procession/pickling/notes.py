@@ -29,7 +29,7 @@ def add_item_note(
     """Note on an exception which function raised it, or could not run, and for which item.
 
     A single call has no index, and ``(args, kwargs)`` as its item. If it was not `sent`, the
-    function could not run, whatever the exception is.
+    function could not run.
     """
     did = "was running" if sent and not _came_before(exc) else "could not run"
     if index is None:
