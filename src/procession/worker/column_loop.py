@@ -218,6 +218,7 @@ class ColumnLoop:
                 between = clock()
                 [abs(value) for value in repeat(0, len(items))]
                 times.append((between - begin - (clock() - between)) / len(items))
+            loop._pickler.close()
             _by_itself = max(0.0, min(times))
         return _by_itself
 

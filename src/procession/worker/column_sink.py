@@ -51,7 +51,7 @@ class ColumnSink:
 
     def ran(self, now: float, aside: float) -> None:
         """They have ended. For so many seconds `aside` it was not their function that ran."""
-        self.spent += now - self._running_since - aside
+        self.spent += max(0.0, now - self._running_since - aside)
         self._running_since = 0.0
 
     def begin(self, index: int) -> None:
@@ -92,6 +92,6 @@ class ColumnSink:
         if self._running_since:  # items run meanwhile
             self.spent += now - self._running_since
             self._running_since = now
-        spent, self.spent = max(0.0, self.spent), 0.0
+        spent, self.spent = self.spent, 0.0
         span, self._began = now - self._began, now
         return position, Results(payloads, spent, 0, odd, each, extras, span)
