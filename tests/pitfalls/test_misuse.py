@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, cast
 
 import pytest
 import wrapt
@@ -113,6 +113,18 @@ def test_a_second_input_is_warned_of_in_the_words_of_the_call(
     assert caught[0].category is ParallelWarning
     assert str(caught[0].message).startswith(shown)
     assert "square.starmap(zip(xs, ys))" in str(caught[0].message)
+
+
+def test_a_function_in_place_of_what_it_gives() -> None:
+    """A generator function that was not called: the message says to call it."""
+
+    def items() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match=r"Call it: write square\.map\(items\(\.\.\.\)\) for"):
+        sq.map(cast("Any", items))
+    with pytest.raises(TypeError, match=r"Call it: write square\.imap\(list\(\.\.\.\)\) for"):
+        sq.imap(cast("Any", list))
 
 
 def test_an_asynchronous_iterable_is_collected_first() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from types import FunctionType
+from types import FunctionType, MethodType
 
 from procession.hints import TYPE_CHECKING, Any, cast
 
@@ -46,6 +46,8 @@ def check_call(call: Call, items: object, verb: str) -> None:
         instead = f"Write [{items!r:.40}] to run it on one item"
         if hasattr(kind, "__aiter__"):
             instead = "Write [item async for item in items] for what comes asynchronously"
+        elif isinstance(items, (FunctionType, MethodType, type)):
+            instead = f"Call it: write {written}({items.__name__}(...)) for what it gives"
         raise TypeError(
             f"{written}(items) runs {call.name}() on every item of an iterable, and was given "
             f"{kind.__name__}. {instead}, or {call.name}.local(...) to call it here."

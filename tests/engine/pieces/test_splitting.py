@@ -147,8 +147,9 @@ def test_iterables_end_without_an_empty_piece(length: int) -> None:
     [
         (lambda: {"a": 1}, "Pass list(data.items())"),
         (lambda: Counter("aab"), "cannot split a Counter"),
-        (lambda: 5, "cannot split a int: the first argument of a parallel_chunks function"),
-        (lambda: None, "cannot split a NoneType"),
+        (lambda: 5, "cannot split an int: the first argument of a parallel_chunks function"),
+        (lambda: None, "cannot split None: "),
+        (lambda: count, "Call it: pass count(...)."),
         (lambda: numpy.array(3.0), "without dimensions"),
         (lambda: polars.LazyFrame({"a": [1]}), "Pass data.collect()"),
     ],

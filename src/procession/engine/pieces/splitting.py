@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import chain, islice
+from types import FunctionType, MethodType
 from typing import Any
 
 from procession.engine.call import Call
@@ -135,35 +136,35 @@ def _refuse_unsplittable(data: Any) -> None:
     name = kind.__name__
     if isinstance(data, Mapping):
         raise _unsplittable(
-            name,
+            kind,
             "its pieces could be keys, values or items. Pass list(data.items()), and take pairs in "
             "the function",
         )
     if name == "LazyFrame":
-        raise _unsplittable(name, "it has no rows yet. Pass data.collect()")
+        raise _unsplittable(kind, "it has no rows yet. Pass data.collect()")
     if _is_record(kind):
-        raise _unsplittable(name, "its elements are the fields of one thing. Pass a list of such")
+        raise _unsplittable(kind, "its elements are the fields of one thing. Pass a list of such")
     if getattr(data, "shape", None) == ():
         raise TypeError(
-            f"cannot split a {name} without dimensions: it is one value. "
+            f"cannot split {_a(kind)} without dimensions: it is one value. "
             "Pass an array of at least one dimension."
         )
     if not isinstance(data, Iterable) and not hasattr(kind, "__getitem__"):
         raise TypeError(
-            f"cannot split a {name}: the first argument of a parallel_chunks function must be a "
-            "sequence, an array, a data frame or another iterable."
+            f"cannot split {_a(kind)}: the first argument of a parallel_chunks function must be a "
+            f"sequence, an array, a data frame or another iterable.{_uncalled(data)}"
         )
     if isinstance(data, Iterator):
         return
     if hasattr(kind, "__getitem__") or kind.__module__.partition(".")[0] in _DATA:
         raise _unsplittable(
-            name, "what its pieces are is not known. Pass list(data) if they are lists of elements"
+            kind, "what its pieces are is not known. Pass list(data) if they are lists of elements"
         )
 
 
-def _unsplittable(name: str, why: str) -> TypeError:
+def _unsplittable(kind: type, why: str) -> TypeError:
     return TypeError(
-        f"cannot split a {name}: {why}; or cut it yourself, and write f.map(pieces) and what "
+        f"cannot split {_a(kind)}: {why}; or cut it yourself, and write f.map(pieces) and what "
         f"combine= would do. Sequences, sets and iterators are cut by elements, what {LIBRARIES} "
         "hold in tables and arrays by rows."
     )
@@ -250,6 +251,12 @@ _JOINS: dict[type, Callable[[Any], Any]] = {
     deque: _join_deques,
     array: _join_arrays,
 }
+
+
+def _uncalled(data: object) -> str:
+    if isinstance(data, (FunctionType, MethodType, type)):
+        return f" Call it: pass {data.__name__}(...)."
+    return ""
 
 
 def _a(kind: type) -> str:
