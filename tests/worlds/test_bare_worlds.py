@@ -12,6 +12,8 @@ import pytest
 
 from tests.worlds.running import run
 
+_READ_ONLY = 'mount -t tmpfs -o ro none /dev/shm && exec "$@"'
+
 
 @cache
 def _without_devices() -> tuple[str, ...]:
@@ -50,6 +52,22 @@ def test_the_standard_library_without_its_folder(tmp_path: Path) -> None:
         print(any("backend='process'" in note for note in error.__notes__))
     """
     assert run(program, folder=tmp_path, before=_without_devices()) == ["True"]
+
+
+@pytest.mark.parametrize("backend", ["stdlib", "loky"])
+@pytest.mark.skipif(not _without_devices(), reason="may not mount here")
+def test_a_folder_of_semaphores_that_is_read_only(backend: str, tmp_path: Path) -> None:
+    """The error of the backends that need semaphores says so; the default one needs none."""
+    program = f"""
+    from procession import parallel
+    print(parallel(inline=False, workers=1)(abs).map([1]))
+    try:
+        parallel(inline=False, workers=1, backend={backend!r})(abs).map([1])
+    except OSError as error:
+        print(any("cannot be written to" in note for note in error.__notes__))
+    """
+    before = (*_without_devices()[:-2], _READ_ONLY, "sh")
+    assert run(program, folder=tmp_path, before=before) == ["[1]", "True"]
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module has another name there")

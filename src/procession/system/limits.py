@@ -26,6 +26,9 @@ _LONGEST = 128 * 1024
 _NO_PYTHON = (EOFError, ConnectionError, ImportError, PermissionError, FileNotFoundError)
 """What is raised if a new interpreter, or the fork server's, ends before it has begun."""
 
+_NO_SEMAPHORE = (errno.ENOENT, errno.EROFS, errno.EACCES)
+"""What is raised if no semaphore can be made: its folder is not there, or not to be written to."""
+
 _NO_FOLDER = (
     "The working folder of this process was removed, and loky tells its workers of it as they "
     "start. Call os.chdir with one that is there, or write backend='process'."
@@ -80,10 +83,10 @@ def _of_number(error: OSError, starting: bool) -> str:
         )
     if error.errno == errno.EAGAIN and starting:
         return _processes()
-    if error.errno == errno.ENOENT and error.filename is None and not os.path.isdir("/dev/shm"):
+    if error.errno in _NO_SEMAPHORE and error.filename is None and not _writes_to("/dev/shm"):
         return (
-            "The standard library's semaphores lie in /dev/shm, which is not mounted. Mount it, or "
-            "write backend='process'."
+            "The standard library's semaphores lie in /dev/shm, which is not mounted, or cannot be "
+            "written to. Mount it so that it can, or write backend='process'."
         )
     if error.errno == errno.E2BIG:
         return _variables()
@@ -100,6 +103,10 @@ def _of_number(error: OSError, starting: bool) -> str:
             "`ulimit -f unlimited` before the program starts."
         )
     return ""
+
+
+def _writes_to(folder: str) -> bool:
+    return os.path.isdir(folder) and os.access(folder, os.W_OK)
 
 
 def _variables() -> str:
