@@ -102,6 +102,17 @@ def pack_whole(values: Sequence[Any], most: int) -> tuple[bytes, int, bool] | No
     return None
 
 
+def never_change(values: Sequence[Any]) -> bool:
+    """Whether values are of types that never change, or rows of such: they can cross."""
+    try:
+        kinds = _types_within(values)
+        return kinds is not None and kinds & copyreg.dispatch_table.keys() <= {complex}
+    except BaseException as error:
+        if strikes(error):
+            raise
+        return False
+
+
 def _dumps(values: tuple[Any, ...], kinds: set[Any]) -> bytes:
     """The pickle of values that hold objects of these types, and of any as keys of a dict.
 

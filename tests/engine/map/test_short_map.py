@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,48 @@ def test_a_short_map_runs_here(make: type, begun: list[ShortMap]) -> None:
     assert where.map(items) == [(x, x, os.getpid()) for x in SIX]
     assert len(begun) == 1
     assert registry.none_open()
+
+
+@parallel(workers=2)
+def same(x: object) -> object:
+    """The item."""
+    return x
+
+
+@parallel(workers=2)
+def spoils(row: dict[str, object]) -> object:
+    """The item, but for one that becomes a lock."""
+    return threading.Lock() if row["x"] == 7 else row
+
+
+MANY: list[list[object]] = [
+    [{"name": str(x), "size": x} for x in range(500)],
+    [(x, str(x)) for x in range(500)],
+    [str(x) for x in range(500)],
+    [Decimal(x) for x in range(500)],
+]
+
+
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("items", MANY, ids=["dicts", "tuples", "texts", "decimals"])
+def test_many_rows_and_texts_begin_as_a_short_map(
+    items: list[object], begun: list[ShortMap]
+) -> None:
+    """They can cross, which is seen without what pools need. Their results likewise."""
+    assert same.map(items) == items
+    assert len(begun) == 1
+    assert registry.none_open()
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_lock_among_many_rows_is_refused() -> None:
+    """As an item and as a result, by its place."""
+    rows: list[object] = [{"x": x} for x in range(500)]
+    with pytest.raises(NotPicklable, match="item 7"):
+        spoils.map(rows)
+    rows[7] = {"x": threading.Lock()}
+    with pytest.raises(NotPicklable, match=r"\['x'\]"):
+        same.map(rows)
 
 
 @pytest.mark.parametrize("slow", [0, 2])

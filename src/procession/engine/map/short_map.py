@@ -31,6 +31,7 @@ from procession.pickling.objects import ATOMS, SCALARS, all_are
 from procession.start_costs import start_costs
 from procession.system import after_fork, cpython
 from procession.system.alarm import Timer, after, short_turns
+from procession.system.cpython import pickle
 from procession.system.pristine import perf_counter
 from procession.worker import current
 
@@ -40,9 +41,23 @@ if TYPE_CHECKING:
 SHORT = 64
 """Items of a short map. A guess: so many are soon run, or else soon looked at by the helper."""
 
+_MOST_ROWS = 1 << 16
+"""More items than these are looked through bit by bit, by a map, if they are no numbers."""
+
+_SAMPLE = 16
+"""Items that are pickled to see what that takes."""
+
 _GROWTH = 8
 _SLICE = 2e-3
 """A slice grows to so many seconds: how soon the main thread hears what the helper asks for."""
+
+
+def _are_rows(values: Sequence[Any]) -> bool:
+    if len(values) > _MOST_ROWS:
+        return False
+    from procession.pickling.immutable import never_change
+
+    return never_change(values)
 
 
 def none_open() -> bool:
@@ -75,6 +90,7 @@ class ShortMap:
             "_may_copy",
             "_over",
             "_pace",
+            "_packed",
         ),
         "_running",
     )
@@ -91,6 +107,7 @@ class ShortMap:
         self._may_copy = True  # as far as is known
         self._call = call
         self._pace = pace
+        self._packed: tuple[int, float, int] | None = None
         self._context = copy_context()
         self._running = CallerLoop(0, list(items))
         self._made: tuple[Inline, Callable[[Slice], list[Any]]] | None = None
@@ -104,7 +121,7 @@ class ShortMap:
         """
         call, values = self._call, self._running.values
         pickling = call.options.pickling
-        plain = all_are(values, SCALARS)
+        plain = all_are(values, SCALARS) or self._see_rows(values)
         if plain and surely_crosses(call.function, call.decorated):
             return True
         from procession.functions.packed_function import dump_watched
@@ -126,15 +143,24 @@ class ShortMap:
             if strikes(error):
                 raise
             return False
-        self._placement().packed(1, perf_counter() - begin, item.size)
+        self._packed = 1, perf_counter() - begin, item.size
         self._budget = Budget()
         checks = Checks(item_refusal(pack), pickling, self._budget)
         return len(values) == 1 or checks.first(1, values[1:]) is None
 
+    def _see_rows(self, values: Sequence[Any]) -> bool:
+        """Whether many items are texts, rows and the like, which can cross, but not for nothing."""
+        if len(values) <= SHORT or not _are_rows(values):
+            return False
+        some, begin = values[:_SAMPLE], perf_counter()
+        size = sum([len(pickle.dumps(value, 5)) for value in some])
+        self._packed = len(some), perf_counter() - begin, size
+        return True
+
     def _placement(self, *, copy: bool = False) -> Placement:
         loaded = cpython.loaded("procession.backends.process") is not None
         workers = self._call.options.workers
-        return Placement(
+        made = Placement(
             workers,
             self._pace,
             loaded=loaded,
@@ -142,6 +168,9 @@ class ShortMap:
             copy=copy,
             modules=partial(modules_to_import, self._call.function),
         )
+        if self._packed is not None:
+            made.packed(*self._packed)
+        return made
 
     def results(self) -> list[Any]:
         """All values, in input order.
@@ -168,7 +197,7 @@ class ShortMap:
         if running.error is not None:
             error, running.error = running.error, None  # whose traceback keeps us
             raise self._failed(running.ran, raised_here(error, self._call.name))
-        if not all_are(running.out, ATOMS):
+        if not (all_are(running.out, ATOMS) or _are_rows(running.out)):
             self._check_results(running)
         if not self._pace.tiny(ran):
             self._lost(ran, running.seconds)
