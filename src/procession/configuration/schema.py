@@ -171,8 +171,13 @@ class Options:
             return self.inline
         if self.on_cluster:
             return False
+        return not self.needs_workers
+
+    @property
+    def needs_workers(self) -> bool:
+        """Whether something is asked for that only workers have, or that a map is to see to."""
         # A limit from configure() or the environment binds here as one on the function does, and
         # no initializer has run here.
         limits = self.timeout, self.deadline, self.memory_limit
         limited = any(limit is not None for limit in limits)
-        return not limited and self.initializer is None and self.explicit.isdisjoint(NEVER_INLINE)
+        return limited or self.initializer is not None or not self.explicit.isdisjoint(NEVER_INLINE)

@@ -151,6 +151,25 @@ def test_many_rows_and_texts_begin_as_a_short_map(
     assert registry.none_open()
 
 
+def test_a_map_whose_items_all_run_here_needs_no_pool(begun: list[ShortMap]) -> None:
+    """With `inline=True`, however many they are, how long they take, and whether a pool is up."""
+    here = where.with_options(inline=True)
+    where.submit(0).result()
+    assert here.map(range(1000)) == [(x, x, os.getpid()) for x in range(1000)]
+    assert len(begun) == 1
+    with pytest.raises(KeyError, match="3"):
+        fails.with_options(inline=True).map([(3, 0, Path())])
+
+
+def test_with_an_initializer_it_is_no_short_map(begun: list[ShortMap]) -> None:
+    """That runs before the items, also in this process."""
+    ran: list[str] = []
+    here = same.with_options(inline=True, initializer=ran.append, initargs=("ran",))
+    assert here.map([1, 2]) == [1, 2]
+    assert ran == ["ran"]
+    assert not begun
+
+
 @pytest.mark.usefixtures("unhurried")
 def test_a_lock_among_many_rows_is_refused() -> None:
     """As an item and as a result, by its place."""

@@ -82,6 +82,7 @@ class ShortMap:
     __slots__ = (
         *(
             "_alarm",
+            "_alone",
             "_budget",
             "_call",
             "_context",
@@ -106,6 +107,7 @@ class ShortMap:
         self._pause = MainThreadPause()
         self._may_copy = True  # as far as is known
         self._call = call
+        self._alone = call.options.inline is True  # no pool ever has any of it
         self._pace = pace
         self._packed: tuple[int, float, int] | None = None
         self._context = copy_context()
@@ -180,10 +182,12 @@ class ShortMap:
         """
         running = self._running
         try:
-            self._alarm = after(HELP_AFTER, self._help)
+            if not self._alone:
+                self._alarm = after(HELP_AFTER, self._help)
             running.run(self._loop, self._task)
             self._over = True
-            self._alarm.cancel()
+            if self._alarm is not None:
+                self._alarm.cancel()
             with _adopting:
                 made = self._made
             first = None if made is None else made[0].over(running)
@@ -199,7 +203,7 @@ class ShortMap:
             raise self._failed(running.ran, raised_here(error, self._call.name))
         if not (all_are(running.out, ATOMS) or _are_rows(running.out)):
             self._check_results(running)
-        if not self._pace.tiny(ran):
+        if not (self._alone or self._pace.tiny(ran)):
             self._lost(ran, running.seconds)
         return running.out
 

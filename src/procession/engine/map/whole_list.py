@@ -45,13 +45,14 @@ def map_list(call: Call, items: Iterable[Any]) -> list[Any]:
 def _begins_as_short_map(call: Call, items: Any) -> Pace | None:
     """What is known of a function whose map of these items begins here; `None` if it does not.
 
-    It is for few items, that are at hand, and a function with no option that says more than where
-    they run; if no pool is up at all, or the function's last items were tiny.
+    It is for items that are at hand, and a function with no option that says more than where they
+    run; if all run here, if no pool is up at all, or if they are few, and the last ones were tiny.
     """
     if not is_one_of(class_of(items), _AT_HAND):
         return None
     _check_open(call.name)
-    count, pace, cold = len(items), call.pace, none_open()
+    count, pace = len(items), call.pace
+    cold = call.options.inline is True or none_open()
     if not 0 < count <= (_COLD if cold else SHORT) or _watched() or current.in_worker():
         return None
     if pace is None or pace.deadly or not _asks_nothing(call, pace):
@@ -87,8 +88,8 @@ def _asks_nothing(call: Call, pace: Pace) -> bool:
     if pace.plain is not call.options:
         options = call.options
         plain = (
-            options.inline == "auto"
-            and options.may_inline
+            options.may_inline
+            and not options.needs_workers
             and options.backend in ("process", DEFAULT_BACKEND)
             and options.window is None
             and options.seed is None
