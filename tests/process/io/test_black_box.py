@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
-from procession.items import DIVIDED, STOP, UNTIL
+from procession.items import BACK, DIVIDED, STOP, UNTIL, UPTO
 from procession.process.io.black_box import BlackBox
 
 
@@ -52,6 +53,31 @@ def test_what_was_taken_back_before_stays_so_until_it_is_passed(box: BlackBox) -
     begin(box, 10)
     assert box.take_back(12, 14) == 12
     assert not box.taken_back(11)
+
+
+class _Amid:
+    """Words that the parent writes just after the first of them was read."""
+
+    def __init__(self, words: Any) -> None:
+        self._words = words
+
+    def __getitem__(self, place: int) -> int:
+        value: int = self._words[place]
+        self._words[BACK], self._words[UPTO] = 6, 8
+        return value
+
+
+def test_a_look_amid_the_taking_back_of_others(box: BlackBox) -> None:
+    """A call that was taken back neither before nor by that is to be run: it is waited for."""
+    box.take_back(1, 3)
+    begin(box, 5)
+    words: Any = box.words
+    box.words = cast("Any", _Amid(words))
+    try:
+        assert not box.taken_back(6)
+    finally:
+        box.words = words
+    assert box.taken_back(7)
 
 
 def test_results_that_are_kept(box: BlackBox) -> None:

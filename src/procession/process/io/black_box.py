@@ -92,7 +92,8 @@ class BlackBox:
     def taken_back(self, chunk: int) -> bool:
         """Whether the parent has taken this call back."""
         words = self.words
-        return words[BACK] < chunk <= words[UPTO]
+        # The last first, as the parent writes that last: else both could be of different times.
+        return chunk <= words[UPTO] and words[BACK] < chunk
 
     def pass_over(self, calls: int) -> None:
         """Count calls that are not run."""
