@@ -106,11 +106,15 @@ def never_change(values: Sequence[Any]) -> bool:
     """Whether values are of types that never change, or rows of such: they can cross."""
     try:
         kinds = _types_within(values)
-        return kinds is not None and kinds & copyreg.dispatch_table.keys() <= {complex}
+        if kinds is None or not (kinds & copyreg.dispatch_table.keys() <= {complex}):
+            return False
+        if _may_hold_others(kinds):
+            _Checked(SimpleNamespace(write=len)).dump(tuple(values))  # which keeps nothing
     except BaseException as error:
         if strikes(error):
             raise
         return False
+    return True
 
 
 def _dumps(values: tuple[Any, ...], kinds: set[Any]) -> bytes:
@@ -120,15 +124,16 @@ def _dumps(values: tuple[Any, ...], kinds: set[Any]) -> bytes:
         ValueError: One that may change is among them, as a key's or a time's zone can. Or another
             thread has changed a row meanwhile.
     """
-    if kinds.isdisjoint(CONTAINERS) and not any(map(_may_hold_a_zone, kinds)):
+    if not _may_hold_others(kinds):
         return pickle.dumps(values, 5)
     pieces: list[bytes] = []
     _Checked(SimpleNamespace(write=pieces.append)).dump(values)
     return b"".join(pieces)
 
 
-def _may_hold_a_zone(kind: type[Any]) -> bool:
-    return hasattr(kind, "tzinfo")
+def _may_hold_others(kinds: set[Any]) -> bool:
+    """Whether objects of these types may hold what was not looked at: a key, a time's zone."""
+    return not kinds.isdisjoint(CONTAINERS) or any(hasattr(kind, "tzinfo") for kind in kinds)
 
 
 class _Checked(pickle.Pickler):

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from datetime import time, tzinfo
 from decimal import Decimal
 from pathlib import Path
 
@@ -170,6 +171,17 @@ def test_with_an_initializer_it_is_no_short_map(begun: list[ShortMap]) -> None:
     assert not begun
 
 
+class Zone(tzinfo):
+    """A time zone that holds a lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[tzinfo], tuple[object, ...]]:
+        """As it is pickled."""
+        return Zone, (self.lock,)
+
+
 @pytest.mark.usefixtures("unhurried")
 def test_a_lock_among_many_rows_is_refused() -> None:
     """As an item and as a result, by its place."""
@@ -179,6 +191,12 @@ def test_a_lock_among_many_rows_is_refused() -> None:
     rows[7] = {"x": threading.Lock()}
     with pytest.raises(NotPicklable, match=r"\['x'\]"):
         same.map(rows)
+    rows[0] = {threading.Lock(): 0}
+    with pytest.raises(NotPicklable, match="lock"):
+        same.map(rows)
+    times: list[object] = [time(0, 0, x % 60, tzinfo=Zone()) for x in range(500)]
+    with pytest.raises(NotPicklable, match="lock"):
+        same.map(times)
 
 
 @pytest.mark.parametrize("slow", [0, 2])
