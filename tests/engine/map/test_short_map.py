@@ -128,7 +128,7 @@ def same(x: object) -> object:
 
 
 @parallel(workers=2)
-def spoils(row: dict[str, object]) -> object:
+def spoils(row: dict[object, object]) -> object:
     """The item, but for one that becomes a lock."""
     return threading.Lock() if row["x"] == 7 else row
 
@@ -181,11 +181,16 @@ class Zone(tzinfo):
         """As it is pickled."""
         return Zone, (self.lock,)
 
+    def utcoffset(self, when: object) -> None:
+        """Unknown."""
+
+    tzname = dst = utcoffset
+
 
 @pytest.mark.usefixtures("unhurried")
 def test_a_lock_among_many_rows_is_refused() -> None:
     """As an item and as a result, by its place."""
-    rows: list[object] = [{"x": x} for x in range(500)]
+    rows: list[dict[object, object]] = [{"x": x} for x in range(500)]
     with pytest.raises(NotPicklable, match="item 7"):
         spoils.map(rows)
     rows[7] = {"x": threading.Lock()}
