@@ -290,7 +290,7 @@ def test_loky_in_a_folder_that_was_removed(tmp_path: Path) -> None:
     """Its interpreters cannot be started there, and the note says so; with other ways they can."""
     printed = run(
         """
-        import os, sys
+        import multiprocessing.context, os, sys
         from operator import neg
         from procession import parallel
 
@@ -298,7 +298,9 @@ def test_loky_in_a_folder_that_was_removed(tmp_path: Path) -> None:
         os.mkdir(gone)
         os.chdir(gone)
         os.rmdir(gone)
-        for options in ({"context": "spawn"}, {"backend": "stdlib"}):
+        others = ({"context": "spawn"}, {"backend": "stdlib"})
+        # 3.13.0 imports no socket where "" is on its path, and no folder.
+        for options in others if sys.version_info < (3, 13) else ():
             assert parallel(inline=False, workers=1, **options)(neg).map([1]) == [-1]
         for options in ({"context": "loky"}, {"backend": "loky"}):
             try: parallel(inline=False, workers=1, **options)(neg).map([1])
