@@ -84,10 +84,10 @@ def pack_whole(values: Sequence[Any], most: int) -> tuple[bytes, int, bool] | No
         The pickle of their tuple, how many it holds, and whether none of them ever changes.
         `None` if they cannot go so, or if the first one is large.
     """
-    try:  # the first one is looked at alone: often it says enough
-        kinds = None if _types_within(values[:1]) is None else _types_within(values)
-        if kinds is None or not (kinds & copyreg.dispatch_table.keys() <= {complex}):
-            return None  # the program wants one of them pickled its own way
+    try:
+        kinds = _types_that_cross(values)
+        if kinds is None:
+            return None
         if bytes in kinds and max(map(len, _of_type(bytes, values, kinds)), default=0) >= ALONE:
             return None
         taken: int = len(values)
@@ -105,8 +105,8 @@ def pack_whole(values: Sequence[Any], most: int) -> tuple[bytes, int, bool] | No
 def never_change(values: Sequence[Any]) -> bool:
     """Whether values are of types that never change, or rows of such: they can cross."""
     try:
-        kinds = _types_within(values)
-        if kinds is None or not (kinds & copyreg.dispatch_table.keys() <= {complex}):
+        kinds = _types_that_cross(values)
+        if kinds is None:
             return False
         if _may_hold_others(kinds):
             _Checked(SimpleNamespace(write=len)).dump(tuple(values))  # which keeps nothing
@@ -149,6 +149,15 @@ class _Checked(pickle.Pickler):
         if kind in self._types or (kind in _NAMED and obj in self._types):
             return NotImplemented
         raise ValueError
+
+
+def _types_that_cross(values: Sequence[Any]) -> set[Any] | None:
+    """As `_types_within`. `None` also if the program wants one of them pickled its own way."""
+    if _types_within(values[:1]) is None:  # it is looked at alone: often it says enough
+        return None
+    kinds = _types_within(values)
+    own = kinds is not None and not (kinds & copyreg.dispatch_table.keys() <= {complex})
+    return None if own else kinds
 
 
 def _types_within(values: Sequence[Any]) -> set[Any] | None:

@@ -154,9 +154,10 @@ class ShortMap:
         """Whether many items are texts, rows and the like, which can cross, but not for nothing."""
         if len(values) <= SHORT or not _are_rows(values):
             return False
-        some, begin = values[:_SAMPLE], perf_counter()
-        size = sum([len(pickle.dumps(value, 5)) for value in some])
-        self._packed = len(some), perf_counter() - begin, size
+        if not self._alone:
+            some, begin = values[:_SAMPLE], perf_counter()
+            size = sum([len(pickle.dumps(value, 5)) for value in some])
+            self._packed = len(some), perf_counter() - begin, size
         return True
 
     def _placement(self, *, copy: bool = False) -> Placement:

@@ -88,7 +88,7 @@ def _asks_nothing(call: Call, pace: Pace) -> bool:
     if pace.plain is not call.options:
         options = call.options
         plain = (
-            options.may_inline
+            options.inline is not False
             and not options.needs_workers
             and options.backend in ("process", DEFAULT_BACKEND)
             and options.window is None
